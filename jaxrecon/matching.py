@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 Points = Float[np.ndarray, "n 3"]
 Squares = Float[np.ndarray, "k n n"]
 Basis = Float[np.ndarray, "3 3"]
-Shift = Float[np.ndarray, "3"]
+Shift = Float[np.ndarray, " 3"]
 Rotations = Float[np.ndarray, "k 3 3"]
 Order = Int[np.ndarray, " n"]
 Orders = Int[np.ndarray, "k n"]

@@ -1,0 +1,108 @@
+"""ReconstructConfig: every setting of the search, validated once, without importing jax."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    """Settings of the search: hashable, so that they are static under ``jit``.
+
+    A hop of one replica is a move away from a good structure, ``adam_steps`` of Adam on the L1 loss
+    and ``refine_steps`` of Levenberg-Marquardt. A target ends when its residual reaches
+    ``tolerance`` or after ``hops``.
+
+    Attributes:
+        replicas: structures that search for one target together.
+        hops: rounds at most, the first from random positions.
+        tolerance: mean absolute residual that certifies a solution, without a unit.
+        adam_steps: gradient steps of each hop.
+        learning_rate: first Adam step, in Angstrom.
+        refine_steps: Levenberg-Marquardt steps of each hop.
+        max_step: longest move of an atom in one of those, in Angstrom.
+        parents: part of the population that the next hop starts from, by residual.
+        relocate_weight: how often one badly placed atom is moved to a screened site.
+        swap_weight: how often two atoms of different elements are exchanged.
+        shake_weight: how often all atoms are shaken.
+        fresh_weight: how often a replica starts afresh.
+        sites: sites screened by each relocation.
+        shake_range: smallest and largest width of a shake, in Angstrom.
+        polish_steps: float64 Levenberg-Marquardt steps on the winner.
+
+    Raises:
+        ValueError: if a value is out of range, named with what was expected and what came.
+    """
+
+    replicas: int = 64
+    hops: int = 200
+    tolerance: float = 1e-6
+    adam_steps: int = 0
+    learning_rate: float = 0.1
+    refine_steps: int = 30
+    max_step: float = 2.0
+    parents: float = 0.25
+    relocate_weight: float = 0.6
+    swap_weight: float = 0.15
+    shake_weight: float = 0.25
+    fresh_weight: float = 0.15
+    sites: int = 24
+    shake_range: tuple[float, float] = (0.02, 1.0)
+    polish_steps: int = 10
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shake_range", tuple(self.shake_range))
+        for name in ("replicas", "hops", "refine_steps", "sites"):
+            self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
+            self._check(name, "a whole number >= 1", getattr(self, name) >= 1)
+        for name in ("adam_steps", "polish_steps"):
+            self._check(name, "a whole number >= 0", isinstance(getattr(self, name), int))
+            self._check(name, "a whole number >= 0", getattr(self, name) >= 0)
+        for name in ("tolerance", "learning_rate", "max_step"):
+            self._check(name, "a number > 0", getattr(self, name) > 0)
+        self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
+        for name in ("relocate_weight", "swap_weight", "shake_weight", "fresh_weight"):
+            self._check(name, "a number >= 0", getattr(self, name) >= 0)
+        kept = self.relocate_weight + self.shake_weight + self.fresh_weight
+        self._check("relocate_weight", "a positive sum of the weights", kept > 0)
+        low, high = self.shake_range
+        self._check("shake_range", "0 < low <= high in Angstrom", 0 < low <= high)
+
+    def _check(self, name: str, expected: str, holds: bool) -> None:
+        if not holds:
+            raise ValueError(f"expected {name} to be {expected}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def fung2022(cls) -> Self:
+        """Algorithm 1 of Fung et al.: ten trials, five hops of Adam, refined at the end of each."""
+        return cls(replicas=10, hops=5, adam_steps=1000, refine_steps=30)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed.
+
+        Raises:
+            ValueError: if a name is not a setting.
+        """
+        unknown = set(changes) - set(self.__dataclass_fields__)
+        if unknown:
+            raise ValueError(
+                f"expected settings among {sorted(self.__dataclass_fields__)}, "
+                f"got {sorted(unknown)}"
+            )
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data."""
+        return asdict(self)
+
+    @property
+    def evaluations_per_hop(self) -> dict[str, int]:
+        """Fingerprint evaluations of one hop of all replicas, by kind.
+
+        ``values``: the fingerprint alone (screened sites, and two to find the blame);
+        ``gradients``: loss and gradient (Adam); ``jacobians``: value and Jacobian (refinement).
+        """
+        return {
+            "values": self.replicas * (self.sites + 2),
+            "gradients": self.replicas * self.adam_steps,
+            "jacobians": self.replicas * (self.refine_steps + 1),
+        }

@@ -1,0 +1,1 @@
+"""Structures and fingerprints: the paper's prototypes, clusters, and files in and out."""

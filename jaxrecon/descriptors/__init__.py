@@ -1,0 +1,1 @@
+"""Local descriptors: one family a file, a config dataclass and pure functions."""

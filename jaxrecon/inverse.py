@@ -1,0 +1,246 @@
+"""reconstruct: from fingerprints to structures in one call."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from jaxrecon.config import ReconstructConfig
+from jaxrecon.fingerprint import Fingerprint, composition_of
+from jaxrecon.hopping import Task
+from jaxrecon.progress import ProgressFn, reporter
+from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.search import (
+    Population,
+    compiled_hop,
+    compiled_polish,
+    replica_mesh,
+    slots_in_memory,
+)
+from jaxrecon.structures import checked_cell
+
+
+def reconstruct(
+    targets: np.ndarray | Sequence[Sequence[float]],
+    fingerprint: Fingerprint,
+    *,
+    symbols: str | Sequence[str | Sequence[str]],
+    cell: Any = None,
+    config: ReconstructConfig | None = None,
+    seed: int = 0,
+    progress: bool | ProgressFn = False,
+    **settings: Any,
+) -> Reconstruction:
+    r"""Find positions whose fingerprint is the target: :math:`\arg\min_x |R(x) - R^*|`.
+
+    Algorithm 1 of Fung et al., arXiv 2207.13227, with all replicas of all trials at once and a
+    second-order end: see :class:`~jaxrecon.config.ReconstructConfig`. The answer for target i
+    depends on ``seed`` and i, not on which other targets are there.
+
+    Args:
+        targets: fingerprints, shape ``(targets, p)`` or ``(p,)``, without a unit.
+        fingerprint: what they are fingerprints with.
+        symbols: formula of all structures, like ``"Pt10"``; or a list with one for each target,
+            each a formula or the symbols of the atoms in order.
+        cell: None for free structures; lattice vectors as rows in Angstrom, shape ``(3, 3)``, or
+            lengths, or lengths and angles, of all structures; or a list with a ``(3, 3)`` array or
+            None for each target.
+        config: settings of the search.
+        seed: of the random numbers.
+        progress: True shows a progress bar; a function is called after every hop of a target with
+            the number of targets that ended and of fingerprint evaluations since its last call.
+        **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
+
+    Returns:
+        One :class:`~jaxrecon.results.Result` a target, in order: atoms, residual (computed in
+        float64), result code, work done and seconds.
+
+    Raises:
+        ValueError: if a length, composition, cell or setting does not fit, or a number is not
+            finite; nothing has been compiled by then.
+
+    >>> from ase.build import molecule
+    >>> from jaxrecon import Fingerprint, featurize, reconstruct
+    >>> water = molecule("H2O")
+    >>> fingerprint = Fingerprint.preset("fung2022", elements=["H", "O"])
+    >>> result = reconstruct(featurize(water, fingerprint), fingerprint, symbols="H2O", hops=5)[0]
+    >>> result.code.name, round(result.atoms.get_distance(0, 1), 3)
+    ('CONVERGED', 0.969)
+    """
+    config = (config or ReconstructConfig()).replace(**settings)
+    problems = _problems(np.asarray(targets, dtype=np.float64), fingerprint, symbols, cell)
+    outcome: list[Result | None] = [None] * len(problems)
+    started = time.perf_counter()
+
+    with reporter(progress, len(problems)) as report:
+        for group in _groups(problems).values():
+            _search(group, fingerprint, config, seed, outcome, report)
+    return Reconstruction(
+        results=[result for result in outcome if result is not None],
+        fingerprint=fingerprint,
+        config=config,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    index: int
+    target: np.ndarray
+    symbols: tuple[str, ...]
+    cell: np.ndarray | None
+
+    def task(self, dtype: type) -> Task:
+        return Task(
+            target=jnp.asarray(self.target, dtype),
+            species=jnp.asarray([atomic_numbers[symbol] for symbol in self.symbols], jnp.int32),
+            cell=None if self.cell is None else jnp.asarray(self.cell, dtype),
+        )
+
+
+@dataclass
+class _Slot:
+    """A place in the batch: the target that has it now, and the best found for it."""
+
+    problem: _Problem
+    best_positions: np.ndarray
+    best_residual: float = np.inf
+    hops: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    done: bool = False
+
+
+def _problems(
+    targets: np.ndarray, fingerprint: Fingerprint, symbols: Any, cell: Any
+) -> list[_Problem]:
+    """Check the input and pair every target with its composition and cell."""
+    if targets.ndim == 1:
+        targets = targets[None]
+    if targets.ndim != 2 or targets.shape[1] != fingerprint.size:
+        raise ValueError(
+            f"expected fingerprints of length {fingerprint.size} "
+            f"({', '.join(fingerprint.descriptor.elements)}), got shape {targets.shape}"
+        )
+    bad = np.argwhere(~np.isfinite(targets))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(
+            f"expected finite numbers, got {targets[row, column]} in target {row}, "
+            f"feature {column} ({fingerprint.names[column]})"
+        )
+    count = len(targets)
+    formulas = [symbols] * count if isinstance(symbols, str) else list(symbols)
+    if len(formulas) != count:
+        raise ValueError(f"expected one formula or {count}, one a target, got {len(formulas)}")
+    cells = [cell] * count if cell is None or _is_one_cell(cell) else list(cell)
+    if len(cells) != count:
+        raise ValueError(f"expected one cell or {count}, one a target, got {len(cells)}")
+    problems = []
+    for index, (target, formula, box) in enumerate(zip(targets, formulas, cells, strict=True)):
+        composition = composition_of(formula)
+        foreign = sorted(set(composition) - set(fingerprint.descriptor.elements))
+        if foreign:
+            raise ValueError(
+                f"expected elements among {fingerprint.descriptor.elements}, got {foreign}"
+            )
+        box = None if box is None else checked_cell(box)
+        problems.append(_Problem(index, target, composition, box))
+    return problems
+
+
+def _is_one_cell(cell: Any) -> bool:
+    try:
+        return np.shape(cell) in {(3,), (6,), (3, 3)}
+    except ValueError:
+        return False
+
+
+def _groups(problems: list[_Problem]) -> dict[tuple[int, bool], list[_Problem]]:
+    """Problems that one compiled program serves: as many atoms, all free or all periodic."""
+    groups: dict[tuple[int, bool], list[_Problem]] = {}
+    for problem in problems:
+        key = (len(problem.symbols), problem.cell is None)
+        groups.setdefault(key, []).append(problem)
+    return groups
+
+
+def _search(
+    problems: list[_Problem],
+    fingerprint: Fingerprint,
+    config: ReconstructConfig,
+    seed: int,
+    outcome: list[Result | None],
+    report: ProgressFn,
+) -> None:
+    """Work through the problems; a target that ends leaves its slot to the next one."""
+    atoms = len(problems[0].symbols)
+    mesh = replica_mesh(config.replicas)
+    program = compiled_hop(fingerprint, config, mesh)
+    hop_evaluations = sum(config.evaluations_per_hop.values())
+    waiting = problems[::-1]
+
+    def next_slot() -> _Slot:
+        problem = waiting.pop() if waiting else problems[0]
+        return _Slot(problem, np.zeros((atoms, 3), np.float32))
+
+    width = slots_in_memory(fingerprint, atoms, config.replicas, mesh)
+    width = min(width, 1 << (len(problems) - 1).bit_length())
+    slots = [next_slot() for _ in range(width)]
+    for spare in slots[len(problems) :]:
+        spare.done = True
+    positions = np.zeros((width, config.replicas, atoms, 3), np.float32)
+    residuals = np.zeros((width, config.replicas), np.float32)
+    root = jax.random.key(seed)
+
+    while not all(slot.done for slot in slots):
+        indices = np.asarray([slot.problem.index for slot in slots])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(root, indices)
+        tasks = jax.tree.map(
+            lambda *leaves: jnp.stack(leaves), *[slot.problem.task(np.float32) for slot in slots]
+        )
+        hops = jnp.asarray([slot.hops for slot in slots], jnp.int32)
+        populations = Population(jnp.asarray(positions), jnp.asarray(residuals), hops)
+        positions, residuals = jax.device_get(program(keys, tasks, populations))
+        for number, slot in enumerate(slots):
+            if slot.done:
+                continue
+            slot.hops += 1
+            winner = np.argmin(residuals[number])
+            if residuals[number, winner] < slot.best_residual:
+                slot.best_positions = positions[number, winner]
+                slot.best_residual = float(residuals[number, winner])
+            report(0, hop_evaluations)
+            if slot.best_residual <= config.tolerance or slot.hops == config.hops:
+                outcome[slot.problem.index] = _finish(slot, fingerprint, config)
+                report(1, 0)
+                slot.done = not waiting
+                if waiting:
+                    slots[number] = next_slot()
+
+
+def _finish(slot: _Slot, fingerprint: Fingerprint, config: ReconstructConfig) -> Result:
+    """Polish the winner in float64 and judge it there."""
+    problem = slot.problem
+    with jax.enable_x64(True):
+        polish = compiled_polish(fingerprint, config.polish_steps)
+        start = jnp.asarray(slot.best_positions, jnp.float64)
+        positions, residual = jax.device_get(polish(problem.task(np.float64), start))
+    atoms = Atoms(problem.symbols, positions, cell=problem.cell, pbc=problem.cell is not None)
+    if problem.cell is not None:
+        atoms.wrap()
+    work = {kind: slot.hops * count for kind, count in config.evaluations_per_hop.items()}
+    return Result(
+        atoms=atoms,
+        residual=float(residual),
+        code=ResultCode.of(float(residual), config.tolerance),
+        hops=slot.hops,
+        evaluations=work,
+        seconds=time.perf_counter() - slot.started,
+    )

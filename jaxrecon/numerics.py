@@ -1,0 +1,71 @@
+"""NaN-safe primitives: finite in value and in gradient at every singular point."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+COINCIDENT = 1e-12
+"""Distance in Angstrom below which two points count as one: their direction is the zero vector."""
+
+
+def safe_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+    r"""Euclidean norm over the last axis, :math:`\sqrt{\sum_d x_d^2}`, with gradient 0 at x = 0.
+
+    The argument of the square root is replaced before the root is taken, so that the derivative of
+    the branch not taken stays finite too.
+
+    >>> import jax, jax.numpy as jnp
+    >>> float(safe_norm(jnp.array([3.0, 4.0]))), jax.grad(safe_norm)(jnp.zeros(3)).tolist()
+    (5.0, [0.0, 0.0, 0.0])
+    """
+    square = jnp.sum(x * x, axis=-1)
+    apart = square > COINCIDENT**2
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+
+
+def safe_divide(
+    numerator: Float[Array, "*shape"], denominator: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Elementwise quotient that is 0, with gradient 0, where the denominator is 0.
+
+        >>> import jax
+    import jax.numpy as jnp
+        >>> safe_divide(jnp.array([1.0, 1.0]), jnp.array([4.0, 0.0])).tolist()
+        [0.25, 0.0]
+    """
+    nonzero = denominator != 0
+    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1.0), 0.0)
+
+
+def masked_max(rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Array, " f"]:
+    """Largest entry of each column over the rows where mask is true."""
+    return jnp.max(jnp.where(mask[:, None], rows, -jnp.inf), axis=0)
+
+
+def masked_min(rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Array, " f"]:
+    """Smallest entry of each column over the rows where mask is true."""
+    return jnp.min(jnp.where(mask[:, None], rows, jnp.inf), axis=0)
+
+
+def solve_positive_definite(
+    matrix: Float[Array, "d d"], right: Float[Array, " d"]
+) -> Float[Array, " d"]:
+    r"""Solve :math:`A x = b` for a symmetric positive definite A by Gauss-Jordan elimination.
+
+    Such a matrix needs no pivoting. Written in array operations on purpose: the batched LAPACK call
+    of jaxlib 0.10.1 waits for threads of the pool that it runs on itself, and never returns once
+    every CPU core is a device of its own. A matrix that is not positive definite gives numbers
+    that may not be finite.
+
+    >>> import jax.numpy as jnp
+    >>> solve_positive_definite(jnp.diag(jnp.array([2.0, 4.0])), jnp.array([2.0, 2.0])).tolist()
+    [1.0, 0.5]
+    """
+
+    def eliminate(k: Array, augmented: Array) -> Array:
+        pivot = augmented[k] / augmented[k, k]
+        column = augmented[:, k].at[k].set(0.0)
+        return (augmented - column[:, None] * pivot[None, :]).at[k].set(pivot)
+
+    augmented = jnp.concatenate([matrix, right[:, None]], axis=1)
+    return jax.lax.fori_loop(0, matrix.shape[0], eliminate, augmented)[:, -1]

@@ -1,0 +1,148 @@
+"""What a reconstruction returns: a result a target, and the run that they come from."""
+
+import enum
+import importlib.metadata
+import math
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from ase import Atoms
+
+from jaxrecon.config import ReconstructConfig
+from jaxrecon.fingerprint import Fingerprint
+
+
+class ResultCode(enum.IntEnum):
+    """How the search for one target ended."""
+
+    CONVERGED = 0
+    """The residual is at most the tolerance: the target is hit exactly."""
+    STALLED = 1
+    """The hops were spent; the structure is the best met, not the one behind the target."""
+    NON_FINITE = 2
+    """No replica ever had a finite residual."""
+
+    @classmethod
+    def of(cls, residual: float, tolerance: float) -> "ResultCode":
+        """The code that belongs to a final residual."""
+        if not math.isfinite(residual):
+            return cls.NON_FINITE
+        return cls.CONVERGED if residual <= tolerance else cls.STALLED
+
+
+@dataclass(frozen=True)
+class Result:
+    """One target's outcome.
+
+    Attributes:
+        atoms: the structure, positions in Angstrom.
+        residual: mean absolute residual of its fingerprint, computed in float64, without a unit.
+        code: how the search ended.
+        hops: hops that were done.
+        evaluations: fingerprint evaluations by kind: values, gradients, jacobians.
+        seconds: wall time from its start to its end.
+    """
+
+    atoms: Atoms
+    residual: float
+    code: ResultCode
+    hops: int
+    evaluations: dict[str, int]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the structure, as plain data."""
+        return {
+            "formula": self.atoms.get_chemical_formula(),
+            "residual": self.residual,
+            "code": self.code.name.lower(),
+            "hops": self.hops,
+            "evaluations": sum(self.evaluations.values()),
+            "evaluations_by_kind": self.evaluations,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Reconstruction(Sequence[Result]):
+    """The results of a run, in the order of the targets, with what is needed to repeat it.
+
+    Attributes:
+        results: one a target.
+        fingerprint: what the targets are fingerprints with.
+        config: settings of the search.
+        seed: of the random numbers.
+        seconds: wall time of the run, compilation included.
+    """
+
+    results: list[Result]
+    fingerprint: Fingerprint
+    config: ReconstructConfig
+    seed: int
+    seconds: float
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | list[Result]:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    @property
+    def converged(self) -> int:
+        """How many targets were hit to the tolerance."""
+        return sum(result.code is ResultCode.CONVERGED for result in self.results)
+
+    def to_atoms(self) -> list[Atoms]:
+        """The structures, with residual and result code in ``info``."""
+        structures = []
+        for result in self.results:
+            atoms = result.atoms.copy()
+            atoms.info["residual"] = result.residual
+            atoms.info["result_code"] = result.code.name.lower()
+            structures.append(atoms)
+        return structures
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole run but the structures, as plain data for JSON."""
+        evaluations = sum(sum(result.evaluations.values()) for result in self.results)
+        return {
+            "targets": [result.to_dict() for result in self.results],
+            "converged": self.converged,
+            "evaluations": evaluations,
+            "seconds": self.seconds,
+            "evaluations_per_second": evaluations / self.seconds,
+            "seed": self.seed,
+            "config": self.config.to_dict(),
+            "fingerprint": self.fingerprint.to_dict(),
+            "versions": versions(),
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'target':>6}  {'formula':<12} {'residual':>9}  {'code':<10} {'hops':>4} {'s':>7}"
+        ]
+        lines += [
+            f"{number:>6}  {result.atoms.get_chemical_formula():<12} {result.residual:>9.1e}  "
+            f"{result.code.name.lower():<10} {result.hops:>4} {result.seconds:>7.1f}"
+            for number, result in enumerate(self.results)
+        ]
+        total = f"{self.converged} of {len(self)} converged in {self.seconds:.1f} s"
+        return "\n".join([*lines, total])
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide the numbers, and of Python."""
+    packages = ("jaxrecon", "jax", "jaxlib", "jax-md", "optax", "numpy", "ase")
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+    }

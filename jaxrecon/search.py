@@ -1,0 +1,133 @@
+"""The compiled search: a population a target, its replicas spread over the devices."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxrecon import initialize
+from jaxrecon.config import ReconstructConfig
+from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.hopping import Task, descend, propose
+from jaxrecon.refine import levenberg_marquardt, refine
+
+REPLICAS = "replicas"
+
+
+class Population(NamedTuple):
+    """The replicas of one target after a hop.
+
+    Attributes:
+        positions: in Angstrom.
+        residuals: mean absolute residuals; infinite where they are not finite.
+        hops: hops done; before the first, positions and residuals mean nothing.
+    """
+
+    positions: Float[Array, "*batch replicas n 3"]
+    residuals: Float[Array, "*batch replicas"]
+    hops: Int[Array, "*batch"]
+
+
+def hop(
+    key: PRNGKeyArray,
+    fingerprint: Fingerprint,
+    config: ReconstructConfig,
+    task: Task,
+    population: Population,
+    replicas: Int[Array, " some"],
+) -> tuple[Float[Array, "some n 3"], Float[Array, " some"]]:
+    """One hop of some replicas of one target: their new positions and residuals.
+
+    Each starts from a random member of the best part of the whole population, or from random
+    positions if this is the first hop. Its key depends on the target's key, the hop and its index
+    alone, so the outcome does not depend on how replicas are spread over devices.
+    """
+    order = jnp.argsort(population.residuals)
+    parents = max(1, round(config.parents * config.replicas))
+    hop_key = jax.random.fold_in(key, population.hops)
+
+    def one(replica: Array) -> tuple[Array, Array]:
+        parent_key, move_key = jax.random.split(jax.random.fold_in(hop_key, replica))
+        parent = population.positions[order[jax.random.randint(parent_key, (), 0, parents)]]
+        moved = propose(move_key, fingerprint, config, task, parent)
+        fresh = initialize.random_positions(move_key, task.species, task.cell, parent.dtype)
+        start = jnp.where(population.hops == 0, fresh, moved)
+        positions, residual = descend(fingerprint, config, task, start)
+        return positions, jnp.where(jnp.isfinite(residual), residual, jnp.inf)
+
+    return jax.vmap(one)(replicas)
+
+
+@lru_cache(maxsize=16)
+def compiled_hop(
+    fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
+) -> Callable[[PRNGKeyArray, Task, Population], tuple[Array, Array]]:
+    """The program ``(keys, tasks, populations) -> (positions, residuals)`` of one hop.
+
+    Every argument has a leading axis of slots, one target each. Each device computes its share of
+    the replicas from the whole population of before: no device waits for another inside.
+    """
+    share = config.replicas // mesh.size
+
+    def local(keys: PRNGKeyArray, tasks: Task, populations: Population) -> tuple[Array, Array]:
+        replicas = jax.lax.axis_index(REPLICAS) * share + jnp.arange(share)
+        return jax.vmap(
+            lambda key, task, population: hop(key, fingerprint, config, task, population, replicas)
+        )(keys, tasks, populations)
+
+    whole, split = PartitionSpec(), PartitionSpec(None, REPLICAS)
+    return jax.jit(
+        jax.shard_map(
+            local,
+            mesh=mesh,
+            in_specs=(whole, whole, whole),
+            out_specs=(split, split),
+            check_vma=False,
+        )
+    )
+
+
+@lru_cache(maxsize=16)
+def compiled_polish(
+    fingerprint: Fingerprint, steps: int
+) -> Callable[[Task, Float[Array, "n 3"]], tuple[Array, Array]]:
+    """Levenberg-Marquardt on one structure, meant for float64: positions and residual."""
+
+    def polish(task: Task, positions: Array) -> tuple[Array, Array]:
+        refinement = levenberg_marquardt(
+            lambda x: fingerprint.with_jacobian(task.structure(x)), task.target, max_step=0.1
+        )
+        return refine(refinement, positions, steps=steps)
+
+    return jax.jit(polish)
+
+
+def replica_mesh(replicas: int) -> Mesh:
+    """As many local devices as divide the replicas evenly, at least 8 replicas on each."""
+    devices = jax.local_devices()
+    usable = [
+        count
+        for count in range(1, len(devices) + 1)
+        if replicas % count == 0 and (count == 1 or replicas // count >= 8)
+    ]
+    return Mesh(np.asarray(devices[: usable[-1]]), (REPLICAS,))
+
+
+def slots_in_memory(fingerprint: Fingerprint, atoms: int, replicas: int, mesh: Mesh) -> int:
+    """How many targets a device holds at once: one on a CPU, else what a third of its memory fits.
+
+    The largest arrays of a refinement step are the derivatives of all rows, ``n f n 3`` numbers a
+    replica; six of that size are counted.
+    """
+    device = mesh.devices.flat[0]
+    if device.platform == "cpu":
+        return 1
+    limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+    rows = len(fingerprint.descriptor.names)
+    replica_bytes = 6 * 4 * rows * atoms * atoms * 3
+    return max(1, int(limit / 3 / (replica_bytes * replicas / mesh.size)))
