@@ -70,7 +70,7 @@ def reconstruct(
     >>> water = molecule("H2O")
     >>> fingerprint = Fingerprint.preset("fung2022", elements=["H", "O"])
     >>> result = reconstruct(featurize(water, fingerprint), fingerprint, symbols="H2O", hops=5)[0]
-    >>> result.code.name, round(result.atoms.get_distance(0, 1), 3)
+    >>> result.code.name, round(float(result.atoms.get_distance(0, 2)), 3)
     ('CONVERGED', 0.969)
     """
     config = (config or ReconstructConfig()).replace(**settings)

@@ -28,10 +28,9 @@ def safe_divide(
 ) -> Float[Array, "*shape"]:
     """Elementwise quotient that is 0, with gradient 0, where the denominator is 0.
 
-        >>> import jax
-    import jax.numpy as jnp
-        >>> safe_divide(jnp.array([1.0, 1.0]), jnp.array([4.0, 0.0])).tolist()
-        [0.25, 0.0]
+    >>> import jax.numpy as jnp
+    >>> safe_divide(jnp.array([1.0, 1.0]), jnp.array([4.0, 0.0])).tolist()
+    [0.25, 0.0]
     """
     nonzero = denominator != 0
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1.0), 0.0)
