@@ -1,7 +1,7 @@
 """ReconstructConfig: every setting of the search, validated once, without importing jax."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class ReconstructConfig:
             raise ValueError(f"expected {name} to be {expected}, got {getattr(self, name)!r}")
 
     @classmethod
-    def fung2022(cls) -> Self:
+    def fung2022(cls) -> "ReconstructConfig":
         """Algorithm 1 of Fung et al.: ten trials, five hops of Adam, refined at the end of each."""
         return cls(replicas=10, hops=5, adam_steps=1000, refine_steps=30)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> "ReconstructConfig":
         """A copy with some settings changed.
 
         Raises:

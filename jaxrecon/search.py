@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxrecon import initialize
 from jaxrecon.config import ReconstructConfig
@@ -66,7 +66,7 @@ def hop(
 @lru_cache(maxsize=16)
 def compiled_hop(
     fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
-) -> Callable[[PRNGKeyArray, Task, Population], tuple[Array, Array]]:
+) -> Callable[[Key[Array, " slots"], Task, Population], tuple[Array, Array]]:
     """The program ``(keys, tasks, populations) -> (positions, residuals)`` of one hop.
 
     Every argument has a leading axis of slots, one target each. Each device computes its share of
@@ -74,7 +74,9 @@ def compiled_hop(
     """
     share = config.replicas // mesh.size
 
-    def local(keys: PRNGKeyArray, tasks: Task, populations: Population) -> tuple[Array, Array]:
+    def local(
+        keys: Key[Array, " slots"], tasks: Task, populations: Population
+    ) -> tuple[Array, Array]:
         replicas = jax.lax.axis_index(REPLICAS) * share + jnp.arange(share)
         return jax.vmap(
             lambda key, task, population: hop(key, fingerprint, config, task, population, replicas)

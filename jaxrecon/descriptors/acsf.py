@@ -274,7 +274,7 @@ def _g5_and_jacobian(
     eta = _column(config.g5_eta, s.r, 2)
     gaussian = jnp.exp(-eta * (s.r**2)[None, :])
     radial = gaussian * s.cutoff[None, :]
-    radial_slope = gaussian * (s.cutoff_slope - 2.0 * eta * (s.r * s.cutoff)[None, :])
+    radial_slope = gaussian * (s.cutoff_slope[None, :] - 2.0 * eta * (s.r * s.cutoff)[None, :])
     distinct = 1.0 - jnp.eye(m, dtype=s.r.dtype)
     angular, angular_slope = _angular(config, _einsum("jx,kx->jk", s.direction, s.direction))
     # Sums over k for each element s of the neighbour k.
