@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,10 @@ from jaxtyping import Array, Float
 
 from jaxrecon import pooling
 from jaxrecon.descriptors.acsf import ACSF
-from jaxrecon.space import neighbors
+from jaxrecon.space import Neighbors, image_neighbors, images_of, neighbors
 from jaxrecon.structures import Structure, from_ase, is_periodic, stack
 
-PRESETS: tuple[str, ...] = ("fung2022",)
+PRESETS: tuple[str, ...] = ("fung2022", "crystal")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Fingerprint:
     Attributes:
         descriptor: the local descriptor.
         poolings: reductions over atoms, in the order of the features: ``"max"``, ``"min"``.
-        images: how a periodic cell is seen; ``"minimum"``, the convention of Fung et al.
+        images: how a periodic cell is seen: ``"all"`` images within the cutoff, or ``"minimum"``,
+            one image of each atom, the convention of Fung et al.
 
     Raises:
         ValueError: if a pooling or the images are not among those named above.
@@ -46,47 +47,65 @@ class Fingerprint:
 
     descriptor: ACSF
     poolings: tuple[pooling.PoolingName, ...] = ("max", "min")
-    images: str = "minimum"
+    images: Literal["all", "minimum"] = "all"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "poolings", tuple(self.poolings))
         if not self.poolings or not set(self.poolings) <= set(pooling.POOLINGS):
             raise ValueError(f"expected poolings among {pooling.POOLINGS}, got {self.poolings}")
-        if self.images != "minimum":
-            raise ValueError(f"expected images='minimum', got {self.images!r}")
+        if self.images not in ("all", "minimum"):
+            raise ValueError(f"expected images 'all' or 'minimum', got {self.images!r}")
 
     @classmethod
     def preset(cls, name: str, elements: Iterable[str]) -> "Fingerprint":
         """A published set of parameters for the given elements.
 
         ``"fung2022"``: the 380 numbers (for one element) of Fung et al., arXiv 2207.13227: G2 and
-        G5 within 20 Angstrom, largest and smallest value over the atoms.
+        G5 within 20 Angstrom, largest and smallest value over the atoms; crystals in the minimum
+        image. ``"crystal"``: a shorter set within 6 Angstrom, over all periodic images.
 
         Raises:
             ValueError: if the name or an element is unknown.
         """
         if name not in PRESETS:
             raise ValueError(f"expected a preset among {PRESETS}, got {name!r}")
-        return cls(ACSF(elements=tuple(elements)))
+        if name == "fung2022":
+            return cls(ACSF(elements=tuple(elements)), images="minimum")
+        return cls(
+            ACSF(
+                elements=tuple(elements),
+                r_cut=6.0,
+                g2_eta=(4.0,),
+                g2_r_s=(1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5),
+                g5_zeta=(1, 4, 16),
+                g5_eta=(0.02, 0.1),
+            )
+        )
 
     def __call__(self, structure: Structure) -> Float[Array, " p"]:
         """The fingerprint of one structure, without a unit."""
-        rows = self.descriptor(neighbors(structure))
+        rows = self.descriptor(self._neighbors(structure))
         return pooling.pool(rows, structure.mask, self.poolings)
 
     def with_jacobian(
         self, structure: Structure
     ) -> tuple[Float[Array, " p"], Float[Array, "p n 3"]]:
         """The fingerprint and its derivatives by the positions, in 1/Angstrom, in closed form."""
-        rows, jacobian = self.descriptor.with_jacobian(neighbors(structure))
-        return pooling.pool_with_jacobian(rows, jacobian, structure.mask, self.poolings)
+        seen = self._neighbors(structure)
+        rows, jacobian = self.descriptor.with_jacobian(seen)
+        return pooling.pool_with_jacobian(rows, jacobian, seen.source, structure.mask, self.poolings)
 
     def blame(self, structure: Structure, target: Float[Array, " p"]) -> Float[Array, " n"]:
         """For each atom the sum of ``|R - target|`` over the features of which it is the winner."""
-        rows = self.descriptor(neighbors(structure))
+        rows = self.descriptor(self._neighbors(structure))
         error = jnp.abs(pooling.pool(rows, structure.mask, self.poolings) - target)
         winner = pooling.winners(rows, structure.mask, self.poolings)
         return jnp.zeros(rows.shape[0], rows.dtype).at[winner].add(error)
+
+    def _neighbors(self, structure: Structure) -> Neighbors:
+        if structure.cell is None or self.images == "minimum":
+            return neighbors(structure)
+        return image_neighbors(structure, self.descriptor.r_cut)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -181,7 +200,10 @@ def featurize(
             chosen = [i for i, atoms in enumerate(items) if is_periodic(atoms) is periodic]
             if chosen:
                 size = max(len(items[i]) for i in chosen)
-                batch = stack([from_ase(items[i], size) for i in chosen])
+                images = None
+                if periodic and fingerprint.images == "all":
+                    images = images_of([items[i] for i in chosen], fingerprint.descriptor.r_cut)
+                batch = stack([from_ase(items[i], size, images) for i in chosen])
                 values[chosen] = np.asarray(_compiled(fingerprint)(batch))
     return values
 

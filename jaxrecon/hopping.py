@@ -5,7 +5,7 @@ population of replicas hops together: every replica starts from a random member 
 the last population, moves, and descends.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +17,30 @@ from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.minimize import adam
 from jaxrecon.objectives import mean_absolute_residual
 from jaxrecon.refine import levenberg_marquardt, refine
-from jaxrecon.structures import Structure
+from jaxrecon.structures import Images, Structure
 
 
-class Task(NamedTuple):
-    """What is to be inverted: the data of one target, none of it static."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Task:
+    """What is to be inverted.
+
+    Attributes:
+        target: the fingerprint wanted, without a unit.
+        species: atomic numbers.
+        cell: lattice vectors as rows in Angstrom, or None.
+        images: bounds for the sum over periodic images; static.
+    """
 
     target: Float[Array, "*batch p"]
     species: Int[Array, "*batch n"]
     cell: Float[Array, "*batch 3 3"] | None
+    images: Images | None = field(default=None, metadata={"static": True})
 
     def structure(self, positions: Float[Array, "n 3"]) -> Structure:
         """The structure with these positions in Angstrom and the composition of the task."""
         mask = jnp.ones(self.species.shape, bool)
-        return Structure(positions, self.species, mask, self.cell)
+        return Structure(positions, self.species, mask, self.cell, self.images)
 
 
 def residual(

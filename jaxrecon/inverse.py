@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -23,7 +23,8 @@ from jaxrecon.search import (
     replica_mesh,
     slots_in_memory,
 )
-from jaxrecon.structures import checked_cell
+from jaxrecon.space import images_of, images_within
+from jaxrecon.structures import Images, checked_cell
 
 
 def reconstruct(
@@ -96,12 +97,14 @@ class _Problem:
     target: np.ndarray
     symbols: tuple[str, ...]
     cell: np.ndarray | None
+    images: Images | None
 
     def task(self, dtype: type) -> Task:
         return Task(
             target=jnp.asarray(self.target, dtype),
             species=jnp.asarray([atomic_numbers[symbol] for symbol in self.symbols], jnp.int32),
             cell=None if self.cell is None else jnp.asarray(self.cell, dtype),
+            images=self.images,
         )
 
 
@@ -151,7 +154,10 @@ def _problems(
                 f"expected elements among {fingerprint.descriptor.elements}, got {foreign}"
             )
         box = None if box is None else checked_cell(box)
-        problems.append(_Problem(index, target, composition, box))
+        images = None
+        if box is not None and fingerprint.images == "all":
+            images = images_within(box, fingerprint.descriptor.r_cut, len(composition))
+        problems.append(_Problem(index, target, composition, box, images))
     return problems
 
 
@@ -162,11 +168,13 @@ def _is_one_cell(cell: Any) -> bool:
         return False
 
 
-def _groups(problems: list[_Problem]) -> dict[tuple[int, bool], list[_Problem]]:
-    """Problems that one compiled program serves: as many atoms, all free or all periodic."""
-    groups: dict[tuple[int, bool], list[_Problem]] = {}
+def _groups(
+    problems: list[_Problem],
+) -> dict[tuple[int, bool, Images | None], list[_Problem]]:
+    """Problems that one compiled program serves: as many atoms, one kind of space."""
+    groups: dict[tuple[int, bool, Images | None], list[_Problem]] = {}
     for problem in problems:
-        key = (len(problem.symbols), problem.cell is None)
+        key = (len(problem.symbols), problem.cell is None, problem.images)
         groups.setdefault(key, []).append(problem)
     return groups
 
@@ -228,6 +236,10 @@ def _search(
 def _finish(slot: _Slot, fingerprint: Fingerprint, config: ReconstructConfig) -> Result:
     """Polish the winner in float64 and judge it there."""
     problem = slot.problem
+    if problem.images is not None:
+        # The search may have left out far neighbours of crowded atoms; the judge leaves out none.
+        found = Atoms(problem.symbols, slot.best_positions, cell=problem.cell, pbc=True)
+        problem = replace(problem, images=images_of([found], fingerprint.descriptor.r_cut + 0.2))
     with jax.enable_x64(True):
         polish = compiled_polish(fingerprint, config.polish_steps)
         start = jnp.asarray(slot.best_positions, jnp.float64)

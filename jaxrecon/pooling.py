@@ -8,6 +8,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax import nn
+from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.numerics import masked_max, masked_min
@@ -42,7 +43,8 @@ def winners(
 
 def pool_with_jacobian(
     rows: Float[Array, "n f"],
-    jacobian: Float[Array, "n f n 3"],
+    jacobian: Float[Array, "n f m 3"],
+    source: Int[Array, "n m"] | None,
     mask: Bool[Array, " n"],
     kinds: tuple[PoolingName, ...],
 ) -> tuple[Float[Array, " p"], Float[Array, "p n 3"]]:
@@ -50,15 +52,20 @@ def pool_with_jacobian(
 
     Args:
         rows: one row an atom.
-        jacobian: derivatives of the rows with respect to the vectors to every atom, as
+        jacobian: derivatives of the rows with respect to the neighbour vectors, as
             :func:`jaxrecon.descriptors.acsf.rows_and_jacobian` gives them.
+        source: which atom each neighbour is; None where neighbour m is atom m.
         mask: true for atoms, false for padding.
         kinds: which reductions, in order.
     """
     winner = winners(rows, mask, kinds)
     feature = jnp.tile(jnp.arange(rows.shape[1]), len(kinds))
     by_neighbor = jacobian[winner, feature]
+    by_end = by_neighbor
+    if source is not None:
+        ends = nn.one_hot(source[winner], rows.shape[0], dtype=rows.dtype)
+        by_end = jnp.einsum("pmx,pmn->pnx", by_neighbor, ends, precision=Precision.HIGHEST)
     # A vector ends at the neighbour and starts at the centre: moving the centre turns the sign.
     centre = nn.one_hot(winner, rows.shape[0], dtype=rows.dtype)
-    by_atom = by_neighbor - centre[:, :, None] * by_neighbor.sum(1)[:, None, :]
+    by_atom = by_end - centre[:, :, None] * by_neighbor.sum(1)[:, None, :]
     return rows[winner, feature], by_atom

@@ -1,13 +1,26 @@
 """Structure: the pytree that every pure function takes, and the way from and to ASE."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from jaxtyping import Array, Bool, Float, Int
+
+
+@dataclass(frozen=True)
+class Images:
+    """Static bounds for the sum over periodic images within a cutoff.
+
+    Attributes:
+        counts: images to either side along each lattice vector.
+        capacity: neighbours kept for each atom, the nearest ones.
+    """
+
+    counts: tuple[int, int, int]
+    capacity: int
 
 
 @jax.tree_util.register_dataclass
@@ -20,15 +33,18 @@ class Structure:
         species: atomic numbers, shape ``(n,)``; 0 where an entry is padding.
         mask: true for atoms, false for padding, shape ``(n,)``.
         cell: lattice vectors as rows in Angstrom, shape ``(3, 3)``; None for a free structure.
+        images: how many periodic images are looked at; static under ``jit``. Needed by
+            fingerprints that sum over all images; see :func:`jaxrecon.space.images_within`.
     """
 
     positions: Float[Array, "*batch n 3"]
     species: Int[Array, "*batch n"]
     mask: Bool[Array, "*batch n"]
     cell: Float[Array, "*batch 3 3"] | None = None
+    images: Images | None = field(default=None, metadata={"static": True})
 
 
-def from_ase(atoms: Atoms, size: int | None = None) -> Structure:
+def from_ase(atoms: Atoms, size: int | None = None, images: Images | None = None) -> Structure:
     """Convert ASE atoms, padded to ``size`` entries when it is given.
 
     The dtype is float64 where ``jax_enable_x64`` is set and float32 otherwise.
@@ -36,6 +52,7 @@ def from_ase(atoms: Atoms, size: int | None = None) -> Structure:
     Args:
         atoms: a free structure, or one periodic along all three axes.
         size: number of rows of the result, at least the number of atoms.
+        images: bounds for the sum over periodic images; of no use to a free structure.
 
     Raises:
         ValueError: if only some axes are periodic, the cell is singular or left-handed, or
@@ -59,6 +76,7 @@ def from_ase(atoms: Atoms, size: int | None = None) -> Structure:
         species=jnp.asarray(species),
         mask=jnp.arange(size) < count,
         cell=None if cell is None else jnp.asarray(cell, dtype=float),
+        images=None if cell is None else images,
     )
 
 

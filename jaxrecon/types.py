@@ -20,6 +20,10 @@ class Descriptor(Protocol):
         """Their atomic numbers."""
 
     @property
+    def r_cut(self) -> float:
+        """Distance in Angstrom beyond which an atom has no influence."""
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What each feature of a row is."""
 

@@ -122,7 +122,7 @@ def rows(config: ACSF, neighbors: Neighbors) -> Float[Array, "n f"]:
         surroundings = _Surroundings.of(config, vectors, species, mask)
         return jnp.concatenate([_g2(config, surroundings), _g5(config, surroundings)])
 
-    return jax.vmap(one)(*neighbors)
+    return jax.vmap(one)(neighbors.vectors, neighbors.species, neighbors.mask)
 
 
 def rows_and_jacobian(
@@ -143,7 +143,7 @@ def rows_and_jacobian(
             jnp.concatenate([radial_jacobian, angular_jacobian]),
         )
 
-    return jax.vmap(one)(*neighbors)
+    return jax.vmap(one)(neighbors.vectors, neighbors.species, neighbors.mask)
 
 
 class _Surroundings(NamedTuple):
