@@ -1,9 +1,13 @@
-"""Devices: let the search use every core of a machine without an accelerator."""
+"""Devices: use every core of a machine without an accelerator, and compile only once."""
 
 import contextlib
+import hashlib
 import os
+import platform
+from pathlib import Path
 
 import jax
+from jaxlib.version import __version__ as jaxlib_version
 
 
 def use_all_cores() -> int:
@@ -26,3 +30,47 @@ def use_all_cores() -> int:
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", cores or 1)
     return jax.local_device_count()
+
+
+def enable_compilation_cache() -> Path | None:
+    """Keep compiled programs in the user's cache directory: the next process starts at once.
+
+    A directory that is set already (``jax_compilation_cache_dir``) stays. The command line calls
+    it; a script or notebook may. XLA (openxla/xla issue 44565) logs an error about
+    ``prefer-no-gather`` for every program that it reads on a CPU: it is not one, and the
+    environment variable ``TF_CPP_MIN_LOG_LEVEL=3``, set before jax is imported, hides it.
+
+    Returns:
+        The directory, under ``$XDG_CACHE_HOME`` or ``~/.cache``; None if it can't be written.
+
+    >>> enable_compilation_cache()  # doctest: +SKIP
+    PosixPath('/home/me/.cache/jaxrecon/jaxlib-0.10.1-0a1b2c3d')
+    """
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
+    if chosen is not None:
+        return Path(chosen)
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        directory = base / "jaxrecon" / f"jaxlib-{jaxlib_version}-{_processor()}"
+        directory.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    # Without this check every program that can't be stored is a warning.
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return directory
+
+
+def _processor() -> str:
+    """A short name for what the processor can do.
+
+    Compiled programs use all of it, and machines of different kinds may share a home directory:
+    one that reads a better one's programs dies of an illegal instruction.
+    """
+    described = platform.machine() + platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        described += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(described.encode()).hexdigest()[:8]
