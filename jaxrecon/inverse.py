@@ -163,7 +163,9 @@ def _problems(
 
 def _is_one_cell(cell: Any) -> bool:
     try:
-        return np.shape(cell) in {(3,), (6,), (3, 3)}
+        shape = np.shape(cell)
+        listed = shape != () and any(item is None for item in cell)
+        return shape in {(), (3,), (6,), (3, 3)} and not listed
     except ValueError:
         return False
 

@@ -138,7 +138,7 @@ def checked_cell(cell: object) -> np.ndarray:
 
     try:
         array = Cell.new(np.asarray(cell, dtype=np.float64)).array
-    except (TypeError, ValueError) as error:
+    except (AssertionError, TypeError, ValueError) as error:  # ASE asserts that angles can meet
         raise ValueError(
             f"expected a cell as 3 lengths, 3 lengths and 3 angles, or 3 vectors, got {cell}"
         ) from error

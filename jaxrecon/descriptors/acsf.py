@@ -66,6 +66,7 @@ class ACSF:
         object.__setattr__(self, "elements", ordered)
         if not self.r_cut > 0:
             raise ValueError(f"expected r_cut > 0 Angstrom, got {self.r_cut}")
+        object.__setattr__(self, "r_cut", float(self.r_cut))
         limits = {
             "g2_eta": (0.0, np.inf),
             "g2_r_s": (0.0, np.inf),
