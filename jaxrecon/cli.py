@@ -1,0 +1,262 @@
+"""`jaxrecon <verb>`: files in, files out. All science is in the library.
+
+Whatever needs JAX or ASE is imported inside the verbs, so that the help answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxrecon.config import ReconstructConfig
+
+PRESET = "fung2022"
+BAD_INPUT, INTERRUPTED = 2, 130
+# What a command line that can't be parsed raises; its module differs between releases of typer.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random numbers.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 for bad input, 130 if interrupted.
+
+    Bad input of any kind is one line on stderr.
+
+    Args:
+        arguments: words after the program's name; None for those of this process.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    # XLA logs an error, which is none, for every program in the cache (openxla/xla issue 44565).
+    # JAX reads this when it is imported; what fails in earnest raises an exception as well.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with typer.main.get_command(app).make_context("jaxrecon", words or ["--help"]) as context:
+            context.command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except USAGE_ERROR as error:
+        message = getattr(error, "format_message", error.__str__)()
+        return _fail(f"{message} (see jaxrecon --help)", BAD_INPUT)
+    except (ValueError, OSError) as error:
+        return _fail(str(error), BAD_INPUT)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"jaxrecon: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _start_jax() -> None:
+    from jaxrecon import devices
+
+    devices.use_all_cores()
+    devices.enable_compilation_cache()
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"jaxrecon {version('jaxrecon')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback(
+    epilog="""\b
+Example, from structures to numbers and back:
+  jaxrecon fingerprint clusters.xyz -o clusters.npz
+  jaxrecon reconstruct clusters.npz -o found.extxyz
+
+Exit code: 0 done, 2 bad input (one line says which), 130 interrupted.""",
+)
+def _jaxrecon(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Atomic structures from their structural fingerprints: exactly, in parallel."""
+
+
+@app.command(
+    epilog="""\b
+Example:
+  jaxrecon fingerprint water.xyz -o water.npz --elements H,O"""
+)
+def fingerprint(
+    structures: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STRUCTURES", help="File in any format of ASE; all of its frames, in Angstrom."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FP.npz", readable=False, help="File to write."),
+    ],
+    preset: Annotated[str, typer.Option(help="Parameters of the fingerprint.")] = PRESET,
+    elements: Annotated[
+        str | None,
+        typer.Option(metavar="H,O", help="Elements to have channels for.  [default: those there]"),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Compute the fingerprints of structures.
+
+    FP.npz has, for each structure, the fingerprint, the formula and the cell (none unless it is
+    periodic along all three axes): everything that `reconstruct` needs, and never the positions.
+    """
+    from jaxrecon.datasets import io
+    from jaxrecon.fingerprint import Fingerprint, elements_of, featurize
+
+    io.check_output(output, force, suffix=".npz")
+    frames = io.read_structures(structures)
+    names = elements.split(",") if elements is not None else elements_of(frames)
+    chosen = Fingerprint.preset(preset, elements=names)
+    _start_jax()
+    io.write_fingerprints(output, featurize(frames, chosen), chosen, frames)
+    print(f"{output}: {len(frames)} fingerprints of {chosen.size} numbers")
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  jaxrecon reconstruct clusters.npz -o found.extxyz
+  jaxrecon reconstruct targets.csv -o found.extxyz --symbols Pt10 --rows 0-4
+  jaxrecon reconstruct crystal.csv -o found.cif --symbols NaCl --cell "4 4 4 60 60 60\""""
+)
+def reconstruct(
+    fingerprints: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FP.npz|FP.csv",
+            help="What `fingerprint` wrote, or comma-separated numbers, one target a row.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.extxyz",
+            readable=False,
+            help="Structures to write, one frame a target; OUT.json beside it has the details.",
+        ),
+    ],
+    symbols: Annotated[
+        str | None,
+        typer.Option(metavar="Pt10", help="Formula of all targets.  [default: that of FP.npz]"),
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'A B C'",
+            help="Cell of all targets: 3 lengths in Angstrom; 3 lengths and 3 angles in degrees; "
+            "or 3 vectors.  [default: that of FP.npz, or none: free]",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Parameters of the fingerprint.  [default: those of FP.npz, or {PRESET}]",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    replicas: Annotated[
+        int, typer.Option(help="Structures that search for one target together.")
+    ] = ReconstructConfig.replicas,
+    hops: Annotated[
+        int, typer.Option(help="Rounds for each target at most.")
+    ] = ReconstructConfig.hops,
+    tolerance: Annotated[
+        float, typer.Option(help="Mean absolute residual at which a target is hit; no unit.")
+    ] = ReconstructConfig.tolerance,
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="0-29|3,7", help="Targets to do, from 0.  [default: all]"),
+    ] = None,
+    force: Force = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Find the structures whose fingerprints are given.
+
+    Each frame of OUT.extxyz has its `residual` and `result_code` (converged, stalled, non_finite).
+    """
+    from jaxrecon import arguments
+    from jaxrecon.datasets import io
+    from jaxrecon.inverse import reconstruct
+
+    details = output.with_suffix(".json")
+    if details == output:
+        raise ValueError(f"expected an output of structures, not .json, got {output}")
+    for path in (output, details):
+        io.check_output(path, force)
+    config = ReconstructConfig(replicas=replicas, hops=hops, tolerance=tolerance)
+    file = io.read_fingerprints(fingerprints)
+    numbers = arguments.parse_rows(rows, len(file))
+    file = file.select(numbers)
+    formulas = arguments.formulas_of(file, symbols, numbers)
+    box = None if cell is None else arguments.parse_cell(cell)
+    cells = file.cells if box is None and file.cells is not None else [box] * len(file)
+    chosen = arguments.fingerprint_of(file, preset, PRESET, formulas)
+    io.check_format(output, arguments.placeholders(formulas, cells))
+    _start_jax()
+    found = reconstruct(
+        file.values,
+        chosen,
+        symbols=formulas,
+        cell=cells,
+        config=config,
+        seed=seed,
+        progress=not quiet,
+    )
+    inputs = {
+        "fingerprints": str(fingerprints),
+        "rows": numbers,
+        "symbols": formulas,
+        "cells": [None if each is None else each.tolist() for each in cells],
+    }
+    io.write_structures(output, found.to_atoms())
+    io.write_json(details, {"inputs": inputs, **found.to_dict()})
+    print(found)
+
+
+@app.command(
+    epilog="""\b
+Example:
+  jaxrecon demo -o demo --seed 1"""
+)
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to put its files.")
+    ] = Path("demo"),
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Show the whole way on small examples, there and back."""
+    _start_jax()
+    from jaxrecon import demo as example
+
+    example.run(output, seed=seed, force=force)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
