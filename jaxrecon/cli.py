@@ -4,6 +4,7 @@ Whatever needs JAX or ASE is imported inside the verbs, so that the help answers
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words after the program's name; None for those of this process.
     """
+    if arguments is None:
+        signal.signal(signal.SIGINT, _leave)
     words = sys.argv[1:] if arguments is None else list(arguments)
     # XLA logs an error, which is none, for every program in the cache (openxla/xla issue 44565).
     # JAX reads this when it is imported; what fails in earnest raises an exception as well.
@@ -58,6 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str, code: int) -> int:
     print(f"jaxrecon: error: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _leave(*_: object) -> None:
+    """End this process at Ctrl-C, without an exception.
+
+    JAX swallows one that is raised in its callbacks, and crashes when Python is taken down while
+    it compiles. All that is lost is a draft, in the moment in which it is written.
+    """
+    # The progress bar, if there is one, has hidden the cursor of the terminal.
+    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""
+    os.write(2, f"{restore}jaxrecon: error: interrupted\n".encode())
+    os._exit(INTERRUPTED)
 
 
 def _start_jax() -> None:

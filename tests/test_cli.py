@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
 OLD = b"the old file"
 
 
-def process(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command line in a process of its own, with an empty cache of its own."""
+def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, with an empty cache of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "jaxrecon.cli", *shlex.split(line)],
+        [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True,
@@ -36,6 +37,10 @@ def process(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def process(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return python("-m", "jaxrecon.cli", *shlex.split(line), folder=folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -298,6 +303,27 @@ def test_interruption_is_one_line_and_writes_nothing(files, tmp_path, capsys, mo
     assert contents(tmp_path) == files
 
 
+def test_interruption_ends_the_process(files, tmp_path):
+    """Even where an exception is swallowed, as JAX does in its callbacks."""
+    code = """
+        import contextlib, os, signal, sys
+        import jaxrecon.inverse
+        from jaxrecon.cli import main
+
+        def interrupted(*_, **__):
+            with contextlib.suppress(BaseException):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        jaxrecon.inverse.reconstruct = interrupted
+        sys.argv = "jaxrecon reconstruct pt10.npz -o old.extxyz --force".split()
+        main()
+    """
+    done = python("-c", textwrap.dedent(code), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "jaxrecon: error: interrupted\n"
+    assert contents(tmp_path) == files | {"cache": b""}
+
+
 def test_help_teaches_and_is_cheap(tmp_path, capsys):
     for words in ([], ["--help"]):
         assert cli.main(words) == 0
@@ -312,7 +338,7 @@ def test_help_teaches_and_is_cheap(tmp_path, capsys):
         "import sys; from jaxrecon.cli import main; main(['--help']); "
         "print(sorted({'jax', 'ase', 'numpy', 'scipy', 'rich'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code, folder=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
