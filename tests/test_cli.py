@@ -8,6 +8,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ase.io
@@ -340,6 +341,18 @@ def test_help_teaches_and_is_cheap(tmp_path, capsys):
     )
     done = python("-c", code, folder=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_demo(monkeypatch):
+    calls = []
+    example = SimpleNamespace(run=lambda *words, **options: calls.append((words, options)))
+    monkeypatch.setattr("jaxrecon.demo", example, raising=False)
+    assert cli.main(["demo"]) == 0
+    assert cli.main(["demo", "-o", "there", "--seed", "3", "--force"]) == 0
+    assert calls == [
+        ((Path("demo"),), {"seed": 0, "force": False}),
+        ((Path("there"),), {"seed": 3, "force": True}),
+    ]
 
 
 def test_version(capsys):
