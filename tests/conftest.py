@@ -1,0 +1,64 @@
+"""Strict mode for every test and doctest, the option ``--data``, and the Hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+# Shapes and types of all annotations are checked at every call; an int passes for a float, as it
+# does in Python's own typing. The hook only acts on modules that are imported after it.
+assert "jaxrecon" not in sys.modules, "jaxrecon was imported before the import hook was installed"
+jaxtyping.install_import_hook(
+    "jaxrecon", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# It looks at what leaves a compiled function. The infinities of masked reductions are no NaN, and a
+# NaN that is caught inside (a singular solve, say) never leaves: nothing legitimate trips it.
+jax.config.update("jax_debug_nans", True)
+
+hypothesis.settings.register_profile("dev", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=20, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--data",
+        type=Path,
+        default=os.environ.get("JAXRECON_DATA"),
+        metavar="PATH",
+        help="folder with the published data sets (default: $JAXRECON_DATA); "
+        "the tests that need it are skipped without it",
+    )
+
+
+@pytest.fixture(scope="session")
+def data(pytestconfig: pytest.Config) -> Path:
+    """The folder with the published data sets."""
+    folder = pytestconfig.getoption("--data")
+    if not folder:
+        pytest.skip("needs the published data: --data PATH or JAXRECON_DATA")
+    folder = Path(folder)
+    assert folder.is_dir(), f"expected --data to be a folder, got {folder}"
+    return folder
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Float64 wherever a dtype is not given."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations are not enforced, as for a user: what the code itself says of a wrong type."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

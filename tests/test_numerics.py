@@ -1,0 +1,103 @@
+"""The NaN-safe primitives at and away from their singular points, against NumPy."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+
+from jaxrecon.numerics import (
+    masked_max,
+    masked_min,
+    safe_divide,
+    safe_norm,
+    solve_positive_definite,
+)
+
+DTYPES = ("float32", "float64")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1.0, 1e3, 1e12])
+def test_norm_is_numpys(dtype: str, size: float) -> None:
+    x = (np.random.default_rng(0).normal(size=(4, 5, 3)) * size).astype(dtype)
+    with jax.enable_x64(dtype == "float64"):
+        norm = np.asarray(safe_norm(jnp.asarray(x)))
+        slope = np.asarray(jax.grad(lambda v: safe_norm(v).sum())(jnp.asarray(x)))
+    expected = np.linalg.norm(x.astype(float), axis=-1)
+    assert norm.dtype == dtype
+    np.testing.assert_allclose(norm, expected, rtol=3 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(slope, x / expected[..., None], atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("length", [0.0, 1e-30, 1e-13])
+def test_norm_of_nothing_has_no_slope(dtype: str, length: float) -> None:
+    with jax.enable_x64(dtype == "float64"):
+        x = jnp.array([0.0, length, 0.0], dtype)
+        assert safe_norm(x) == 0.0
+        for derivative in (jax.grad, jax.jacfwd, jax.jacrev):
+            np.testing.assert_array_equal(derivative(safe_norm)(x), 0.0)
+        np.testing.assert_array_equal(jax.hessian(safe_norm)(x), 0.0)
+
+
+def test_division_is_safe_in_value_and_slope() -> None:
+    numerator, denominator = jnp.array([6.0, 1.0, 0.0, -1.0]), jnp.array([3.0, 0.0, 0.0, 4.0])
+    np.testing.assert_allclose(safe_divide(numerator, denominator), [2.0, 0.0, 0.0, -0.25])
+    by_numerator, by_denominator = jax.grad(lambda a, b: safe_divide(a, b).sum(), (0, 1))(
+        numerator, denominator
+    )
+    np.testing.assert_allclose(by_numerator, [1 / 3, 0.0, 0.0, 0.25])
+    np.testing.assert_allclose(by_denominator, [-6 / 9, 0.0, 0.0, 1 / 16])
+
+
+@given(seed=seeds, rows=st.integers(1, 8))
+def test_masked_extremes_are_those_of_the_kept_rows(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, mask = rng.normal(size=(rows, 5)).astype(np.float32), rng.random(rows) < 0.5
+    mask[rng.integers(rows)] = True
+    largest, smallest = (f(jnp.asarray(values), jnp.asarray(mask)) for f in (masked_max, masked_min))
+    np.testing.assert_array_equal(largest, values[mask].max(axis=0))
+    np.testing.assert_array_equal(smallest, values[mask].min(axis=0))
+
+
+def test_masked_extremes_have_slopes_at_the_extreme_alone() -> None:
+    rows = jnp.array([[1.0, -5.0], [3.0, -1.0], [9.0, -9.0]])
+    mask = jnp.array([True, True, False])
+    for extreme, where in [(masked_max, [[0, 0], [1, 1], [0, 0]]), (masked_min, [[1, 1], [0, 0]])]:
+        slope = jax.grad(lambda x, f=extreme: f(x, mask).sum())(rows)
+        np.testing.assert_array_equal(slope[: len(where)], where)
+        np.testing.assert_array_equal(slope[2], 0.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 15, 30])
+def test_elimination_is_numpys_solve(dtype: str, size: int) -> None:
+    rng = np.random.default_rng(size)
+    root = rng.normal(size=(3, size, size + 5))
+    matrices = (root @ root.swapaxes(1, 2) + 0.1 * np.eye(size)).astype(dtype)
+    right = rng.normal(size=(3, size)).astype(dtype)
+    with jax.enable_x64(dtype == "float64"):
+        solve = jax.jit(jax.vmap(solve_positive_definite))
+        solved = np.asarray(solve(jnp.asarray(matrices), jnp.asarray(right)))
+    assert solved.dtype == dtype
+    for matrix, b, x in zip(matrices.astype(float), right.astype(float), solved, strict=True):
+        bound = 10 * np.finfo(dtype).eps * np.linalg.cond(matrix)
+        expected = np.linalg.solve(matrix, b)
+        assert np.linalg.norm(x - expected) <= bound * np.linalg.norm(expected)
+
+
+def test_elimination_of_a_badly_scaled_matrix() -> None:
+    """Columns of Jacobians differ by orders of magnitude; the diagonal alone must not matter."""
+    scale = np.logspace(-8, 8, 9)
+    root = np.random.default_rng(0).normal(size=(9, 14))
+    matrix = scale[:, None] * (root @ root.T) * scale[None, :]
+    right = np.random.default_rng(1).normal(size=9)
+    with jax.enable_x64(True):
+        x = np.asarray(solve_positive_definite(jnp.asarray(matrix), jnp.asarray(right)))
+    expected = np.linalg.solve(root @ root.T, right / scale) / scale
+    np.testing.assert_allclose(x, expected, rtol=1e-9)
