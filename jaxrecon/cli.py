@@ -241,6 +241,7 @@ def reconstruct(
         cell=cells,
         config=config,
         seed=seed,
+        indices=numbers,
         progress=not quiet,
     )
     inputs = {

@@ -50,7 +50,6 @@ class Fingerprint:
     images: Literal["all", "minimum"] = "all"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "poolings", tuple(self.poolings))
         if not self.poolings or not set(self.poolings) <= set(pooling.POOLINGS):
             raise ValueError(f"expected poolings among {pooling.POOLINGS}, got {self.poolings}")
         if self.images not in ("all", "minimum"):
@@ -93,7 +92,9 @@ class Fingerprint:
         """The fingerprint and its derivatives by the positions, in 1/Angstrom, in closed form."""
         seen = self._neighbors(structure)
         rows, jacobian = self.descriptor.with_jacobian(seen)
-        return pooling.pool_with_jacobian(rows, jacobian, seen.source, structure.mask, self.poolings)
+        return pooling.pool_with_jacobian(
+            rows, jacobian, seen.source, structure.mask, self.poolings
+        )
 
     def blame(self, structure: Structure, target: Float[Array, " p"]) -> Float[Array, " n"]:
         """For each atom the sum of ``|R - target|`` over the features of which it is the winner."""
@@ -133,7 +134,9 @@ class Fingerprint:
         Raises:
             ValueError: if the family or a key is unknown or a value is out of range.
         """
-        fields = dict(data)
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         family = fields.pop("descriptor", None)
         if family != "acsf":
             raise ValueError(f"expected descriptor 'acsf', got {family!r}")
@@ -143,10 +146,7 @@ class Fingerprint:
             raise ValueError(
                 f"expected parameters of {sorted(ACSF.__dataclass_fields__)}, got {sorted(unknown)}"
             )
-        lists: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
-        }
-        return cls(ACSF(**lists), **outer)
+        return cls(ACSF(**fields), **outer)
 
     def to_json(self) -> str:
         """The parameters as JSON, keys sorted: equal fingerprints give equal text."""

@@ -35,14 +35,15 @@ def reconstruct(
     cell: Any = None,
     config: ReconstructConfig | None = None,
     seed: int = 0,
+    indices: Sequence[int] | None = None,
     progress: bool | ProgressFn = False,
     **settings: Any,
 ) -> Reconstruction:
     r"""Find positions whose fingerprint is the target: :math:`\arg\min_x |R(x) - R^*|`.
 
     Algorithm 1 of Fung et al., arXiv 2207.13227, with all replicas of all trials at once and a
-    second-order end: see :class:`~jaxrecon.config.ReconstructConfig`. The answer for target i
-    depends on ``seed`` and i, not on which other targets are there.
+    second-order end: see :class:`~jaxrecon.config.ReconstructConfig`. The answer for a target
+    depends on ``seed`` and its index, not on which other targets are there.
 
     Args:
         targets: fingerprints, shape ``(targets, p)`` or ``(p,)``, without a unit.
@@ -54,6 +55,8 @@ def reconstruct(
             None for each target.
         config: settings of the search.
         seed: of the random numbers.
+        indices: of the targets for the random numbers, if they are rows of a larger set; else
+            0, 1, 2, ...
         progress: True shows a progress bar; a function is called after every hop of a target with
             the number of targets that ended and of fingerprint evaluations since its last call.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
@@ -75,7 +78,7 @@ def reconstruct(
     ('CONVERGED', 0.969)
     """
     config = (config or ReconstructConfig()).replace(**settings)
-    problems = _problems(np.asarray(targets, dtype=np.float64), fingerprint, symbols, cell)
+    problems = _problems(np.asarray(targets, dtype=np.float64), fingerprint, symbols, cell, indices)
     outcome: list[Result | None] = [None] * len(problems)
     started = time.perf_counter()
 
@@ -94,6 +97,7 @@ def reconstruct(
 @dataclass(frozen=True)
 class _Problem:
     index: int
+    identity: int
     target: np.ndarray
     symbols: tuple[str, ...]
     cell: np.ndarray | None
@@ -121,7 +125,7 @@ class _Slot:
 
 
 def _problems(
-    targets: np.ndarray, fingerprint: Fingerprint, symbols: Any, cell: Any
+    targets: np.ndarray, fingerprint: Fingerprint, symbols: Any, cell: Any, indices: Any
 ) -> list[_Problem]:
     """Check the input and pair every target with its composition and cell."""
     if targets.ndim == 1:
@@ -145,8 +149,13 @@ def _problems(
     cells = [cell] * count if cell is None or _is_one_cell(cell) else list(cell)
     if len(cells) != count:
         raise ValueError(f"expected one cell or {count}, one a target, got {len(cells)}")
+    identities = list(range(count) if indices is None else indices)
+    if len(identities) != count:
+        raise ValueError(f"expected {count} indices, one a target, got {len(identities)}")
     problems = []
-    for index, (target, formula, box) in enumerate(zip(targets, formulas, cells, strict=True)):
+    for index, (identity, target, formula, box) in enumerate(
+        zip(identities, targets, formulas, cells, strict=True)
+    ):
         composition = composition_of(formula)
         foreign = sorted(set(composition) - set(fingerprint.descriptor.elements))
         if foreign:
@@ -157,7 +166,7 @@ def _problems(
         images = None
         if box is not None and fingerprint.images == "all":
             images = images_within(box, fingerprint.descriptor.r_cut, len(composition))
-        problems.append(_Problem(index, target, composition, box, images))
+        problems.append(_Problem(index, identity, target, composition, box, images))
     return problems
 
 
@@ -210,8 +219,8 @@ def _search(
     root = jax.random.key(seed)
 
     while not all(slot.done for slot in slots):
-        indices = np.asarray([slot.problem.index for slot in slots])
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(root, indices)
+        identities = np.asarray([slot.problem.identity for slot in slots])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(root, identities)
         tasks = jax.tree.map(
             lambda *leaves: jnp.stack(leaves), *[slot.problem.task(np.float32) for slot in slots]
         )

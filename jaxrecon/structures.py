@@ -144,9 +144,10 @@ def checked_cell(cell: object) -> np.ndarray:
         ) from error
     if not np.isfinite(array).all():
         raise ValueError(f"expected a finite cell, got {array.tolist()}")
-    volume = np.linalg.det(array)
-    lengths = np.linalg.norm(array, axis=1)
-    if abs(volume) <= 1e-6 * max(np.prod(lengths), 1e-300):
+    with np.errstate(over="ignore", invalid="ignore"):
+        volume = np.linalg.det(array)
+        box = np.prod(np.linalg.norm(array, axis=1))
+    if not np.isfinite(box) or abs(volume) <= 1e-6 * max(box, 1e-300):
         raise ValueError(f"expected a cell with a volume, got a singular one: {array.tolist()}")
     if volume < 0:
         raise ValueError(

@@ -26,6 +26,9 @@ from jaxrecon.descriptors.cutoffs import cosine
 from jaxrecon.numerics import safe_divide, safe_norm
 from jaxrecon.space import Neighbors
 
+FEW_NEIGHBORS = 32
+"""Up to this many neighbours of one element the sum over pairs j < k beats the full matrix."""
+
 
 @dataclass(frozen=True)
 class ACSF:
@@ -243,20 +246,38 @@ def _pairs(config: ACSF) -> list[tuple[int, int]]:
 
 
 def _g5(config: ACSF, s: _Surroundings) -> Float[Array, " f"]:
+    if len(config.elements) == 1 and len(s.r) <= FEW_NEIGHBORS:
+        return _g5_by_pairs(config, s)
+    return _pair_channels(config, s, _sums_over_k(config, s)[0]).ravel()
+
+
+def _g5_by_pairs(config: ACSF, s: _Surroundings) -> Float[Array, " f"]:
+    """G5 of one element, each pair j < k once: half the angular factors, but gathered."""
     first, second = np.triu_indices(len(s.r), 1)
     angular, _ = _angular(config, jnp.sum(s.direction[first] * s.direction[second], axis=-1))
     radial = jnp.exp(-_column(config.g5_eta, s.r, 2) * (s.r**2)[None, :]) * s.cutoff[None, :]
-    products = radial[:, first] * radial[:, second]
-    if len(config.elements) == 1:
-        return _einsum("at,et->ae", angular, products).ravel()
-    channels = jnp.stack(
-        [
-            s.channel[first, a] * s.channel[second, b]
-            + (0.0 if a == b else s.channel[first, b] * s.channel[second, a])
-            for a, b in _pairs(config)
-        ]
-    )
-    return _einsum("at,cet->cae", angular, channels[:, None, :] * products[None]).ravel()
+    return _einsum("at,et->ae", angular, radial[:, first] * radial[:, second]).ravel()
+
+
+def _sums_over_k(
+    config: ACSF, s: _Surroundings
+) -> tuple[Float[Array, "a m e s"], Float[Array, "a m m"], Float[Array, "e s m"]]:
+    r"""Sums :math:`\sum_{k \ne j} A_{jk} u_k` for each element of k, dA/dc, and u by element."""
+    distinct = 1.0 - jnp.eye(len(s.r), dtype=s.r.dtype)
+    angular, angular_slope = _angular(config, _einsum("jx,kx->jk", s.direction, s.direction))
+    radial = jnp.exp(-_column(config.g5_eta, s.r, 2) * (s.r**2)[None, :]) * s.cutoff[None, :]
+    by_element = radial[:, None, :] * s.channel.T[None]
+    sums = _einsum("ajk,esk->ajes", angular * distinct[None], by_element)
+    return sums, angular_slope * distinct[None], by_element
+
+
+def _pair_channels(
+    config: ACSF, s: _Surroundings, sums: Float[Array, "a m e s"]
+) -> Float[Array, "c a e"]:
+    """Close the sum over j: one value for each unordered pair of elements, each pair once."""
+    radial = jnp.exp(-_column(config.g5_eta, s.r, 2) * (s.r**2)[None, :]) * s.cutoff[None, :]
+    totals = _einsum("ajes,ej,jt->aest", sums, radial, s.channel)
+    return jnp.stack([totals[..., b, a] * (0.5 if a == b else 1.0) for a, b in _pairs(config)])
 
 
 def _g5_and_jacobian(
@@ -274,34 +295,23 @@ def _g5_and_jacobian(
     m = len(s.r)
     eta = _column(config.g5_eta, s.r, 2)
     gaussian = jnp.exp(-eta * (s.r**2)[None, :])
-    radial = gaussian * s.cutoff[None, :]
-    radial_slope = gaussian * (s.cutoff_slope[None, :] - 2.0 * eta * (s.r * s.cutoff)[None, :])
-    distinct = 1.0 - jnp.eye(m, dtype=s.r.dtype)
-    angular, angular_slope = _angular(config, _einsum("jx,kx->jk", s.direction, s.direction))
-    # Sums over k for each element s of the neighbour k.
-    by_element = radial[:, None, :] * s.channel.T[None]
-    sums = _einsum("ajk,esk->ajes", angular * distinct[None], by_element)
+    radial_slope = gaussian * (s.cutoff_slope - 2.0 * eta * (s.r * s.cutoff)[None, :])
+    sums, angular_slope, by_element = _sums_over_k(config, s)
     vector_sums = _einsum(
-        "ajk,eskx->ajesx",
-        angular_slope * distinct[None],
-        by_element[..., None] * s.direction[None, None],
+        "ajk,eskx->ajesx", angular_slope, by_element[..., None] * s.direction[None, None]
     )
     along = _einsum("ajesx,jx->ajes", vector_sums, s.direction)
-    across_weight = (radial * s.inverse_r[None, :]).T[None, :, :, None]
+    across_weight = (gaussian * (s.cutoff * s.inverse_r)[None, :]).T[None, :, :, None]
     along_weight = radial_slope.T[None, :, :, None] * sums - across_weight * along
     slopes = (
         across_weight[..., None] * vector_sums
         + along_weight[..., None] * s.direction[None, :, None, None, :]
     )
-    contributions = 0.5 * radial.T[None, :, :, None] * sums
-    values, jacobians = [], []
+    jacobians = []
     for a, b in _pairs(config):
-        in_a, in_b = s.channel[:, a], s.channel[:, b]
-        value = _einsum("j,aje->ae", in_a, contributions[..., b])
-        jacobian = in_a[None, :, None, None] * slopes[..., b, :]
+        jacobian = s.channel[None, :, a, None, None] * slopes[..., b, :]
         if a != b:
-            value += _einsum("j,aje->ae", in_b, contributions[..., a])
-            jacobian += in_b[None, :, None, None] * slopes[..., a, :]
-        values.append(value)
+            jacobian += s.channel[None, :, b, None, None] * slopes[..., a, :]
         jacobians.append(jnp.swapaxes(jacobian, 1, 2))
-    return jnp.stack(values).ravel(), jnp.stack(jacobians).reshape(-1, m, 3)
+    values = _pair_channels(config, s, sums)
+    return values.ravel(), jnp.stack(jacobians).reshape(-1, m, 3)
