@@ -2,14 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
+from ase.data.colors import jmol_colors
+from ase.utils import rotate
 
 from jaxrecon import matching
 
-ROTATION = "-72x,24y,8z"
-"""View of a structure: turned off its axes, so that no atom hides behind another by symmetry."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Circle
+
+VIEW = "-72x,24y,8z"
+"""Rotation of the picture: off the axes, so that no atom hides behind another by symmetry."""
+
+BOND = 1.2
+"""Atoms nearer than this times the sum of their covalent radii are joined by a line."""
+
+INK = "#333333"
 
 
 class Pair(NamedTuple):
@@ -33,8 +46,6 @@ def side_by_side(pairs: Sequence[Pair], path: str | Path, *, columns: int = 6) -
     Raises:
         ValueError: if there is no pair, or the compositions of one differ.
     """
-    import matplotlib as mpl
-    from ase.visualize.plot import plot_atoms
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -42,26 +53,77 @@ def side_by_side(pairs: Sequence[Pair], path: str | Path, *, columns: int = 6) -
         raise ValueError("expected at least one pair to draw, got none")
     columns = min(columns, len(pairs))
     bands = -(-len(pairs) // columns)
-    with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(2.2 * columns, 5.2 * bands), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(2 * bands, columns, squeeze=False)
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for number, pair in enumerate(pairs):
-            band, column = divmod(number, columns)
-            above, below = axes[2 * band, column], axes[2 * band + 1, column]
-            for axis, atoms in ((above, pair.truth), (below, _onto(pair))):
-                plot_atoms(atoms, axis, rotation=ROTATION, radii=0.45)
-                axis.margins(0.05)
-            formula = pair.truth.get_chemical_formula(mode="metal")
-            above.set_title(f"{pair.name.replace('_', ' ')}\n{formula}", wrap=True)
-            below.set_title(f"residual {pair.residual:.0e}\nRMSD {pair.rmsd:.0e} Å")
-        for band in range(bands):
-            for offset, label in enumerate(("truth", "reconstruction")):
-                height = 1.0 - (2 * band + offset + 0.5) / (2 * bands)
-                figure.text(-0.005, height, label, rotation=90, va="center", ha="right")
-        figure.savefig(path, dpi=160, bbox_inches="tight")
+    figure = Figure(figsize=(2.3 * columns, 5.6 * bands), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 * bands, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, pair in enumerate(pairs):
+        band, column = divmod(number, columns)
+        above, below = axes[2 * band, column], axes[2 * band + 1, column]
+        draw(pair.truth, above)
+        draw(_onto(pair), below)
+        formula = pair.truth.get_chemical_formula(mode="metal")
+        above.set_title(f"{_title(pair.name)}\n{formula}", fontsize=9)
+        below.set_title(f"residual {pair.residual:.0e}\nRMSD {pair.rmsd:.0e} Å", fontsize=9)
+    for row in range(2 * bands):
+        label = ("truth", "reconstruction")[row % 2]
+        axes[row, 0].text(
+            -0.08, 0.5, label, transform=axes[row, 0].transAxes, rotation=90, va="center"
+        )
+    figure.savefig(path, dpi=160, bbox_inches="tight")
+
+
+def draw(atoms: Atoms, axis: "Axes") -> None:
+    """Draw a structure: atoms as discs in the order of their depth, bonds, the edges of the cell.
+
+    Distant atoms are paler. Bonds are drawn within the cell, not across its faces.
+    """
+    turn = rotate(VIEW)
+    places = atoms.positions @ turn
+    radii = covalent_radii[atoms.numbers]
+    depth = places[:, 2]
+    nearness = (depth - depth.min()) / max(np.ptp(depth), 1e-9)
+    if atoms.pbc.any():
+        for start, end in _edges(atoms.cell.array @ turn):
+            axis.plot(*zip(start, end, strict=True), color="#999999", lw=0.7, zorder=0)
+    distances = atoms.get_all_distances()
+    joined = np.triu(distances < BOND * (radii[:, None] + radii[None, :]), 1)
+    for i, j in np.argwhere(joined):
+        order = 1 + np.searchsorted(np.sort(depth), min(depth[i], depth[j]))
+        axis.plot(places[[i, j], 0], places[[i, j], 1], color=INK, lw=1.2, zorder=float(order))
+    for rank, i in enumerate(np.argsort(depth)):
+        pale = 0.45 * (1.0 - nearness[i])
+        colour = jmol_colors[atoms.numbers[i]] * (1.0 - pale) + pale
+        disc = _disc(places[i, :2], 0.45 * radii[i] + 0.08, colour)
+        disc.set_zorder(rank + 1.5)
+        axis.add_patch(disc)
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.autoscale_view()
+    axis.margins(0.08)
+
+
+def _disc(centre: np.ndarray, radius: float, colour: np.ndarray) -> "Circle":
+    from matplotlib.patches import Circle
+
+    return Circle(tuple(centre), radius, facecolor=tuple(colour), edgecolor=INK, lw=0.7)
+
+
+def _edges(cell: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The twelve edges of a cell, as pairs of points in the plane of the picture."""
+    corners = np.array(list(np.ndindex(2, 2, 2)))
+    return [
+        ((corner @ cell)[:2], ((corner + step) @ cell)[:2])
+        for corner in corners
+        for step in np.eye(3, dtype=int)
+        if corner @ step == 0
+    ]
+
+
+def _title(name: str) -> str:
+    """A name in words, broken in two lines if it is long."""
+    words = name.replace("_", " ")
+    return words.replace(" ", "\n", 1) if len(words) > 20 else words
 
 
 def _onto(pair: Pair) -> Atoms:

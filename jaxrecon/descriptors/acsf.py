@@ -172,13 +172,15 @@ class _Surroundings(NamedTuple):
         inverse_r = safe_divide(jnp.ones_like(r), r)
         cutoff, slope = cosine(r, config.r_cut)
         elements = jnp.asarray(config.species)
+        channel = species[:, None] == elements[None, :]
+        mask = mask & channel.any(axis=-1)
         return cls(
             r=r,
             direction=vectors * inverse_r[:, None],
             inverse_r=inverse_r,
             cutoff=jnp.where(mask, cutoff, 0.0),
             cutoff_slope=jnp.where(mask, slope, 0.0),
-            channel=(species[:, None] == elements[None, :]).astype(r.dtype),
+            channel=channel.astype(r.dtype),
         )
 
 
@@ -229,6 +231,8 @@ def _angular(config: ACSF, cosine_angle: Array) -> tuple[Array, Array]:
             lower = _power(base, zeta - 1)
             values.append(2.0 * lower * base)
             slopes.append(zeta * lam * lower)
+    if not values:
+        return (jnp.zeros((0, *cosine_angle.shape), cosine_angle.dtype),) * 2
     return jnp.stack(values), jnp.stack(slopes)
 
 
@@ -295,7 +299,7 @@ def _g5_and_jacobian(
     m = len(s.r)
     eta = _column(config.g5_eta, s.r, 2)
     gaussian = jnp.exp(-eta * (s.r**2)[None, :])
-    radial_slope = gaussian * (s.cutoff_slope - 2.0 * eta * (s.r * s.cutoff)[None, :])
+    radial_slope = gaussian * (s.cutoff_slope[None, :] - 2.0 * eta * (s.r * s.cutoff)[None, :])
     sums, angular_slope, by_element = _sums_over_k(config, s)
     vector_sums = _einsum(
         "ajk,eskx->ajesx", angular_slope, by_element[..., None] * s.direction[None, None]
