@@ -60,7 +60,9 @@ def test_masked_extremes_are_those_of_the_kept_rows(seed: int, rows: int) -> Non
     rng = np.random.default_rng(seed)
     values, mask = rng.normal(size=(rows, 5)).astype(np.float32), rng.random(rows) < 0.5
     mask[rng.integers(rows)] = True
-    largest, smallest = (f(jnp.asarray(values), jnp.asarray(mask)) for f in (masked_max, masked_min))
+    largest, smallest = (
+        f(jnp.asarray(values), jnp.asarray(mask)) for f in (masked_max, masked_min)
+    )
     np.testing.assert_array_equal(largest, values[mask].max(axis=0))
     np.testing.assert_array_equal(smallest, values[mask].min(axis=0))
 
