@@ -12,12 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
+from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from jaxrecon import pooling
 from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.objectives import mean_absolute_residual
+from jaxrecon.refine import NormalEquations
 from jaxrecon.space import Neighbors, image_neighbors, images_of, neighbors
-from jaxrecon.structures import Structure, from_ase, is_periodic, stack
+from jaxrecon.structures import Structure, checked_cell, from_ase, is_periodic, stack
 
 PRESETS: tuple[str, ...] = ("fung2022", "crystal")
 
@@ -89,12 +92,41 @@ class Fingerprint:
     def with_jacobian(
         self, structure: Structure
     ) -> tuple[Float[Array, " p"], Float[Array, "p n 3"]]:
-        """The fingerprint and its derivatives by the positions, in 1/Angstrom, in closed form."""
+        """The fingerprint and its derivatives by the positions, in 1/Angstrom, in closed form.
+
+        Where atoms tie for a largest or smallest value the derivative is that of the first.
+        """
+        rows, jacobian = self._rows_and_jacobian(structure)
+        winner = pooling.winners(rows, structure.mask, self.poolings)
+        feature = jnp.tile(jnp.arange(rows.shape[1]), len(self.poolings))
+        return rows[winner, feature], jacobian[winner, feature]
+
+    def normal_equations(self, structure: Structure, target: Float[Array, " p"]) -> NormalEquations:
+        r"""Gauss-Newton model of how far the atoms' rows are from what the target demands.
+
+        Minimised is :math:`\tfrac12 \sum (G_{if} - R^*_f)^2` over the entries that the target binds:
+        see :func:`jaxrecon.pooling.deviations`. It is zero exactly where :math:`R(x) = R^*`.
+        """
+        rows, jacobian = self._rows_and_jacobian(structure)
+        difference, bound = pooling.deviations(rows, target, structure.mask, self.poolings)
+        bound_difference = jnp.where(bound, difference, 0.0)
+        flat = jacobian.reshape(rows.size, -1)
+        weight = bound.sum(0).astype(rows.dtype).reshape(-1, 1)
+        return NormalEquations(
+            gram=jnp.matmul(flat.T, weight * flat, precision=Precision.HIGHEST),
+            gradient=jnp.matmul(bound_difference.sum(0).ravel(), flat, precision=Precision.HIGHEST),
+            squared=jnp.sum(bound_difference**2),
+            residual=mean_absolute_residual(
+                pooling.pool(rows, structure.mask, self.poolings), target
+            ),
+        )
+
+    def _rows_and_jacobian(
+        self, structure: Structure
+    ) -> tuple[Float[Array, "n f"], Float[Array, "n f n 3"]]:
         seen = self._neighbors(structure)
         rows, jacobian = self.descriptor.with_jacobian(seen)
-        return pooling.pool_with_jacobian(
-            rows, jacobian, seen.source, structure.mask, self.poolings
-        )
+        return rows, pooling.by_positions(jacobian, seen.source)
 
     def blame(self, structure: Structure, target: Float[Array, " p"]) -> Float[Array, " n"]:
         """For each atom the sum of ``|R - target|`` over the features of which it is the winner."""
@@ -194,6 +226,8 @@ def featurize(
             )
         if len(atoms) == 0:
             raise ValueError(f"expected at least one atom in structure {number}, got none")
+        if is_periodic(atoms):
+            checked_cell(atoms.cell.array)
     values = np.empty((len(items), fingerprint.size))
     with jax.enable_x64(True):
         for periodic in (False, True):
