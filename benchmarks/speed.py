@@ -13,7 +13,7 @@ Peers: DScribe's ACSF (C++, values only, one process), in the same run where it 
 original PyTorch program does 130 loss-and-gradient evaluations/s on one core and no more on two.
 
 Work in a gradient: 12,600 exponentials in G2 (90 ordered pairs x 140), 450 in G5; 450 angles,
-each with 10 angular factors, and 450 x 50 products summed; with the way back about three times that.
+each with 10 angular factors, and 450 x 50 products summed; with the way back about three times it.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def workloads(fingerprint: Fingerprint, target: jax.Array) -> dict[str, tuple[Ca
 
     def steps(positions: jax.Array) -> jax.Array:
         algorithm = levenberg_marquardt(
-            lambda x: fingerprint.with_jacobian(structure(x)), target, max_step=2.0
+            lambda x: fingerprint.normal_equations(structure(x), target), max_step=2.0
         )
         state, _ = jax.lax.scan(
             lambda state, _: (algorithm.step(state), None),

@@ -27,7 +27,7 @@ class ReconstructConfig:
         fresh_weight: how often a replica starts afresh.
         sites: sites screened by each relocation.
         shake_range: smallest and largest width of a shake, in Angstrom.
-        polish_steps: float64 Levenberg-Marquardt steps on the winner.
+        polish_steps: float64 Levenberg-Marquardt steps on a structure better than all before.
 
     Raises:
         ValueError: if a value is out of range, named with what was expected and what came.
@@ -47,7 +47,7 @@ class ReconstructConfig:
     fresh_weight: float = 0.15
     sites: int = 24
     shake_range: tuple[float, float] = (0.02, 1.0)
-    polish_steps: int = 10
+    polish_steps: int = 20
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shake_range", tuple(self.shake_range))

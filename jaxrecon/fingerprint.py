@@ -96,37 +96,48 @@ class Fingerprint:
 
         Where atoms tie for a largest or smallest value the derivative is that of the first.
         """
-        rows, jacobian = self._rows_and_jacobian(structure)
-        winner = pooling.winners(rows, structure.mask, self.poolings)
-        feature = jnp.tile(jnp.arange(rows.shape[1]), len(self.poolings))
-        return rows[winner, feature], jacobian[winner, feature]
-
-    def normal_equations(self, structure: Structure, target: Float[Array, " p"]) -> NormalEquations:
-        r"""Gauss-Newton model of how far the atoms' rows are from what the target demands.
-
-        Minimised is :math:`\tfrac12 \sum (G_{if} - R^*_f)^2` over the entries that the target binds:
-        see :func:`jaxrecon.pooling.deviations`. It is zero exactly where :math:`R(x) = R^*`.
-        """
-        rows, jacobian = self._rows_and_jacobian(structure)
-        difference, bound = pooling.deviations(rows, target, structure.mask, self.poolings)
-        bound_difference = jnp.where(bound, difference, 0.0)
-        flat = jacobian.reshape(rows.size, -1)
-        weight = bound.sum(0).astype(rows.dtype).reshape(-1, 1)
-        return NormalEquations(
-            gram=jnp.matmul(flat.T, weight * flat, precision=Precision.HIGHEST),
-            gradient=jnp.matmul(bound_difference.sum(0).ravel(), flat, precision=Precision.HIGHEST),
-            squared=jnp.sum(bound_difference**2),
-            residual=mean_absolute_residual(
-                pooling.pool(rows, structure.mask, self.poolings), target
-            ),
-        )
-
-    def _rows_and_jacobian(
-        self, structure: Structure
-    ) -> tuple[Float[Array, "n f"], Float[Array, "n f n 3"]]:
         seen = self._neighbors(structure)
         rows, jacobian = self.descriptor.with_jacobian(seen)
-        return rows, pooling.by_positions(jacobian, seen.source)
+        winner = pooling.winners(rows, structure.mask, self.poolings)
+        feature = jnp.tile(jnp.arange(rows.shape[1]), len(self.poolings))
+        derivatives = pooling.by_positions(jacobian[winner, feature], winner, seen.source)
+        return rows[winner, feature], derivatives
+
+    def normal_equations(self, structure: Structure, target: Float[Array, " p"]) -> NormalEquations:
+        """Gauss-Newton model of the squared residual ``|R(x) - target|^2``: the cheap one."""
+        value, jacobian = self.with_jacobian(structure)
+        flat = jacobian.reshape(value.shape[0], -1)
+        residual = value - target
+        return NormalEquations(
+            gram=jnp.matmul(flat.T, flat, precision=Precision.HIGHEST),
+            gradient=jnp.matmul(residual, flat, precision=Precision.HIGHEST),
+            squared=jnp.sum(residual**2),
+            residual=mean_absolute_residual(value, target),
+        )
+
+    def bound_equations(self, structure: Structure, target: Float[Array, " p"]) -> NormalEquations:
+        r"""Gauss-Newton model of all that the target demands of all atoms: for the last steps.
+
+        Squared are the differences :math:`G_{if} - R^*_f` of the entries that the target binds,
+        see :func:`jaxrecon.pooling.deviations`: zero exactly where :math:`R(x) = R^*`, and smooth
+        where atoms tie. It costs about twice as much as :meth:`normal_equations`.
+        """
+        seen = self._neighbors(structure)
+        rows, jacobian = self.descriptor.with_jacobian(seen)
+        n, f, m, _ = jacobian.shape
+        centre = jnp.repeat(jnp.arange(n), f)
+        flat = pooling.by_positions(jacobian.reshape(n * f, m, 3), centre, seen.source)
+        flat = flat.reshape(n * f, -1)
+        difference, bound = pooling.deviations(rows, target, structure.mask, self.poolings)
+        difference = jnp.where(bound, difference, 0.0)
+        weight = bound.sum(0).astype(rows.dtype).reshape(-1, 1)
+        value = pooling.pool(rows, structure.mask, self.poolings)
+        return NormalEquations(
+            gram=jnp.matmul(flat.T, weight * flat, precision=Precision.HIGHEST),
+            gradient=jnp.matmul(difference.sum(0).ravel(), flat, precision=Precision.HIGHEST),
+            squared=jnp.sum(difference**2),
+            residual=mean_absolute_residual(value, target),
+        )
 
     def blame(self, structure: Structure, target: Float[Array, " p"]) -> Float[Array, " n"]:
         """For each atom the sum of ``|R - target|`` over the features of which it is the winner."""

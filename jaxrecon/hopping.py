@@ -64,8 +64,7 @@ def descend(
         learning_rate=config.learning_rate,
     )
     refinement = levenberg_marquardt(
-        lambda x: fingerprint.with_jacobian(task.structure(x)),
-        task.target,
+        lambda x: fingerprint.normal_equations(task.structure(x), task.target),
         max_step=config.max_step,
     )
     return refine(refinement, positions, steps=config.refine_steps)

@@ -114,11 +114,16 @@ class _Problem:
 
 @dataclass
 class _Slot:
-    """A place in the batch: the target that has it now, and the best found for it."""
+    """A place in the batch: the target that has it now, and the best found for it.
+
+    ``searched`` is the lowest residual of the float32 search; ``positions`` and ``residual`` are
+    what the float64 polish made of it.
+    """
 
     problem: _Problem
-    best_positions: np.ndarray
-    best_residual: float = np.inf
+    searched: float = np.inf
+    positions: np.ndarray | None = None
+    residual: float = np.inf
     hops: int = 0
     started: float = field(default_factory=time.perf_counter)
     done: bool = False
@@ -206,8 +211,7 @@ def _search(
     waiting = problems[::-1]
 
     def next_slot() -> _Slot:
-        problem = waiting.pop() if waiting else problems[0]
-        return _Slot(problem, np.zeros((atoms, 3), np.float32))
+        return _Slot(waiting.pop() if waiting else problems[0])
 
     width = slots_in_memory(fingerprint, atoms, config.replicas, mesh)
     width = min(width, 1 << (len(problems) - 1).bit_length())
@@ -232,38 +236,57 @@ def _search(
                 continue
             slot.hops += 1
             winner = np.argmin(residuals[number])
-            if residuals[number, winner] < slot.best_residual:
-                slot.best_positions = positions[number, winner]
-                slot.best_residual = float(residuals[number, winner])
+            if residuals[number, winner] < slot.searched:
+                slot.searched = float(residuals[number, winner])
+                _polish(slot, positions[number, winner], fingerprint, config)
             report(0, hop_evaluations)
-            if slot.best_residual <= config.tolerance or slot.hops == config.hops:
-                outcome[slot.problem.index] = _finish(slot, fingerprint, config)
+            if slot.residual <= config.tolerance or slot.hops == config.hops:
+                outcome[slot.problem.index] = _result(slot, config)
                 report(1, 0)
                 slot.done = not waiting
                 if waiting:
                     slots[number] = next_slot()
 
 
-def _finish(slot: _Slot, fingerprint: Fingerprint, config: ReconstructConfig) -> Result:
-    """Polish the winner in float64 and judge it there."""
+def _polish(
+    slot: _Slot, start: np.ndarray, fingerprint: Fingerprint, config: ReconstructConfig
+) -> None:
+    """Refine a structure in float64, judge it there, and keep it if it is the best.
+
+    The search may leave out far neighbours of crowded atoms; the judge leaves out none.
+    """
     problem = slot.problem
-    if problem.images is not None:
-        # The search may have left out far neighbours of crowded atoms; the judge leaves out none.
-        found = Atoms(problem.symbols, slot.best_positions, cell=problem.cell, pbc=True)
-        problem = replace(problem, images=images_of([found], fingerprint.descriptor.r_cut + 0.2))
+    r_cut = fingerprint.descriptor.r_cut
     with jax.enable_x64(True):
         polish = compiled_polish(fingerprint, config.polish_steps)
-        start = jnp.asarray(slot.best_positions, jnp.float64)
-        positions, residual = jax.device_get(polish(problem.task(np.float64), start))
-    atoms = Atoms(problem.symbols, positions, cell=problem.cell, pbc=problem.cell is not None)
-    if problem.cell is not None:
+        while True:
+            begin = jnp.asarray(start, jnp.float64)
+            positions, residual = jax.device_get(polish(problem.task(np.float64), begin))
+            if problem.images is None or not np.isfinite(residual):
+                break
+            needed = images_of([_atoms(problem, positions)], r_cut)
+            if needed.capacity <= problem.images.capacity:
+                break
+            problem = replace(problem, images=needed)
+    if residual < slot.residual:
+        slot.positions, slot.residual = positions, float(residual)
+
+
+def _atoms(problem: _Problem, positions: np.ndarray) -> Atoms:
+    return Atoms(problem.symbols, positions, cell=problem.cell, pbc=problem.cell is not None)
+
+
+def _result(slot: _Slot, config: ReconstructConfig) -> Result:
+    count = len(slot.problem.symbols)
+    positions = np.full((count, 3), np.nan) if slot.positions is None else slot.positions
+    atoms = _atoms(slot.problem, positions)
+    if slot.positions is not None and slot.problem.cell is not None:
         atoms.wrap()
-    work = {kind: slot.hops * count for kind, count in config.evaluations_per_hop.items()}
     return Result(
         atoms=atoms,
-        residual=float(residual),
-        code=ResultCode.of(float(residual), config.tolerance),
+        residual=slot.residual,
+        code=ResultCode.of(slot.residual, config.tolerance),
         hops=slot.hops,
-        evaluations=work,
+        evaluations={kind: slot.hops * count for kind, count in config.evaluations_per_hop.items()},
         seconds=time.perf_counter() - slot.started,
     )

@@ -41,31 +41,48 @@ def winners(
     )
 
 
-def pool_with_jacobian(
+def deviations(
     rows: Float[Array, "n f"],
-    jacobian: Float[Array, "n f m 3"],
-    source: Int[Array, "n m"] | None,
+    target: Float[Array, " p"],
     mask: Bool[Array, " n"],
     kinds: tuple[PoolingName, ...],
-) -> tuple[Float[Array, " p"], Float[Array, "p n 3"]]:
-    """Pooled features and their derivatives with respect to the positions, in 1/Angstrom.
+) -> tuple[Float[Array, "k n f"], Bool[Array, "k n f"]]:
+    r"""How far each atom's row is from the pooled target, and which entries that condition binds.
+
+    A largest value is :math:`M` if and only if the winner has it and no atom exceeds it: the
+    winner is bound, and so is every atom beyond the target. Summing the squares of these entries
+    keeps the solutions that the winners alone have, and makes descent smooth where atoms tie, as
+    they do all over symmetric structures.
+
+    Returns:
+        ``rows - target`` and a mask of the bound entries, for each kind.
+    """
+    split = target.reshape(len(kinds), -1)
+    winner = winners(rows, mask, kinds).reshape(len(kinds), -1)
+    difference = rows[None] - split[:, None, :]
+    sign = jnp.asarray([{"max": 1.0, "min": -1.0}[kind] for kind in kinds], rows.dtype)
+    beyond = sign[:, None, None] * difference > 0
+    wins = winner[:, None, :] == jnp.arange(rows.shape[0])[None, :, None]
+    return difference, (beyond | wins) & mask[None, :, None]
+
+
+def by_positions(
+    jacobian: Float[Array, "r m 3"],
+    centre: Int[Array, " r"],
+    source: Int[Array, "n m"] | None,
+) -> Float[Array, "r n 3"]:
+    """Derivatives of some entries by the positions, from those by the neighbour vectors.
 
     Args:
-        rows: one row an atom.
-        jacobian: derivatives of the rows with respect to the neighbour vectors, as
-            :func:`jaxrecon.descriptors.acsf.rows_and_jacobian` gives them.
-        source: which atom each neighbour is; None where neighbour m is atom m.
-        mask: true for atoms, false for padding.
-        kinds: which reductions, in order.
+        jacobian: by the vectors to the neighbours of each entry's central atom.
+        centre: that atom.
+        source: which atom each neighbour of each atom is; None where neighbour m is atom m.
     """
-    winner = winners(rows, mask, kinds)
-    feature = jnp.tile(jnp.arange(rows.shape[1]), len(kinds))
-    by_neighbor = jacobian[winner, feature]
-    by_end = by_neighbor
+    n = jacobian.shape[1] if source is None else source.shape[0]
+    ends = jacobian
     if source is not None:
-        ends = nn.one_hot(source[winner], rows.shape[0], dtype=rows.dtype)
-        by_end = jnp.einsum("pmx,pmn->pnx", by_neighbor, ends, precision=Precision.HIGHEST)
+        hot = nn.one_hot(source[centre], n, dtype=jacobian.dtype)
+        ends = jnp.einsum("rmx,rmn->rnx", jacobian, hot, precision=Precision.HIGHEST)
     # A vector ends at the neighbour and starts at the centre: moving the centre turns the sign.
-    centre = nn.one_hot(winner, rows.shape[0], dtype=rows.dtype)
-    by_atom = by_end - centre[:, :, None] * by_neighbor.sum(1)[:, None, :]
-    return rows[winner, feature], by_atom
+    start = nn.one_hot(centre, n, dtype=jacobian.dtype)
+    return ends - start[:, :, None] * jacobian.sum(1)[:, None, :]

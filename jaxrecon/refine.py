@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from jaxrecon.numerics import solve_positive_definite
@@ -16,7 +15,14 @@ ACCEPTED, REJECTED = 0.2, 4.0
 
 
 class NormalEquations(NamedTuple):
-    """Gauss-Newton model of half the squared residual at a point, and the residual itself."""
+    """Gauss-Newton model of a sum of squares at a point.
+
+    Attributes:
+        gram: :math:`J^T J`, with d = 3n.
+        gradient: :math:`J^T r`.
+        squared: :math:`|r|^2`, what the steps lower.
+        residual: what the best point is chosen by.
+    """
 
     gram: Float[Array, "d d"]
     gradient: Float[Array, " d"]
@@ -42,36 +48,21 @@ class Refinement(NamedTuple):
 
 
 def levenberg_marquardt(
-    value_and_jacobian: Callable[[Float[Array, "n 3"]], tuple[Array, Array]],
-    target: Float[Array, " p"],
-    *,
-    max_step: float,
+    model: Callable[[Float[Array, "n 3"]], NormalEquations], *, max_step: float
 ) -> Refinement:
-    r"""Minimise :math:`|R(x) - R^*|^2` by damped Gauss-Newton steps.
+    r"""Minimise a sum of squares :math:`|r(x)|^2` by damped Gauss-Newton steps.
 
     .. math:: (J^T J + \mu\, \mathrm{diag}(J^T J)) s = -J^T r
 
     Source: Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963). The 3N x 3N normal equations are
     solved by elimination; a step that does not lower the squared residual is taken back and the
     damping raised. Rigid motions have zero curvature, hence a small multiple of the trace on the
-    diagonal. Each step costs one value with Jacobian and one solve.
+    diagonal. Each step costs one model and one solve.
 
     Args:
-        value_and_jacobian: positions in Angstrom to ``(p,)`` values and ``(p, n, 3)`` derivatives.
-        target: values wanted.
+        model: positions in Angstrom to the normal equations there.
         max_step: no atom moves further than this in one step, in Angstrom.
     """
-
-    def model(positions: Array) -> NormalEquations:
-        value, jacobian = value_and_jacobian(positions)
-        residual = value - target
-        flat = jacobian.reshape(residual.shape[0], -1)
-        return NormalEquations(
-            gram=jnp.matmul(flat.T, flat, precision=Precision.HIGHEST),
-            gradient=jnp.matmul(residual, flat, precision=Precision.HIGHEST),
-            squared=jnp.sum(residual**2),
-            residual=jnp.mean(jnp.abs(residual)),
-        )
 
     def init(positions: Array) -> RefineState:
         start = model(positions)

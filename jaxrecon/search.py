@@ -18,6 +18,9 @@ from jaxrecon.refine import levenberg_marquardt, refine
 
 REPLICAS = "replicas"
 
+POLISH_STEP = 0.3
+"""Longest move of an atom in one polishing step, in Angstrom."""
+
 
 class Population(NamedTuple):
     """The replicas of one target after a hop.
@@ -98,11 +101,16 @@ def compiled_hop(
 def compiled_polish(
     fingerprint: Fingerprint, steps: int
 ) -> Callable[[Task, Float[Array, "n 3"]], tuple[Array, Array]]:
-    """Levenberg-Marquardt on one structure, meant for float64: positions and residual."""
+    """Levenberg-Marquardt on one structure, meant for float64: positions and residual.
+
+    It takes the equations of all atoms: from 0.1 Angstrom off a dodecahedron those reach it in
+    every try, those of the winners alone, stopped by the ties, in one of six.
+    """
 
     def polish(task: Task, positions: Array) -> tuple[Array, Array]:
         refinement = levenberg_marquardt(
-            lambda x: fingerprint.with_jacobian(task.structure(x)), task.target, max_step=0.1
+            lambda x: fingerprint.bound_equations(task.structure(x), task.target),
+            max_step=POLISH_STEP,
         )
         return refine(refinement, positions, steps=steps)
 
