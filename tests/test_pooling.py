@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
 
-from jaxrecon.pooling import POOLINGS, pool, pool_with_jacobian, winners
+from jaxrecon.pooling import POOLINGS, by_positions, deviations, pool, winners
 
 EXPECTED = {"max": np.max, "min": np.min}
 KINDS = [("max",), ("min",), ("max", "min"), ("min", "max")]
@@ -44,28 +44,32 @@ def test_winners_are_the_atoms_that_set_the_features() -> None:
 def test_derivatives_by_positions(images: bool) -> None:
     """A vector from centre i to atom s moves with s, and against i: each J counts for both."""
     rng = np.random.default_rng(0)
-    n, f, m = 4, 5, 9 if images else 4
-    mask = np.array([True, True, True, False])
-    rows = rng.normal(size=(n, f))
-    jacobian = rng.normal(size=(n, f, m, 3))
-    source = rng.integers(0, 3, (n, m)) if images else None
+    n, r, m = 4, 6, 9 if images else 4
+    jacobian = rng.normal(size=(r, m, 3))
+    centre = rng.integers(0, n, r)
+    source = rng.integers(0, n, (n, m)) if images else None
     with jax.enable_x64(True):
-        value, derivative = pool_with_jacobian(
-            jnp.asarray(rows),
+        derivative = by_positions(
             jnp.asarray(jacobian),
+            jnp.asarray(centre),
             None if source is None else jnp.asarray(source),
-            jnp.asarray(mask),
-            ("max", "min"),
         )
-        np.testing.assert_array_equal(
-            value, pool(jnp.asarray(rows), jnp.asarray(mask), ("max", "min"))
-        )
-    expected = np.zeros((2 * f, n, 3))
-    for p in range(2 * f):
-        column = rows[mask, p % f]
-        centre = column.argmax() if p < f else column.argmin()
+    expected = np.zeros((r, n, 3))
+    for entry in range(r):
         for neighbor in range(m):
-            end = neighbor if source is None else source[centre, neighbor]
-            expected[p, end] += jacobian[centre, p % f, neighbor]
-            expected[p, centre] -= jacobian[centre, p % f, neighbor]
+            end = neighbor if source is None else source[centre[entry], neighbor]
+            expected[entry, end] += jacobian[entry, neighbor]
+            expected[entry, centre[entry]] -= jacobian[entry, neighbor]
     np.testing.assert_allclose(derivative, expected, atol=1e-13)
+
+
+def test_a_target_binds_winners_and_all_beyond_it() -> None:
+    rows = jnp.array([[1.0], [2.0], [3.0], [9.0]])
+    mask = jnp.array([True, True, True, False])
+    difference, bound = deviations(rows, jnp.array([1.5, 2.5]), mask, ("max", "min"))
+    assert difference[:, :3, 0].tolist() == [[-0.5, 0.5, 1.5], [-1.5, -0.5, 0.5]]
+    # Largest wanted 1.5: atoms 1 and 2 exceed it. Smallest wanted 2.5: atoms 0 and 1 fall short.
+    assert bound[:, :, 0].tolist() == [[False, True, True, False], [True, True, False, False]]
+    # Out of reach from below, the winner alone is bound.
+    _, bound = deviations(rows, jnp.array([5.0, 0.0]), mask, ("max", "min"))
+    assert bound[:, :, 0].tolist() == [[False, False, True, False], [True, False, False, False]]

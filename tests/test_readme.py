@@ -1,0 +1,33 @@
+"""README's code runs, and its commands are the ones that exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from jaxrecon import cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_python_example(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {})
+    solved, deviation = capsys.readouterr().out.splitlines()
+    assert solved.endswith("CONVERGED")
+    assert float(deviation.split()[0]) < 1e-3
+
+
+def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "\n".join(blocks("console")).splitlines()
+    commands = [shlex.split(line.split("&&")[-1]) for line in lines if "jaxrecon " in line]
+    assert len(commands) >= 4
+    for _, verb, *words in commands:
+        assert cli.main([verb, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert [word for word in words if word.startswith("-") and word not in shown] == []
