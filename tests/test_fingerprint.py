@@ -22,7 +22,7 @@ import jaxrecon.fingerprint
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.fingerprint import PRESETS, composition_of, elements_of
 from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.space import images_of
+from jaxrecon.space import images_of, neighbors
 from jaxrecon.structures import Structure, stack
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +106,61 @@ def test_jacobian_by_positions(space: str, elements: tuple[str, ...]) -> None:
     np.testing.assert_allclose(closed, by_autodiff, rtol=1e-10, atol=1e-12)
     # Rigid translation changes nothing.
     np.testing.assert_allclose(np.asarray(closed).sum(axis=1), 0.0, atol=1e-12)
+
+
+def moving(fingerprint: Fingerprint) -> tuple[Structure, jax.Array]:
+    """A padded structure in which atoms tie, and a target that it does not have."""
+    square = [(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0), (1, 1, 1.7)]
+    rng = np.random.default_rng(0)
+    target = featurize(Atoms("O4H", square), fingerprint)[0] + rng.normal(size=fingerprint.size) / 3
+    return from_ase(Atoms("O4H", square), size=6), jnp.asarray(target)
+
+
+def test_normal_equations(x64: None) -> None:
+    """Of the residual vector, from its Jacobian in forward mode."""
+    structure, target = moving(SMALL)
+    structure = dataclasses.replace(
+        structure,
+        positions=structure.positions + jnp.asarray(np.random.default_rng(1).random((6, 3)) / 9),
+    )
+    equations = jax.jit(SMALL.normal_equations)(structure, target)
+    jacobian = np.asarray(jax.jit(jax.jacfwd(lambda x: _at(structure, x)))(structure.positions))
+    jacobian, residual = jacobian.reshape(-1, 18), np.asarray(SMALL(structure) - target)
+    np.testing.assert_allclose(equations.gram, jacobian.T @ jacobian, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(equations.gradient, jacobian.T @ residual, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(equations.squared, residual @ residual, rtol=1e-12)
+    np.testing.assert_allclose(equations.residual, np.abs(residual).mean(), rtol=1e-12)
+
+
+def test_equations_of_all_atoms_that_are_bound(x64: None) -> None:
+    """Where atoms tie too: entry by entry, each row's Jacobian in forward mode."""
+    structure, target = moving(SMALL)
+
+    def rows(positions: jax.Array) -> jax.Array:
+        return SMALL.descriptor(neighbors(dataclasses.replace(structure, positions=positions)))
+
+    equations = jax.jit(SMALL.bound_equations)(structure, target)
+    values = np.asarray(rows(structure.positions))[:5]
+    jacobian = np.asarray(jax.jit(jax.jacfwd(rows))(structure.positions)).reshape(6, -1, 18)
+    features = values.shape[1]
+    gram, gradient, squared = np.zeros((18, 18)), np.zeros(18), 0.0
+    for p, wanted in enumerate(np.asarray(target)):
+        column, sign = values[:, p % features], 1 if p < features else -1
+        winner = (sign * column).argmax()
+        for atom, value in enumerate(column):
+            if atom == winner or sign * (value - wanted) > 0:
+                slope = jacobian[atom, p % features]
+                gram += np.outer(slope, slope)
+                gradient += (value - wanted) * slope
+                squared += (value - wanted) ** 2
+    np.testing.assert_allclose(equations.gram, gram, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(equations.gradient, gradient, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(equations.squared, squared, rtol=1e-12)
+    residual = np.abs(SMALL(structure) - target).mean()
+    np.testing.assert_allclose(equations.residual, residual, rtol=1e-12)
+    at_home = SMALL.bound_equations(structure, SMALL(structure))
+    assert at_home.squared == at_home.residual == 0
+    assert not at_home.gradient.any()
 
 
 @pytest.mark.parametrize("space", ["free", "minimum", "all"])
@@ -386,7 +441,6 @@ def test_featurize_compiles_once_for_a_shape(monkeypatch: pytest.MonkeyPatch) ->
         traces.append(structure.positions.shape)
         return neighbors(structure)
 
-    neighbors = jaxrecon.fingerprint.neighbors
     monkeypatch.setattr(jaxrecon.fingerprint, "neighbors", counted)
     # Parameters of its own: nothing has been compiled for them before.
     fingerprint = Fingerprint(dataclasses.replace(SMALL.descriptor, r_cut=4.321))

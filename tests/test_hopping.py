@@ -1,0 +1,217 @@
+"""The moves of a hop: each does what its name says, and nothing is ever not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.data import covalent_radii
+
+from jaxrecon import ACSF, Fingerprint, ReconstructConfig
+from jaxrecon.hopping import Task, descend, propose, relocate, residual, shake, swap
+from jaxrecon.initialize import EDGE_RANGE, compact_edge
+from jaxrecon.space import images_within
+
+FINGERPRINT = Fingerprint(
+    ACSF(
+        elements=("O", "Pt"),
+        r_cut=6.0,
+        g2_eta=(0.5,),
+        g2_r_s=(1.0, 2.0, 3.0),
+        g5_zeta=(1, 4),
+        g5_eta=(0.1,),
+    )
+)
+CONFIG = ReconstructConfig(sites=8, refine_steps=5, adam_steps=2)
+NUMBERS = {1: [78], 2: [8, 78], 5: [8, 78, 8, 78, 78]}
+CELL = np.array([[5.0, 0.0, 0.0], [1.0, 6.0, 0.0], [0.5, -0.5, 5.5]])
+TRUTH = np.array([(0, 0, 0), (2, 0.1, 0), (0.2, 2, 0.3), (2.2, 2, 1), (1, 1, 2.4)])
+KEYS = jax.random.split(jax.random.key(7), 64)
+
+
+def task_of(count: int, *, crystal: bool) -> Task:
+    """The target is the structure of the first atoms of TRUTH."""
+    species = jnp.array(NUMBERS[count])
+    cell = jnp.asarray(CELL, jnp.float32) if crystal else None
+    images = images_within(CELL, 6.0, count) if crystal else None
+    empty = Task(jnp.zeros(FINGERPRINT.size), species, cell, images)
+    target = jax.jit(FINGERPRINT)(empty.structure(jnp.asarray(TRUTH[:count], jnp.float32)))
+    return Task(target, species, cell, images)
+
+
+def many(move: Callable[[jax.Array], jax.Array]) -> np.ndarray:
+    """What a move gives for each of the keys."""
+    return np.asarray(jax.jit(jax.vmap(move))(KEYS))
+
+
+def misplaced(count: int = 5) -> jax.Array:
+    """The truth with its third atom far off."""
+    positions = TRUTH[:count].copy()
+    positions[2] += (3.0, -1.0, 2.0)
+    return jnp.asarray(positions, jnp.float32)
+
+
+@pytest.mark.parametrize("crystal", [False, True])
+def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
+    """The first site is anywhere in the cell or ball, the second at a bond from some atom."""
+    task, parent = task_of(5, crystal=crystal), np.asarray(misplaced())
+    centre, radii = parent.mean(axis=0), covalent_radii[NUMBERS[5]]
+    reach = np.linalg.norm(parent - centre, axis=1).max()
+    for sites in (1, 2):
+        config = CONFIG.replace(sites=sites)
+        moved = many(lambda key, c=config: relocate(key, FINGERPRINT, c, task, jnp.asarray(parent)))
+        changed = (moved != parent).any(axis=-1)
+        assert (changed.sum(axis=1) == 1).all()
+        atom = changed.argmax(axis=1)
+        site = moved[np.arange(len(KEYS)), atom]
+        lengths = np.linalg.norm(site[:, None] - parent[None], axis=-1)
+        ratio = lengths / (radii[atom][:, None] + radii[None])
+        bonded = ((ratio > 0.8 - 1e-4) & (ratio < 1.5 + 1e-4)).any(axis=1)
+        fractions = site @ np.linalg.inv(CELL)
+        inside = ((fractions > -1e-4) & (fractions < 1 + 1e-4)).all(axis=1)
+        if not crystal:
+            inside = np.linalg.norm(site - centre, axis=1) <= reach + radii[atom] + 1e-4
+        assert (inside | bonded).all()
+        if sites == 1:
+            assert inside.all()
+            assert not bonded.all()
+        elif crystal:
+            assert (bonded & ~inside).any()
+
+
+def test_relocate_draws_the_atom_by_its_blame() -> None:
+    task, parent = task_of(5, crystal=False), misplaced()
+    moved = many(lambda key: relocate(key, FINGERPRINT, CONFIG, task, parent))
+    which = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
+    shares = np.bincount(which, minlength=5) / len(KEYS)
+    blame = np.asarray(jax.jit(FINGERPRINT.blame)(task.structure(parent), task.target))
+    expected = blame / blame.sum()
+    assert expected.max() > 0.5
+    deviation = np.sqrt(expected * (1 - expected) / len(KEYS))
+    assert (np.abs(shares - expected) < 4 * deviation).all()
+
+
+def test_relocate_takes_the_best_of_its_sites() -> None:
+    """One site is as good as drawn, the best of many is much better."""
+    task, parent = task_of(5, crystal=False), misplaced()
+    medians = []
+    for sites in (1, 8, 64):
+        config = CONFIG.replace(sites=sites)
+
+        def screened(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
+            return residual(FINGERPRINT, task, relocate(key, FINGERPRINT, config, task, parent))
+
+        medians.append(np.median(many(screened)))
+    assert medians[0] > 1.2 * medians[1]
+    assert medians[1] > 1.1 * medians[2]
+
+
+@pytest.mark.parametrize("crystal", [False, True])
+def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
+    task, parent = task_of(5, crystal=crystal), jnp.asarray(TRUTH, jnp.float32)
+    moved = many(lambda key: swap(key, FINGERPRINT, task, parent))
+    numbers = np.array(NUMBERS[5])
+    pairs = set()
+    for positions in moved:
+        changed = np.flatnonzero((positions != np.asarray(parent)).any(axis=-1))
+        assert len(changed) == 2
+        np.testing.assert_array_equal(positions[changed], np.asarray(parent)[changed[::-1]])
+        assert numbers[changed[0]] != numbers[changed[1]]
+        pairs.add(tuple(changed))
+    assert len(pairs) > 2
+
+
+def test_shake_moves_all_by_a_width_within_its_range() -> None:
+    config = CONFIG.replace(shake_range=(0.02, 1.0))
+    parent = jnp.zeros((400, 3))
+    moved = many(lambda key: shake(key, config, parent))
+    assert (moved != 0).all()
+    widths = moved.std(axis=(1, 2))
+    assert widths.min() > 0.02 * 0.9
+    assert widths.max() < 1.0 * 1.1
+    logarithms = (np.log(widths) - np.log(0.02)) / (np.log(1.0) - np.log(0.02))
+    # Uniform: mean 1/2 and deviation 1/sqrt(12), here of 64.
+    assert logarithms.mean() == pytest.approx(0.5, abs=4 / np.sqrt(12 * 64))
+    assert logarithms.std() == pytest.approx(1 / np.sqrt(12), abs=0.08)
+    single = many(lambda key: shake(key, CONFIG.replace(shake_range=(0.1, 0.1)), parent))
+    np.testing.assert_allclose(single.std(axis=(1, 2)), 0.1, rtol=0.1)
+
+
+def weighted(relocate: float, swap: float, shake: float, fresh: float) -> ReconstructConfig:
+    return CONFIG.replace(
+        relocate_weight=relocate, swap_weight=swap, shake_weight=shake, fresh_weight=fresh
+    )
+
+
+def test_propose_makes_the_moves_by_their_weights() -> None:
+    task, parent = task_of(5, crystal=False), jnp.asarray(TRUTH, jnp.float32)
+    edge = EDGE_RANGE[1] * float(compact_edge(task.species, jnp.dtype("float32")))
+
+    def kinds(config: ReconstructConfig) -> np.ndarray:
+        moved = many(lambda key: propose(key, FINGERPRINT, config, task, parent))
+        away = moved - np.asarray(parent)
+        changed = (away != 0).any(axis=-1).sum(axis=1)
+        near = np.linalg.norm(away, axis=-1).max(axis=1) < 0.02
+        box = ((moved >= 0) & (moved <= edge)).all(axis=(1, 2))
+        names = np.select(
+            [changed == 1, changed == 2, near, box], ["relocate", "swap", "shake", "fresh"], "?"
+        )
+        return np.array([(names == name).mean() for name in ("relocate", "swap", "shake", "fresh")])
+
+    for weights in [(4.0, 3.0, 2.0, 1.0), (0.0, 0.0, 0.1, 0.3)]:
+        expected = np.array(weights) / sum(weights)
+        shares = kinds(weighted(*weights).replace(shake_range=(1e-3, 2e-3)))
+        assert shares.sum() == 1.0
+        assert (np.abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / 64)).all()
+
+
+def test_swaps_of_one_element_are_never_proposed() -> None:
+    task = task_of(5, crystal=False)
+    alike = Task(task.target, jnp.full(5, 78), None)
+    parent = jnp.asarray(TRUTH, jnp.float32)
+    config = weighted(0.0, 1e6, 1.0, 0.0)
+    moved = many(lambda key: propose(key, FINGERPRINT, config, alike, parent))
+    assert ((moved != np.asarray(parent)).any(axis=-1).sum(axis=1) == 5).all()
+
+
+@pytest.mark.parametrize("crystal", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_is_ever_not_finite(count: int, crystal: bool) -> None:
+    """All moves, and the descent after them; also from parents whose atoms coincide."""
+    task = task_of(count, crystal=crystal)
+    config = CONFIG.replace(refine_steps=3, adam_steps=1)
+
+    @jax.jit
+    def hop(parent: jax.Array) -> tuple[jax.Array, ...]:
+        def one(key: jax.Array) -> tuple[jax.Array, ...]:
+            moved = propose(key, FINGERPRINT, config, task, parent)
+            return moved, *descend(FINGERPRINT, config, task, moved)
+
+        return jax.vmap(one)(KEYS)
+
+    for parent in (TRUTH[:count], np.zeros((count, 3)), TRUTH[:count] * 1e3):
+        for result in hop(jnp.asarray(parent, jnp.float32)):
+            assert np.isfinite(result).all()
+            assert result.dtype == np.float32
+
+
+def test_descend_ends_no_higher_than_adam_left_it() -> None:
+    task = task_of(5, crystal=False)
+    start = jnp.asarray(TRUTH + np.random.default_rng(0).normal(size=(5, 3)) * 0.1, jnp.float32)
+    config = CONFIG.replace(adam_steps=0, refine_steps=25)
+    end, reached = jax.jit(lambda x: descend(FINGERPRINT, config, task, x))(start)
+    before = residual(FINGERPRINT, task, start)
+    assert reached < 1e-5 < before
+    np.testing.assert_allclose(residual(FINGERPRINT, task, end), reached, atol=1e-6)
+
+
+def test_residual_is_the_loss_of_the_paper() -> None:
+    task = task_of(2, crystal=False)
+    moved = jnp.asarray(TRUTH[:2] * 1.1, jnp.float32)
+    value = np.asarray(FINGERPRINT(task.structure(moved)))
+    expected = np.abs(value - np.asarray(task.target)).mean()
+    np.testing.assert_allclose(residual(FINGERPRINT, task, moved), expected, rtol=1e-5)
+    assert expected > 1e-3

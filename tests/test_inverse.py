@@ -1,0 +1,380 @@
+"""From fingerprints to structures and back: what is found, what is said of it, what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from strategies import random_cluster, random_crystal
+
+import jaxrecon.fingerprint
+import jaxrecon.inverse
+import jaxrecon.search
+from jaxrecon import (
+    ACSF,
+    Fingerprint,
+    ReconstructConfig,
+    Result,
+    ResultCode,
+    featurize,
+    reconstruct,
+)
+from jaxrecon.matching import rmsd
+
+ROOT = Path(__file__).parents[1]
+
+
+def fingerprint_of(*elements: str, **changes: Any) -> Fingerprint:
+    descriptor = ACSF(
+        elements=elements,
+        r_cut=8.0,
+        g2_eta=(1.0,),
+        g2_r_s=(1.0, 2.0, 3.0, 4.0, 5.0),
+        g5_zeta=(1, 4),
+        g5_eta=(0.05,),
+    )
+    return Fingerprint(descriptor, **changes)
+
+
+PLATINUM = fingerprint_of("Pt")
+MINIMUM = fingerprint_of("O", "Pt", images="minimum")
+# One for nearly all tests: a program is compiled for each config, fingerprint and shape.
+CONFIG = ReconstructConfig(replicas=16, hops=12, refine_steps=15, sites=8)
+
+
+def compact(atoms: int) -> Atoms:
+    """A cluster in which every atom has neighbours."""
+    positions = np.array([(0, 0, 0), (2.6, 0, 0), (1.2, 2.3, 0), (1.4, 0.8, 2.2), (-1.1, 1.9, 1.6)])
+    return Atoms(f"Pt{atoms}", positions[:atoms])
+
+
+def assert_found(result: Result, truth: Atoms, fingerprint: Fingerprint) -> None:
+    assert result.code is ResultCode.CONVERGED
+    assert result.residual <= 1e-6
+    assert result.atoms.get_chemical_formula() == truth.get_chemical_formula()
+    assert rmsd(truth, result.atoms) <= 1e-3
+    # What it says of itself is so.
+    difference = featurize(result.atoms, fingerprint)[0] - featurize(truth, fingerprint)[0]
+    assert np.abs(difference).mean() == pytest.approx(result.residual, abs=1e-12)
+
+
+def test_clusters_of_several_sizes_in_order() -> None:
+    sizes = [3, 2, 5, 4, 2, 3]
+    truths = [compact(size) for size in sizes]
+    truths[4].positions *= 1.2
+    truths[5].positions *= 0.9
+    reports = []
+    found = reconstruct(
+        featurize(truths, PLATINUM),
+        PLATINUM,
+        symbols=[f"Pt{size}" for size in sizes],
+        config=CONFIG,
+        progress=lambda targets, evaluations: reports.append((targets, evaluations)),
+    )
+    assert [len(result.atoms) for result in found] == sizes
+    for result, truth in zip(found, truths, strict=True):
+        assert_found(result, truth, PLATINUM)
+        assert 1 <= result.hops < CONFIG.hops
+        expected = {kind: n * result.hops for kind, n in CONFIG.evaluations_per_hop.items()}
+        assert result.evaluations == expected
+        assert 0 < result.seconds <= found.seconds
+    assert found.converged == len(found) == 6
+    assert (found.seed, found.config, found.fingerprint) == (0, CONFIG, PLATINUM)
+    targets, evaluations = np.sum(reports, axis=0)
+    assert targets == 6
+    assert evaluations == sum(sum(result.evaluations.values()) for result in found)
+
+
+def test_a_molecule_of_three_elements() -> None:
+    fingerprint = fingerprint_of("H", "C", "O")
+    truth = molecule("HCOOH")
+    result = reconstruct(featurize(truth, fingerprint), fingerprint, symbols="CO2H2", config=CONFIG)
+    assert_found(result[0], truth, fingerprint)
+
+
+@pytest.mark.parametrize("images", ["all", "minimum"])
+def test_a_crystal_of_two_atoms(images: str) -> None:
+    fingerprint = fingerprint_of("O", "Pt") if images == "all" else MINIMUM
+    truth = random_crystal(0, 2)
+    truth.symbols = "PtO"
+    result = reconstruct(
+        featurize(truth, fingerprint), fingerprint, symbols="OPt", cell=truth.cell, config=CONFIG
+    )[0]
+    if images == "minimum":
+        # One image of each atom is one distance, which many directions have.
+        assert result.code is ResultCode.CONVERGED
+    else:
+        assert_found(result, truth, fingerprint)
+    np.testing.assert_array_equal(result.atoms.cell.array, truth.cell.array)
+    assert result.atoms.pbc.all()
+    fractions = result.atoms.get_scaled_positions(wrap=False)
+    assert fractions.min() >= -1e-9
+    assert fractions.max() <= 1 + 1e-9
+
+
+def test_a_target_that_no_structure_has() -> None:
+    """The hops are spent, and the best structure met is returned as such."""
+    rng = np.random.default_rng(0)
+    target = featurize(compact(3), PLATINUM)[0] + rng.normal(size=PLATINUM.size)
+    lengths = (1, CONFIG.hops)
+    runs = [reconstruct(target, PLATINUM, symbols="Pt3", config=CONFIG, hops=h)[0] for h in lengths]
+    for hops, result in zip(lengths, runs, strict=True):
+        assert result.code is ResultCode.STALLED
+        assert result.hops == hops
+        expected = np.abs(featurize(result.atoms, PLATINUM)[0] - target).mean()
+        assert result.residual == pytest.approx(expected, rel=1e-9)
+        assert result.residual > 1e-3
+    # The same search, longer: never worse, since the best is kept.
+    assert runs[1].residual <= runs[0].residual
+
+
+def test_a_target_beyond_all_numbers() -> None:
+    target = np.full(PLATINUM.size, 1e308)
+    with jax.debug_nans(False), np.errstate(all="ignore"):
+        found = reconstruct(target, PLATINUM, symbols="Pt3", config=CONFIG)
+    assert found[0].code is ResultCode.NON_FINITE
+    assert found[0].hops == CONFIG.hops
+    assert len(found[0].atoms) == 3
+    assert found.converged == 0
+
+
+@pytest.mark.parametrize(
+    ("residual", "code"),
+    [
+        (0.0, ResultCode.CONVERGED),
+        (1e-6, ResultCode.CONVERGED),
+        (1.1e-6, ResultCode.STALLED),
+        (float("inf"), ResultCode.NON_FINITE),
+        (float("nan"), ResultCode.NON_FINITE),
+    ],
+)
+def test_result_codes(residual: float, code: ResultCode) -> None:
+    assert ResultCode.of(residual, 1e-6) is code
+
+
+def impossible(count: int, seed: int = 0) -> np.ndarray:
+    """Targets near those of structures, on which all hops are spent."""
+    near = featurize([random_cluster(number, 3, ("Pt",)) for number in range(count)], PLATINUM)
+    return near + np.random.default_rng(seed).normal(size=near.shape) * 0.3
+
+
+def assert_same(a: Result, b: Result) -> None:
+    np.testing.assert_array_equal(a.atoms.positions, b.atoms.positions)
+    assert (a.residual, a.hops, a.code) == (b.residual, b.hops, b.code)
+
+
+def test_the_answer_depends_on_seed_and_index_alone() -> None:
+    """Whatever other targets are there, in whatever call, as often as one likes."""
+    # All hops are done: small differences would have grown.
+    targets = impossible(4)
+    options = {"symbols": "Pt3", "config": CONFIG}
+    together = reconstruct(targets, PLATINUM, **options)
+    again = reconstruct(targets, PLATINUM, **options)
+    for one, other in zip(together, again, strict=True):
+        assert_same(one, other)
+    for count in (1, 3):
+        some = reconstruct(targets[:count], PLATINUM, **options)
+        for one, other in zip(some, together[:count], strict=True):
+            assert_same(one, other)
+    others = np.concatenate([targets[[3]], targets[[1]], targets[[3, 3]]])
+    assert_same(reconstruct(others, PLATINUM, **options)[1], together[1])
+    [late] = reconstruct(targets[2], PLATINUM, indices=[2], **options)
+    assert_same(late, together[2])
+    other_seed = reconstruct(targets, PLATINUM, seed=1, **options)
+    for one, other in zip(other_seed, together, strict=True):
+        assert np.abs(one.atoms.positions - other.atoms.positions).max() > 1e-3
+    # And one target at two places gets two sets of random numbers.
+    twice = reconstruct(targets[[0, 0]], PLATINUM, **options)
+    assert np.abs(twice[0].atoms.positions - twice[1].atoms.positions).max() > 1e-3
+
+
+DEVICES = """
+import jax, numpy, sys
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+from jaxrecon import ACSF, Fingerprint, reconstruct
+assert jax.local_device_count() == int(sys.argv[1])
+settings = dict(replicas=16, hops=5, refine_steps=8, sites=4, polish_steps=1)
+# In a cell without angles: it is the images that are of interest there.
+for symbols, cell, zeta in [("Pt4", None, (4,)), ("Pt2", [4.0, 4.5, 5.0], ())]:
+    radial = dict(r_cut=5.0, g2_eta=(1.0,), g2_r_s=(1, 2, 3))
+    fingerprint = Fingerprint(ACSF(elements=("Pt",), **radial, g5_zeta=zeta, g5_eta=(0.05,)))
+    target = numpy.random.default_rng(0).random(fingerprint.size)
+    result = reconstruct(target, fingerprint, symbols=symbols, cell=cell, **settings)[0]
+    print(result.hops, result.residual.hex(), *[x.hex() for x in result.atoms.positions.ravel()])
+"""
+
+
+def test_the_answer_does_not_depend_on_the_devices() -> None:
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", DEVICES, str(count)],
+            cwd=ROOT,
+            env={"JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for count in (1, 2)
+    ]
+    ends = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], ends
+    (one, _), (two, _) = ends
+    assert [line.split()[0] for line in one.splitlines()] == ["5", "5"]
+    assert one == two
+
+
+def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = []
+
+    def counted(function: Any) -> Any:
+        def wrapper(*arguments: Any) -> Any:
+            traces.append(function.__name__)
+            return function(*arguments)
+
+        return wrapper
+
+    # Every compiled program of the search goes through one of these.
+    monkeypatch.setattr(jaxrecon.search, "propose", counted(jaxrecon.search.propose))
+    monkeypatch.setattr(jaxrecon.fingerprint, "neighbors", counted(jaxrecon.fingerprint.neighbors))
+    targets = impossible(3)
+    # Settings of its own: nothing has been compiled for them before.
+    config = CONFIG.replace(max_step=1.2345)
+    traces.clear()
+    reconstruct(targets[:2], PLATINUM, symbols="Pt3", config=config)
+    assert {"propose", "neighbors"} == set(traces)
+    traces.clear()
+    reconstruct(targets[1:], PLATINUM, symbols="Pt3", config=config, seed=5)
+    reconstruct(targets[2], PLATINUM, symbols="Pt3", config=config)
+    assert traces == []
+
+
+def test_a_cell_for_each_target() -> None:
+    first, second = 4.0 * np.eye(3), np.array([[5.0, 0, 0], [1, 4, 0], [0, 1, 6]])
+    targets, options = np.zeros((4, MINIMUM.size)), {"symbols": "OPt", "config": CONFIG}
+    found = reconstruct(targets, MINIMUM, cell=[first, None, second, None], **options)
+    for result, cell in zip(found, (first, None, second, None), strict=True):
+        assert result.atoms.pbc.all() == (cell is not None)
+        expected = np.zeros((3, 3)) if cell is None else cell
+        np.testing.assert_array_equal(result.atoms.cell.array, expected)
+    everywhere = reconstruct(targets[:2], MINIMUM, cell=second, **options)
+    for result in everywhere:
+        np.testing.assert_array_equal(result.atoms.cell.array, second)
+    for lengths in ([4, 5, 6], [4, 5, 6, 90, 90, 90]):
+        result = reconstruct(targets[0], MINIMUM, cell=lengths, **options)[0]
+        np.testing.assert_allclose(result.atoms.cell.array, np.diag([4, 5, 6]), atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_cells_may_all_be_none(count: int) -> None:
+    """Three and six numbers are a cell; three and six times None are not."""
+    targets = np.zeros((count, PLATINUM.size))
+    found = reconstruct(targets, PLATINUM, symbols="Pt3", cell=[None] * count, config=CONFIG)
+    assert not any(result.atoms.pbc.any() for result in found)
+
+
+def test_compositions_of_each_target() -> None:
+    targets = np.zeros((4, MINIMUM.size))
+    symbols = ["OPt", "Pt2", ["Pt", "O"], ("O", "O")]
+    found = reconstruct(targets, MINIMUM, symbols=symbols, config=CONFIG)
+    assert [list(result.atoms.symbols) for result in found] == [
+        ["O", "Pt"],
+        ["Pt", "Pt"],
+        ["Pt", "O"],
+        ["O", "O"],
+    ]
+    found = reconstruct(targets[:2], MINIMUM, symbols="OPt", config=CONFIG)
+    assert [list(result.atoms.symbols) for result in found] == [["O", "Pt"]] * 2
+
+
+GOOD = {"targets": np.zeros((2, PLATINUM.size)), "symbols": "Pt2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": np.zeros((2, 7))}, r"expected fingerprints of length 18 .*got shape \(2, 7\)"),
+        ({"targets": np.zeros(())}, r"expected fingerprints of length 18 \(Pt\), got shape \(\)"),
+        ({"targets": np.zeros((1, 2, 18))}, r"expected fingerprints of .*got shape \(1, 2, 18\)"),
+        (
+            {"targets": np.eye(2, 18) * np.nan},
+            r"expected finite numbers, got nan in target 0, feature 0 \(max G2\[Pt\] eta=1 r_s=1\)",
+        ),
+        (
+            {"targets": np.vstack([np.zeros(18), np.full(18, -np.inf)])},
+            "expected finite numbers, got -inf in target 1, feature 0",
+        ),
+        ({"symbols": ["Pt2"]}, "expected one formula or 2, one a target, got 1"),
+        ({"symbols": ["Pt2"] * 3}, "expected one formula or 2, one a target, got 3"),
+        ({"symbols": "Q2"}, "expected a chemical formula like 'Pt10' or 'TiO2', got 'Q2'"),
+        ({"symbols": ""}, "expected a chemical formula like 'Pt10' or 'TiO2', got ''"),
+        ({"symbols": "PtO"}, r"expected elements among \('Pt',\), got \['O'\]"),
+        ({"cell": np.zeros((3, 3))}, "expected a cell with a volume, got a singular one"),
+        ({"cell": [[0, 4, 0], [4, 0, 0], [0, 0, 4]]}, "expected a right-handed cell, got"),
+        ({"cell": [4, 4, np.nan]}, "expected a finite cell, got"),
+        ({"cell": 4.0}, "expected a cell as 3 lengths, .*, got 4.0"),
+        ({"cell": [np.eye(3) * 4] * 3}, "expected one cell or 2, one a target, got 3"),
+        ({"cell": [np.eye(3) * 4, np.zeros((3, 3))]}, "expected a cell with a volume, got"),
+        ({"indices": [1]}, "expected 2 indices, one a target, got 1"),
+        ({"hop": 3}, r"expected settings among \[.*\], got \['hop'\]"),
+        ({"hops": 0}, "expected hops to be a whole number >= 1, got 0"),
+        ({"tolerance": -1.0}, "expected tolerance to be a number > 0, got -1.0"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_compiles(
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiles(*_: Any) -> None:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(jaxrecon.inverse, "compiled_hop", compiles)
+    monkeypatch.setattr(jaxrecon.inverse, "compiled_polish", compiles)
+    arguments = {**GOOD, **changes}
+    with pytest.raises(ValueError, match=message):
+        reconstruct(arguments.pop("targets"), PLATINUM, **arguments)
+
+
+def test_no_targets_no_results() -> None:
+    found = reconstruct(np.zeros((0, PLATINUM.size)), PLATINUM, symbols="Pt2")
+    assert len(found) == 0
+    assert found.to_atoms() == []
+
+
+def test_a_run_as_data() -> None:
+    found = reconstruct(impossible(2), PLATINUM, symbols="Pt3", config=CONFIG, seed=3)
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["seed"] == 3
+    assert plain["config"]["hops"] == CONFIG.hops
+    assert Fingerprint.from_dict(plain["fingerprint"]) == PLATINUM
+    assert plain["evaluations"] == 2 * CONFIG.hops * sum(CONFIG.evaluations_per_hop.values())
+    assert plain["evaluations_per_second"] == pytest.approx(plain["evaluations"] / found.seconds)
+    assert plain["versions"]["jax"] == jax.__version__
+    for target, result, atoms in zip(plain["targets"], found, found.to_atoms(), strict=True):
+        assert target["formula"] == "Pt3"
+        assert target["code"] == result.code.name.lower() == atoms.info["result_code"]
+        assert target["residual"] == result.residual == atoms.info["residual"]
+        assert target["evaluations"] == sum(result.evaluations.values())
+        np.testing.assert_array_equal(atoms.positions, result.atoms.positions)
+        assert "residual" not in result.atoms.info
+    assert [len(part) for part in (found[:1], found[1:], found[2:])] == [1, 1, 0]
+    lines = str(found).splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith(f"{found.converged} of 2 converged")
+
+
+def test_published_clusters(data: Path) -> None:
+    """Two of the fingerprints that Fung et al. published, no structure with them."""
+    values = np.loadtxt(data / "pt10_fps300_x.csv", delimiter=",")[[2, 10]]
+    fingerprint = Fingerprint.preset("fung2022", ["Pt"])
+    found = reconstruct(values, fingerprint, symbols="Pt10")
+    for result, target in zip(found, values, strict=True):
+        assert result.code is ResultCode.CONVERGED
+        assert result.residual <= 1e-6
+        assert np.abs(featurize(result.atoms, fingerprint)[0] - target).mean() <= 1e-6
