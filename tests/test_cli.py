@@ -83,7 +83,7 @@ def asked(monkeypatch) -> dict[str, Any]:
     """What the verb asks of the library, which answers with atoms at no place in particular."""
     call: dict[str, Any] = {}
 
-    def answer(targets, fingerprint, *, symbols, cell, config, seed, progress):
+    def answer(targets, fingerprint, *, symbols, cell, config, seed, indices, progress):
         call.update(locals())
         results = [
             Result(
@@ -166,6 +166,7 @@ def test_what_is_asked_of_the_library(asked, capsys):
     assert asked["cell"] == [None] * 3
     assert asked["config"] == ReconstructConfig(replicas=3, hops=2, tolerance=1e-5)
     assert (asked["seed"], asked["progress"]) == (7, False)
+    assert asked["indices"] == [1, 0, 1]
     assert len(ase.io.read("out.extxyz", ":")) == 3
     run = json.loads(Path("out.json").read_text())
     assert run["inputs"]["rows"] == [1, 0, 1]
