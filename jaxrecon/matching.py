@@ -54,7 +54,7 @@ def rmsd(a: Atoms, b: Atoms) -> float:
     for a crystal, over translations and the isometries of the lattice, the cells taken as given
     and distances those of the mean cell.
 
-    Arguments:
+    Args:
         a, b: structures of one composition (A), both free or both periodic in three directions.
 
     Returns:
@@ -79,7 +79,7 @@ def align(a: Atoms, b: Atoms) -> Atoms:
     `rmsd(a, b)`. A crystal is also given the cell of `a`, and each atom is the periodic image
     nearest to its partner.
 
-    Arguments:
+    Args:
         a, b: structures of one composition (A), both free or both periodic in three directions.
 
     Raises:

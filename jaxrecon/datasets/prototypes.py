@@ -258,7 +258,7 @@ PROTOTYPES: dict[str, Callable[[], Atoms]] = {
 def load(name: str) -> Atoms:
     """Return the prototype called `name`, a fresh copy at each call.
 
-    Arguments:
+    Args:
         name: a key of `PROTOTYPES`, such as "icosahedron" or "rutile".
 
     Raises:
