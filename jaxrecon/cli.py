@@ -14,7 +14,7 @@ import typer
 
 from jaxrecon.config import ReconstructConfig
 
-PRESET = "fung2022"
+PRESET, CRYSTAL_PRESET = "fung2022", "crystal"
 BAD_INPUT, INTERRUPTED = 2, 130
 # What a command line that can't be parsed raises; its module differs between releases of typer.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -126,7 +126,14 @@ def fingerprint(
         Path,
         typer.Option("--output", "-o", metavar="FP.npz", readable=False, help="File to write."),
     ],
-    preset: Annotated[str, typer.Option(help="Parameters of the fingerprint.")] = PRESET,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fung2022|crystal",
+            help="Parameters of the fingerprint.  "
+            "[default: crystal if a structure is periodic, else fung2022]",
+        ),
+    ] = None,
     elements: Annotated[
         str | None,
         typer.Option(metavar="H,O", help="Elements to have channels for.  [default: those there]"),
@@ -140,11 +147,13 @@ def fingerprint(
     """
     from jaxrecon.datasets import io
     from jaxrecon.fingerprint import Fingerprint, elements_of, featurize
+    from jaxrecon.structures import is_periodic
 
     io.check_output(output, force, suffix=".npz")
     frames = io.read_structures(structures)
     names = elements.split(",") if elements is not None else elements_of(frames)
-    chosen = Fingerprint.preset(preset, elements=names)
+    default = CRYSTAL_PRESET if any(is_periodic(atoms) for atoms in frames) else PRESET
+    chosen = Fingerprint.preset(preset or default, elements=names)
     _start_jax()
     io.write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     print(f"{output}: {len(frames)} fingerprints of {chosen.size} numbers")

@@ -153,7 +153,7 @@ def test_crystals_keep_their_cell(capsys):
     assert file.cells is not None
     np.testing.assert_allclose(file.cells[0], salt.cell.array)
     np.testing.assert_allclose(file.cells[1], salt.cell.array * [[1.0], [1.0], [2.0]])
-    assert file.fingerprint == Fingerprint.preset("fung2022", ["Na", "Cl"])
+    assert file.fingerprint == Fingerprint.preset("crystal", ["Na", "Cl"])
 
 
 @pytest.mark.usefixtures("files")
