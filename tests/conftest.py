@@ -59,6 +59,14 @@ def x64() -> Iterator[None]:
 
 
 @pytest.fixture
+def quick_compile() -> Iterator[None]:
+    """Half the time to compile, for tests of what is done and not of the last digits."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Annotations are not enforced, as for a user: what the code itself says of a wrong type."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -15,13 +15,16 @@ from jaxrecon.hopping import Task, descend, propose, relocate, residual, shake, 
 from jaxrecon.initialize import EDGE_RANGE, compact_edge
 from jaxrecon.space import images_within
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 FINGERPRINT = Fingerprint(
     ACSF(
         elements=("O", "Pt"),
         r_cut=6.0,
         g2_eta=(0.5,),
         g2_r_s=(1.0, 2.0, 3.0),
-        g5_zeta=(1, 4),
+        g5_zeta=(1,),
+        g5_lam=(1,),
         g5_eta=(0.1,),
     )
 )
@@ -98,15 +101,14 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
     """One site is as good as drawn, the best of many is much better."""
     task, parent = task_of(5, crystal=False), misplaced()
     medians = []
-    for sites in (1, 8, 64):
+    for sites in (1, 24):
         config = CONFIG.replace(sites=sites)
 
         def screened(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
             return residual(FINGERPRINT, task, relocate(key, FINGERPRINT, config, task, parent))
 
         medians.append(np.median(many(screened)))
-    assert medians[0] > 1.2 * medians[1]
-    assert medians[1] > 1.1 * medians[2]
+    assert medians[0] > 1.3 * medians[1]
 
 
 @pytest.mark.parametrize("crystal", [False, True])
@@ -177,8 +179,7 @@ def test_swaps_of_one_element_are_never_proposed() -> None:
     assert ((moved != np.asarray(parent)).any(axis=-1).sum(axis=1) == 5).all()
 
 
-@pytest.mark.parametrize("crystal", [False, True])
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("count", "crystal"), [(1, False), (2, False), (1, True)])
 def test_nothing_is_ever_not_finite(count: int, crystal: bool) -> None:
     """All moves, and the descent after them; also from parents whose atoms coincide."""
     task = task_of(count, crystal=crystal)
@@ -198,13 +199,13 @@ def test_nothing_is_ever_not_finite(count: int, crystal: bool) -> None:
             assert result.dtype == np.float32
 
 
-def test_descend_ends_no_higher_than_adam_left_it() -> None:
-    task = task_of(5, crystal=False)
-    start = jnp.asarray(TRUTH + np.random.default_rng(0).normal(size=(5, 3)) * 0.1, jnp.float32)
-    config = CONFIG.replace(adam_steps=0, refine_steps=25)
+@pytest.mark.parametrize("adam_steps", [0, 5])
+def test_descend_ends_at_the_bottom(adam_steps: int) -> None:
+    task = task_of(2, crystal=False)
+    start = jnp.array([(0.0, 0.0, 0.0), (1.3, 1.4, 1.2)])
+    config = CONFIG.replace(adam_steps=adam_steps, refine_steps=15)
     end, reached = jax.jit(lambda x: descend(FINGERPRINT, config, task, x))(start)
-    before = residual(FINGERPRINT, task, start)
-    assert reached < 1e-5 < before
+    assert reached < 1e-6 < 1e-2 < residual(FINGERPRINT, task, start)
     np.testing.assert_allclose(residual(FINGERPRINT, task, end), reached, atol=1e-6)
 
 

@@ -24,7 +24,7 @@ from strategies import (
     seeds,
 )
 
-from jaxrecon import Fingerprint, from_ase
+from jaxrecon import ACSF, Fingerprint, from_ase
 from jaxrecon.fingerprint import PRESETS
 from jaxrecon.pooling import POOLINGS
 from jaxrecon.space import images_of
@@ -167,16 +167,23 @@ def test_padding_and_precision(name: str, crystal: bool) -> None:
 @pytest.mark.parametrize("enabled", [False, True])
 def test_dtype_is_kept(enabled: bool) -> None:
     """Float32 stays float32 where float64 is available too, and float64 stays float64."""
-    fingerprint = Fingerprint.preset("crystal", ("Pt",))
+    descriptor = ACSF(elements=("Pt",), r_cut=4.0, g2_eta=(1.0,), g5_zeta=(1, 2.5), g5_eta=(1.0,))
+    fingerprint = Fingerprint(descriptor)
+
+    @jax.jit
+    def everything(structure: Structure) -> tuple[jax.Array, ...]:
+        value, jacobian = fingerprint.with_jacobian(structure)
+        blame = fingerprint.blame(structure, value)
+        equations = fingerprint.normal_equations(structure, value)
+        bound = fingerprint.bound_equations(structure, value)
+        return fingerprint(structure), value, jacobian, blame, *equations, *bound
+
     with jax.enable_x64(enabled):
         for atoms in (random_crystal(1, 2, ("Pt",)), Atoms("Pt2", [(0, 0, 0), (2.5, 0, 0)])):
-            full = from_ase(atoms, images=IMAGES)
+            full = from_ase(atoms, images=images_of([random_crystal(1, 2)], 4.0))
             for dtype in ("float32", "float64") if enabled else ("float32",):
                 cell = None if full.cell is None else full.cell.astype(dtype)
                 structure = Structure(
                     full.positions.astype(dtype), full.species, full.mask, cell, full.images
                 )
-                value, jacobian = jax.jit(fingerprint.with_jacobian)(structure)
-                blame = jax.jit(fingerprint.blame)(structure, value)
-                computed = compiled(fingerprint, structure)
-                assert {x.dtype for x in (value, jacobian, blame, computed)} == {np.dtype(dtype)}
+                assert {x.dtype for x in everything(structure)} == {np.dtype(dtype)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -196,39 +197,40 @@ def test_the_answer_depends_on_seed_and_index_alone() -> None:
     assert np.abs(twice[0].atoms.positions - twice[1].atoms.positions).max() > 1e-3
 
 
-DEVICES = """
-import jax, numpy, sys
-jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-from jaxrecon import ACSF, Fingerprint, reconstruct
-assert jax.local_device_count() == int(sys.argv[1])
-settings = dict(replicas=16, hops=5, refine_steps=8, sites=4, polish_steps=1)
-# In a cell without angles: it is the images that are of interest there.
-for symbols, cell, zeta in [("Pt4", None, (4,)), ("Pt2", [4.0, 4.5, 5.0], ())]:
-    radial = dict(r_cut=5.0, g2_eta=(1.0,), g2_r_s=(1, 2, 3))
-    fingerprint = Fingerprint(ACSF(elements=("Pt",), **radial, g5_zeta=zeta, g5_eta=(0.05,)))
-    target = numpy.random.default_rng(0).random(fingerprint.size)
-    result = reconstruct(target, fingerprint, symbols=symbols, cell=cell, **settings)[0]
-    print(result.hops, result.residual.hex(), *[x.hex() for x in result.atoms.positions.ravel()])
+TWO_DEVICES = """
+import pickle, sys, jax
+jax.config.update("jax_num_cpu_devices", 2)
+from jaxrecon import reconstruct
+assert jax.local_device_count() == 2
+calls = pickle.load(sys.stdin.buffer)
+found = [reconstruct(*arguments, **options)[0] for arguments, options in calls]
+pickle.dump(found, sys.stdout.buffer)
 """
 
 
 def test_the_answer_does_not_depend_on_the_devices() -> None:
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", DEVICES, str(count)],
-            cwd=ROOT,
-            env={"JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for count in (1, 2)
+    """Nor on whether annotations are checked: this process has one device and strict mode."""
+    assert jax.local_device_count() == 1
+    options = {"config": CONFIG, "seed": 4}
+    zeros = np.zeros(MINIMUM.size)
+    calls = [
+        ((impossible(1)[0], PLATINUM), {"symbols": "Pt3", **options}),
+        ((zeros, MINIMUM), {"symbols": "OPt", "cell": 4.0 * np.eye(3), **options}),
     ]
-    ends = [run.communicate(timeout=300) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], ends
-    (one, _), (two, _) = ends
-    assert [line.split()[0] for line in one.splitlines()] == ["5", "5"]
-    assert one == two
+    run = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES],
+        cwd=ROOT,
+        env={"JAX_PLATFORMS": "cpu"},
+        input=pickle.dumps(calls),
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr.decode()
+    for (arguments, keywords), two in zip(calls, pickle.loads(run.stdout), strict=True):
+        [one] = reconstruct(*arguments, **keywords)
+        assert one.hops == CONFIG.hops
+        assert_same(one, two)
 
 
 def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
