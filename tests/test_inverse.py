@@ -32,6 +32,8 @@ from jaxrecon.matching import rmsd
 
 ROOT = Path(__file__).parents[1]
 
+quick = pytest.mark.usefixtures("quick_compile")
+
 
 def fingerprint_of(*elements: str, **changes: Any) -> Fingerprint:
     descriptor = ACSF(
@@ -67,6 +69,7 @@ def assert_found(result: Result, truth: Atoms, fingerprint: Fingerprint) -> None
     assert np.abs(difference).mean() == pytest.approx(result.residual, abs=1e-12)
 
 
+@quick
 def test_clusters_of_several_sizes_in_order() -> None:
     sizes = [3, 2, 5, 4, 2, 3]
     truths = [compact(size) for size in sizes]
@@ -94,6 +97,7 @@ def test_clusters_of_several_sizes_in_order() -> None:
     assert evaluations == sum(sum(result.evaluations.values()) for result in found)
 
 
+@quick
 def test_a_molecule_of_three_elements() -> None:
     fingerprint = fingerprint_of("H", "C", "O")
     truth = molecule("HCOOH")
@@ -101,6 +105,7 @@ def test_a_molecule_of_three_elements() -> None:
     assert_found(result[0], truth, fingerprint)
 
 
+@quick
 @pytest.mark.parametrize("images", ["all", "minimum"])
 def test_a_crystal_of_two_atoms(images: str) -> None:
     fingerprint = fingerprint_of("O", "Pt") if images == "all" else MINIMUM
@@ -121,6 +126,7 @@ def test_a_crystal_of_two_atoms(images: str) -> None:
     assert fractions.max() <= 1 + 1e-9
 
 
+@quick
 def test_a_target_that_no_structure_has() -> None:
     """The hops are spent, and the best structure met is returned as such."""
     rng = np.random.default_rng(0)
@@ -137,6 +143,7 @@ def test_a_target_that_no_structure_has() -> None:
     assert runs[1].residual <= runs[0].residual
 
 
+@quick
 def test_a_target_beyond_all_numbers() -> None:
     target = np.full(PLATINUM.size, 1e308)
     with jax.debug_nans(False), np.errstate(all="ignore"):
@@ -172,6 +179,7 @@ def assert_same(a: Result, b: Result) -> None:
     assert (a.residual, a.hops, a.code) == (b.residual, b.hops, b.code)
 
 
+@quick
 def test_the_answer_depends_on_seed_and_index_alone() -> None:
     """Whatever other targets are there, in whatever call, as often as one likes."""
     # All hops are done: small differences would have grown.
@@ -211,7 +219,8 @@ pickle.dump(found, sys.stdout.buffer)
 def test_the_answer_does_not_depend_on_the_devices() -> None:
     """Nor on whether annotations are checked: this process has one device and strict mode."""
     assert jax.local_device_count() == 1
-    options = {"config": CONFIG, "seed": 4}
+    # Compiled as for a user, and so with settings of its own.
+    options = {"config": CONFIG.replace(max_step=1.8, polish_steps=7), "seed": 4}
     zeros = np.zeros(MINIMUM.size)
     calls = [
         ((impossible(1)[0], PLATINUM), {"symbols": "Pt3", **options}),
@@ -233,6 +242,7 @@ def test_the_answer_does_not_depend_on_the_devices() -> None:
         assert_same(one, two)
 
 
+@quick
 def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     traces = []
 
@@ -258,6 +268,7 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
     assert traces == []
 
 
+@quick
 def test_a_cell_for_each_target() -> None:
     first, second = 4.0 * np.eye(3), np.array([[5.0, 0, 0], [1, 4, 0], [0, 1, 6]])
     targets, options = np.zeros((4, MINIMUM.size)), {"symbols": "OPt", "config": CONFIG}
@@ -274,6 +285,7 @@ def test_a_cell_for_each_target() -> None:
         np.testing.assert_allclose(result.atoms.cell.array, np.diag([4, 5, 6]), atol=1e-12)
 
 
+@quick
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_cells_may_all_be_none(count: int) -> None:
     """Three and six numbers are a cell; three and six times None are not."""
@@ -282,6 +294,7 @@ def test_cells_may_all_be_none(count: int) -> None:
     assert not any(result.atoms.pbc.any() for result in found)
 
 
+@quick
 def test_compositions_of_each_target() -> None:
     targets = np.zeros((4, MINIMUM.size))
     symbols = ["OPt", "Pt2", ["Pt", "O"], ("O", "O")]
@@ -349,6 +362,7 @@ def test_no_targets_no_results() -> None:
     assert found.to_atoms() == []
 
 
+@quick
 def test_a_run_as_data() -> None:
     found = reconstruct(impossible(2), PLATINUM, symbols="Pt3", config=CONFIG, seed=3)
     plain = json.loads(json.dumps(found.to_dict()))
