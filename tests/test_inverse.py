@@ -205,6 +205,36 @@ def test_the_answer_depends_on_seed_and_index_alone() -> None:
     assert np.abs(twice[0].atoms.positions - twice[1].atoms.positions).max() > 1e-3
 
 
+@quick
+@pytest.mark.parametrize("width", [2, 4])
+def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an accelerator takes them: a target that ends makes room for the next."""
+    truths = [compact(3) for _ in range(5)]
+    for scale, truth in zip((1.0, 1.1, 1.2, 0.9, 0.8), truths, strict=True):
+        truth.positions *= scale
+    targets = featurize(truths, PLATINUM)
+    targets[1] = impossible(1)[0]
+    reports = []
+    monkeypatch.setattr(jaxrecon.inverse, "slots_in_memory", lambda *_: width)
+    for count in (3, 5):
+        reports.clear()
+        found = reconstruct(
+            targets[:count],
+            PLATINUM,
+            symbols="Pt3",
+            config=CONFIG,
+            progress=lambda *done: reports.append(done),
+        )
+        for number, (result, truth) in enumerate(zip(found, truths[:count], strict=True)):
+            if number == 1:
+                assert (result.code, result.hops) == (ResultCode.STALLED, CONFIG.hops)
+            else:
+                assert_found(result, truth, PLATINUM)
+                assert result.hops < CONFIG.hops
+        work = sum(sum(result.evaluations.values()) for result in found)
+        assert tuple(np.sum(reports, axis=0)) == (count, work)
+
+
 TWO_DEVICES = """
 import pickle, sys, jax
 jax.config.update("jax_num_cpu_devices", 2)
