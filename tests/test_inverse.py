@@ -339,6 +339,23 @@ def test_compositions_of_each_target() -> None:
     assert [list(result.atoms.symbols) for result in found] == [["O", "Pt"]] * 2
 
 
+@quick
+def test_a_progress_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    reconstruct(impossible(1), PLATINUM, symbols="Pt3", config=CONFIG, progress=True)
+    shown = capsys.readouterr()
+    assert "reconstructing" in shown.err
+    assert "1/1" in shown.err
+    assert shown.out == ""
+
+
+@quick
+def test_beside_float64(x64: None) -> None:
+    """The search is in float32 and the judgement in float64, whatever the user's default."""
+    truth = compact(3)
+    found = reconstruct(featurize(truth, PLATINUM), PLATINUM, symbols="Pt3", config=CONFIG)
+    assert_found(found[0], truth, PLATINUM)
+
+
 GOOD = {"targets": np.zeros((2, PLATINUM.size)), "symbols": "Pt2"}
 
 
