@@ -32,8 +32,8 @@ from jaxrecon import (
     use_all_cores,
 )
 from jaxrecon.arguments import parse_rows
+from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import io, prototypes
-from jaxrecon.fingerprint import elements_of
 from jaxrecon.plotting import Pair, side_by_side
 
 CRYSTAL_REPLICAS = 32

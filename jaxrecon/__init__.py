@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxrecon import datasets, matching
+    from jaxrecon.batching import batch, featurize
     from jaxrecon.config import ReconstructConfig
     from jaxrecon.descriptors.acsf import ACSF
     from jaxrecon.devices import use_all_cores
-    from jaxrecon.fingerprint import Fingerprint, featurize
+    from jaxrecon.fingerprint import Fingerprint
     from jaxrecon.inverse import reconstruct
     from jaxrecon.results import Reconstruction, Result, ResultCode
     from jaxrecon.structures import Structure, from_ase, to_ase
@@ -24,6 +25,7 @@ __all__ = [
     "Result",
     "ResultCode",
     "Structure",
+    "batch",
     "datasets",
     "featurize",
     "from_ase",
@@ -42,7 +44,8 @@ _HOME = {
     "ResultCode": "results",
     "Structure": "structures",
     "datasets": "datasets",
-    "featurize": "fingerprint",
+    "featurize": "batching",
+    "batch": "batching",
     "from_ase": "structures",
     "matching": "matching",
     "reconstruct": "inverse",

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from jaxrecon.compositions import composition_of
 from jaxrecon.datasets.io import FingerprintFile
-from jaxrecon.fingerprint import Fingerprint, composition_of
+from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.structures import checked_cell
 
 

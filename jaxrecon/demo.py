@@ -6,9 +6,11 @@ from pathlib import Path
 from ase import Atoms
 
 from jaxrecon import matching
+from jaxrecon.batching import featurize
+from jaxrecon.compositions import elements_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import clusters, io, prototypes
-from jaxrecon.fingerprint import Fingerprint, elements_of, featurize
+from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.inverse import reconstruct
 from jaxrecon.plotting import Pair, side_by_side
 from jaxrecon.results import Reconstruction

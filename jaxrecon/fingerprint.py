@@ -2,27 +2,41 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
-from jax.lax import Precision
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon import pooling
 from jaxrecon.descriptors.acsf import ACSF
-from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.refine import NormalEquations
-from jaxrecon.space import Neighbors, image_neighbors, images_of, neighbors
-from jaxrecon.structures import Structure, checked_cell, from_ase, is_periodic, stack
+from jaxrecon.descriptors.recipes import RECIPES
+from jaxrecon.pooling import POOLINGS, SLOTTED, Pool, PoolingName
+from jaxrecon.space import Neighbors, image_neighbors, neighbors
+from jaxrecon.structures import Structure
 
-PRESETS: tuple[str, ...] = ("fung2022", "crystal")
+PRESETS: tuple[str, ...] = tuple(RECIPES)
+
+
+class View(NamedTuple):
+    """One structure as its atoms see it, in the channels that it needs.
+
+    Attributes:
+        neighbors: what each atom sees.
+        groups: the atoms that are pooled together, one group a row.
+        elements: atomic numbers of the channels, ascending; 0 for one to spare.
+        columns: where the pooled numbers stand in the fingerprint; beyond its end for a spare one.
+    """
+
+    neighbors: Neighbors
+    groups: Bool[Array, "g n"]
+    elements: Int[Array, " e"]
+    columns: Int[Array, " q"]
 
 
 @dataclass(frozen=True)
@@ -31,63 +45,81 @@ class Fingerprint:
 
     A frozen, hashable value: pass it to ``jit`` as a static argument or close over it. Calling it
     on a :class:`~jaxrecon.structures.Structure` is a pure function that ``jit``, ``vmap`` and
-    ``grad`` transform.
+    ``grad`` transform, by the positions and by the cell.
 
     Attributes:
         descriptor: the local descriptor.
-        poolings: reductions over atoms, in the order of the features: ``"max"``, ``"min"``.
+        poolings: reductions over atoms, in the order of the features: any of
+            :data:`jaxrecon.pooling.POOLINGS`, which that module explains.
         images: how a periodic cell is seen: ``"all"`` images within the cutoff, or ``"minimum"``,
             one image of each atom, the convention of Fung et al.
+        per_element: whether the atoms of each central element are pooled by themselves.
+        slots: for the poolings ``"sorted"`` and ``"none"``: how many atoms there is room for, in
+            the structure or, with ``per_element``, of one element.
+        temperature: of ``"smooth_max"`` and ``"smooth_min"``, in units of the feature.
 
     Raises:
-        ValueError: if a pooling or the images are not among those named above.
+        ValueError: if a value is not among those named above or is out of range.
 
     >>> from ase.build import molecule
+    >>> from jaxrecon import from_ase
     >>> fingerprint = Fingerprint.preset("fung2022", elements=["H", "O"])
     >>> fingerprint(from_ase(molecule("H2O"))).shape, fingerprint.names[0]
     ((860,), 'max G2[H] eta=0.01 r_s=0')
     """
 
     descriptor: ACSF
-    poolings: tuple[pooling.PoolingName, ...] = ("max", "min")
+    poolings: tuple[PoolingName, ...] = ("max", "min")
     images: Literal["all", "minimum"] = "all"
+    per_element: bool = False
+    slots: int | None = None
+    temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.poolings or not set(self.poolings) <= set(pooling.POOLINGS):
-            raise ValueError(f"expected poolings among {pooling.POOLINGS}, got {self.poolings}")
+        if not self.poolings or not set(self.poolings) <= set(POOLINGS):
+            raise ValueError(f"expected poolings among {POOLINGS}, got {self.poolings}")
         if self.images not in ("all", "minimum"):
             raise ValueError(f"expected images 'all' or 'minimum', got {self.images!r}")
+        slotted = sorted(set(self.poolings) & set(SLOTTED))
+        if slotted and (self.slots is None or self.slots < 1):
+            raise ValueError(
+                f"expected slots >= 1, the most atoms, for pooling {slotted[0]!r}, got {self.slots}"
+            )
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"expected temperature > 0, got {self.temperature}")
 
     @classmethod
-    def preset(cls, name: str, elements: Iterable[str]) -> "Fingerprint":
-        """A published set of parameters for the given elements.
+    def preset(cls, name: str, elements: Iterable[str], **changes: Any) -> "Fingerprint":
+        """A named set of parameters for the given elements.
 
         ``"fung2022"``: the 380 numbers (for one element) of Fung et al., arXiv 2207.13227: G2 and
-        G5 within 20 Angstrom, largest and smallest value over the atoms; crystals in the minimum
-        image. ``"crystal"``: a shorter set within 6 Angstrom, over all periodic images.
+        G5 within 20 Angstrom, crystals in the minimum image. ``"crystal"``: a shorter set within
+        6 Angstrom, over all periodic images. ``"gastegger2018"``: the weighted functions (wACSF) of
+        Gastegger et al. within 8 Angstrom, whose number does not grow with that of the elements.
+        All take the largest and the smallest value over the atoms. See
+        :mod:`jaxrecon.descriptors.recipes` for their arguments.
+
+        Args:
+            name: one of the three.
+            elements: chemical symbols.
+            **changes: attributes that shall differ, like ``poolings=("mean",)``.
 
         Raises:
-            ValueError: if the name or an element is unknown.
+            ValueError: if the name or an element is unknown, or a change is out of range.
         """
-        if name not in PRESETS:
+        if name not in RECIPES:
             raise ValueError(f"expected a preset among {PRESETS}, got {name!r}")
         if name == "fung2022":
-            return cls(ACSF(elements=tuple(elements)), images="minimum")
-        return cls(
-            ACSF(
-                elements=tuple(elements),
-                r_cut=6.0,
-                g2_eta=(4.0,),
-                g2_r_s=(1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5),
-                g5_zeta=(1, 4, 16),
-                g5_eta=(0.02, 0.1),
-            )
-        )
+            changes = {"images": "minimum", **changes}
+        return cls(RECIPES[name](tuple(elements)), **changes)
 
     def __call__(self, structure: Structure) -> Float[Array, " p"]:
-        """The fingerprint of one structure, without a unit."""
-        rows = self.descriptor(self._neighbors(structure))
-        return pooling.pool(rows, structure.mask, self.poolings)
+        """The fingerprint of one structure, without a unit.
+
+        NaN throughout where a neighbour within the cutoff is missing: see :meth:`overflow`.
+        """
+        view = self.view(structure)
+        return self._spread(view, self.pooled(view, self.rows(view)))
 
     def with_jacobian(
         self, structure: Structure
@@ -96,78 +128,138 @@ class Fingerprint:
 
         Where atoms tie for a largest or smallest value the derivative is that of the first.
         """
-        seen = self._neighbors(structure)
-        rows, jacobian = self.descriptor.with_jacobian(seen)
-        winner = pooling.winners(rows, structure.mask, self.poolings)
-        feature = jnp.tile(jnp.arange(rows.shape[1]), len(self.poolings))
-        derivatives = pooling.by_positions(jacobian[winner, feature], winner, seen.source)
-        return rows[winner, feature], derivatives
+        view = self.view(structure)
+        value, jacobian = self.pooled_with_jacobian(view)
+        return self._spread(view, value), self._spread(view, jacobian)
 
-    def normal_equations(self, structure: Structure, target: Float[Array, " p"]) -> NormalEquations:
-        """Gauss-Newton model of the squared residual ``|R(x) - target|^2``: the cheap one."""
-        value, jacobian = self.with_jacobian(structure)
-        flat = jacobian.reshape(value.shape[0], -1)
-        residual = value - target
-        return NormalEquations(
-            gram=jnp.matmul(flat.T, flat, precision=Precision.HIGHEST),
-            gradient=jnp.matmul(residual, flat, precision=Precision.HIGHEST),
-            squared=jnp.sum(residual**2),
-            residual=mean_absolute_residual(value, target),
-        )
+    def overflow(self, structure: Structure) -> Bool[Array, ""]:
+        """Whether the bounds or the slots are too small, so that an atom would be left out."""
+        return jnp.asarray(self.view(structure).neighbors.overflow)
 
-    def bound_equations(self, structure: Structure, target: Float[Array, " p"]) -> NormalEquations:
-        r"""Gauss-Newton model of all that the target demands of all atoms: for the last steps.
+    def view(self, structure: Structure) -> View:
+        """A structure as its atoms see it."""
+        every = jnp.asarray(self.descriptor.species)
+        bounds, species, mask = structure.bounds, structure.species, structure.mask
+        elements = every
+        if bounds is not None and bounds.elements is not None and bounds.elements < len(every):
+            known = mask & (species[:, None] == every[None, :]).any(axis=1)
+            # 0 comes first, for padding and foreigners; then those there, ascending; then to spare.
+            found = jnp.append(jnp.where(known, species, 0), 0)
+            elements = jnp.unique(found, size=bounds.elements + 1, fill_value=0)[1:]
+        if structure.cell is None or (self.images == "minimum" and not _has_bins(structure)):
+            seen = neighbors(structure)
+        else:
+            seen = image_neighbors(structure, self.descriptor.r_cut)
+        groups = mask[None, :]
+        if self.per_element:
+            groups = groups & (elements[:, None] == species[None, :])
+        if self.slots is not None:
+            overflow = seen.overflow | jnp.any(groups.sum(axis=1) > self.slots)
+            seen = seen._replace(overflow=overflow)
+        return View(seen, groups, elements, self._columns(elements))
 
-        Squared are the differences :math:`G_{if} - R^*_f` of the entries that the target binds,
-        see :func:`jaxrecon.pooling.deviations`: zero exactly where :math:`R(x) = R^*`, and smooth
-        where atoms tie. It costs about twice as much as :meth:`normal_equations`.
-        """
-        seen = self._neighbors(structure)
-        rows, jacobian = self.descriptor.with_jacobian(seen)
-        n, f, m, _ = jacobian.shape
-        centre = jnp.repeat(jnp.arange(n), f)
-        flat = pooling.by_positions(jacobian.reshape(n * f, m, 3), centre, seen.source)
-        flat = flat.reshape(n * f, -1)
-        difference, bound = pooling.deviations(rows, target, structure.mask, self.poolings)
-        difference = jnp.where(bound, difference, 0.0)
-        weight = bound.sum(0).astype(rows.dtype).reshape(-1, 1)
-        value = pooling.pool(rows, structure.mask, self.poolings)
-        return NormalEquations(
-            gram=jnp.matmul(flat.T, weight * flat, precision=Precision.HIGHEST),
-            gradient=jnp.matmul(difference.sum(0).ravel(), flat, precision=Precision.HIGHEST),
-            squared=jnp.sum(difference**2),
-            residual=mean_absolute_residual(value, target),
-        )
+    def rows(self, view: View) -> Float[Array, "n f"]:
+        """The descriptor of every atom, in the channels of the view."""
+        return self.descriptor(view.neighbors, view.elements)
 
-    def blame(self, structure: Structure, target: Float[Array, " p"]) -> Float[Array, " n"]:
-        """For each atom the sum of ``|R - target|`` over the features of which it is the winner."""
-        rows = self.descriptor(self._neighbors(structure))
-        error = jnp.abs(pooling.pool(rows, structure.mask, self.poolings) - target)
-        winner = pooling.winners(rows, structure.mask, self.poolings)
-        return jnp.zeros(rows.shape[0], rows.dtype).at[winner].add(error)
+    def pooled(self, view: View, rows: Float[Array, "n f"]) -> Float[Array, " q"]:
+        """The numbers of the view, pool-major, then group, slot and feature."""
+        values = [
+            jax.vmap(partial(pooling.pooled, pool, rows))(view.groups).ravel()
+            for pool in self.pools
+        ]
+        return jnp.concatenate(values)
 
-    def _neighbors(self, structure: Structure) -> Neighbors:
-        if structure.cell is None or self.images == "minimum":
-            return neighbors(structure)
-        return image_neighbors(structure, self.descriptor.r_cut)
+    def pooled_with_jacobian(self, view: View) -> tuple[Float[Array, " q"], Float[Array, "q n 3"]]:
+        """The numbers of the view and their derivatives by the positions."""
+        rows, by_vectors = self.descriptor.with_jacobian(view.neighbors, view.elements)
+        jacobians = [
+            pooling.jacobian(pool, rows, by_vectors, view.groups, view.neighbors.source)
+            for pool in self.pools
+        ]
+        return self.pooled(view, rows), jnp.concatenate(jacobians)
+
+    def _spread(self, view: View, numbers: Float[Array, "q ..."]) -> Float[Array, "p ..."]:
+        """The numbers of a view at their places, 0 elsewhere; NaN if something was left out."""
+        if len(view.elements) < len(self.descriptor.species):
+            whole = jnp.zeros((self.size, *numbers.shape[1:]), numbers.dtype)
+            numbers = whole.at[view.columns].set(numbers, mode="drop")
+        return jnp.where(view.neighbors.overflow, jnp.nan, numbers)
+
+    def _columns(self, elements: Int[Array, " e"]) -> Int[Array, " q"]:
+        """Where the numbers for some elements stand among all."""
+        features = self.descriptor.size
+        column = self.descriptor.columns(elements)
+        group, known = jnp.zeros(1, int), jnp.ones(1, bool)
+        if self.per_element:
+            group, known = self.descriptor.places(elements)
+        start, columns = 0, []
+        for pool in self.pools:
+            row = group[:, None] * pool.rows + jnp.arange(pool.rows)[None, :]
+            there = known[:, None, None] & (column < features)[None, None, :]
+            place = start + row[:, :, None] * features + column[None, None, :]
+            columns.append(jnp.where(there, place, self.size).ravel())
+            start += len(self._group_names) * pool.rows * features
+        return jnp.concatenate(columns)
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """The poolings with their parameters."""
+        return tuple(Pool(kind, self.slots or 1, self.temperature) for kind in self.poolings)
+
+    @property
+    def _group_names(self) -> tuple[str, ...]:
+        return self.descriptor.elements if self.per_element else ("",)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each of the numbers is, like ``'max G5[Cl,Na] zeta=4 lam=1 eta=0.1'``."""
-        return tuple(f"{kind} {name}" for kind in self.poolings for name in self.descriptor.names)
+        """What each of the numbers is, like ``'max G5[Na,Cl] zeta=4 lam=1 eta=0.1'``.
+
+        A central element stands in brackets behind the pooling: ``'max[O] G2[H] eta=4 r_s=1'``.
+        """
+        return tuple(
+            f"{label} {name}"
+            for pool in self.pools
+            for group in self._group_names
+            for label in pool.names(group)
+            for name in self.descriptor.names
+        )
+
+    def find(self, words: str) -> Int[np.ndarray, " some"]:
+        """Indices of the features whose name has all of these words; ``*`` stands for anything.
+
+        Two elements may come in either order.
+
+        >>> fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"])
+        >>> indices = fingerprint.find("max G5[Cl,Na] zeta=4 eta=0.1")
+        >>> [fingerprint.names[i] for i in indices]
+        ['max G5[Na,Cl] zeta=4 lam=-1 eta=0.1', 'max G5[Na,Cl] zeta=4 lam=1 eta=0.1']
+        """
+        patterns = []
+        for word in words.split():
+            turned = re.sub(r"\[([^],]*),([^],]*)\]", r"[\2,\1]", word)
+            either = {re.escape(each).replace(r"\*", ".*") for each in (word, turned)}
+            patterns.append(re.compile("|".join(sorted(either))))
+        found = [
+            all(any(map(pattern.fullmatch, name.split())) for pattern in patterns)
+            for name in self.names
+        ]
+        return np.flatnonzero(found)
 
     @property
     def size(self) -> int:
         """How many numbers it has."""
-        return len(self.poolings) * len(self.descriptor.names)
+        rows = sum(pool.rows for pool in self.pools)
+        return rows * len(self._group_names) * self.descriptor.size
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as plain data, with the name of the descriptor's family."""
+        own = {name: getattr(self, name) for name in OWN}
         return {
             "descriptor": "acsf",
             **asdict(self.descriptor),
+            **own,
             "poolings": list(self.poolings),
-            "images": self.images,
         }
 
     @classmethod
@@ -183,7 +275,7 @@ class Fingerprint:
         family = fields.pop("descriptor", None)
         if family != "acsf":
             raise ValueError(f"expected descriptor 'acsf', got {family!r}")
-        outer = {key: fields.pop(key) for key in ("poolings", "images") if key in fields}
+        outer = {key: fields.pop(key) for key in OWN if key in fields}
         unknown = set(fields) - set(ACSF.__dataclass_fields__)
         if unknown:
             raise ValueError(
@@ -210,84 +302,9 @@ class Fingerprint:
         return [f"{key}: {ours[key]} != {theirs[key]}" for key in ours if ours[key] != theirs[key]]
 
 
-def featurize(
-    structures: Atoms | Sequence[Atoms], fingerprint: Fingerprint
-) -> Float[np.ndarray, "structures p"]:
-    """Fingerprints of ASE structures in float64, all of one batch padded to the largest.
-
-    Args:
-        structures: free ones, or ones periodic along three axes; sizes and compositions may mix.
-        fingerprint: what to compute.
-
-    Raises:
-        ValueError: if a structure has an element that the fingerprint has no channel for, is
-            periodic along some axes only, or its cell is singular or left-handed.
-
-    >>> from ase.build import molecule
-    >>> featurize([molecule("H2O"), molecule("H2")], Fingerprint.preset("fung2022", "HO")).shape
-    (2, 860)
-    """
-    items = [structures] if isinstance(structures, Atoms) else list(structures)
-    for number, atoms in enumerate(items):
-        foreign = sorted(set(atoms.symbols) - set(fingerprint.descriptor.elements))
-        if foreign:
-            raise ValueError(
-                f"expected elements among {fingerprint.descriptor.elements} in structure {number}, "
-                f"got {foreign}"
-            )
-        if len(atoms) == 0:
-            raise ValueError(f"expected at least one atom in structure {number}, got none")
-        if is_periodic(atoms):
-            checked_cell(atoms.cell.array)
-    values = np.empty((len(items), fingerprint.size))
-    with jax.enable_x64(True):
-        for periodic in (False, True):
-            chosen = [i for i, atoms in enumerate(items) if is_periodic(atoms) is periodic]
-            if chosen:
-                size = max(len(items[i]) for i in chosen)
-                images = None
-                if periodic and fingerprint.images == "all":
-                    images = images_of([items[i] for i in chosen], fingerprint.descriptor.r_cut)
-                batch = stack([from_ase(items[i], size, images) for i in chosen])
-                values[chosen] = np.asarray(_compiled(fingerprint)(batch))
-    return values
+OWN = tuple(name for name in Fingerprint.__dataclass_fields__ if name != "descriptor")
+"""Attributes of a fingerprint beside its descriptor."""
 
 
-def elements_of(structures: Iterable[Atoms]) -> tuple[str, ...]:
-    """Symbols that occur in any of the structures, sorted by atomic number."""
-    found = {symbol for atoms in structures for symbol in atoms.symbols}
-    return tuple(sorted(found, key=lambda symbol: atomic_numbers[symbol]))
-
-
-def composition_of(symbols: str | Sequence[str] | Sequence[int]) -> tuple[str, ...]:
-    """Chemical symbols of every atom, from a formula or a list of symbols or atomic numbers.
-
-    Raises:
-        ValueError: if the formula can't be read or an element is unknown.
-
-    >>> composition_of("TiO2")
-    ('Ti', 'O', 'O')
-    """
-    from ase.symbols import Symbols, string2symbols
-
-    try:
-        if isinstance(symbols, str):
-            listed = string2symbols(symbols)
-        else:
-            listed = [
-                chemical_symbols[item] if isinstance(item, (int, np.integer)) else str(item)
-                for item in symbols
-            ]
-        Symbols.fromsymbols(listed)
-    except (KeyError, ValueError, IndexError) as error:
-        raise ValueError(
-            f"expected a chemical formula like 'Pt10' or 'TiO2', got {symbols!r}"
-        ) from error
-    if not listed or "X" in listed:
-        raise ValueError(f"expected a chemical formula like 'Pt10' or 'TiO2', got {symbols!r}")
-    return tuple(listed)
-
-
-@lru_cache(maxsize=32)
-def _compiled(fingerprint: Fingerprint) -> Any:
-    return jax.jit(lambda batch: jax.lax.map(fingerprint, batch, batch_size=32))
+def _has_bins(structure: Structure) -> bool:
+    return structure.bounds is not None and structure.bounds.bins is not None

@@ -13,11 +13,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxrecon import initialize
 from jaxrecon.config import ReconstructConfig
+from jaxrecon.equations import blame, normal_equations
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.minimize import adam
 from jaxrecon.objectives import mean_absolute_residual
 from jaxrecon.refine import levenberg_marquardt, refine
-from jaxrecon.structures import Images, Structure
+from jaxrecon.structures import Bounds, Structure
 
 
 @jax.tree_util.register_dataclass
@@ -29,18 +30,18 @@ class Task:
         target: the fingerprint wanted, without a unit.
         species: atomic numbers.
         cell: lattice vectors as rows in Angstrom, or None.
-        images: bounds for the sum over periodic images; static.
+        bounds: static sizes of what the atoms see.
     """
 
     target: Float[Array, "*batch p"]
     species: Int[Array, "*batch n"]
     cell: Float[Array, "*batch 3 3"] | None
-    images: Images | None = field(default=None, metadata={"static": True})
+    bounds: Bounds | None = field(default=None, metadata={"static": True})
 
     def structure(self, positions: Float[Array, "n 3"]) -> Structure:
         """The structure with these positions in Angstrom and the composition of the task."""
         mask = jnp.ones(self.species.shape, bool)
-        return Structure(positions, self.species, mask, self.cell, self.images)
+        return Structure(positions, self.species, mask, self.cell, bounds=self.bounds)
 
 
 def residual(
@@ -64,7 +65,7 @@ def descend(
         learning_rate=config.learning_rate,
     )
     refinement = levenberg_marquardt(
-        lambda x: fingerprint.normal_equations(task.structure(x), task.target),
+        lambda x: normal_equations(fingerprint, task.structure(x), task.target),
         max_step=config.max_step,
     )
     return refine(refinement, positions, steps=config.refine_steps)
@@ -109,8 +110,8 @@ def relocate(
     bonding distance from a random atom. They are compared by the residual before any descent.
     """
     atom_key, *keys = jax.random.split(key, 6)
-    blame = fingerprint.blame(task.structure(parent), task.target)
-    atom = jax.random.categorical(atom_key, jnp.log(blame + 1e-12))
+    shares = blame(fingerprint, task.structure(parent), task.target)
+    atom = jax.random.categorical(atom_key, jnp.log(shares + 1e-12))
     sites = _sites(keys, config.sites, task, parent, atom)
     candidates = jax.vmap(lambda site: parent.at[atom].set(site))(sites)
     losses = jax.vmap(lambda x: residual(fingerprint, task, x))(candidates)
@@ -143,8 +144,8 @@ def swap(
 ) -> Float[Array, "n 3"]:
     """Exchange an atom, drawn by its blame, with a random atom of another element."""
     first_key, second_key = jax.random.split(key)
-    blame = fingerprint.blame(task.structure(parent), task.target)
-    first = jax.random.categorical(first_key, jnp.log(blame + 1e-12))
+    shares = blame(fingerprint, task.structure(parent), task.target)
+    first = jax.random.categorical(first_key, jnp.log(shares + 1e-12))
     other = task.species != task.species[first]
     second = jax.random.categorical(second_key, jnp.where(other, 0.0, -1e9))
     return parent.at[first].set(parent[second]).at[second].set(parent[first])

@@ -11,8 +11,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from jaxrecon.bounds import bounds_of, bounds_within
+from jaxrecon.compositions import composition_of
 from jaxrecon.config import ReconstructConfig
-from jaxrecon.fingerprint import Fingerprint, composition_of
+from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.hopping import Task
 from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.results import Reconstruction, Result, ResultCode
@@ -23,8 +25,7 @@ from jaxrecon.search import (
     replica_mesh,
     slots_in_memory,
 )
-from jaxrecon.space import images_of, images_within
-from jaxrecon.structures import Images, checked_cell
+from jaxrecon.structures import Bounds, checked_cell
 
 
 def reconstruct(
@@ -101,14 +102,14 @@ class _Problem:
     target: np.ndarray
     symbols: tuple[str, ...]
     cell: np.ndarray | None
-    images: Images | None
+    bounds: Bounds
 
     def task(self, dtype: type) -> Task:
         return Task(
             target=jnp.asarray(self.target, dtype),
             species=jnp.asarray([atomic_numbers[symbol] for symbol in self.symbols], jnp.int32),
             cell=None if self.cell is None else jnp.asarray(self.cell, dtype),
-            images=self.images,
+            bounds=self.bounds,
         )
 
 
@@ -117,7 +118,8 @@ class _Slot:
     """A place in the batch: the target that has it now, and the best found for it.
 
     ``searched`` is the lowest residual of the float32 search; ``positions`` and ``residual`` are
-    what the float64 polish made of it.
+    what the float64 polish made of it. ``overflow`` says that no replica had a residual in the last
+    hop although all positions were finite: neighbours were missing in each.
     """
 
     problem: _Problem
@@ -125,6 +127,7 @@ class _Slot:
     positions: np.ndarray | None = None
     residual: float = np.inf
     hops: int = 0
+    overflow: bool = False
     started: float = field(default_factory=time.perf_counter)
     done: bool = False
 
@@ -168,10 +171,12 @@ def _problems(
                 f"expected elements among {fingerprint.descriptor.elements}, got {foreign}"
             )
         box = None if box is None else checked_cell(box)
-        images = None
+        elements = len(set(composition))
+        bounds = Bounds(capacity=len(composition), elements=elements)
         if box is not None and fingerprint.images == "all":
-            images = images_within(box, fingerprint.descriptor.r_cut, len(composition))
-        problems.append(_Problem(index, identity, target, composition, box, images))
+            r_cut = fingerprint.descriptor.r_cut
+            bounds = bounds_within(box, r_cut, len(composition), elements=elements)
+        problems.append(_Problem(index, identity, target, composition, box, bounds))
     return problems
 
 
@@ -186,11 +191,11 @@ def _is_one_cell(cell: Any) -> bool:
 
 def _groups(
     problems: list[_Problem],
-) -> dict[tuple[int, bool, Images | None], list[_Problem]]:
+) -> dict[tuple[int, bool, Bounds], list[_Problem]]:
     """Problems that one compiled program serves: as many atoms, one kind of space."""
-    groups: dict[tuple[int, bool, Images | None], list[_Problem]] = {}
+    groups: dict[tuple[int, bool, Bounds], list[_Problem]] = {}
     for problem in problems:
-        key = (len(problem.symbols), problem.cell is None, problem.images)
+        key = (len(problem.symbols), problem.cell is None, problem.bounds)
         groups.setdefault(key, []).append(problem)
     return groups
 
@@ -213,7 +218,7 @@ def _search(
     def next_slot() -> _Slot:
         return _Slot(waiting.pop() if waiting else problems[0])
 
-    width = slots_in_memory(fingerprint, atoms, config.replicas, mesh)
+    width = slots_in_memory(fingerprint, atoms, problems[0].bounds, config.replicas, mesh)
     width = min(width, 1 << (len(problems) - 1).bit_length())
     slots = [next_slot() for _ in range(width)]
     for spare in slots[len(problems) :]:
@@ -236,6 +241,8 @@ def _search(
                 continue
             slot.hops += 1
             winner = np.argmin(residuals[number])
+            none_finite = not np.isfinite(residuals[number]).any()
+            slot.overflow = none_finite and bool(np.isfinite(positions[number]).all())
             if residuals[number, winner] < slot.searched:
                 slot.searched = float(residuals[number, winner])
                 _polish(slot, positions[number, winner], fingerprint, config)
@@ -262,12 +269,14 @@ def _polish(
         while True:
             begin = jnp.asarray(start, jnp.float64)
             positions, residual = jax.device_get(polish(problem.task(np.float64), begin))
-            if problem.images is None or not np.isfinite(residual):
+            if problem.cell is None or fingerprint.images == "minimum":
                 break
-            needed = images_of([_atoms(problem, positions)], r_cut)
-            if needed.capacity <= problem.images.capacity:
+            if not np.isfinite(positions).all():
                 break
-            problem = replace(problem, images=needed)
+            needed = bounds_of([_atoms(problem, positions)], r_cut).capacity
+            if needed <= problem.bounds.capacity:
+                break
+            problem = replace(problem, bounds=replace(problem.bounds, capacity=needed))
     if residual < slot.residual:
         slot.positions, slot.residual = positions, float(residual)
 
@@ -285,7 +294,7 @@ def _result(slot: _Slot, config: ReconstructConfig) -> Result:
     return Result(
         atoms=atoms,
         residual=slot.residual,
-        code=ResultCode.of(slot.residual, config.tolerance),
+        code=ResultCode.of(slot.residual, config.tolerance, overflow=slot.overflow),
         hops=slot.hops,
         evaluations={kind: slot.hops * count for kind, count in config.evaluations_per_hop.items()},
         seconds=time.perf_counter() - slot.started,

@@ -46,6 +46,18 @@ def masked_min(rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Arra
     return jnp.min(jnp.where(mask[:, None], rows, jnp.inf), axis=0)
 
 
+def inverse_3x3(matrix: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
+    """Inverse of a 3 x 3 matrix from cross products, without the LAPACK call discussed below.
+
+    >>> import jax.numpy as jnp
+    >>> inverse_3x3(jnp.diag(jnp.array([1.0, 2.0, 4.0]))).diagonal().tolist()
+    [1.0, 0.5, 0.25]
+    """
+    a, b, c = matrix
+    columns = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    return columns / jnp.sum(a * columns[:, 0])
+
+
 def solve_positive_definite(
     matrix: Float[Array, "d d"], right: Float[Array, " d"]
 ) -> Float[Array, " d"]:

@@ -1,11 +1,28 @@
-"""Pooling: from one row an atom to one row a structure, invariant to the order of the atoms.
+r"""Pooling: from one row an atom to one row a structure, invariant to the order of the atoms.
 
-Extremes are piecewise smooth: the atom that sets a feature, its *winner*, changes as atoms move.
-Their derivative is that of the winner's row; ties go to the atom that comes first.
+Every pooling works on each feature by itself, over a group of atoms: all of them, or those of one
+central element. There are two sorts. *Selecting* ones hand on entries of the rows:
+
+- ``max``, ``min``: the extremes. Piecewise smooth: the atom that sets a feature, its *winner*,
+  changes as atoms move; ties go to the atom that comes first.
+- ``sorted``: all entries, largest first; ``none``: all entries, as the atoms come, for local
+  inversion with a fixed assignment. Both fill a fixed number of slots, the rest is 0.
+
+*Averaging* ones are smooth functions of all entries :math:`G_i` of the :math:`n` atoms:
+
+- ``mean``, ``sum``; ``moment2``, ``moment3``, ``moment4``: central moments,
+  :math:`\frac1n \sum_i (G_i - \bar G)^k`.
+- ``smooth_max``: :math:`T \log \frac1n \sum_i e^{G_i/T}` at a temperature T, between mean and
+  maximum, below the maximum by at most :math:`T \log n`; ``smooth_min``: the same upside down
+  (mellowmax; Asadi and Littman, ICML 2017).
+
+A group without atoms gives zeros.
 """
 
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import nn
 from jax.lax import Precision
@@ -13,41 +30,106 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.numerics import masked_max, masked_min
 
-PoolingName = Literal["max", "min"]
+PoolingName = Literal[
+    "max",
+    "min",
+    "mean",
+    "sum",
+    "moment2",
+    "moment3",
+    "moment4",
+    "smooth_max",
+    "smooth_min",
+    "sorted",
+    "none",
+]
+POOLINGS: tuple[str, ...] = PoolingName.__args__  # type: ignore[attr-defined]
+EXTREMES = ("max", "min")
+SELECTING = (*EXTREMES, "sorted", "none")
+SLOTTED = ("sorted", "none")
 
-_REDUCTIONS = {"max": masked_max, "min": masked_min}
-POOLINGS: tuple[str, ...] = tuple(_REDUCTIONS)
+
+class Pool(NamedTuple):
+    """One pooling.
+
+    Attributes:
+        kind: its name, one of ``POOLINGS``.
+        slots: entries that ``sorted`` and ``none`` hand on, at least as many as a group has atoms.
+        temperature: of ``smooth_max`` and ``smooth_min``, in units of the feature.
+    """
+
+    kind: str
+    slots: int = 1
+    temperature: float = 1.0
+
+    @property
+    def rows(self) -> int:
+        """How many numbers it makes of each feature."""
+        return self.slots if self.kind in SLOTTED else 1
+
+    def names(self, group: str) -> list[str]:
+        """What each of them is: ``max``, ``sorted3`` or, of one central element, ``max[O]``."""
+        label = f"[{group}]" if group else ""
+        if self.kind not in SLOTTED:
+            return [self.kind + label]
+        word = "atom" if self.kind == "none" else self.kind
+        return [f"{word}{slot}{label}" for slot in range(self.slots)]
 
 
-def pool(
-    rows: Float[Array, "n f"], mask: Bool[Array, " n"], kinds: tuple[PoolingName, ...]
-) -> Float[Array, " p"]:
-    """Reduce each feature over the atoms, once for each kind, kind-major.
+class Selection(NamedTuple):
+    """Which atom each pooled number comes from, and whether there is one."""
+
+    winner: Int[Array, "s f"]
+    there: Bool[Array, "s f"]
+
+
+def pooled(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Float[Array, "s f"]:
+    """Each feature over the atoms of a group, in the rows of the pooling.
 
     >>> import jax.numpy as jnp
-    >>> pool(jnp.array([[1.0, 5.0], [2.0, 3.0]]), jnp.array([True, True]), ("max", "min")).tolist()
-    [2.0, 5.0, 1.0, 3.0]
+    >>> rows, everybody = jnp.array([[1.0, 5.0], [2.0, 3.0]]), jnp.array([True, True])
+    >>> pooled(Pool("max"), rows, everybody).tolist()
+    [[2.0, 5.0]]
+    >>> pooled(Pool("sorted", slots=3), rows, everybody).tolist()
+    [[2.0, 5.0], [1.0, 3.0], [0.0, 0.0]]
     """
-    return jnp.concatenate([_REDUCTIONS[kind](rows, mask) for kind in kinds])
+    if pool.kind in EXTREMES:
+        # The same as the entry of the winner, in a third of the time.
+        extreme = masked_max(rows, group) if pool.kind == "max" else masked_min(rows, group)
+        return jnp.where(group.any(), extreme, 0.0)[None]
+    if pool.kind in SLOTTED:
+        winner, there = selection(pool, rows, group)
+        return jnp.where(there, jnp.take_along_axis(rows, winner, axis=0), 0.0)
+    return _averaged(pool, rows, group)[None]
 
 
-def winners(
-    rows: Float[Array, "n f"], mask: Bool[Array, " n"], kinds: tuple[PoolingName, ...]
-) -> Int[Array, " p"]:
-    """Index of the atom that sets each pooled feature."""
-    sign = {"max": 1.0, "min": -1.0}
-    return jnp.concatenate(
-        [jnp.argmax(jnp.where(mask[:, None], sign[kind] * rows, -jnp.inf), 0) for kind in kinds]
-    )
+def selection(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Selection:
+    """What a selecting pooling hands on."""
+    n, features = rows.shape
+    if pool.kind in EXTREMES:
+        sign = 1.0 if pool.kind == "max" else -1.0
+        winner = jnp.argmax(jnp.where(group[:, None], sign * rows, -jnp.inf), axis=0)[None]
+        return Selection(winner, jnp.broadcast_to(group.any(), winner.shape))
+    # The atoms of the group first; then, for sorted, the largest first.
+    keys = jnp.where(group[:, None], -rows if pool.kind == "sorted" else 0.0, jnp.inf)
+    order = jnp.argsort(keys, axis=0, stable=True)
+    slots = jnp.minimum(jnp.arange(pool.slots), n - 1)
+    there = jnp.arange(pool.slots) < group.sum()
+    return Selection(order[slots], jnp.broadcast_to(there[:, None], (pool.slots, features)))
+
+
+def weights(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Float[Array, "n f"]:
+    """Derivative of each pooled feature by the entry of each atom, for an averaging pooling."""
+    return jax.grad(lambda entries: _averaged(pool, entries, group).sum())(rows)
 
 
 def deviations(
+    pool: Pool,
     rows: Float[Array, "n f"],
-    target: Float[Array, " p"],
-    mask: Bool[Array, " n"],
-    kinds: tuple[PoolingName, ...],
-) -> tuple[Float[Array, "k n f"], Bool[Array, "k n f"]]:
-    r"""How far each atom's row is from the pooled target, and which entries that condition binds.
+    target: Float[Array, " f"],
+    group: Bool[Array, " n"],
+) -> tuple[Float[Array, "n f"], Bool[Array, "n f"]]:
+    r"""How far each entry is from the target of an extreme, and which entries that target binds.
 
     A largest value is :math:`M` if and only if the winner has it and no atom exceeds it: the
     winner is bound, and so is every atom beyond the target. Summing the squares of these entries
@@ -55,15 +137,50 @@ def deviations(
     they do all over symmetric structures.
 
     Returns:
-        ``rows - target`` and a mask of the bound entries, for each kind.
+        ``rows - target`` and a mask of the bound entries.
     """
-    split = target.reshape(len(kinds), -1)
-    winner = winners(rows, mask, kinds).reshape(len(kinds), -1)
-    difference = rows[None] - split[:, None, :]
-    sign = jnp.asarray([{"max": 1.0, "min": -1.0}[kind] for kind in kinds], rows.dtype)
-    beyond = sign[:, None, None] * difference > 0
-    wins = winner[:, None, :] == jnp.arange(rows.shape[0])[None, :, None]
-    return difference, (beyond | wins) & mask[None, :, None]
+    winner, there = selection(pool, rows, group)
+    difference = rows - target[None, :]
+    beyond = (difference > 0) if pool.kind == "max" else (difference < 0)
+    wins = (winner == jnp.arange(rows.shape[0])[:, None]) & there
+    return difference, (beyond | wins) & group[:, None]
+
+
+def jacobian(
+    pool: Pool,
+    rows: Float[Array, "n f"],
+    by_vectors: Float[Array, "n f m 3"],
+    groups: Bool[Array, "g n"],
+    source: Int[Array, "n m"] | None,
+) -> Float[Array, "q n 3"]:
+    """Derivatives of the pooled numbers of all groups by the positions, in 1/Angstrom.
+
+    Args:
+        pool: the pooling.
+        rows: of the descriptor.
+        by_vectors: their derivatives by the vectors to the neighbours.
+        groups: atoms that are pooled together, one group a row.
+        source: which atom each neighbour of each atom is; None where neighbour m is atom m.
+    """
+    if pool.kind in SELECTING:
+        winner, there = jax.vmap(partial(selection, pool, rows))(groups)
+        feature = jnp.broadcast_to(jnp.arange(rows.shape[1]), winner.shape)
+        chosen = by_vectors[winner, feature].reshape(winner.size, -1, 3)
+        slopes = by_positions(chosen, winner.ravel(), source)
+        return jnp.where(there.reshape(-1, 1, 1), slopes, 0.0)
+    share = jax.vmap(partial(weights, pool, rows))(groups)
+    entries = entries_by_positions(by_vectors, source)
+    slopes = jnp.einsum("gif,ifnx->gfnx", share, entries, precision=Precision.HIGHEST)
+    return slopes.reshape(-1, *entries.shape[2:])
+
+
+def entries_by_positions(
+    by_vectors: Float[Array, "n f m 3"], source: Int[Array, "n m"] | None
+) -> Float[Array, "n f n 3"]:
+    """Derivatives of every entry of the rows by the positions, in 1/Angstrom."""
+    n, f, m, _ = by_vectors.shape
+    centre = jnp.repeat(jnp.arange(n), f)
+    return by_positions(by_vectors.reshape(n * f, m, 3), centre, source).reshape(n, f, n, 3)
 
 
 def by_positions(
@@ -86,3 +203,22 @@ def by_positions(
     # A vector ends at the neighbour and starts at the centre: moving the centre turns the sign.
     start = nn.one_hot(centre, n, dtype=jacobian.dtype)
     return ends - start[:, :, None] * jacobian.sum(1)[:, None, :]
+
+
+def _averaged(
+    pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]
+) -> Float[Array, " f"]:
+    inside = group[:, None]
+    total = jnp.sum(jnp.where(inside, rows, 0.0), axis=0)
+    if pool.kind == "sum":
+        return total
+    count = jnp.maximum(group.sum(), 1).astype(rows.dtype)
+    if pool.kind == "mean":
+        return total / count
+    if pool.kind.startswith("moment"):
+        offset = jnp.where(inside, rows - total[None] / count, 0.0)
+        return jnp.sum(offset ** int(pool.kind.removeprefix("moment")), axis=0) / count
+    sign = 1.0 if pool.kind == "smooth_max" else -1.0
+    scaled = jnp.where(inside, sign * rows / pool.temperature, 0.0)
+    logarithm = jax.nn.logsumexp(scaled, axis=0, b=inside / count)
+    return jnp.where(group.any(), sign * pool.temperature * logarithm, 0.0)

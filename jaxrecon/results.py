@@ -23,12 +23,14 @@ class ResultCode(enum.IntEnum):
     """The hops were spent; the structure is the best met, not the one behind the target."""
     NON_FINITE = 2
     """No replica ever had a finite residual."""
+    OVERFLOW = 3
+    """In every replica an atom had more neighbours than there was room for."""
 
     @classmethod
-    def of(cls, residual: float, tolerance: float) -> "ResultCode":
-        """The code that belongs to a final residual."""
+    def of(cls, residual: float, tolerance: float, *, overflow: bool = False) -> "ResultCode":
+        """The code that belongs to a final residual; ``overflow`` says why it is not finite."""
         if not math.isfinite(residual):
-            return cls.NON_FINITE
+            return cls.OVERFLOW if overflow else cls.NON_FINITE
         return cls.CONVERGED if residual <= tolerance else cls.STALLED
 
 

@@ -1,6 +1,7 @@
 """The compiled search: a population a target, its replicas spread over the devices."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxrecon import initialize
 from jaxrecon.config import ReconstructConfig
+from jaxrecon.equations import bound_equations
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.hopping import Task, descend, propose
 from jaxrecon.refine import levenberg_marquardt, refine
+from jaxrecon.structures import Bounds
 
 REPLICAS = "replicas"
 
@@ -109,7 +112,7 @@ def compiled_polish(
 
     def polish(task: Task, positions: Array) -> tuple[Array, Array]:
         refinement = levenberg_marquardt(
-            lambda x: fingerprint.bound_equations(task.structure(x), task.target),
+            lambda x: bound_equations(fingerprint, task.structure(x), task.target),
             max_step=POLISH_STEP,
         )
         return refine(refinement, positions, steps=steps)
@@ -128,16 +131,20 @@ def replica_mesh(replicas: int) -> Mesh:
     return Mesh(np.asarray(devices[: usable[-1]]), (REPLICAS,))
 
 
-def slots_in_memory(fingerprint: Fingerprint, atoms: int, replicas: int, mesh: Mesh) -> int:
+def slots_in_memory(
+    fingerprint: Fingerprint, atoms: int, bounds: Bounds, replicas: int, mesh: Mesh
+) -> int:
     """How many targets a device holds at once: one on a CPU, else what a third of its memory fits.
 
-    The largest arrays of a refinement step are the derivatives of all rows, ``n f n 3`` numbers a
-    replica; six of that size are counted.
+    The largest arrays of a refinement step are the derivatives of all rows by the neighbours and by
+    the positions, ``n f m 3`` and ``n f n 3`` numbers a replica; three of each are counted.
     """
     device = mesh.devices.flat[0]
     if device.platform == "cpu":
         return 1
     limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
-    rows = len(fingerprint.descriptor.names)
-    replica_bytes = 6 * 4 * rows * atoms * atoms * 3
+    descriptor = fingerprint.descriptor
+    present = descriptor.elements[: bounds.elements]
+    rows = replace(descriptor, elements=present).size
+    replica_bytes = 3 * 4 * rows * atoms * (atoms + bounds.capacity) * 3
     return max(1, int(limit / 3 / (replica_bytes * replicas / mesh.size)))

@@ -1,22 +1,27 @@
 """Geometry: from positions to the vectors that an atom sees.
 
-Free, in the minimum image, or with all periodic images within a cutoff.
+Free or in the minimum image, one view of every other atom; or with all periodic images within a
+cutoff, found among all pairs or, for many atoms, by a cell list.
 """
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase import Atoms
+from jax.lax import Precision, stop_gradient
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.structures import Images, Structure
+from jaxrecon.bounds import offsets as offsets_of
+from jaxrecon.numerics import inverse_3x3
+from jaxrecon.structures import Bounds, Structure
 
-CROWDING = 1.5
-"""Capacity for the neighbours of moving atoms, in units of their mean number within the cutoff."""
+BLOCK = 256
+"""Atoms whose candidates are looked at together: bounds the memory of a search for neighbours."""
+
+EDGE = 1e-6
+"""Slack at the edges of cells and bins, in their own units: round-off, not an overflow."""
 
 
 class Neighbors(NamedTuple):
@@ -28,12 +33,24 @@ class Neighbors(NamedTuple):
         mask: false for the atom itself and for padding, shape ``(n, m)``.
         source: which atom each neighbour is (an image of), shape ``(n, m)``; None where neighbour m
             is atom m.
+        overflow: true if a neighbour within the cutoff may be missing, because an atom has more
+            than ``Bounds.capacity`` of them, a bin more atoms than ``Bounds.bin_capacity``, or the
+            cell is too narrow for ``Bounds.counts``.
     """
 
     vectors: Float[Array, "n m 3"]
     species: Int[Array, "n m"]
     mask: Bool[Array, "n m"]
     source: Int[Array, "n m"] | None = None
+    overflow: Bool[Array, ""] | bool = False
+
+
+class _Found(NamedTuple):
+    """The images within the cutoff of one atom: of which atoms, in which cells, and how many."""
+
+    source: Int[Array, " m"]
+    cells: Int[Array, "m 3"]
+    number: Int[Array, ""]
 
 
 def displacement(
@@ -61,10 +78,16 @@ def neighbors(structure: Structure) -> Neighbors:
     """Every atom's view of all others, once each, shapes ``(n, n, ...)``; itself masked out."""
     from jax_md.space import map_product
 
-    positions, mask = structure.positions, structure.mask
+    positions, mask, cell = structure.positions, structure.mask, structure.cell
     n = positions.shape[0]
     # map_product gives out[i, j] = displacement(positions[j], positions[i]).
-    vectors = map_product(displacement(structure.cell))(positions, positions)
+    vectors = map_product(displacement(cell))(positions, positions)
+    if cell is not None and structure.pbc is not None:
+        # jax-md wraps along all axes: undo it along those that do not repeat.
+        direct = positions[None, :, :] - positions[:, None, :]
+        wrapped = _fractional(stop_gradient(direct - vectors), cell)
+        cells = jnp.where(structure.pbc, jnp.round(wrapped), 0.0)
+        vectors = direct - jnp.matmul(cells, cell, precision=Precision.HIGHEST)
     others = mask[:, None] & mask[None, :] & ~jnp.eye(n, dtype=bool)
     return Neighbors(vectors, jnp.broadcast_to(structure.species[None, :], (n, n)), others)
 
@@ -72,92 +95,141 @@ def neighbors(structure: Structure) -> Neighbors:
 def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
     """Every atom's view of all periodic images within the cutoff, its own images included.
 
-    The nearest ``structure.images.capacity`` are kept, so that shapes are static. Where more are
-    within the cutoff the farthest are left out: see :func:`images_of` for a capacity that holds
-    all of a given structure.
+    There is room for ``bounds.capacity`` of them, so that shapes are static. Positions and cell may
+    both be differentiated; which images are seen is constant. With ``bounds.bins`` the search looks
+    into the bins around each atom only, and costs as much as there are atoms, not pairs.
 
     Args:
-        structure: a periodic one, with ``images`` set.
+        structure: one with a cell and with bounds.
         r_cut: cutoff in Angstrom.
 
     Raises:
-        ValueError: if the structure has no cell or no ``images``.
+        ValueError: if the structure has no cell or no bounds.
     """
-    if structure.cell is None or structure.images is None:
+    cell, bounds = structure.cell, structure.bounds
+    if cell is None or bounds is None:
         raise ValueError(
-            "expected a periodic structure with images=images_within(...), got "
-            f"cell={structure.cell}, images={structure.images}"
+            "expected a structure with a cell and bounds=bounds_of(...), got "
+            f"cell={cell}, bounds={bounds}"
         )
-    positions, cell, mask = structure.positions, structure.cell, structure.mask
-    n = positions.shape[0]
-    offsets = _offsets(structure.images.counts)
-    direct = positions[None, :, :] - positions[:, None, :]
-    # Whole cells to take off so that the direct vector is within half a cell on each axis.
-    fractional = jnp.einsum("ijx,xk->ijk", direct, jnp.linalg.inv(cell))
-    cells = offsets[None, None] - jax.lax.stop_gradient(jnp.round(fractional))[:, :, None, :]
-    vectors = direct[:, :, None, :] + jnp.einsum("ijok,kx->ijox", cells, cell)
-
-    square = jnp.sum(jax.lax.stop_gradient(vectors) ** 2, axis=-1)
-    itself = jnp.eye(n, dtype=bool)[:, :, None] & jnp.all(offsets == 0, axis=-1)[None, None, :]
-    absent = ~(mask[:, None] & mask[None, :])[:, :, None] | itself
-    square = jnp.where(absent, jnp.inf, square).reshape(n, -1)
-    nearest, chosen = jax.lax.top_k(-square, structure.images.capacity)
-    source = chosen // len(offsets)
+    pbc = jnp.ones(3, bool) if structure.pbc is None else structure.pbc
+    heights = 1.0 / jnp.linalg.norm(inverse_3x3(stop_gradient(cell)), axis=0)
+    if bounds.bins is None:
+        found = _among_pairs(structure, bounds, pbc, r_cut)
+        reach = jnp.floor(r_cut / heights + 0.5 - EDGE)
+        narrow = pbc & (reach > jnp.asarray(bounds.counts))
+        overflow = jnp.any(narrow)
+    else:
+        found, overflow = _among_bins(structure, bounds, pbc, r_cut)
+        bins = jnp.asarray(bounds.bins)
+        reach = jnp.ceil(r_cut * bins / heights - EDGE)
+        reach = jnp.where(pbc, reach, jnp.minimum(reach, bins - 1))
+        overflow |= jnp.any(reach > jnp.asarray(bounds.counts))
+    positions = structure.positions
+    vectors = positions[found.source] - positions[:, None, :]
+    shift = found.cells.astype(positions.dtype)
     return Neighbors(
-        vectors=jnp.take_along_axis(vectors.reshape(n, -1, 3), chosen[:, :, None], axis=1),
-        species=structure.species[source],
-        mask=-nearest < r_cut**2,
-        source=source,
+        vectors=vectors + jnp.einsum("nmk,kx->nmx", shift, cell, precision=Precision.HIGHEST),
+        species=structure.species[found.source],
+        mask=jnp.arange(bounds.capacity)[None, :] < found.number[:, None],
+        source=found.source,
+        overflow=overflow | jnp.any(found.number > bounds.capacity),
     )
 
 
-def images_within(cell: np.ndarray, r_cut: float, atoms: int) -> Images:
-    """Bounds for atoms that move about in a cell, with room for uneven densities.
+def _among_pairs(structure: Structure, bounds: Bounds, pbc: Array, r_cut: float) -> _Found:
+    """Look at every pair of atoms and every image in ``bounds.counts``."""
+    positions, mask, cell = _frozen(structure)
+    offsets = jnp.asarray(offsets_of(bounds.counts))
+    allowed = jnp.all((offsets == 0) | pbc[None, :], axis=-1)
 
-    Args:
-        cell: lattice vectors as rows in Angstrom.
-        r_cut: cutoff in Angstrom.
-        atoms: how many atoms are in the cell.
+    def of(i: Array) -> _Found:
+        direct = positions - positions[i][None, :]
+        # Whole cells to take off so that the direct vector is within half a cell on each axis.
+        whole = jnp.where(pbc[None, :], jnp.round(_fractional(direct, cell)), 0.0)
+        cells = offsets[None, :, :] - whole.astype(int)[:, None, :]
+        vectors = direct[:, None, :] + _cartesian(cells, cell)
+        itself = (jnp.arange(len(mask)) == i)[:, None] & jnp.all(offsets == 0, axis=-1)[None, :]
+        present = (mask[i] & mask)[:, None] & allowed[None, :] & ~itself
+        source = jnp.broadcast_to(jnp.arange(len(mask))[:, None], present.shape)
+        return _within(source, cells, vectors, present, bounds.capacity, r_cut)
 
-    >>> import numpy as np
-    >>> images_within(4.0 * np.eye(3), 6.0, 1)
-    Images(counts=(2, 2, 2), capacity=32)
-    """
-    volume = abs(np.linalg.det(cell))
-    mean = atoms / volume * 4.0 / 3.0 * math.pi * r_cut**3
-    return _bounds(cell, r_cut, atoms, round(CROWDING * mean) + 8)
-
-
-def images_of(structures: Iterable[Atoms], r_cut: float) -> Images:
-    """Bounds that hold every neighbour within the cutoff, in Angstrom, of these structures.
-
-    >>> from ase.build import bulk
-    >>> images_of([bulk("Pt", a=4.0)], 3.0)
-    Images(counts=(1, 1, 1), capacity=16)
-    """
-    from ase.neighborlist import neighbor_list
-
-    bounds = []
-    for atoms in structures:
-        centre = neighbor_list("i", atoms, r_cut)
-        most = int(np.bincount(centre, minlength=1).max())
-        bounds.append(_bounds(atoms.cell.array, r_cut, len(atoms), most))
-    counts = np.max([item.counts for item in bounds], axis=0)
-    return Images(
-        (int(counts[0]), int(counts[1]), int(counts[2])), max(item.capacity for item in bounds)
-    )
+    return _over_atoms(of, len(mask))
 
 
-def _bounds(cell: np.ndarray, r_cut: float, atoms: int, neighbors: int) -> Images:
-    """Image counts from the heights of the cell; capacity rounded up, at most every image."""
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    counts = [math.floor(r_cut / height + 0.5 + 1e-9) for height in heights]
-    every = atoms * math.prod(2 * count + 1 for count in counts)
-    capacity = min(every, 8 * math.ceil(max(neighbors, 1) / 8))
-    return Images((counts[0], counts[1], counts[2]), capacity)
+def _among_bins(
+    structure: Structure, bounds: Bounds, pbc: Array, r_cut: float
+) -> tuple[_Found, Array]:
+    """Look into the bins around each atom's own; also whether a bin has overflowed."""
+    from jax_md.partition import cell_list
+
+    positions, mask, cell = _frozen(structure)
+    assert bounds.bins is not None
+    n, bins = len(mask), jnp.asarray(bounds.bins)
+    fractional = _fractional(positions, cell)
+    lowest = jnp.min(jnp.where(mask[:, None], fractional, jnp.inf), axis=0)
+    whole = jnp.where(pbc[None, :], jnp.floor(fractional), 0.0)
+    inside = fractional - jnp.where(pbc[None, :], whole, lowest[None, :])
+    # Padding is spread evenly, one bin after the other.
+    spread = jnp.stack(jnp.unravel_index(jnp.arange(n) % np.prod(bounds.bins), bounds.bins), -1)
+    inside = jnp.where(mask[:, None], inside, (spread + 0.5) / bins[None, :])
+    sides = np.asarray(bounds.bins, dtype=np.float64)
+    with jax.numpy_rank_promotion("allow"):
+        # The smallest side is such that jax-md rounds to as many bins as are asked for.
+        listed = cell_list(np.ones(3), 1.0 / (sides + 0.5)).update(
+            jnp.clip(inside, 0.0, 1.0 - EDGE), bounds.bin_capacity
+        )
+    atoms = listed.id_buffer.reshape(-1, bounds.bin_capacity)
+    home = listed.particle_cell_id.astype(int)
+    offsets = jnp.asarray(offsets_of(bounds.counts))
+    strides = jnp.asarray([1, bounds.bins[0], bounds.bins[0] * bounds.bins[1]])
+
+    def of(i: Array) -> _Found:
+        place = home[i][None, :] + offsets
+        cells = jnp.floor_divide(place, bins[None, :])
+        candidates = atoms[jnp.sum((place - cells * bins[None, :]) * strides[None, :], axis=-1)]
+        source = jnp.minimum(candidates, n - 1)
+        allowed = jnp.all((cells == 0) | pbc[None, :], axis=-1)[:, None] & (candidates < n)
+        shift = cells[:, None, :] + (whole[i][None, None, :] - whole[source]).astype(int)
+        vectors = positions[source] - positions[i][None, None, :] + _cartesian(shift, cell)
+        itself = (source == i) & jnp.all(cells == 0, axis=-1)[:, None]
+        present = mask[i] & mask[source] & allowed & ~itself
+        return _within(source, shift, vectors, present, bounds.capacity, r_cut)
+
+    return _over_atoms(of, n), listed.did_buffer_overflow
 
 
-def _offsets(counts: tuple[int, int, int]) -> np.ndarray:
-    """Whole-number coordinates of the cells looked at, shape ``(o, 3)``."""
-    ranges = [np.arange(-count, count + 1) for count in counts]
-    return np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+def _within(
+    source: Int[Array, "a b"],
+    cells: Int[Array, "a b 3"],
+    vectors: Float[Array, "a b 3"],
+    present: Bool[Array, "a b"],
+    capacity: int,
+    r_cut: float,
+) -> _Found:
+    """The candidates within the cutoff, moved together into as many places as there are."""
+    chosen = (present & (jnp.sum(vectors**2, axis=-1) < r_cut**2)).ravel()
+    place = jnp.where(chosen, jnp.cumsum(chosen) - 1, capacity)
+    kept = jnp.zeros(capacity, int).at[place].set(jnp.arange(place.size), mode="drop")
+    return _Found(source.ravel()[kept], cells.reshape(-1, 3)[kept], chosen.sum())
+
+
+def _over_atoms(of: Callable[[Array], _Found], n: int) -> _Found:
+    if n <= BLOCK:
+        return jax.vmap(of)(jnp.arange(n))
+    return jax.lax.map(of, jnp.arange(n), batch_size=BLOCK)
+
+
+def _frozen(structure: Structure) -> tuple[Array, Array, Array]:
+    """Positions, mask and cell, the geometry as constants: the choice of images has no slope."""
+    assert structure.cell is not None
+    return stop_gradient(structure.positions), structure.mask, stop_gradient(structure.cell)
+
+
+def _fractional(vectors: Float[Array, "*a 3"], cell: Float[Array, "3 3"]) -> Float[Array, "*a 3"]:
+    inverse = inverse_3x3(stop_gradient(cell))
+    return jnp.matmul(vectors, inverse, precision=Precision.HIGHEST)
+
+
+def _cartesian(cells: Int[Array, "*a 3"], cell: Float[Array, "3 3"]) -> Float[Array, "*a 3"]:
+    return jnp.matmul(cells.astype(cell.dtype), cell, precision=Precision.HIGHEST)

@@ -17,7 +17,7 @@ from strategies import clusters, crystals, random_cluster, random_crystal
 
 from jaxrecon import ACSF
 from jaxrecon.descriptors.cutoffs import cosine
-from jaxrecon.space import Neighbors, image_neighbors, images_of, neighbors
+from jaxrecon.space import Neighbors, bounds_of, image_neighbors, neighbors
 from jaxrecon.structures import Structure, from_ase
 
 # The published parameters of Fung et al., written down here a second time.
@@ -200,7 +200,7 @@ def test_dscribe_with_all_images() -> None:
         g5_eta=(0.05, 0.3),
     )
     crystals = [random_crystal(seed, 1 + 2 * seed, ("O", "Pt")) for seed in range(4)]
-    images = images_of(crystals, config.r_cut)
+    images = bounds_of(crystals, config.r_cut)
     for atoms in crystals:
         expected = dscribe_rows(config, atoms, periodic=True)
         with jax.enable_x64(True):
@@ -238,7 +238,7 @@ def test_closed_form_derivatives(space: str, elements: tuple[str, ...]) -> None:
     atoms = random_cluster(1, 5, elements) if space == "free" else random_crystal(1, 4, elements)
     with jax.enable_x64(True):
         if space == "all":
-            seen = image_neighbors(from_ase(atoms, 5, images_of([atoms], 4.0)), 4.0)
+            seen = image_neighbors(from_ase(atoms, 5, bounds_of([atoms], 4.0)), 4.0)
         else:
             seen = neighbors(from_ase(atoms, size=6))
         values, closed, by_autodiff = map(np.asarray, rows_with_jacobians(config, seen))

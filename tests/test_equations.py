@@ -9,11 +9,11 @@ import pytest
 from strategies import random_cluster, random_crystal
 
 from jaxrecon import Fingerprint, Structure, featurize, from_ase
+from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import prototypes
-from jaxrecon.fingerprint import elements_of
 from jaxrecon.pooling import deviations
 from jaxrecon.refine import levenberg_marquardt, refine
-from jaxrecon.space import images_of
+from jaxrecon.space import bounds_of
 
 
 @pytest.mark.parametrize("periodic", [False, True])
@@ -24,8 +24,8 @@ def test_gram_and_gradient_are_those_of_the_residual_vector(
     atoms = random_crystal(1, 3) if periodic else random_cluster(1, 5)
     fingerprint = Fingerprint.preset("crystal", elements_of([atoms]))
     with jax.enable_x64(True):
-        images = images_of([atoms], fingerprint.descriptor.r_cut) if periodic else None
-        structure = from_ase(atoms, images=images)
+        images = bounds_of([atoms], fingerprint.descriptor.r_cut) if periodic else None
+        structure = from_ase(atoms, bounds=bounds)
         target = fingerprint(structure) * 1.01 + 0.001
 
         def at(positions: jax.Array) -> Structure:

@@ -20,9 +20,10 @@ from strategies import random_cluster, random_crystal
 
 import jaxrecon.fingerprint
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
-from jaxrecon.fingerprint import PRESETS, composition_of, elements_of
+from jaxrecon.compositions import composition_of, elements_of
+from jaxrecon.fingerprint import PRESETS
 from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.space import images_of, neighbors
+from jaxrecon.space import bounds_of, neighbors
 from jaxrecon.structures import Structure, stack
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +100,7 @@ def test_jacobian_by_positions(space: str, elements: tuple[str, ...]) -> None:
     """The closed form, through pooling and images, is forward mode through everything."""
     fingerprint = small(elements, images="minimum" if space == "minimum" else "all")
     atoms = random_cluster(2, 5, elements) if space == "free" else random_crystal(2, 4, elements)
-    images = images_of([atoms], 5.0) if space == "all" else None
+    images = bounds_of([atoms], 5.0) if space == "all" else None
     with jax.enable_x64(True):
         structure = from_ase(atoms, len(atoms) + 1, images)
 
@@ -174,11 +175,11 @@ def test_equations_of_all_atoms_that_are_bound(x64: None) -> None:
 def test_gradient_of_the_loss_is_the_difference_quotient(space: str) -> None:
     fingerprint = small(images="minimum" if space == "minimum" else "all")
     atoms = random_cluster(3, 5) if space == "free" else random_crystal(3, 4)
-    images = images_of([atoms], 5.1) if space == "all" else None
+    images = bounds_of([atoms], 5.1) if space == "all" else None
     step, rng = 1e-5, np.random.default_rng(0)
     target = featurize(atoms, fingerprint)[0] + rng.normal(size=fingerprint.size)
     with jax.enable_x64(True):
-        structure, target = from_ase(atoms, images=images), jnp.asarray(target)
+        structure, target = from_ase(atoms, bounds=bounds), jnp.asarray(target)
 
         @jax.jit
         def loss(positions: jax.Array) -> jax.Array:
@@ -399,7 +400,7 @@ MIXED = [
 
 @pytest.mark.parametrize("images", ["all", "minimum"])
 def test_featurize_mixes_everything(images: str) -> None:
-    fingerprint = small(images=images)
+    fingerprint = small(bounds=bounds)
     together = featurize(MIXED, fingerprint)
     assert together.shape == (len(MIXED), fingerprint.size)
     assert together.dtype == np.float64
@@ -438,7 +439,7 @@ def test_featurize_of_nothing() -> None:
 @pytest.mark.parametrize("images", ["all", "minimum"])
 def test_featurize_refuses(atoms: Atoms, message: str, images: str) -> None:
     with pytest.raises(ValueError, match=message):
-        featurize([molecule("H2O"), atoms], small(images=images))
+        featurize([molecule("H2O"), atoms], small(bounds=bounds))
 
 
 def test_featurize_compiles_once_for_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:

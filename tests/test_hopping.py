@@ -13,7 +13,7 @@ from ase.data import covalent_radii
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
 from jaxrecon.hopping import Task, descend, propose, relocate, residual, shake, swap
 from jaxrecon.initialize import EDGE_RANGE, compact_edge
-from jaxrecon.space import images_within
+from jaxrecon.space import bounds_within
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -39,7 +39,7 @@ def task_of(count: int, *, crystal: bool) -> Task:
     """The target is the structure of the first atoms of TRUTH."""
     species = jnp.array(NUMBERS[count])
     cell = jnp.asarray(CELL, jnp.float32) if crystal else None
-    images = images_within(CELL, 6.0, count) if crystal else None
+    images = bounds_within(CELL, 6.0, count) if crystal else None
     empty = Task(jnp.zeros(FINGERPRINT.size), species, cell, images)
     target = jax.jit(FINGERPRINT)(empty.structure(jnp.asarray(TRUTH[:count], jnp.float32)))
     return Task(target, species, cell, images)

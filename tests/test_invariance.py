@@ -27,14 +27,14 @@ from strategies import (
 from jaxrecon import ACSF, Fingerprint, from_ase
 from jaxrecon.fingerprint import PRESETS
 from jaxrecon.pooling import POOLINGS
-from jaxrecon.space import images_of
+from jaxrecon.space import bounds_of
 from jaxrecon.structures import Structure
 
 SIZE = 20
 SHEARS = (np.eye(3), [[1, 1, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, -1], [1, 0, 1]])
 # The bounds of the sum over images are static: the crystals come from a list, to compile it once.
 CRYSTALS = tuple(random_crystal(seed, 1 + seed % 4) for seed in range(8))
-IMAGES = images_of(
+BOUNDS = bounds_of(
     [make_supercell(atoms, shear) for atoms in CRYSTALS for shear in SHEARS],
     max(Fingerprint.preset(name, "H").descriptor.r_cut for name in PRESETS if name != "fung2022"),
 )
@@ -63,7 +63,7 @@ def compiled(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
 
 
 def values(fingerprint: Fingerprint, atoms: Atoms) -> np.ndarray:
-    images = IMAGES if fingerprint.images == "all" else None
+    images = BOUNDS if fingerprint.images == "all" else None
     with jax.enable_x64(True):
         return np.asarray(compiled(fingerprint, from_ase(atoms, SIZE, images)))
 
@@ -157,7 +157,7 @@ def test_padding_and_precision(name: str, crystal: bool) -> None:
     expected = values(fingerprint, atoms)
     for enabled, dtype, tolerance in [(True, "float64", 1e-12), (False, "float32", 2e-5)]:
         with jax.enable_x64(enabled):
-            bare = compiled(fingerprint, from_ase(atoms, images=IMAGES))
+            bare = compiled(fingerprint, from_ase(atoms, images=BOUNDS))
             assert bare.dtype == dtype
             np.testing.assert_allclose(
                 np.asarray(bare), expected, atol=tolerance * np.abs(expected).max()
@@ -180,7 +180,7 @@ def test_dtype_is_kept(enabled: bool) -> None:
 
     with jax.enable_x64(enabled):
         for atoms in (random_crystal(1, 2, ("Pt",)), Atoms("Pt2", [(0, 0, 0), (2.5, 0, 0)])):
-            full = from_ase(atoms, images=images_of([random_crystal(1, 2)], 4.0))
+            full = from_ase(atoms, bounds=bounds_of([random_crystal(1, 2)], 4.0))
             for dtype in ("float32", "float64") if enabled else ("float32",):
                 cell = None if full.cell is None else full.cell.astype(dtype)
                 structure = Structure(

@@ -15,10 +15,10 @@ from reference import displacements
 from strategies import clusters, crystals, random_crystal, seeds
 
 from jaxrecon.space import (
+    bounds_of,
+    bounds_within,
     displacement,
     image_neighbors,
-    images_of,
-    images_within,
     neighbors,
 )
 from jaxrecon.structures import Images, from_ase
@@ -72,7 +72,7 @@ def test_all_images_are_ases(seed: int, count: int, r_cut: float) -> None:
     # Where the atoms are written does not matter: some cells away, and beside the origin.
     rng = np.random.default_rng(seed)
     atoms.positions += rng.integers(-3, 4, (count, 3)) @ atoms.cell.array
-    images = images_of([atoms], r_cut)
+    images = bounds_of([atoms], r_cut)
     size = count + seed % 2
     with jax.enable_x64(True):
         seen = image_neighbors(from_ase(atoms, size, images), r_cut)
@@ -88,30 +88,30 @@ def test_all_images_are_ases(seed: int, count: int, r_cut: float) -> None:
 
 def test_bounds_for_moving_atoms_hold_even_crystals() -> None:
     for atoms, r_cut in [(bulk("Pt", cubic=True), 6.0), (bulk("NaCl", "rocksalt", a=5.64), 8.0)]:
-        needed = images_of([atoms], r_cut)
-        bounds = images_within(atoms.cell.array, r_cut, len(atoms))
+        needed = bounds_of([atoms], r_cut)
+        bounds = bounds_within(atoms.cell.array, r_cut, len(atoms))
         assert bounds.counts == needed.counts
         assert bounds.capacity >= needed.capacity
 
 
 def test_bounds_of_several_structures_hold_each() -> None:
     structures = [random_crystal(seed, 3) for seed in range(4)]
-    together = images_of(structures, 5.0)
+    together = bounds_of(structures, 5.0)
     for atoms in structures:
-        alone = images_of([atoms], 5.0)
+        alone = bounds_of([atoms], 5.0)
         assert all(t >= a for t, a in zip(together.counts, alone.counts, strict=True))
         assert together.capacity >= alone.capacity
 
 
 def test_atoms_out_of_reach() -> None:
     atoms = Atoms("Pt", cell=np.eye(3) * 9.0, pbc=True)
-    images = images_of([atoms], 4.0)
-    assert not image_neighbors(from_ase(atoms, images=images), 4.0).mask.any()
+    images = bounds_of([atoms], 4.0)
+    assert not image_neighbors(from_ase(atoms, bounds=bounds), 4.0).mask.any()
 
 
 def test_the_nearest_are_kept() -> None:
     atoms = random_crystal(7, 4)
-    counts = images_of([atoms], 6.0).counts
+    counts = bounds_of([atoms], 6.0).counts
     with jax.enable_x64(True):
         seen = image_neighbors(from_ase(atoms, images=Images(counts, 5)), 6.0)
     assert seen.mask.all()

@@ -4,7 +4,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from jaxrecon.fingerprint import composition_of
+from jaxrecon.compositions import composition_of
 
 
 def relaxed(symbols: str, seed: int = 0, *, steps: int = 200) -> Atoms:

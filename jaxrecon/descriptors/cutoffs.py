@@ -1,7 +1,11 @@
-"""Smooth cutoff functions: one at zero distance, zero with zero slope at the cutoff."""
+"""Smooth cutoff functions: zero with zero slope at the cutoff."""
+
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+CutoffName = Literal["cosine", "tanh3"]
 
 
 def cosine(
@@ -29,3 +33,31 @@ def cosine(
     value = jnp.where(inside, 0.5 * (jnp.cos(phase) + 1.0), 0.0)
     slope = jnp.where(inside, -0.5 * jnp.pi / r_cut * jnp.sin(phase), 0.0)
     return value, slope
+
+
+def tanh3(
+    r: Float[Array, "*shape"], r_cut: float
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    r"""Cube of a hyperbolic tangent, and its derivative: its curvature vanishes at the cutoff too.
+
+    .. math:: f_c(r) = \tanh^3(1 - r / r_c), \quad r < r_c, \qquad 0 \text{ beyond}
+
+    Source: Behler, J. Chem. Phys. 134, 074106 (2011), equation 5. At r = 0 it is 0.442, not 1.
+
+    Args:
+        r: distances in Angstrom.
+        r_cut: cutoff in Angstrom.
+
+    Returns:
+        Value, without a unit, and derivative in 1/Angstrom.
+
+    >>> import jax.numpy as jnp
+    >>> [round(float(x[0]), 6) for x in tanh3(jnp.array([3.0]), 6.0)]
+    [0.098686, -0.083971]
+    """
+    inside = r < r_cut
+    tanh = jnp.tanh(jnp.where(inside, 1.0 - r / r_cut, 0.0))
+    return tanh**3, -3.0 / r_cut * tanh**2 * (1.0 - tanh**2) * inside
+
+
+CUTOFFS = {"cosine": cosine, "tanh3": tanh3}

@@ -1,0 +1,175 @@
+"""Static bounds of what atoms see, found before anything compiles."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from ase import Atoms
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+
+from jaxrecon.structures import Bounds, completed_cell, spanning_cell
+
+MANY = 64
+"""Atoms in a structure up to which every pair is looked at; beyond, a cell list."""
+
+CROWDING = 1.5
+"""Capacity for the neighbours of moving atoms, in units of their mean number within the cutoff."""
+
+BINS_PER_ATOM = 1.0
+"""Bins of a cell list at most, for each atom: more would mostly be empty."""
+
+
+def bounds_of(
+    structures: Sequence[Atoms],
+    r_cut: float,
+    *,
+    size: int | None = None,
+    elements: int | None = None,
+    most: int | None = None,
+) -> Bounds:
+    """Bounds that hold every neighbour within the cutoff of each of these structures.
+
+    Args:
+        structures: free ones or periodic along some axes.
+        r_cut: cutoff in Angstrom.
+        size: number of atoms that they will be padded to; None for that of the largest.
+        elements: as in :class:`~jaxrecon.structures.Bounds`.
+        most: neighbours of an atom at most, if that is known; see :func:`most_neighbors`.
+
+    >>> from ase.build import bulk
+    >>> bounds_of([bulk("Pt", a=4.0)], 3.0)
+    Bounds(capacity=16, counts=(1, 1, 1), bins=None, bin_capacity=0, elements=None)
+    """
+    cells = [completed_cell(atoms) for atoms in structures]
+    size = size or max(len(atoms) for atoms in structures)
+    if most is None:
+        most = max(most_neighbors(atoms, r_cut) for atoms in structures)
+    capacity = 8 * math.ceil(max(most, 1) / 8)
+    if size <= MANY:
+        counts = [_image_counts(c, a.pbc, r_cut) for c, a in zip(cells, structures, strict=True)]
+        return Bounds(capacity, _three(np.max(counts, axis=0)), elements=elements)
+    cells = list(map(spanning_cell, structures))
+    bins = _three(np.min([_bins(cell, r_cut, size) for cell in cells], axis=0))
+    crowded, counts = 0, []
+    for atoms, cell in zip(structures, cells, strict=True):
+        padding = math.ceil((size - len(atoms)) / math.prod(bins))
+        crowded = max(crowded, _most_in_bin(atoms.positions, cell, atoms.pbc, bins) + padding)
+        counts.append(_bin_counts(cell, atoms.pbc, bins, r_cut))
+    reach = _three(np.max(counts, axis=0))
+    # One to spare, as round-off may put an atom at an edge into the next bin.
+    return Bounds(capacity, reach, bins, 2 * math.ceil((crowded + 1) / 2), elements)
+
+
+def bounds_within(
+    cell: Float[np.ndarray, "3 3"],
+    r_cut: float,
+    atoms: int,
+    *,
+    pbc: Sequence[bool] = (True, True, True),
+    elements: int | None = None,
+) -> Bounds:
+    """Bounds for atoms that move about in a cell, with room for uneven densities.
+
+    Args:
+        cell: lattice vectors as rows in Angstrom.
+        r_cut: cutoff in Angstrom.
+        atoms: how many atoms are in the cell.
+        pbc: along which lattice vectors it repeats.
+        elements: as in :class:`~jaxrecon.structures.Bounds`.
+
+    >>> import numpy as np
+    >>> bounds_within(4.0 * np.eye(3), 6.0, 1).capacity
+    32
+    """
+    density = atoms / abs(np.linalg.det(cell))
+    mean = density * 4.0 / 3.0 * math.pi * r_cut**3
+    capacity = 8 * math.ceil((CROWDING * mean + 8) / 8)
+    periodic = np.asarray(pbc, dtype=bool)
+    if atoms <= MANY:
+        counts = _image_counts(cell, periodic, r_cut)
+        every = atoms * math.prod(2 * count + 1 for count in counts)
+        return Bounds(min(every, capacity), counts, elements=elements)
+    bins = _bins(cell, r_cut, atoms)
+    counts = _bin_counts(cell, periodic, bins, r_cut)
+    in_bin = math.ceil(CROWDING * atoms / math.prod(bins)) + 8
+    return Bounds(capacity, counts, bins, in_bin, elements)
+
+
+def most_neighbors(atoms: Atoms, r_cut: float) -> int:
+    """The largest number of neighbours, images included, within a cutoff in Angstrom of an atom.
+
+    >>> from ase.build import bulk
+    >>> most_neighbors(bulk("Pt", a=4.0), 3.0)
+    12
+    """
+    points = inside = atoms.positions
+    if atoms.pbc.any():
+        cell = completed_cell(atoms)
+        inverse = np.linalg.inv(cell)
+        margin = np.where(atoms.pbc, r_cut * np.sqrt((inverse**2).sum(axis=0)) + 1e-9, np.inf)
+        fractional = points @ inverse
+        fractional -= np.where(atoms.pbc, np.floor(fractional), 0.0)
+        reach = tuple(0 if m == np.inf else math.ceil(m) for m in margin.tolist())
+        images = (fractional[:, None, :] + offsets(reach)[None]).reshape(-1, 3)
+        near = ((images >= -margin) & (images <= 1.0 + margin)).all(axis=1)
+        points, inside = images[near] @ cell, fractional @ cell
+    found = cKDTree(points).query_ball_point(inside, r_cut * (1.0 + 1e-9), return_length=True)
+    return int(found.max()) - 1
+
+
+@lru_cache(maxsize=256)
+def offsets(counts: tuple[int, int, int]) -> Int[np.ndarray, "o 3"]:
+    """Whole-number coordinates of the cells or bins looked at, some to either side.
+
+    >>> offsets((1, 0, 0)).tolist()
+    [[-1, 0, 0], [0, 0, 0], [1, 0, 0]]
+    """
+    ranges = [np.arange(-count, count + 1) for count in counts]
+    return np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def is_wide(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray, r_cut: float) -> bool:
+    """Whether no atom has two images within the cutoff in Angstrom: all are minimum images."""
+    return bool(np.all(_heights(cell)[pbc] >= 2.0 * r_cut))
+
+
+def _heights(cell: np.ndarray) -> np.ndarray:
+    """Distances between the faces of a cell, in Angstrom."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def _image_counts(cell: np.ndarray, pbc: np.ndarray, r_cut: float) -> tuple[int, int, int]:
+    """Images to either side, for vectors that are within half a cell before they are shifted."""
+    counts = np.floor(r_cut / _heights(cell) + 0.5 + 1e-9)
+    return _three(np.where(pbc, counts, 0))
+
+
+def _bins(cell: np.ndarray, r_cut: float, atoms: int) -> tuple[int, int, int]:
+    """Bins as wide as the cutoff or wider, but at least 3 along each axis, as jax-md asks for."""
+    bins = np.maximum(np.floor(_heights(cell) / r_cut), 3)
+    while bins.prod() > max(27, BINS_PER_ATOM * atoms):
+        bins[np.argmax(bins)] -= 1
+    return _three(bins)
+
+
+def _bin_counts(
+    cell: np.ndarray, pbc: np.ndarray, bins: tuple[int, int, int], r_cut: float
+) -> tuple[int, int, int]:
+    reach = np.ceil(r_cut * np.asarray(bins) / _heights(cell) - 1e-9)
+    return _three(np.where(pbc, reach, np.minimum(reach, np.asarray(bins) - 1)))
+
+
+def _most_in_bin(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, bins: tuple[int, int, int]
+) -> int:
+    fractional = positions @ np.linalg.inv(cell)
+    fractional -= np.where(pbc, np.floor(fractional), fractional.min(axis=0))
+    place = np.minimum((fractional * bins).astype(int), np.asarray(bins) - 1)
+    return int(np.bincount(np.ravel_multi_index(place.T, bins)).max())
+
+
+def _three(values: np.ndarray) -> tuple[int, int, int]:
+    a, b, c = (int(value) for value in values)
+    return a, b, c

@@ -1,0 +1,78 @@
+"""Published and proven sets of parameters, by name."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from jaxrecon.descriptors.acsf import ACSF
+
+
+def fung2022(elements: Iterable[str]) -> ACSF:
+    """G2 and G5 within 20 Angstrom: the 190 functions (for one element) of arXiv 2207.13227."""
+    return ACSF(elements=tuple(elements))
+
+
+def crystal(elements: Iterable[str]) -> ACSF:
+    """A shorter set of G2 and G5 within 6 Angstrom, for sums over all periodic images."""
+    return ACSF(
+        elements=tuple(elements),
+        r_cut=6.0,
+        g2_eta=(4.0,),
+        g2_r_s=(1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5),
+        g5_zeta=(1, 4, 16),
+        g5_eta=(0.02, 0.1),
+    )
+
+
+def gastegger2018(
+    elements: Iterable[str],
+    r_cut: float = 8.0,
+    *,
+    radial: int = 22,
+    angular: int = 5,
+    zeta: tuple[float, ...] = (1,),
+    centered: bool = False,
+    weighted: bool = True,
+) -> ACSF:
+    r"""The automatic grids of the wACSF paper: G2 and G4 on equidistant auxiliary radii.
+
+    On radii :math:`R_1 \dots R_N`, equidistant up to :math:`r_c - 0.5` Angstrom, *centred*
+    functions have :math:`r_s = 0,\ \eta_i = 1/(2 R_i^2)`, starting at 1 Angstrom, and *shifted*
+    ones :math:`r_{s,i} = R_i,\ \eta = 1/(2 \Delta R^2)`, starting at 0.5 Angstrom. The three-body
+    functions are centred, with both signs of the cosine. Source: Gastegger et al., J. Chem. Phys.
+    148, 241709 (2018); the defaults are the 22 radial functions of its supplement, and as many
+    angular ones, 10.
+
+    Args:
+        elements: chemical symbols.
+        r_cut: cutoff in Angstrom, more than 1.5.
+        radial: number of auxiliary radii of G2, at least 2.
+        angular: number of auxiliary radii of G4, at least 2.
+        zeta: exponents of the angular part.
+        centered: whether G2 is centred instead of shifted.
+        weighted: one channel weighted by atomic numbers, the paper's proposal.
+
+    Raises:
+        ValueError: if there is no room or are too few radii for a grid.
+    """
+    for name, count in (("radial", radial), ("angular", angular)):
+        if count < 2:
+            raise ValueError(f"expected {name} >= 2 functions, got {count}")
+    if not r_cut > 1.5:
+        raise ValueError(f"expected r_cut > 1.5 Angstrom, got {r_cut}")
+    start = 1.0 if centered else 0.5
+    radii = np.linspace(start, r_cut - 0.5, radial)
+    spacing = radii[1] - radii[0]
+    return ACSF(
+        elements=tuple(elements),
+        r_cut=r_cut,
+        g2_eta=tuple(0.5 / radii**2) if centered else (0.5 / spacing**2,),
+        g2_r_s=(0.0,) if centered else tuple(radii),
+        g4_zeta=zeta,
+        g4_eta=tuple(0.5 / np.linspace(1.0, r_cut - 0.5, angular) ** 2),
+        g5_zeta=(),
+        weighted=weighted,
+    )
+
+
+RECIPES = {"fung2022": fung2022, "crystal": crystal, "gastegger2018": gastegger2018}

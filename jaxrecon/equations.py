@@ -1,0 +1,137 @@
+"""Gauss-Newton models of a fingerprint's residual, and which atom is to blame for it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.lax import Precision
+from jaxtyping import Array, Float
+
+from jaxrecon import pooling
+from jaxrecon.fingerprint import Fingerprint, View
+from jaxrecon.pooling import EXTREMES, SELECTING
+from jaxrecon.refine import NormalEquations
+from jaxrecon.structures import Structure
+
+
+def normal_equations(
+    fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
+) -> NormalEquations:
+    """Model of the squared residual :math:`|R(x) - R^*|^2`: the cheap one.
+
+    The residual is infinite where a neighbour is missing: no such point is ever the best one.
+    """
+    view = fingerprint.view(structure)
+    value, jacobian = fingerprint.pooled_with_jacobian(view)
+    wanted, absent = _split(fingerprint, view, target)
+    difference = value - wanted
+    flat = jacobian.reshape(len(value), -1)
+    return NormalEquations(
+        gram=_product(flat.T, flat),
+        gradient=_product(difference, flat),
+        squared=jnp.sum(difference**2) + jnp.sum(absent**2),
+        residual=_residual(view, difference, absent),
+    )
+
+
+def bound_equations(
+    fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
+) -> NormalEquations:
+    r"""Model of all that the target demands of all atoms: for the last steps.
+
+    For a largest or smallest value, squared are the differences :math:`G_{if} - R^*_f` of all
+    entries that the target binds, see :func:`jaxrecon.pooling.deviations`: zero exactly where
+    :math:`R(x) = R^*`, and smooth where atoms tie. It costs about twice as much as
+    :func:`normal_equations`.
+    """
+    view = fingerprint.view(structure)
+    source = view.neighbors.source
+    rows, by_vectors = fingerprint.descriptor.with_jacobian(view.neighbors, view.elements)
+    entries = pooling.entries_by_positions(by_vectors, source)
+    flat = entries.reshape(rows.size, -1)
+    wanted, absent = _split(fingerprint, view, target)
+    difference = fingerprint.pooled(view, rows) - wanted
+    weight, force, squared = jnp.zeros_like(rows), jnp.zeros_like(rows), jnp.sum(absent**2)
+    gram = jnp.zeros((flat.shape[1],) * 2, rows.dtype)
+    gradient = jnp.zeros(flat.shape[1], rows.dtype)
+    for pool, goal, off in zip(
+        fingerprint.pools,
+        _blocks(fingerprint, view, wanted),
+        _blocks(fingerprint, view, difference),
+        strict=True,
+    ):
+        if pool.kind in EXTREMES:
+            demand = jax.vmap(partial(pooling.deviations, pool, rows))
+            deviation, bound = demand(goal[:, 0], view.groups)
+            weight += bound.sum(0)
+            force += jnp.where(bound, deviation, 0.0).sum(0)
+            squared += jnp.sum(jnp.where(bound, deviation**2, 0.0))
+        else:
+            slopes = pooling.jacobian(pool, rows, by_vectors, view.groups, source)
+            slopes = slopes.reshape(off.size, -1)
+            gram += _product(slopes.T, slopes)
+            gradient += _product(off.ravel(), slopes)
+            squared += jnp.sum(off**2)
+    return NormalEquations(
+        gram=gram + _product(flat.T, weight.reshape(-1, 1) * flat),
+        gradient=gradient + _product(force.ravel(), flat),
+        squared=squared,
+        residual=_residual(view, difference, absent),
+    )
+
+
+def blame(
+    fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
+) -> Float[Array, " n"]:
+    """For each atom the sum of ``|R - target|`` over the features, by its share in each.
+
+    In an extreme the winner has the whole share; in an average an atom has the weight of its entry.
+    """
+    view = fingerprint.view(structure)
+    rows = fingerprint.rows(view)
+    error = jnp.abs(fingerprint.pooled(view, rows) - _split(fingerprint, view, target)[0])
+    total = jnp.zeros(len(rows), rows.dtype)
+    for pool, off in zip(fingerprint.pools, _blocks(fingerprint, view, error), strict=True):
+        if pool.kind in SELECTING:
+            winner, there = jax.vmap(partial(pooling.selection, pool, rows))(view.groups)
+            total = total.at[winner].add(jnp.where(there, off, 0.0))
+        else:
+            share = jax.vmap(partial(pooling.weights, pool, rows))(view.groups)
+            total += jnp.sum(jnp.abs(share) * off, axis=(0, 2))
+    return total
+
+
+def _split(
+    fingerprint: Fingerprint, view: View, target: Float[Array, " p"]
+) -> tuple[Float[Array, " q"], Float[Array, " p"]]:
+    """The target for the numbers of a view; and the rest of it, where R is 0 whatever the atoms."""
+    if len(view.elements) == len(fingerprint.descriptor.species):
+        return target, jnp.zeros_like(target)
+    wanted = target.at[view.columns].get(mode="fill", fill_value=0.0)
+    return wanted, target.at[view.columns].set(0.0, mode="drop")
+
+
+def _blocks(
+    fingerprint: Fingerprint, view: View, numbers: Float[Array, " q"]
+) -> list[Float[Array, "g s f"]]:
+    """The numbers of a view, pooling by pooling."""
+    groups, rows = len(view.groups), sum(pool.rows for pool in fingerprint.pools)
+    features = len(numbers) // (groups * rows)
+    blocks, start = [], 0
+    for pool in fingerprint.pools:
+        end = start + groups * pool.rows * features
+        blocks.append(numbers[start:end].reshape(groups, pool.rows, features))
+        start = end
+    return blocks
+
+
+def _residual(
+    view: View, difference: Float[Array, " q"], absent: Float[Array, " p"]
+) -> Float[Array, ""]:
+    mean = (jnp.sum(jnp.abs(difference)) + jnp.sum(jnp.abs(absent))) / len(absent)
+    return jnp.where(view.neighbors.overflow, jnp.inf, mean)
+
+
+def _product(left: Float[Array, "*a b"], right: Float[Array, "b c"]) -> Float[Array, "*a c"]:
+    """Matrix product at full precision: accelerators round float32 products to 10 bits else."""
+    return jnp.matmul(left, right, precision=Precision.HIGHEST)
