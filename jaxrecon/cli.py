@@ -129,8 +129,8 @@ def fingerprint(
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="fung2022|crystal",
-            help="Parameters of the fingerprint.  "
+            metavar="NAME",
+            help="fung2022, crystal or gastegger2018: the parameters.  "
             "[default: crystal if a structure is periodic, else fung2022]",
         ),
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 from ase.data import covalent_radii
 
-from jaxrecon import ACSF, Fingerprint, ReconstructConfig
+from jaxrecon import ACSF, Fingerprint, ReconstructConfig, equations
+from jaxrecon.bounds import bounds_within
 from jaxrecon.hopping import Task, descend, propose, relocate, residual, shake, swap
 from jaxrecon.initialize import EDGE_RANGE, compact_edge
-from jaxrecon.space import bounds_within
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -39,10 +40,10 @@ def task_of(count: int, *, crystal: bool) -> Task:
     """The target is the structure of the first atoms of TRUTH."""
     species = jnp.array(NUMBERS[count])
     cell = jnp.asarray(CELL, jnp.float32) if crystal else None
-    images = bounds_within(CELL, 6.0, count) if crystal else None
-    empty = Task(jnp.zeros(FINGERPRINT.size), species, cell, images)
+    bounds = bounds_within(CELL, 6.0, count) if crystal else None
+    empty = Task(jnp.zeros(FINGERPRINT.size), species, cell, bounds)
     target = jax.jit(FINGERPRINT)(empty.structure(jnp.asarray(TRUTH[:count], jnp.float32)))
-    return Task(target, species, cell, images)
+    return Task(target, species, cell, bounds)
 
 
 def many(move: Callable[[jax.Array], jax.Array]) -> np.ndarray:
@@ -90,7 +91,9 @@ def test_relocate_draws_the_atom_by_its_blame() -> None:
     moved = many(lambda key: relocate(key, FINGERPRINT, CONFIG, task, parent))
     which = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
     shares = np.bincount(which, minlength=5) / len(KEYS)
-    blame = np.asarray(jax.jit(FINGERPRINT.blame)(task.structure(parent), task.target))
+    blame = np.asarray(
+        jax.jit(partial(equations.blame, FINGERPRINT))(task.structure(parent), task.target)
+    )
     expected = blame / blame.sum()
     assert expected.max() > 0.5
     deviation = np.sqrt(expected * (1 - expected) / len(KEYS))

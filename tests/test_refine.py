@@ -15,6 +15,7 @@ from scipy.optimize import least_squares
 from strategies import random_cluster
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
+from jaxrecon.equations import bound_equations, normal_equations
 from jaxrecon.matching import rmsd
 from jaxrecon.refine import (
     NormalEquations,
@@ -144,8 +145,8 @@ def refined(
     start: jax.Array, target: jax.Array, structure: Structure, steps: int
 ) -> tuple[jax.Array, jax.Array]:
     algorithm = levenberg_marquardt(
-        lambda x: FINGERPRINT.normal_equations(
-            Structure(x, structure.species, structure.mask), target
+        lambda x: normal_equations(
+            FINGERPRINT, Structure(x, structure.species, structure.mask), target
         ),
         max_step=0.5,
     )
@@ -222,8 +223,8 @@ def test_a_random_cluster_of_ten() -> None:
     target = jnp.asarray(featurize(atoms, fingerprint)[0], jnp.float32)
     structure = from_ase(atoms)
     algorithm = levenberg_marquardt(
-        lambda x: fingerprint.normal_equations(
-            Structure(x, structure.species, structure.mask), target
+        lambda x: normal_equations(
+            fingerprint, Structure(x, structure.species, structure.mask), target
         ),
         max_step=0.5,
     )
@@ -249,8 +250,8 @@ def test_symmetric_structures(positions: list[tuple[float, float, float]], x64: 
     @jax.jit
     def end(start: jax.Array) -> jax.Array:
         algorithm = levenberg_marquardt(
-            lambda x: FINGERPRINT.bound_equations(
-                Structure(x, structure.species, structure.mask), target
+            lambda x: bound_equations(
+                FINGERPRINT, Structure(x, structure.species, structure.mask), target
             ),
             max_step=0.3,
         )

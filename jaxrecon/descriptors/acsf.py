@@ -8,8 +8,10 @@ one channel, in which a neighbour counts :math:`Z_j` and a pair :math:`Z_j Z_k` 
 al., J. Chem. Phys. 148, 241709, 2018).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,9 @@ BLOCK = 64
 
 CHANNEL = "Z"
 """The name of the one channel of weighted functions."""
+
+
+Rows = TypeVar("Rows")
 
 
 @dataclass(frozen=True)
@@ -219,11 +224,17 @@ class ACSF:
 
         return self._over_atoms(one, neighbors, elements)
 
-    def _over_atoms(self, one, neighbors, elements):  # type: ignore[no-untyped-def]
+    def _over_atoms(
+        self,
+        one: Callable[[Surroundings], Rows],
+        neighbors: Neighbors,
+        elements: Int[Array, " e"] | None,
+    ) -> Rows:
+        """What ``one`` makes of each atom's surroundings; of many atoms, block after block."""
         chosen = jnp.asarray(self.species) if elements is None else elements
         see = partial(surroundings, cutoff=self.cutoff, r_cut=self.r_cut, weighted=self.weighted)
 
-        def of(atom: tuple[Array, Array, Array]) -> Array:
+        def of(atom: tuple[Array, Array, Array]) -> Rows:
             return one(see(*atom, chosen))
 
         atoms = (neighbors.vectors, neighbors.species, neighbors.mask)
