@@ -126,7 +126,7 @@ def offsets(counts: tuple[int, int, int]) -> Int[np.ndarray, "o 3"]:
     >>> offsets((1, 0, 0)).tolist()
     [[-1, 0, 0], [0, 0, 0], [1, 0, 0]]
     """
-    ranges = [np.arange(-count, count + 1) for count in counts]
+    ranges = [np.arange(-count, count + 1, dtype=np.int32) for count in counts]
     return np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
 
 

@@ -4,6 +4,7 @@ Free or in the minimum image, one view of every other atom; or with all periodic
 cutoff, found among all pairs or, for many atoms, by a cell list.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -171,7 +172,7 @@ def _among_bins(
     whole = jnp.where(pbc[None, :], jnp.floor(fractional), 0.0)
     inside = fractional - jnp.where(pbc[None, :], whole, lowest[None, :])
     # Padding is spread evenly, one bin after the other.
-    spread = jnp.stack(jnp.unravel_index(jnp.arange(n) % np.prod(bounds.bins), bounds.bins), -1)
+    spread = jnp.stack(jnp.unravel_index(jnp.arange(n) % math.prod(bounds.bins), bounds.bins), -1)
     inside = jnp.where(mask[:, None], inside, (spread + 0.5) / bins[None, :])
     sides = np.asarray(bounds.bins, dtype=np.float64)
     with jax.numpy_rank_promotion("allow"):
