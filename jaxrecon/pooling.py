@@ -111,7 +111,8 @@ def selection(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -
         winner = jnp.argmax(jnp.where(group[:, None], sign * rows, -jnp.inf), axis=0)[None]
         return Selection(winner, jnp.broadcast_to(group.any(), winner.shape))
     # The atoms of the group first; then, for sorted, the largest first.
-    keys = jnp.where(group[:, None], -rows if pool.kind == "sorted" else 0.0, jnp.inf)
+    keys = -rows if pool.kind == "sorted" else jnp.zeros_like(rows)
+    keys = jnp.where(group[:, None], keys, jnp.inf)
     order = jnp.argsort(keys, axis=0, stable=True)
     slots = jnp.minimum(jnp.arange(pool.slots), n - 1)
     there = jnp.arange(pool.slots) < group.sum()
@@ -220,5 +221,6 @@ def _averaged(
         return jnp.sum(offset ** int(pool.kind.removeprefix("moment")), axis=0) / count
     sign = 1.0 if pool.kind == "smooth_max" else -1.0
     scaled = jnp.where(inside, sign * rows / pool.temperature, 0.0)
-    logarithm = jax.nn.logsumexp(scaled, axis=0, b=inside / count)
+    # Of nobody, everybody counts: the logarithm of zero has no slope.
+    logarithm = jax.nn.logsumexp(scaled, axis=0, b=(inside | ~group.any()) / count)
     return jnp.where(group.any(), sign * pool.temperature * logarithm, 0.0)

@@ -1,97 +1,260 @@
-"""Reductions over atoms and their derivatives, against NumPy and explicit sums."""
+"""Reductions over atoms and their derivatives, against NumPy, SciPy and autodiff."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import scipy
+from hypothesis import given, settings
 from strategies import seeds
 
-from jaxrecon.pooling import POOLINGS, by_positions, deviations, pool, winners
+from jaxrecon.pooling import (
+    EXTREMES,
+    POOLINGS,
+    SELECTING,
+    SLOTTED,
+    Pool,
+    by_positions,
+    deviations,
+    entries_by_positions,
+    jacobian,
+    pooled,
+    selection,
+    weights,
+)
 
-EXPECTED = {"max": np.max, "min": np.min}
-KINDS = [("max",), ("min",), ("max", "min"), ("min", "max")]
+ATOMS, FEATURES, SLOTS, TEMPERATURE = 7, 4, 9, 0.3
+AVERAGING = [kind for kind in POOLINGS if kind not in SELECTING]
+TOLERANCE = {np.float32: 3e-5, np.float64: 1e-12}
+
+compiled = jax.jit(pooled, static_argnums=0)
+compiled_weights = jax.jit(weights, static_argnums=0)
 
 
-def test_every_pooling_has_an_expectation_here() -> None:
-    assert set(POOLINGS) == set(EXPECTED)
+def pool_of(kind: str, temperature: float = TEMPERATURE) -> Pool:
+    return Pool(kind, SLOTS, temperature)
 
 
-@given(seed=seeds, kinds=st.sampled_from(KINDS))
-def test_pooling_is_numpys_on_the_kept_rows(seed: int, kinds: tuple[str, ...]) -> None:
+def filled(entries: np.ndarray) -> np.ndarray:
+    return np.pad(entries, [(0, SLOTS - len(entries)), (0, 0)])
+
+
+def mellow(entries: np.ndarray, sign: float) -> np.ndarray:
+    summed = scipy.special.logsumexp(sign * entries / TEMPERATURE, axis=0)
+    return sign * TEMPERATURE * (summed - np.log(len(entries)))
+
+
+EXPECTED = {
+    "max": partial(np.max, axis=0),
+    "min": partial(np.min, axis=0),
+    "mean": partial(np.mean, axis=0),
+    "sum": partial(np.sum, axis=0),
+    "moment2": partial(scipy.stats.moment, order=2, axis=0),
+    "moment3": partial(scipy.stats.moment, order=3, axis=0),
+    "moment4": partial(scipy.stats.moment, order=4, axis=0),
+    "smooth_max": partial(mellow, sign=1.0),
+    "smooth_min": partial(mellow, sign=-1.0),
+    "sorted": lambda entries: filled(np.sort(entries, axis=0)[::-1]),
+    "none": filled,
+}
+
+
+def random_rows(seed: int, dtype: type = np.float64) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and a group of at least one atom that leaves out what would spoil every pooling."""
     rng = np.random.default_rng(seed)
-    rows, mask = rng.normal(size=(7, 4)).astype(np.float32), rng.random(7) < 0.5
-    mask[rng.integers(7)] = True
-    pooled = pool(jnp.asarray(rows), jnp.asarray(mask), kinds)
-    expected = np.concatenate([EXPECTED[kind](rows[mask], axis=0) for kind in kinds])
-    np.testing.assert_allclose(pooled, expected, rtol=1e-6)
-    order = rng.permutation(7)
-    again = pool(jnp.asarray(rows[order]), jnp.asarray(mask[order]), kinds)
-    np.testing.assert_allclose(again, pooled, rtol=1e-6)
+    group = rng.random(ATOMS) < 0.6
+    group[rng.integers(ATOMS)] = True
+    rows = np.where(group[:, None], rng.normal(size=(ATOMS, FEATURES)), 1e3)
+    return rows.astype(dtype), group
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_pooling_is_numpys_on_the_rows_of_the_group(kind: str, dtype: type) -> None:
+    @given(seed=seeds)
+    @settings(max_examples=10)
+    def check(seed: int) -> None:
+        rows, group = random_rows(seed, dtype)
+        entries = rows[group].astype(np.float64)
+        with jax.enable_x64(dtype == np.float64):
+            value = np.asarray(compiled(pool_of(kind), rows, group))
+            order = np.random.default_rng(seed).permutation(ATOMS)
+            shuffled = np.asarray(compiled(pool_of(kind), rows[order], group[order]))
+        assert value.dtype == dtype
+        assert value.shape == (SLOTS if kind in SLOTTED else 1, FEATURES)
+        expected = EXPECTED[kind](entries).reshape(value.shape)
+        np.testing.assert_allclose(value, expected, atol=TOLERANCE[dtype])
+        again = EXPECTED[kind](rows[order][group[order]]) if kind == "none" else value
+        np.testing.assert_allclose(shuffled, again, atol=TOLERANCE[dtype])
+
+    check()
+
+
+@given(seed=seeds)
+def test_smooth_extremes_lie_between_mean_and_extreme(seed: int) -> None:
+    with jax.enable_x64(True):
+        rows, group = random_rows(seed)
+        entries = rows[group]
+        room = np.log(group.sum())
+        for temperature in (1e-3, 0.3, 1e5):
+            highest, lowest = (
+                np.asarray(compiled(pool_of(kind, temperature), rows, group))[0]
+                for kind in ("smooth_max", "smooth_min")
+            )
+            mean, slack = entries.mean(axis=0), 1e-9
+            assert (highest <= entries.max(axis=0) + slack).all()
+            assert (highest >= entries.max(axis=0) - temperature * room - slack).all()
+            assert (lowest >= entries.min(axis=0) - slack).all()
+            assert (lowest <= entries.min(axis=0) + temperature * room + slack).all()
+            assert (highest >= mean - slack).all()
+            assert (lowest <= mean + slack).all()
+        # At the last temperature, the highest.
+        np.testing.assert_allclose(highest, mean, atol=1e-4)
+        np.testing.assert_allclose(lowest, mean, atol=1e-4)
+
+
+def test_smooth_extremes_do_not_overflow() -> None:
+    rows = jnp.array([[500.0], [-500.0], [499.0]])
+    everybody = jnp.ones(3, bool)
+    assert np.isclose(pooled(pool_of("smooth_max", 1e-2), rows, everybody), 500.0, atol=0.02)
+    assert np.isclose(pooled(pool_of("smooth_min", 1e-2), rows, everybody), -500.0, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_a_group_of_nobody_is_zero_with_zero_slopes(kind: str) -> None:
+    rows, nobody = jnp.ones((3, 2)), jnp.zeros(3, bool)
+    value, slopes = jax.value_and_grad(lambda x: pooled(pool_of(kind), x, nobody).sum())(rows)
+    assert value == 0
+    assert not slopes.any()
+    assert not pooled(pool_of(kind), rows, nobody).any()
+    if kind in AVERAGING:
+        assert not weights(pool_of(kind), rows, nobody).any()
+    else:
+        assert not selection(pool_of(kind), rows, nobody).there.any()
+
+
+@pytest.mark.parametrize("kind", AVERAGING)
+def test_weights_are_the_derivatives(kind: str) -> None:
+    """In forward mode, entry by entry; no feature depends on the entries of another."""
+    with jax.enable_x64(True):
+        rows, group = map(jnp.asarray, random_rows(3))
+        share = compiled_weights(pool_of(kind), rows, group)
+        slopes = jax.jacfwd(lambda x: pooled(pool_of(kind), x, group)[0])(rows)
+    slopes = np.asarray(slopes)
+    np.testing.assert_allclose(share, np.einsum("fif->if", slopes), atol=1e-12)
+    assert np.abs(share).max() > 0.1
+    assert not np.asarray(share)[~np.asarray(group)].any()
+    assert np.count_nonzero(slopes) <= np.count_nonzero(share)
 
 
 def test_winners_are_the_atoms_that_set_the_features() -> None:
     rows = jnp.array([[9.0, -9.0], [1.0, 2.0], [3.0, 2.0], [2.0, 0.5]])
-    mask = jnp.array([False, True, True, True])
+    group = jnp.array([False, True, True, True])
     # Of a tie, the first one.
-    assert winners(rows, mask, ("max", "min")).tolist() == [2, 1, 1, 3]
+    assert selection(Pool("max"), rows, group).winner.tolist() == [[2, 1]]
+    assert selection(Pool("min"), rows, group).winner.tolist() == [[1, 3]]
+    order = selection(Pool("sorted", slots=5), rows, group)
+    assert order.winner[:3].tolist() == [[2, 1], [3, 2], [1, 3]]
+    assert order.there.tolist() == [[True] * 2] * 3 + [[False] * 2] * 2
+    as_they_come = selection(Pool("none", slots=2), rows, group)
+    assert as_they_come.winner.tolist() == [[1, 1], [2, 2]]
+    assert as_they_come.there.all()
 
 
 def test_what_a_target_binds() -> None:
-    """A winner, and whoever is beyond the target; never padding."""
+    """A winner, and whoever is beyond the target; never who is not of the group."""
     rows = jnp.array([[1.0, 5.0], [2.0, 4.0], [3.0, 3.0], [99.0, -99.0]])
-    mask = jnp.array([True, True, True, False])
-    target = jnp.array([1.5, 9.0, 2.5, 3.0])
-    difference, bound = deviations(rows, target, mask, ("max", "min"))
-    np.testing.assert_array_equal(difference[0], rows - target[None, :2])
-    np.testing.assert_array_equal(difference[1], rows - target[None, 2:])
+    group = jnp.array([True, True, True, False])
+    highest, lowest = jnp.array([1.5, 9.0]), jnp.array([2.5, 3.0])
+    difference, bound = deviations(Pool("max"), rows, highest, group)
+    np.testing.assert_array_equal(difference, rows - highest[None])
     # The largest is to be 1.5: two are above. It is to be 9: the nearest, the winner, must grow.
-    np.testing.assert_array_equal(
-        bound[0], [[False, True], [True, False], [True, False], [False] * 2]
-    )
+    np.testing.assert_array_equal(bound, [[False, True], [True, False], [True, False], [False] * 2])
+    difference, bound = deviations(Pool("min"), rows, lowest, group)
+    np.testing.assert_array_equal(difference, rows - lowest[None])
     # The smallest is to be 2.5: two are below. It is to be 3: the winner has it already.
-    np.testing.assert_array_equal(
-        bound[1], [[True, False], [True, False], [False, True], [False] * 2]
-    )
+    np.testing.assert_array_equal(bound, [[True, False], [True, False], [False, True], [False] * 2])
 
 
-@given(seed=seeds, kinds=st.sampled_from(KINDS))
-def test_nothing_bound_is_off_exactly_at_the_target(seed: int, kinds: tuple[str, ...]) -> None:
-    rng = np.random.default_rng(seed)
-    rows, mask = jnp.asarray(rng.normal(size=(5, 4)), jnp.float32), jnp.asarray(rng.random(5) < 0.6)
-    mask = mask.at[0].set(True)
-    pooled = pool(rows, mask, kinds)
-    at_target, bound = deviations(rows, pooled, mask, kinds)
+@pytest.mark.parametrize("kind", EXTREMES)
+@given(seed=seeds)
+def test_nothing_bound_is_off_exactly_at_the_target(kind: str, seed: int) -> None:
+    rows, group = map(jnp.asarray, random_rows(seed, np.float32))
+    target = pooled(Pool(kind), rows, group)[0]
+    at_target, bound = deviations(Pool(kind), rows, target, group)
     assert not (at_target * bound).any()
-    for column in range(pooled.size):
-        difference, bound = deviations(rows, pooled.at[column].add(0.1), mask, kinds)
-        off = jnp.where(bound, difference, 0.0).reshape(len(kinds), 5, 4)
-        assert jnp.abs(off).max() > 0.09
-        assert (jnp.abs(off).max(axis=1).ravel() > 0).tolist() == (
-            np.arange(pooled.size) == column
-        ).tolist()
+    for column in range(FEATURES):
+        for shift in (-0.1, 0.1):
+            difference, bound = deviations(Pool(kind), rows, target.at[column].add(shift), group)
+            off = jnp.abs(jnp.where(bound, difference, 0.0)).max(axis=0)
+            np.testing.assert_allclose(off[column], 0.1, rtol=1e-4)
+            assert np.flatnonzero(off).tolist() == [column]
+
+
+@pytest.mark.parametrize("images", [False, True])
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_jacobian_is_that_of_autodiff(kind: str, images: bool) -> None:
+    """Of rows that are linear in the vectors; two groups, one of nobody, and some of no group."""
+    rng = np.random.default_rng(0)
+    m = 9 if images else ATOMS
+    by_vectors, start = rng.normal(size=(ATOMS, FEATURES, m, 3)), rng.normal(size=(ATOMS, FEATURES))
+    source = rng.integers(0, ATOMS, (ATOMS, m))
+    groups = np.zeros((3, ATOMS), bool)
+    groups[0, [0, 3, 4]], groups[2, [1, 6]] = True, True
+    with jax.enable_x64(True):
+        end = jnp.asarray(source if images else np.tile(np.arange(ATOMS), (ATOMS, 1)))
+
+        def rows(positions: jax.Array) -> jax.Array:
+            vectors = positions[end] - positions[:, None, :]
+            return start + jnp.einsum("ifmx,imx->if", by_vectors, vectors)
+
+        def numbers(positions: jax.Array) -> jax.Array:
+            some = [pooled(pool_of(kind), rows(positions), jnp.asarray(g)) for g in groups]
+            return jnp.stack(some).ravel()
+
+        positions = jnp.asarray(rng.normal(size=(ATOMS, 3)) / 10)
+        closed = jacobian(
+            pool_of(kind),
+            rows(positions),
+            jnp.asarray(by_vectors),
+            jnp.asarray(groups),
+            end if images else None,
+        )
+        slopes = jax.jit(jax.jacfwd(numbers))(positions)
+    assert np.abs(slopes).max() > 0.1
+    np.testing.assert_allclose(closed, slopes, atol=1e-12)
 
 
 @pytest.mark.parametrize("images", [False, True])
 def test_derivatives_by_positions(images: bool) -> None:
     """A vector from centre i to atom s moves with s, and against i: each J counts for both."""
     rng = np.random.default_rng(0)
-    n, entries, m = 4, 11, 9 if images else 4
-    jacobian = rng.normal(size=(entries, m, 3))
-    centre = rng.integers(0, n, entries)
+    n, f, m = 4, 3, 9 if images else 4
+    by_vectors = rng.normal(size=(n, f, m, 3))
     source = rng.integers(0, n, (n, m)) if images else None
+    centre = np.repeat(np.arange(n), f)[::-1].copy()
+    flat = by_vectors.reshape(n * f, m, 3)[::-1].copy()
     with jax.enable_x64(True):
-        derivative = by_positions(
-            jnp.asarray(jacobian),
-            jnp.asarray(centre),
-            None if source is None else jnp.asarray(source),
-        )
-    expected = np.zeros((entries, n, 3))
-    for entry, neighbor in np.ndindex(entries, m):
-        end = neighbor if source is None else source[centre[entry], neighbor]
-        expected[entry, end] += jacobian[entry, neighbor]
-        expected[entry, centre[entry]] -= jacobian[entry, neighbor]
-    np.testing.assert_allclose(derivative, expected, atol=1e-13)
+        known = None if source is None else jnp.asarray(source)
+        derivative = by_positions(jnp.asarray(flat), jnp.asarray(centre), known)
+        entries = entries_by_positions(jnp.asarray(by_vectors), known)
+    expected = np.zeros((n, f, n, 3))
+    for i, feature, neighbor in np.ndindex(n, f, m):
+        end = neighbor if source is None else source[i, neighbor]
+        expected[i, feature, end] += by_vectors[i, feature, neighbor]
+        expected[i, feature, i] -= by_vectors[i, feature, neighbor]
+    np.testing.assert_allclose(entries, expected, atol=1e-13)
+    np.testing.assert_allclose(derivative, expected.reshape(-1, n, 3)[::-1], atol=1e-13)
+
+
+def test_names_and_rows() -> None:
+    assert Pool("max").names("") == ["max"]
+    assert Pool("moment2").names("O") == ["moment2[O]"]
+    assert Pool("sorted", slots=2).names("O") == ["sorted0[O]", "sorted1[O]"]
+    assert Pool("none", slots=3).names("") == ["atom0", "atom1", "atom2"]
+    for kind in POOLINGS:
+        assert len(pool_of(kind).names("O")) == pool_of(kind).rows
