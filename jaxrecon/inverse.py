@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from jaxrecon.bounds import bounds_of, bounds_within
+from jaxrecon.bounds import bounds_of, bounds_within, most_neighbors
 from jaxrecon.compositions import composition_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
@@ -118,8 +118,8 @@ class _Slot:
     """A place in the batch: the target that has it now, and the best found for it.
 
     ``searched`` is the lowest residual of the float32 search; ``positions`` and ``residual`` are
-    what the float64 polish made of it. ``overflow`` says that no replica had a residual in the last
-    hop although all positions were finite: neighbours were missing in each.
+    what the float64 polish made of it. ``overflow`` says that in the last hop no replica had
+    a finite residual, because there were more neighbours than room for them.
     """
 
     problem: _Problem
@@ -241,8 +241,8 @@ def _search(
                 continue
             slot.hops += 1
             winner = np.argmin(residuals[number])
-            none_finite = not np.isfinite(residuals[number]).any()
-            slot.overflow = none_finite and bool(np.isfinite(positions[number]).all())
+            if not np.isfinite(residuals[number]).any():
+                slot.overflow = _overflows(slot.problem, positions[number, 0], fingerprint)
             if residuals[number, winner] < slot.searched:
                 slot.searched = float(residuals[number, winner])
                 _polish(slot, positions[number, winner], fingerprint, config)
@@ -253,6 +253,14 @@ def _search(
                 slot.done = not waiting
                 if waiting:
                     slots[number] = next_slot()
+
+
+def _overflows(problem: _Problem, positions: np.ndarray, fingerprint: Fingerprint) -> bool:
+    """Whether an atom has more neighbours than the bounds of the search have room for."""
+    if problem.cell is None or fingerprint.images == "minimum" or not np.isfinite(positions).all():
+        return False
+    found = most_neighbors(_atoms(problem, positions), fingerprint.descriptor.r_cut)
+    return found > problem.bounds.capacity
 
 
 def _polish(
@@ -269,13 +277,9 @@ def _polish(
         while True:
             begin = jnp.asarray(start, jnp.float64)
             positions, residual = jax.device_get(polish(problem.task(np.float64), begin))
-            if problem.cell is None or fingerprint.images == "minimum":
-                break
-            if not np.isfinite(positions).all():
+            if not _overflows(problem, positions, fingerprint):
                 break
             needed = bounds_of([_atoms(problem, positions)], r_cut).capacity
-            if needed <= problem.bounds.capacity:
-                break
             problem = replace(problem, bounds=replace(problem.bounds, capacity=needed))
     if residual < slot.residual:
         slot.positions, slot.residual = positions, float(residual)

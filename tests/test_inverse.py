@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import subprocess
@@ -28,6 +29,7 @@ from jaxrecon import (
     featurize,
     reconstruct,
 )
+from jaxrecon.bounds import bounds_of
 from jaxrecon.matching import rmsd
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +105,34 @@ def test_a_molecule_of_three_elements() -> None:
     truth = molecule("HCOOH")
     result = reconstruct(featurize(truth, fingerprint), fingerprint, symbols="CO2H2", config=CONFIG)
     assert_found(result[0], truth, fingerprint)
+
+
+@quick
+def test_elements_that_are_not_there_and_pooling_by_element() -> None:
+    """The fingerprint of a data set of many elements, pooled for each central element."""
+    fingerprint = fingerprint_of(
+        "H", "C", "N", "O", "Pt", poolings=("max", "min", "mean"), per_element=True
+    )
+    truth = molecule("HCOOH")
+    result = reconstruct(featurize(truth, fingerprint), fingerprint, symbols="CO2H2", config=CONFIG)
+    assert_found(result[0], truth, fingerprint)
+
+
+@quick
+def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No structure seen in part is ever a result."""
+    fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
+    bounds = bounds_of([truth], 8.0)
+    cramped = dataclasses.replace(bounds, capacity=4)
+    monkeypatch.setattr(jaxrecon.inverse, "bounds_within", lambda *_, **__: cramped)
+    target = featurize(truth, fingerprint)
+    with jax.debug_nans(False):
+        found = reconstruct(
+            target, fingerprint, symbols="Pt2", cell=truth.cell, config=CONFIG, hops=2
+        )
+    assert found[0].code is ResultCode.OVERFLOW
+    assert found[0].residual == np.inf
+    assert found[0].to_dict()["code"] == "overflow"
 
 
 @quick
