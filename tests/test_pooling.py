@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy
 from hypothesis import given, settings
+from pooled import pooled as by_numpy
 from strategies import seeds
 
 from jaxrecon.pooling import (
@@ -32,35 +30,12 @@ AVERAGING = [kind for kind in POOLINGS if kind not in SELECTING]
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-12}
 
 compiled = jax.jit(pooled, static_argnums=0)
+compiled_deviations = jax.jit(deviations, static_argnums=0)
 compiled_weights = jax.jit(weights, static_argnums=0)
 
 
 def pool_of(kind: str, temperature: float = TEMPERATURE) -> Pool:
     return Pool(kind, SLOTS, temperature)
-
-
-def filled(entries: np.ndarray) -> np.ndarray:
-    return np.pad(entries, [(0, SLOTS - len(entries)), (0, 0)])
-
-
-def mellow(entries: np.ndarray, sign: float) -> np.ndarray:
-    summed = scipy.special.logsumexp(sign * entries / TEMPERATURE, axis=0)
-    return sign * TEMPERATURE * (summed - np.log(len(entries)))
-
-
-EXPECTED = {
-    "max": partial(np.max, axis=0),
-    "min": partial(np.min, axis=0),
-    "mean": partial(np.mean, axis=0),
-    "sum": partial(np.sum, axis=0),
-    "moment2": partial(scipy.stats.moment, order=2, axis=0),
-    "moment3": partial(scipy.stats.moment, order=3, axis=0),
-    "moment4": partial(scipy.stats.moment, order=4, axis=0),
-    "smooth_max": partial(mellow, sign=1.0),
-    "smooth_min": partial(mellow, sign=-1.0),
-    "sorted": lambda entries: filled(np.sort(entries, axis=0)[::-1]),
-    "none": filled,
-}
 
 
 def random_rows(seed: int, dtype: type = np.float64) -> tuple[np.ndarray, np.ndarray]:
@@ -86,10 +61,11 @@ def test_pooling_is_numpys_on_the_rows_of_the_group(kind: str, dtype: type) -> N
             shuffled = np.asarray(compiled(pool_of(kind), rows[order], group[order]))
         assert value.dtype == dtype
         assert value.shape == (SLOTS if kind in SLOTTED else 1, FEATURES)
-        expected = EXPECTED[kind](entries).reshape(value.shape)
+        expected = by_numpy(kind, entries, SLOTS, TEMPERATURE)
         np.testing.assert_allclose(value, expected, atol=TOLERANCE[dtype])
-        again = EXPECTED[kind](rows[order][group[order]]) if kind == "none" else value
-        np.testing.assert_allclose(shuffled, again, atol=TOLERANCE[dtype])
+        if kind == "none":
+            expected = by_numpy(kind, rows[order][group[order]], SLOTS, TEMPERATURE)
+        np.testing.assert_allclose(shuffled, expected, atol=TOLERANCE[dtype])
 
     check()
 
@@ -143,7 +119,7 @@ def test_weights_are_the_derivatives(kind: str) -> None:
     with jax.enable_x64(True):
         rows, group = map(jnp.asarray, random_rows(3))
         share = compiled_weights(pool_of(kind), rows, group)
-        slopes = jax.jacfwd(lambda x: pooled(pool_of(kind), x, group)[0])(rows)
+        slopes = jax.jit(jax.jacfwd(lambda x: pooled(pool_of(kind), x, group)[0]))(rows)
     slopes = np.asarray(slopes)
     np.testing.assert_allclose(share, np.einsum("fif->if", slopes), atol=1e-12)
     assert np.abs(share).max() > 0.1
@@ -184,12 +160,13 @@ def test_what_a_target_binds() -> None:
 @given(seed=seeds)
 def test_nothing_bound_is_off_exactly_at_the_target(kind: str, seed: int) -> None:
     rows, group = map(jnp.asarray, random_rows(seed, np.float32))
-    target = pooled(Pool(kind), rows, group)[0]
-    at_target, bound = deviations(Pool(kind), rows, target, group)
+    target = compiled(Pool(kind), rows, group)[0]
+    at_target, bound = compiled_deviations(Pool(kind), rows, target, group)
     assert not (at_target * bound).any()
     for column in range(FEATURES):
         for shift in (-0.1, 0.1):
-            difference, bound = deviations(Pool(kind), rows, target.at[column].add(shift), group)
+            off = target.at[column].add(shift)
+            difference, bound = compiled_deviations(Pool(kind), rows, off, group)
             off = jnp.abs(jnp.where(bound, difference, 0.0)).max(axis=0)
             np.testing.assert_allclose(off[column], 0.1, rtol=1e-4)
             assert np.flatnonzero(off).tolist() == [column]
@@ -217,7 +194,7 @@ def test_jacobian_is_that_of_autodiff(kind: str, images: bool) -> None:
             return jnp.stack(some).ravel()
 
         positions = jnp.asarray(rng.normal(size=(ATOMS, 3)) / 10)
-        closed = jacobian(
+        closed = jax.jit(jacobian, static_argnums=0)(
             pool_of(kind),
             rows(positions),
             jnp.asarray(by_vectors),

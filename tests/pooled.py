@@ -1,0 +1,62 @@
+"""The poolings as NumPy and SciPy have them, and a fingerprint read by the names of its numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import scipy
+from ase import Atoms
+from reference import acsf_rows
+
+from jaxrecon import Fingerprint
+
+
+def mellow(entries: np.ndarray, temperature: float, sign: float) -> np.ndarray:
+    summed = scipy.special.logsumexp(sign * entries / temperature, axis=0)
+    return sign * temperature * (summed - np.log(len(entries)))
+
+
+PLAIN: dict[str, Callable[..., np.ndarray]] = {
+    "max": np.max,
+    "min": np.min,
+    "mean": np.mean,
+    "sum": np.sum,
+    "moment2": partial(scipy.stats.moment, order=2),
+    "moment3": partial(scipy.stats.moment, order=3),
+    "moment4": partial(scipy.stats.moment, order=4),
+}
+SMOOTH = {"smooth_max": 1.0, "smooth_min": -1.0}
+
+
+def pooled(kind: str, entries: np.ndarray, slots: int, temperature: float) -> np.ndarray:
+    """Every feature of at least one atom, shape ``(1 or slots, features)``."""
+    if kind in PLAIN:
+        return PLAIN[kind](entries, axis=0)[None]
+    if kind in SMOOTH:
+        return mellow(entries, temperature, SMOOTH[kind])[None]
+    chosen = {"sorted": np.sort(entries, axis=0)[::-1], "none": entries}[kind]
+    return np.pad(chosen, [(0, slots - len(entries)), (0, 0)])
+
+
+def by_name(fingerprint: Fingerprint, atoms: Atoms) -> np.ndarray:
+    """Each number as its name says, like ``'sorted3[O] G2[H] eta=4 r_s=1'``; 0 for no atom."""
+    rows, symbols = acsf_rows(fingerprint.descriptor, atoms), np.array(atoms.get_chemical_symbols())
+    features = {name: column for column, name in enumerate(fingerprint.descriptor.names)}
+    numbers = []
+    for name in fingerprint.names:
+        label, feature = name.split(" ", 1)
+        kind, slot, element = re.fullmatch(r"(sorted|atom|.*?)(\d*)(?:\[(\w+)\])?", label).groups()
+        if kind == "moment":
+            kind, slot = kind + slot, ""
+        group = np.full(len(atoms), True) if element is None else symbols == element
+        entries = rows[group][:, [features[feature]]]
+        if not len(entries):
+            numbers.append(0.0)
+            continue
+        kind = "none" if kind == "atom" else kind
+        values = pooled(kind, entries, fingerprint.slots or 1, fingerprint.temperature)
+        numbers.append(values[int(slot or 0), 0])
+    return np.array(numbers)
