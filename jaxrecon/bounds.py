@@ -20,6 +20,10 @@ CROWDING = 1.5
 BINS_PER_ATOM = 1.0
 """Bins of a cell list at most, for each atom: more would mostly be empty."""
 
+ASIDE = 1e-4
+"""Shift of all bins, in units of the cell: crystals have whole planes of atoms at simple fractions,
+which round-off would move from bin to bin."""
+
 
 def bounds_of(
     structures: Sequence[Atoms],
@@ -164,8 +168,8 @@ def _bin_counts(
 def _most_in_bin(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, bins: tuple[int, int, int]
 ) -> int:
-    fractional = positions @ np.linalg.inv(cell)
-    fractional -= np.where(pbc, np.floor(fractional), fractional.min(axis=0))
+    fractional = positions @ np.linalg.inv(cell) + ASIDE
+    fractional -= np.where(pbc, np.floor(fractional), fractional.min(axis=0) - ASIDE)
     place = np.minimum((fractional * bins).astype(int), np.asarray(bins) - 1)
     return int(np.bincount(np.ravel_multi_index(place.T, bins)).max())
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax.lax import Precision, stop_gradient
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.bounds import ASIDE
 from jaxrecon.bounds import offsets as offsets_of
 from jaxrecon.numerics import inverse_3x3
 from jaxrecon.structures import Bounds, Structure
@@ -22,7 +23,7 @@ BLOCK = 256
 """Atoms whose candidates are looked at together: bounds the memory of a search for neighbours."""
 
 EDGE = 1e-6
-"""Slack at the edges of cells and bins, in their own units: round-off, not an overflow."""
+"""Slack at the edges of cells and bins, relative: round-off, not an overflow."""
 
 
 class Neighbors(NamedTuple):
@@ -117,13 +118,13 @@ def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
     heights = 1.0 / jnp.linalg.norm(inverse_3x3(stop_gradient(cell)), axis=0)
     if bounds.bins is None:
         found = _among_pairs(structure, bounds, pbc, r_cut)
-        reach = jnp.floor(r_cut / heights + 0.5 - EDGE)
+        reach = jnp.floor(r_cut / heights * (1.0 - EDGE) + 0.5)
         narrow = pbc & (reach > jnp.asarray(bounds.counts))
         overflow = jnp.any(narrow)
     else:
         found, overflow = _among_bins(structure, bounds, pbc, r_cut)
         bins = jnp.asarray(bounds.bins)
-        reach = jnp.ceil(r_cut * bins / heights - EDGE)
+        reach = jnp.ceil(r_cut * bins / heights * (1.0 - EDGE))
         reach = jnp.where(pbc, reach, jnp.minimum(reach, bins - 1))
         overflow |= jnp.any(reach > jnp.asarray(bounds.counts))
     positions = structure.positions
@@ -167,8 +168,8 @@ def _among_bins(
     positions, mask, cell = _frozen(structure)
     assert bounds.bins is not None
     n, bins = len(mask), jnp.asarray(bounds.bins)
-    fractional = _fractional(positions, cell)
-    lowest = jnp.min(jnp.where(mask[:, None], fractional, jnp.inf), axis=0)
+    fractional = _fractional(positions, cell) + ASIDE
+    lowest = jnp.min(jnp.where(mask[:, None], fractional, jnp.inf), axis=0) - ASIDE
     whole = jnp.where(pbc[None, :], jnp.floor(fractional), 0.0)
     inside = fractional - jnp.where(pbc[None, :], whole, lowest[None, :])
     # Padding is spread evenly, one bin after the other.
