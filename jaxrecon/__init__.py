@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxrecon import datasets, matching
-    from jaxrecon.batching import batch, featurize
+    from jaxrecon.batching import batch, batches, featurize
     from jaxrecon.config import ReconstructConfig
     from jaxrecon.descriptors.acsf import ACSF
     from jaxrecon.devices import use_all_cores
@@ -26,6 +26,7 @@ __all__ = [
     "ResultCode",
     "Structure",
     "batch",
+    "batches",
     "datasets",
     "featurize",
     "from_ase",
@@ -46,6 +47,7 @@ _HOME = {
     "datasets": "datasets",
     "featurize": "batching",
     "batch": "batching",
+    "batches": "batching",
     "from_ase": "structures",
     "matching": "matching",
     "reconstruct": "inverse",

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxrecon.bounds import MANY, bounds_of, is_wide, most_neighbors
 from jaxrecon.fingerprint import Fingerprint
@@ -126,6 +126,33 @@ def batch(
             elements=_most_elements(items, fingerprint),
         )
     return padded(items, size, bounds)
+
+
+def batches(
+    structures: Sequence[Atoms], fingerprint: Fingerprint
+) -> list[tuple[Int[np.ndarray, " some"], Structure]]:
+    """ASE structures of any kind as at most four padded batches, with their places in the list.
+
+    Args:
+        structures: sizes, compositions and kinds of periodicity may mix.
+        fingerprint: what will be computed.
+
+    Raises:
+        ValueError: as :func:`featurize`.
+
+    >>> from ase.build import bulk, molecule
+    >>> from jaxrecon import Fingerprint
+    >>> mixed = [molecule("H2O"), bulk("Pt"), molecule("H2")]
+    >>> fingerprint = Fingerprint.preset("crystal", ["H", "O", "Pt"])
+    >>> [where.tolist() for where, _ in batches(mixed, fingerprint)]
+    [[2, 0], [1]]
+    """
+    items = list(structures)
+    _check(items, fingerprint)
+    return [
+        (np.array(some.members), padded([items[i] for i in some.members], some.size, some.bounds))
+        for some in _buckets(items, fingerprint, None)
+    ]
 
 
 def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
