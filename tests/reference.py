@@ -1,11 +1,12 @@
-"""The symmetry functions as the formulas read: loops over atoms, NumPy, float64."""
+"""The symmetry functions as the formulas read, in NumPy loops; and DScribe's, in our order."""
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 from ase import Atoms
+from dscribe import descriptors as dscribe
 
 from jaxrecon import ACSF
 
@@ -14,32 +15,92 @@ def displacements(atoms: Atoms) -> np.ndarray:
     """Vectors from atom i to atom j, shape ``(n, n, 3)``; in a cell, fractions wrapped."""
     vectors = atoms.positions[None, :, :] - atoms.positions[:, None, :]
     if atoms.pbc.any():
-        fractions = np.linalg.solve(atoms.cell.array.T, vectors.reshape(-1, 3).T).T
-        vectors = ((fractions - np.floor(fractions + 0.5)) @ atoms.cell.array).reshape(
-            vectors.shape
-        )
+        cell = atoms.cell.complete().array
+        fractions = np.linalg.solve(cell.T, vectors.reshape(-1, 3).T).T
+        cells = np.where(atoms.pbc, np.floor(fractions + 0.5), 0.0)
+        vectors = vectors - (cells @ cell).reshape(vectors.shape)
     return vectors
 
 
+def cutoff(p: ACSF, r: float) -> float:
+    if r >= p.r_cut:
+        return 0.0
+    if p.cutoff == "cosine":
+        return 0.5 * (np.cos(np.pi * r / p.r_cut) + 1.0)
+    return np.tanh(1.0 - r / p.r_cut) ** 3
+
+
+def two_body(p: ACSF, r: float) -> np.ndarray:
+    """What one neighbour adds to G1, G2 and G3."""
+    terms = [1.0] if p.g1 else []
+    terms += [np.exp(-eta * (r - r_s) ** 2) for eta in p.g2_eta for r_s in p.g2_r_s]
+    terms += [np.cos(kappa * r) for kappa in p.g3_kappa]
+    return np.array(terms) * cutoff(p, r)
+
+
+def three_body(p: ACSF, d_j: np.ndarray, d_k: np.ndarray) -> np.ndarray:
+    """What one pair of neighbours adds to G4 and G5."""
+    r_j, r_k, r_jk = (np.linalg.norm(d) for d in (d_j, d_k, d_j - d_k))
+    # The angle at a neighbour at no distance counts as a right one.
+    cosine = d_j @ d_k / (r_j * r_k) if r_j * r_k else 0.0
+    terms = []
+    for zeta, lam, etas, centres, sides in [
+        (p.g4_zeta, p.g4_lam, p.g4_eta, p.g4_r_s, (r_j, r_k, r_jk)),
+        (p.g5_zeta, p.g5_lam, p.g5_eta, p.g5_r_s, (r_j, r_k)),
+    ]:
+        z, sign = np.array(zeta)[:, None], np.array(lam)[None, :]
+        angular = 2.0 ** (1.0 - z) * np.maximum(1.0 + sign * cosine, 0.0) ** z
+        eta, r_s = np.array(etas)[:, None], np.array(centres)[None, :]
+        radial = np.exp(-eta * sum((r - r_s) ** 2 for r in sides))
+        radial *= np.prod([cutoff(p, r) for r in sides])
+        terms.append(np.multiply.outer(angular, radial).ravel())
+    return np.concatenate(terms)
+
+
 def acsf_rows(p: ACSF, atoms: Atoms) -> np.ndarray:
-    """One row an atom. Of ``p`` only the numbers are used."""
-    d, elements = displacements(atoms), [p.elements.index(symbol) for symbol in atoms.symbols]
-    eta, r_s = np.array(p.g2_eta)[:, None], np.array(p.g2_r_s)[None, :]
-    zeta, lam = np.array(p.g5_zeta)[:, None, None], np.array(p.g5_lam)[None, :, None]
-    eta5, pairs = np.array(p.g5_eta), list(combinations_with_replacement(range(len(p.elements)), 2))
-    g2 = np.zeros((len(atoms), len(p.elements), len(p.g2_eta), len(p.g2_r_s)))
-    g5 = np.zeros((len(atoms), len(pairs), len(p.g5_zeta), len(p.g5_lam), len(p.g5_eta)))
-    r = np.sqrt((d**2).sum(-1))
-    fc = np.where(r < p.r_cut, 0.5 * (np.cos(np.pi * r / p.r_cut) + 1), 0)
+    """One row an atom; elements without a channel are not seen. Of ``p`` only the numbers count."""
+    d, symbols = displacements(atoms), atoms.symbols
+    channels = ["Z"] if p.weighted else list(p.elements)
+    pairs = list(combinations_with_replacement(range(len(channels)), 2))
+    nothing = np.zeros(3)
+    two = np.zeros((len(atoms), len(channels), len(two_body(p, 1.0))))
+    three = np.zeros((len(atoms), len(pairs), len(three_body(p, nothing, nothing))))
+    seen = [j for j in range(len(atoms)) if symbols[j] in p.elements]
+    channel = {j: 0 if p.weighted else channels.index(symbols[j]) for j in seen}
+    weight = {j: float(atoms.numbers[j]) if p.weighted else 1.0 for j in seen}
     for i in range(len(atoms)):
-        others = [j for j in range(len(atoms)) if j != i]
-        for j in others:
-            g2[i, elements[j]] += np.exp(-eta * (r[i, j] - r_s) ** 2) * fc[i, j]
-            for k in [k for k in others if k > j]:
-                # The angle at a pair of coincident atoms counts as a right one.
-                length = r[i, j] * r[i, k]
-                cosine = d[i, j] @ d[i, k] / length if length else 0.0
-                angular = 2 ** (1 - zeta) * np.maximum(1 + lam * cosine, 0) ** zeta
-                radial = np.exp(-eta5 * (r[i, j] ** 2 + r[i, k] ** 2)) * fc[i, j] * fc[i, k]
-                g5[i, pairs.index(tuple(sorted((elements[j], elements[k]))))] += angular * radial
-    return np.concatenate([g2.reshape(len(atoms), -1), g5.reshape(len(atoms), -1)], axis=1)
+        near = [j for j in seen if j != i and np.linalg.norm(d[i, j]) < p.r_cut]
+        for j in near:
+            two[i, channel[j]] += weight[j] * two_body(p, np.linalg.norm(d[i, j]))
+        for j, k in combinations(near, 2):
+            pair = pairs.index(tuple(sorted((channel[j], channel[k]))))
+            three[i, pair] += weight[j] * weight[k] * three_body(p, d[i, j], d[i, k])
+    return np.concatenate([two.reshape(len(atoms), -1), three.reshape(len(atoms), -1)], axis=1)
+
+
+def dscribe_rows(p: ACSF, atoms: Atoms) -> np.ndarray:
+    """DScribe's rows: all images of a crystal, the cosine cutoff, no weights, no angular shifts.
+
+    It has G1 always; its pairs run (0, 0), (1, 0), (1, 1), (2, 0), ..., each with G4, then G5.
+    """
+    assert p.cutoff == "cosine"
+    assert not p.weighted
+    assert not any((*p.g4_r_s, *p.g5_r_s))
+    oracle = dscribe.ACSF(
+        r_cut=p.r_cut,
+        g2_params=[(eta, r_s) for eta in p.g2_eta for r_s in p.g2_r_s] or None,
+        g3_params=list(p.g3_kappa) or None,
+        g4_params=[(eta, z, lam) for z in p.g4_zeta for lam in p.g4_lam for eta in p.g4_eta]
+        or None,
+        g5_params=[(eta, z, lam) for z in p.g5_zeta for lam in p.g5_lam for eta in p.g5_eta]
+        or None,
+        species=p.elements,
+        periodic=bool(atoms.pbc.all()),
+    )
+    values = oracle.create(atoms, centers=list(range(len(atoms))))
+    count, n = len(p.elements), len(atoms)
+    radial = 1 + len(p.g2_eta) * len(p.g2_r_s) + len(p.g3_kappa)
+    two = values[:, : count * radial].reshape(n, count, radial)[:, :, 0 if p.g1 else 1 :]
+    three = values[:, count * radial :].reshape(n, count * (count + 1) // 2, -1)
+    pairs = [b * (b + 1) // 2 + a for a, b in combinations_with_replacement(range(count), 2)]
+    return np.concatenate([two.reshape(n, -1), three[:, pairs].reshape(n, -1)], axis=1)

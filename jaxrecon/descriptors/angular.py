@@ -108,8 +108,8 @@ def values_and_jacobian(
     )
     if by_third is not None:
         weights = _sums(by_third, terms)
-        ends = _sums(by_third, directed * s.r[None, None, :, None])
-        starts = weights[..., None] * (s.r[:, None] * s.direction)[None, :, None, None, :]
+        ends = _sums(by_third, terms[..., None] * s.vectors[None, None])
+        starts = weights[..., None] * s.vectors[None, :, None, None, :]
         slopes += radial.T[None, :, :, None, None] * (starts - ends)
     jacobians = []
     for a, b in pairs_of(s.channel.shape[1]):
@@ -132,7 +132,8 @@ def _gaussians(functions: Angular, r: Float[Array, "..."]) -> tuple[Array, Array
     offset = r[None] - column(functions.r_s, r, r.ndim + 1)
     gaussian = jnp.exp(-eta * offset[None] ** 2)
     slope = -2.0 * eta * offset[None] * gaussian
-    return gaussian.reshape(-1, *r.shape), slope.reshape(-1, *r.shape)
+    shape = (len(functions.eta) * len(functions.r_s), *r.shape)
+    return gaussian.reshape(shape), slope.reshape(shape)
 
 
 def _angular(functions: Angular, cosine_angle: Array) -> tuple[Array, Array]:
@@ -180,8 +181,7 @@ def _kernel(
     angular, slope = angular * distinct[None], slope * distinct[None]
     if functions.kind == "G5":
         return angular, slope, None
-    vectors = s.r[:, None] * s.direction
-    distance = safe_norm(vectors[:, None, :] - vectors[None, :, :])
+    distance = safe_norm(s.vectors[:, None, :] - s.vectors[None, :, :])
     third, third_slope = _third_side(functions, distance)
     by_third = safe_divide(third_slope, jnp.broadcast_to(distance[None], third.shape))
     angular, slope = angular[:, None], slope[:, None]
@@ -210,6 +210,6 @@ def _by_pairs(functions: Angular, s: Surroundings) -> Float[Array, "1 f"]:
     radial = _radial(functions, s)[0] * s.channel[None, :, 0]
     weights = radial[:, first] * radial[:, second]
     if functions.kind == "G4":
-        vectors = s.r[:, None] * s.direction
-        weights *= _third_side(functions, safe_norm(vectors[first] - vectors[second]))[0]
+        distance = safe_norm(s.vectors[first] - s.vectors[second])
+        weights *= _third_side(functions, distance)[0]
     return einsum("at,et->ae", angular, weights).reshape(1, -1)

@@ -14,6 +14,7 @@ class Surroundings(NamedTuple):
     """What one atom sees.
 
     Attributes:
+        vectors: to the neighbours in Angstrom.
         r: distances in Angstrom.
         direction: unit vectors to the neighbours; zero for one at no distance.
         inverse_r: in 1/Angstrom; zero for a neighbour at no distance.
@@ -23,6 +24,7 @@ class Surroundings(NamedTuple):
             all others, or its atomic number in the one channel of weighted functions.
     """
 
+    vectors: Float[Array, "m 3"]
     r: Float[Array, " m"]
     direction: Float[Array, "m 3"]
     inverse_r: Float[Array, " m"]
@@ -58,6 +60,7 @@ def surroundings(
     channel = species[:, None] == elements[None, :]
     mask = mask & channel.any(axis=-1)
     return Surroundings(
+        vectors=vectors,
         r=r,
         direction=vectors * inverse_r[:, None],
         inverse_r=inverse_r,
