@@ -17,8 +17,6 @@ each with 10 angular factors, and 450 x 50 products summed; with the way back ab
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,10 +24,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
-from jax.sharding import Mesh, PartitionSpec
+from timing import dscribe_acsf, dscribe_runs, rates, spread
 
 from jaxrecon import Fingerprint, Structure, use_all_cores
 from jaxrecon.datasets import io
+from jaxrecon.equations import normal_equations
 from jaxrecon.objectives import mean_absolute_residual
 from jaxrecon.refine import levenberg_marquardt
 from jaxrecon.results import versions
@@ -50,7 +49,7 @@ def workloads(fingerprint: Fingerprint, target: jax.Array) -> dict[str, tuple[Ca
 
     def steps(positions: jax.Array) -> jax.Array:
         algorithm = levenberg_marquardt(
-            lambda x: fingerprint.normal_equations(structure(x), target), max_step=2.0
+            lambda x: normal_equations(fingerprint, structure(x), target), max_step=2.0
         )
         state, _ = jax.lax.scan(
             lambda state, _: (algorithm.step(state), None),
@@ -65,58 +64,6 @@ def workloads(fingerprint: Fingerprint, target: jax.Array) -> dict[str, tuple[Ca
         "fingerprint and Jacobian": (lambda x: fingerprint.with_jacobian(structure(x)), 1),
         "Levenberg-Marquardt step": (steps, LM_STEPS + 1),
     }
-
-
-def rate(function: Callable, count: int, batch: jax.Array, seconds: float) -> dict[str, float]:
-    """Median evaluations per second over repeated calls, and its quartiles."""
-    jax.block_until_ready(function(batch))
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 5:
-        started = time.perf_counter()
-        jax.block_until_ready(function(batch))
-        times.append(time.perf_counter() - started)
-    low, middle, high = statistics.quantiles(times, n=4)
-    work = count * len(batch)
-    return {"per_second": work / middle, "lower": work / high, "upper": work / low}
-
-
-def spread(function: Callable, mesh: Mesh) -> Callable:
-    """The function over a batch, split over the devices and each part into blocks."""
-    over = PartitionSpec("replicas")
-
-    def local(batch: jax.Array) -> jax.Array:
-        if len(batch) <= BLOCK:
-            return jax.vmap(function)(batch)
-        return jax.lax.map(function, batch, batch_size=BLOCK)
-
-    split = jax.shard_map(local, mesh=mesh, in_specs=over, out_specs=over, check_vma=False)
-    return jax.jit(split)
-
-
-def dscribe_rate(fingerprint: Fingerprint, positions: np.ndarray) -> float | None:
-    """DScribe's values per second for the same G2 and G5, in this process; None without it."""
-    try:
-        from dscribe.descriptors import ACSF
-    except ImportError:
-        return None
-    config = fingerprint.descriptor
-    peer = ACSF(
-        species=config.elements,
-        r_cut=config.r_cut,
-        g2_params=[(eta, r_s) for eta in config.g2_eta for r_s in config.g2_r_s],
-        g5_params=[
-            (eta, zeta, lam)
-            for zeta in config.g5_zeta
-            for lam in config.g5_lam
-            for eta in config.g5_eta
-        ],
-    )
-    clusters = [Atoms("Pt10", x) for x in positions]
-    peer.create(clusters[0])
-    started = time.perf_counter()
-    for atoms in clusters:
-        peer.create(atoms)
-    return len(clusters) / (time.perf_counter() - started)
 
 
 def main() -> None:
@@ -139,15 +86,20 @@ def main() -> None:
         table[name] = {}
         for batch in arguments.batches:
             shards = devices if batch % devices == 0 else 1
-            mesh = Mesh(np.asarray(jax.devices()[:shards]), ("replicas",))
-            program = spread(function, mesh)
-            table[name][str(batch)] = rate(program, count, everything[:batch], arguments.seconds)
+            program = spread(function, shards, BLOCK)
+            run = (lambda p=program, x=everything[:batch]: p(x), count * batch)
+            table[name][str(batch)] = rates({name: run}, arguments.seconds)[name]
         row = "".join(f"{table[name][str(b)]['per_second']:>12,.0f}" for b in arguments.batches)
         print(f"{name:<26}{row}", flush=True)
-    peer = dscribe_rate(fingerprint, np.asarray(everything[:256]))
-    print(f"{'DScribe, values only':<26}" + (f"{peer:>12,.0f}" if peer else " not installed"))
+    peer = dscribe_acsf(fingerprint.descriptor, periodic=False)
+    peers = {}
+    if peer is not None:
+        clusters = [Atoms("Pt10", x) for x in np.asarray(everything[:256])]
+        peers = rates(dscribe_runs(peer, clusters), arguments.seconds)
+    for name, row in peers.items():
+        print(f"{name + ', values':<26}{row['per_second']:>12,.0f}")
     path = arguments.output / "speed.json"
-    report = {"devices": devices, "rates": table, "dscribe": peer, "versions": versions()}
+    report = {"devices": devices, "rates": table, "dscribe": peers, "versions": versions()}
     io.write_json(path, report)
     print(f"wrote {path}")
 

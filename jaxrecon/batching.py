@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.bounds import MANY, bounds_of, is_wide, most_neighbors
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.structures import Bounds, Structure, completed_cell, padded
+from jaxrecon.structures import Bounds, Structure, completed_cell, padded, padded_arrays
 
 PROGRAMS = 4
 """Shapes, each compiled once, that a batch of structures is sorted into at most."""
@@ -75,12 +75,13 @@ def featurize(
         for bucket in _buckets(items, fingerprint, bounds):
             used = min(len(jax.local_devices()), len(bucket.members))
             each = min(PER_CALL, 1 << (math.ceil(len(bucket.members) / used) - 1).bit_length())
-            program = _compiled(fingerprint, min(each, _together(bucket)), used)
+            program = _compiled(fingerprint, bucket.bounds, min(each, _together(bucket)), used)
             width = each * used
             for some in _chunks(bucket.members, width):
                 filled = some + some[:1] * (width - len(some))
-                batch = padded([items[i] for i in filled], bucket.size, bucket.bounds)
-                running.append((some, program(batch)))
+                chunk = [items[i] for i in filled]
+                # In NumPy still: the program splits it over the devices as it takes it.
+                running.append((some, program(padded_arrays(chunk, bucket.size, bucket.bounds))))
         for some, result in running:
             values[some] = np.asarray(result)[: len(some)]
     left_out = np.flatnonzero(np.isnan(values[:, :1]).any(axis=1))
@@ -286,13 +287,16 @@ def _chunks(members: list[int], length: int) -> Iterator[list[int]]:
 
 @lru_cache(maxsize=64)
 def _compiled(
-    fingerprint: Fingerprint, together: int, devices: int
-) -> Callable[[Structure], Array]:
+    fingerprint: Fingerprint, bounds: Bounds | None, together: int, devices: int
+) -> Callable[[dict[str, np.ndarray]], Array]:
     mesh = Mesh(np.asarray(jax.local_devices()[:devices]), ("structures",))
     split = PartitionSpec("structures")
 
-    def local(some: Structure) -> Array:
-        return jax.lax.map(fingerprint, some, batch_size=together)
+    def one(arrays: dict[str, Array]) -> Array:
+        return fingerprint(Structure(**arrays, bounds=bounds))
+
+    def local(some: dict[str, Array]) -> Array:
+        return jax.lax.map(one, some, batch_size=together)
 
     return jax.jit(
         jax.shard_map(local, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)

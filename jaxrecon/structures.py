@@ -79,7 +79,7 @@ def from_ase(atoms: Atoms, size: int | None = None, bounds: Bounds | None = None
     [8, 1, 1, 0]
     """
     size = len(atoms) if size is None else size
-    arrays = _arrays([atoms], size, bounds)
+    arrays = padded_arrays([atoms], size, bounds)
     return Structure(**{key: jnp.asarray(value[0]) for key, value in arrays.items()}, bounds=bounds)
 
 
@@ -92,11 +92,13 @@ def padded(structures: Sequence[Atoms], size: int, bounds: Bounds | None = None)
     Raises:
         ValueError: as :func:`from_ase`, or if free and periodic structures are mixed.
     """
-    arrays = _arrays(structures, size, bounds)
+    arrays = padded_arrays(structures, size, bounds)
     return Structure(**{key: jnp.asarray(value) for key, value in arrays.items()}, bounds=bounds)
 
 
-def _arrays(structures: Sequence[Atoms], size: int, bounds: Bounds | None) -> dict[str, np.ndarray]:
+def padded_arrays(
+    structures: Sequence[Atoms], size: int, bounds: Bounds | None
+) -> dict[str, np.ndarray]:
     count = len(structures)
     free = {not atoms.pbc.any() for atoms in structures}
     spans = bounds is not None and bounds.bins is not None
