@@ -99,6 +99,7 @@ def padded(structures: Sequence[Atoms], size: int, bounds: Bounds | None = None)
 def padded_arrays(
     structures: Sequence[Atoms], size: int, bounds: Bounds | None
 ) -> dict[str, np.ndarray]:
+    """The arrays of :func:`padded`, not on a device yet."""
     count = len(structures)
     free = {not atoms.pbc.any() for atoms in structures}
     spans = bounds is not None and bounds.bins is not None
