@@ -22,6 +22,7 @@ composition and periodicity.
 import argparse
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 
@@ -80,22 +81,11 @@ def value_and_gradient(fingerprint: Fingerprint) -> Callable[[Structure], object
 
     def of(structure: Structure) -> object:
         def total(positions: jax.Array) -> jax.Array:
-            return fingerprint(replaced(structure, positions)).sum()
+            return fingerprint(replace(structure, positions=positions)).sum()
 
         return jax.value_and_grad(total)(structure.positions)
 
     return of
-
-
-def replaced(structure: Structure, positions: jax.Array) -> Structure:
-    return Structure(
-        positions,
-        structure.species,
-        structure.mask,
-        structure.cell,
-        structure.pbc,
-        structure.bounds,
-    )
 
 
 def against_dscribe(

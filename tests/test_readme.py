@@ -15,12 +15,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_python_example(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks("python")
-    exec(compile(code, "README.md", "exec"), {})
+def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    there_and_back, many = blocks("python")
+    names: dict[str, object] = {}
+    exec(compile(there_and_back, "README.md", "exec"), names)
     solved, deviation = capsys.readouterr().out.splitlines()
     assert solved.endswith("CONVERGED")
     assert float(deviation.split()[0]) < 1e-3
+    exec(compile(many, "README.md", "exec"), names)
+    feature, shapes = capsys.readouterr().out.splitlines()
+    assert feature.startswith("mean[Na] G5[Na,Cl] zeta=4 lam=1 eta=0.1 ")
+    assert float(feature.split()[-1]) > 0
+    assert shapes == "(2, 3, 3) (2, 4, 3)"
 
 
 def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> None:
