@@ -29,7 +29,7 @@ def composition_of(symbols: str | Sequence[str] | Sequence[int]) -> tuple[str, .
             listed = string2symbols(symbols)
         else:
             listed = [
-                chemical_symbols[item] if isinstance(item, (int, np.integer)) else str(item)
+                chemical_symbols[max(item, 0)] if isinstance(item, (int, np.integer)) else str(item)
                 for item in symbols
             ]
         Symbols.fromsymbols(listed)

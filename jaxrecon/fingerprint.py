@@ -140,12 +140,13 @@ class Fingerprint:
         """A structure as its atoms see it."""
         every = jnp.asarray(self.descriptor.species)
         bounds, species, mask = structure.bounds, structure.species, structure.mask
-        elements = every
+        elements, overflow = every, jnp.zeros((), bool)
         if bounds is not None and bounds.elements is not None and bounds.elements < len(every):
             known = mask & (species[:, None] == every[None, :]).any(axis=1)
             # 0 comes first, for padding and foreigners; then those there, ascending; then to spare.
             found = jnp.append(jnp.where(known, species, 0), 0)
-            elements = jnp.unique(found, size=bounds.elements + 1, fill_value=0)[1:]
+            found = jnp.unique(found, size=bounds.elements + 2, fill_value=0)
+            elements, overflow = found[1:-1], found[-1] > 0
         if structure.cell is None or (self.images == "minimum" and not _has_bins(structure)):
             seen = neighbors(structure)
         else:
@@ -154,8 +155,8 @@ class Fingerprint:
         if self.per_element:
             groups = groups & (elements[:, None] == species[None, :])
         if self.slots is not None:
-            overflow = seen.overflow | jnp.any(groups.sum(axis=1) > self.slots)
-            seen = seen._replace(overflow=overflow)
+            overflow |= jnp.any(groups.sum(axis=1) > self.slots)
+        seen = seen._replace(overflow=seen.overflow | overflow)
         return View(seen, groups, elements, self._columns(elements))
 
     def rows(self, view: View) -> Float[Array, "n f"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -34,7 +35,8 @@ SMOOTH = {"smooth_max": 1.0, "smooth_min": -1.0}
 def pooled(kind: str, entries: np.ndarray, slots: int, temperature: float) -> np.ndarray:
     """Every feature of at least one atom, shape ``(1 or slots, features)``."""
     if kind in PLAIN:
-        return PLAIN[kind](entries, axis=0)[None]
+        with warnings.catch_warnings(action="ignore"):  # SciPy's, of moments of equal entries
+            return PLAIN[kind](entries, axis=0)[None]
     if kind in SMOOTH:
         return mellow(entries, temperature, SMOOTH[kind])[None]
     chosen = {"sorted": np.sort(entries, axis=0)[::-1], "none": entries}[kind]
