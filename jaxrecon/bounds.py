@@ -20,9 +20,9 @@ CROWDING = 1.5
 BINS_PER_ATOM = 1.0
 """Bins of a cell list at most, for each atom: more would mostly be empty."""
 
-ASIDE = 1e-4
-"""Shift of all bins, in units of the cell: crystals have whole planes of atoms at simple fractions,
-which round-off would move from bin to bin."""
+ASIDE = 1.2345e-4
+"""Shift of all bins, in units of the cell, to where atoms are by chance only: crystals have whole
+planes of atoms at simple fractions, which round-off would move from bin to bin."""
 
 
 def bounds_of(

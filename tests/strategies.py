@@ -32,6 +32,39 @@ def random_crystal(seed: int, atoms: int, elements: tuple[str, ...] = ELEMENTS) 
     return Atoms(rng.choice(elements, atoms), positions, cell=cell, pbc=True)
 
 
+def random_lattice(
+    seed: int,
+    atoms: int,
+    pbc: tuple[bool, bool, bool] = (True, True, True),
+    edges: tuple[float, ...] = (2.5, 6.0),
+    *,
+    missing: bool = False,
+    elements: tuple[str, ...] = ELEMENTS,
+) -> Atoms:
+    """Atoms anywhere, up to three cells away, in a skewed cell that repeats along some axes.
+
+    ``edges`` are the shortest and the longest lattice vector before they are skewed, or the three
+    of them. With ``missing`` there are no vectors along the axes that do not repeat.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = rng.uniform(*edges, 3) if len(edges) == 2 else np.array(edges)
+    skew = np.eye(3) + np.tril(rng.uniform(-0.7, 0.7, (3, 3)), -1)
+    cell = skew * lengths @ random_frame(rng, mirror=False)
+    away = np.where(pbc, rng.integers(-3, 4, (atoms, 3)), 0)
+    positions = (rng.random((atoms, 3)) + away) @ cell
+    if missing:
+        cell = np.where(np.array(pbc)[:, None], cell, 0.0)
+    return Atoms(rng.choice(elements, atoms), positions, cell=cell, pbc=pbc)
+
+
+@st.composite
+def lattices(draw: st.DrawFn, largest: int = 6) -> Atoms:
+    """Structures that repeat along any number of axes, with or without vectors along the others."""
+    pbc = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+    atoms = draw(st.integers(1, largest))
+    return random_lattice(draw(seeds), atoms, pbc, missing=draw(st.booleans()))
+
+
 @st.composite
 def clusters(
     draw: st.DrawFn, smallest: int = 2, largest: int = LARGEST, elements: tuple[str, ...] = ELEMENTS
