@@ -18,9 +18,10 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from jaxrecon import cli, matching
+from jaxrecon.batching import featurize
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io
-from jaxrecon.fingerprint import Fingerprint, featurize
+from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.results import Reconstruction, Result, ResultCode
 
 PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
