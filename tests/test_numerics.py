@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds
 
 from jaxrecon.numerics import (
+    inverse_3x3,
     masked_max,
     masked_min,
     safe_divide,
@@ -103,3 +104,30 @@ def test_elimination_of_a_badly_scaled_matrix() -> None:
         x = np.asarray(solve_positive_definite(jnp.asarray(matrix), jnp.asarray(right)))
     expected = np.linalg.solve(root @ root.T, right / scale) / scale
     np.testing.assert_allclose(x, expected, rtol=1e-9)
+
+
+@given(seed=seeds, dtype=st.sampled_from(DTYPES))
+def test_inverse_is_numpys(seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    matrix = (rng.normal(size=(3, 3)) * 10.0 ** rng.uniform(-3, 3, (3, 1))).astype(dtype)
+    with jax.enable_x64(dtype == "float64"):
+        found = np.asarray(inverse_3x3(jnp.asarray(matrix)))
+    assert found.dtype == dtype
+    # Rows of any length will do: what counts are their directions.
+    lengths = np.linalg.norm(matrix.astype(float), axis=1)
+    rows = matrix / lengths[:, None]
+    expected = np.linalg.inv(rows) / lengths[None, :]
+    bound = 20 * np.finfo(dtype).eps * np.linalg.cond(rows) ** 2
+    assert (np.abs(found - expected) <= bound * np.linalg.norm(expected, axis=0)).all()
+
+
+@given(seed=seeds)
+@settings(max_examples=5)
+def test_slope_of_the_inverse(seed: int) -> None:
+    """dA^-1 = -A^-1 dA A^-1."""
+    matrix, step = np.random.default_rng(seed).normal(size=(2, 3, 3))
+    with jax.enable_x64(True):
+        _, slope = jax.jvp(inverse_3x3, (jnp.asarray(matrix),), (jnp.asarray(step),))
+    inverse = np.linalg.inv(matrix)
+    bound = 1e-13 * np.linalg.cond(matrix) ** 2 * np.linalg.norm(inverse) ** 2
+    assert np.abs(np.asarray(slope) + inverse @ step @ inverse).max() <= bound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -10,11 +11,25 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.cell import Cell
+from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import clusters, crystals
+from strategies import clusters, crystals, lattices, random_lattice
 
-from jaxrecon.structures import Structure, checked_cell, from_ase, is_periodic, stack, to_ase
+from jaxrecon.structures import (
+    Bounds,
+    Structure,
+    checked_cell,
+    completed_cell,
+    from_ase,
+    is_periodic,
+    padded,
+    spanning_cell,
+    stack,
+    to_ase,
+)
+
+BINS = Bounds(8, (1, 1, 1), (3, 3, 3), 8)
 
 
 @given(atoms=clusters() | crystals(), padding=st.integers(0, 5))
@@ -75,17 +90,58 @@ def test_size_below_the_number_of_atoms() -> None:
         from_ase(molecule("H2O"), size=2)
 
 
-@pytest.mark.parametrize("pbc", [(1, 0, 0), (1, 1, 0), (0, 0, 1)])
-def test_slabs_and_wires_are_refused(pbc: tuple[int, int, int]) -> None:
-    atoms = Atoms("Pt", cell=np.eye(3) * 5, pbc=pbc)
-    for function in (is_periodic, from_ase):
-        with pytest.raises(ValueError, match="expected a structure periodic along all three axes"):
-            function(atoms)
+@given(atoms=lattices())
+def test_there_and_back_along_some_axes(atoms: Atoms) -> None:
+    """Missing vectors come back complete, those that are there as they were."""
+    with jax.enable_x64(True):
+        again = to_ase(from_ase(atoms))
+    np.testing.assert_array_equal(again.pbc, atoms.pbc)
+    np.testing.assert_array_equal(again.positions, atoms.positions)
+    there = atoms.cell.array.any(axis=1) & atoms.pbc.any()
+    np.testing.assert_allclose(again.cell.array[there], atoms.cell.array[there], rtol=0, atol=1e-13)
+    if atoms.pbc.any():
+        # ASE sees the same neighbours.
+        for each in zip(*(neighbor_list("ijD", a, 4.0) for a in (atoms, again)), strict=True):
+            np.testing.assert_allclose(*each, atol=1e-12)
+
+
+def test_unsaid_periodicity_is_along_all_axes() -> None:
+    crystal = from_ase(Atoms("Pt", cell=[3, 4, 5], pbc=True))
+    assert to_ase(replace(crystal, pbc=None)).pbc.all()
+    assert not to_ase(from_ase(molecule("H2O"))).pbc.any()
+
+
+def test_a_batch_is_its_structures() -> None:
+    structures = [random_lattice(k, k + 1, (True, k % 2 == 0, False)) for k in range(3)]
+    batch = padded(structures, 4, BINS)
+    assert batch.bounds == BINS
+    for number, atoms in enumerate(structures):
+        leaves = jax.tree.leaves(from_ase(atoms, 4, BINS))
+        for many, one in zip(jax.tree.leaves(batch), leaves, strict=True):
+            np.testing.assert_array_equal(many[number], one)
+
+
+def test_a_batch_is_of_one_kind_unless_it_has_bins() -> None:
+    slab = Atoms("Pt", cell=[3, 3, 0], pbc=(True, True, False))
+    mixture = [molecule("H2O"), slab]
+    with pytest.raises(ValueError, match="expected structures all free or all periodic, got a mix"):
+        padded(mixture, 3)
+    with pytest.raises(ValueError, match="expected structures all free or all periodic, got a mix"):
+        padded(mixture, 3, Bounds(8))
+    batch = padded(mixture, 3, BINS)
+    assert batch.pbc.tolist() == [[False] * 3, [True, True, False]]
+    assert padded([slab, Atoms("Pt", cell=[3, 3, 3], pbc=True)], 1).pbc.sum() == 5
+    assert padded([molecule("H2O")], 3).cell is None
+    with pytest.raises(ValueError, match="expected size >= 3, the number of atoms, got 2"):
+        padded([molecule("H2"), molecule("H2O")], 2)
 
 
 def test_periodicity() -> None:
     assert is_periodic(Atoms("Pt", cell=np.eye(3) * 5, pbc=True)) is True
     assert is_periodic(Atoms("Pt", cell=np.eye(3) * 5)) is False
+    for pbc in [(1, 0, 0), (1, 1, 0), (0, 0, 1)]:
+        with pytest.raises(ValueError, match="expected a structure periodic along all three axes"):
+            is_periodic(Atoms("Pt", cell=np.eye(3) * 5, pbc=pbc))
 
 
 @pytest.mark.parametrize(
@@ -128,3 +184,62 @@ def test_from_ase_checks_the_cell() -> None:
         from_ase(Atoms("Pt", cell=[[0, 4, 0], [4, 0, 0], [0, 0, 4]], pbc=True))
     with pytest.raises(ValueError, match="expected a cell with a volume, got"):
         from_ase(Atoms("Pt", pbc=True))
+
+
+PLANE = [[4, 0, 0], [1, 4, 0], [2, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc", "message"),
+    [
+        (np.zeros((3, 3)), (1, 1, 1), "expected a cell with a volume, got a singular one"),
+        ([4, 4, 0], (1, 1, 1), "expected a cell with a volume, got a singular one"),
+        (
+            [4, 4, 0],
+            (1, 0, 1),
+            "expected a cell vector along every axis of pbc=[ True False  True]",
+        ),
+        (np.zeros((3, 3)), (0, 1, 0), "expected a cell vector along every axis of pbc=[False  Tr"),
+        (PLANE, (1, 1, 0), "expected a cell with a volume, got a singular one"),
+        ([[0, 4, 0], [4, 0, 0], [0, 0, 4]], (1, 1, 0), "expected a right-handed cell, got determ"),
+        ([[4, 0, 0], [0, np.nan, 0], [0, 0, 4]], (0, 1, 0), "expected a finite cell, got"),
+        ([[4, 0, 0], [0, np.nan, 0], [0, 0, 4]], (1, 1, 1), "expected a finite cell, got"),
+    ],
+)
+@pytest.mark.parametrize("function", [completed_cell, spanning_cell, from_ase])
+def test_cells_that_cannot_be_completed(function, cell, pbc, message) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        function(Atoms("Pt", cell=cell, pbc=pbc))
+
+
+@pytest.mark.parametrize("cell", [PLANE, [[0, 4, 0], [4, 0, 0], [0, 0, 4]], np.zeros((3, 3))])
+def test_the_box_around_a_free_structure_is_left_alone(cell: object) -> None:
+    atoms = Atoms("Pt2", [[0, 0, 0], [1, 2, 3]], cell=cell, pbc=False)
+    assert from_ase(atoms).cell is None
+    assert from_ase(atoms, bounds=BINS).cell.diagonal().tolist() == [1.0, 2.0, 3.0]
+    assert completed_cell(atoms).tolist() == np.eye(3).tolist()
+
+
+@given(atoms=lattices())
+def test_a_completed_cell_has_a_volume_and_what_was_there(atoms: Atoms) -> None:
+    cell, given_cell = completed_cell(atoms), atoms.cell.array
+    assert np.linalg.det(cell) > 0
+    if atoms.pbc.any():
+        there = given_cell.any(axis=1)
+        np.testing.assert_allclose(cell[there], given_cell[there], rtol=0, atol=1e-13)
+        # The others are of unit length, at right angles to those that are there.
+        np.testing.assert_allclose(np.linalg.norm(cell[~there], axis=1), 1.0)
+        np.testing.assert_allclose(cell[~there] @ cell[there].T, 0.0, atol=1e-12)
+
+
+@given(atoms=lattices() | clusters())
+def test_a_spanning_cell_holds_all_atoms(atoms: Atoms) -> None:
+    """Along the axes that do not repeat; flat structures too, and no wider than it need be."""
+    for structure in (atoms, Atoms(atoms.symbols, atoms.positions * [1, 0, 1] + 50.0)):
+        cell = spanning_cell(structure)
+        assert np.linalg.det(cell) > 0
+        np.testing.assert_array_equal(cell[structure.pbc], completed_cell(structure)[structure.pbc])
+        span = np.ptp(structure.positions @ np.linalg.inv(cell), axis=0)[~structure.pbc]
+        lengths = np.linalg.norm(cell[~structure.pbc], axis=1)
+        assert (span <= 1.0 + 1e-9).all()
+        assert ((span >= 1.0 - 1e-9) | (lengths <= 1.0)).all()
