@@ -1,52 +1,209 @@
-"""The two sets of normal equations of a fingerprint, against autodiff and on ties."""
+"""The two sets of normal equations of a fingerprint, against autodiff and on ties; and blame."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase import Atoms
+from pooled import by_name
+from reference import acsf_rows
 from strategies import random_cluster, random_crystal
 
-from jaxrecon import Fingerprint, Structure, featurize, from_ase
-from jaxrecon.compositions import elements_of
+from jaxrecon import ACSF, Fingerprint, featurize, from_ase
+from jaxrecon.bounds import bounds_of
 from jaxrecon.datasets import prototypes
-from jaxrecon.pooling import deviations
+from jaxrecon.equations import blame, bound_equations, normal_equations
+from jaxrecon.pooling import POOLINGS
 from jaxrecon.refine import levenberg_marquardt, refine
-from jaxrecon.space import bounds_of
+from jaxrecon.structures import Bounds, Structure
+
+SQUARE = [(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0), (1, 1, 1.7)]
 
 
-@pytest.mark.parametrize("periodic", [False, True])
-@pytest.mark.parametrize("every_atom", [False, True])
-def test_gram_and_gradient_are_those_of_the_residual_vector(
-    every_atom: bool, periodic: bool
+def small(*poolings: str, elements: tuple[str, ...] = ("H", "O"), **changes: object) -> Fingerprint:
+    descriptor = ACSF(elements, 4.0, g2_eta=(0.5,), g2_r_s=(0.5, 1.5), g5_zeta=(2,), g5_eta=(0.1,))
+    return Fingerprint(descriptor, poolings, slots=5, **changes)
+
+
+CASES = [
+    pytest.param(small("max", "min"), "tied", id="tied"),
+    pytest.param(small("min", "mean", "max"), "all", id="mixed"),
+    pytest.param(
+        small("max", "sorted", "min", "smooth_max", "max", per_element=True), "free", id="elements"
+    ),
+    pytest.param(small(*POOLINGS, images="minimum", per_element=True), "minimum", id="everything"),
+    pytest.param(small("sum", "none", "moment3"), "all", id="no extremes"),
+]
+
+
+def problem(fingerprint: Fingerprint, space: str) -> tuple[Structure, jax.Array]:
+    """A padded structure and a target that it does not have."""
+    atoms = {
+        "tied": Atoms("O4H", SQUARE),
+        "free": random_cluster(1, 5, ("H", "O")),
+        "minimum": random_crystal(1, 4, ("H", "O")),
+        "all": random_crystal(1, 3, ("H", "O")),
+    }[space]
+    structure = from_ase(atoms, len(atoms) + 1, bounds_of([atoms], 4.0))
+    noise = np.random.default_rng(0).normal(size=fingerprint.size)
+    return structure, jax.jit(fingerprint)(structure) + jnp.asarray(noise) / 3
+
+
+def assert_close(equations: object, rows: np.ndarray, residuals: np.ndarray) -> None:
+    """The equations are those of some residuals with these derivatives."""
+    scale = np.abs(rows.T @ rows).max()
+    assert scale > 1e-3
+    np.testing.assert_allclose(equations.gram, rows.T @ rows, atol=1e-11 * scale)
+    np.testing.assert_allclose(equations.gradient, residuals @ rows, atol=1e-11 * scale)
+    np.testing.assert_allclose(equations.squared, residuals @ residuals, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("fingerprint", "space"), CASES)
+def test_equations_are_those_of_the_residuals(
+    fingerprint: Fingerprint, space: str, x64: None
 ) -> None:
-    atoms = random_crystal(1, 3) if periodic else random_cluster(1, 5)
-    fingerprint = Fingerprint.preset("crystal", elements_of([atoms]))
-    with jax.enable_x64(True):
-        images = bounds_of([atoms], fingerprint.descriptor.r_cut) if periodic else None
-        structure = from_ase(atoms, bounds=bounds)
-        target = fingerprint(structure) * 1.01 + 0.001
+    structure, target = problem(fingerprint, space)
 
-        def at(positions: jax.Array) -> Structure:
-            return Structure(positions, structure.species, structure.mask, structure.cell, images)
+    def rows(positions: jax.Array) -> jax.Array:
+        view = fingerprint.view(dataclasses.replace(structure, positions=positions))
+        return fingerprint.rows(view)
 
-        def residuals(positions: jax.Array) -> jax.Array:
-            if not every_atom:
-                return fingerprint(at(positions)) - target
-            rows = fingerprint.descriptor(fingerprint._neighbors(at(positions)))
-            difference, bound = deviations(rows, target, structure.mask, fingerprint.poolings)
-            return jnp.where(bound, difference, 0.0).ravel()
+    value, jacobian = map(np.asarray, jax.jit(fingerprint.with_jacobian)(structure))
+    jacobian, residual = jacobian.reshape(len(value), -1), value - np.asarray(target)
+    entries = np.asarray(jax.jit(rows)(structure.positions))
+    slopes = np.asarray(jax.jit(jax.jacfwd(rows))(structure.positions))
+    slopes = slopes.reshape(*entries.shape, -1)
 
-        model = fingerprint.bound_equations if every_atom else fingerprint.normal_equations
-        equations = jax.jit(model)(structure, target)
-        jacobian = np.asarray(jax.jacfwd(residuals)(structure.positions))
-        vector = np.asarray(residuals(structure.positions))
-    flat = jacobian.reshape(len(vector), -1)
-    scale = np.abs(flat.T @ flat).max()
-    np.testing.assert_allclose(equations.gram, flat.T @ flat, atol=1e-11 * scale)
-    np.testing.assert_allclose(equations.gradient, vector @ flat, atol=1e-11 * scale)
-    np.testing.assert_allclose(equations.squared, vector @ vector, rtol=1e-11)
+    equations = jax.jit(normal_equations, static_argnums=0)(fingerprint, structure, target)
+    assert_close(equations, jacobian, residual)
+    np.testing.assert_allclose(equations.residual, np.abs(residual).mean(), rtol=1e-12)
+
+    # Number by number: of an extreme, every atom that sets it or is beyond its target.
+    equations = jax.jit(bound_equations, static_argnums=0)(fingerprint, structure, target)
+    derivatives, residuals = [], []
+    species, number = np.asarray(structure.species), 0
+    for pool in fingerprint.pools:
+        for symbol in (1, 8) if fingerprint.per_element else (None,):
+            group = np.flatnonzero(species == symbol if symbol else species > 0)
+            for feature in list(range(entries.shape[1])) * pool.rows:
+                if pool.kind in ("max", "min"):
+                    sign = 1 if pool.kind == "max" else -1
+                    column = sign * entries[group, feature]
+                    wanted = sign * float(target[number])
+                    for place, atom in enumerate(group):
+                        if place == column.argmax() or column[place] > wanted:
+                            derivatives.append(slopes[atom, feature])
+                            residuals.append(sign * (column[place] - wanted))
+                else:
+                    derivatives.append(jacobian[number])
+                    residuals.append(residual[number])
+                number += 1
+    assert number == fingerprint.size
+    assert_close(equations, np.array(derivatives), np.array(residuals))
+    np.testing.assert_allclose(equations.residual, np.abs(residual).mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("per_element", "poolings"),
+    [(False, ("min", "smooth_max", "max")), (True, ("max", "mean", "sorted"))],
+)
+def test_equations_of_the_elements_that_are_there(
+    per_element: bool, poolings: tuple[str, ...], x64: None
+) -> None:
+    """Those of all elements; what is absent has no slope, but its target counts."""
+    fingerprint = small(*poolings, elements=("H", "C", "O", "Pt"), per_element=per_element)
+    full = from_ase(random_cluster(1, 5, ("H", "O")))
+    local = dataclasses.replace(full, bounds=Bounds(5, elements=3))
+    value = np.asarray(jax.jit(fingerprint)(full))
+    noise = np.random.default_rng(1).normal(size=value.size) / 3
+
+    @jax.jit
+    def everything(structure: Structure, target: jax.Array) -> tuple:
+        models = normal_equations, bound_equations
+        equations = [model(fingerprint, structure, target) for model in models]
+        return equations, blame(fingerprint, structure, target)
+
+    # Whom to blame for what no atom can help is another matter.
+    for target in (value + noise, value + np.where(value, noise, 0.0)):
+        found, shares = everything(local, jnp.asarray(target))
+        wanted, expected = everything(full, jnp.asarray(target))
+        for ours, theirs in zip(found, wanted, strict=True):
+            scale = np.abs(theirs.gram).max()
+            np.testing.assert_allclose(ours.gram, theirs.gram, atol=1e-12 * scale)
+            np.testing.assert_allclose(ours.gradient, theirs.gradient, atol=1e-12 * scale)
+            np.testing.assert_allclose(ours.residual, np.abs(value - target).mean(), rtol=1e-12)
+        np.testing.assert_allclose(found[0].squared, wanted[0].squared, rtol=1e-12)
+    np.testing.assert_allclose(shares, expected, rtol=1e-10)
+    np.testing.assert_allclose(found[1].squared, wanted[1].squared, rtol=1e-12)
+
+
+def test_nothing_is_off_at_the_target_itself(x64: None) -> None:
+    fingerprint = small("max", "none", "min", "moment2")
+    structure, _ = problem(fingerprint, "tied")
+    value = jax.jit(fingerprint)(structure)
+    for model in (normal_equations, bound_equations):
+        equations = jax.jit(model, static_argnums=0)(fingerprint, structure, value)
+        np.testing.assert_allclose(equations.squared, 0.0, atol=1e-25)
+        np.testing.assert_allclose(equations.residual, 0.0, atol=1e-15)
+        np.testing.assert_allclose(equations.gradient, 0.0, atol=1e-13)
+        assert equations.gram.any()
+
+
+@pytest.mark.parametrize("model", [normal_equations, bound_equations])
+def test_a_missing_neighbor_makes_the_residual_infinite(model: object) -> None:
+    fingerprint = small("max", "mean")
+    crystal = random_crystal(1, 3, ("H", "O"))
+    enough = bounds_of([crystal], 4.0)
+    compiled = jax.jit(model, static_argnums=0)
+    for bounds, infinite in [(dataclasses.replace(enough, capacity=1), True), (enough, False)]:
+        structure = from_ase(crystal, bounds=bounds)
+        residual = compiled(fingerprint, structure, jnp.zeros(fingerprint.size)).residual
+        assert bool(jnp.isinf(residual)) == infinite
+        assert residual > 0
+
+
+@pytest.mark.parametrize("per_element", [False, True])
+def test_blame_is_the_share_of_each_atom(per_element: bool, x64: None) -> None:
+    fingerprint = small("max", "sorted", "mean", "min", "sum", per_element=per_element)
+    atoms = Atoms("O4H", np.array(SQUARE) + np.random.default_rng(0).normal(size=(5, 3)) / 5)
+    target = jnp.asarray(by_name(fingerprint, atoms))
+    atoms.positions[2] += (0.0, 0.5, 0.4)
+    rows = acsf_rows(fingerprint.descriptor, atoms)
+    off = np.abs(by_name(fingerprint, atoms) - np.asarray(target))
+    expected, number = np.zeros(6), 0
+    for pool in fingerprint.pools:
+        for symbol in ("H", "O") if per_element else ("HO",):
+            group = [i for i, one in enumerate(atoms.symbols) if one in symbol]
+            for slot in range(pool.rows):
+                for column in rows.T:
+                    largest_first = sorted(group, key=lambda i: -column[i])
+                    who = {
+                        "max": largest_first[:1],
+                        "min": largest_first[-1:],
+                        "sorted": largest_first[slot : slot + 1],
+                    }.get(pool.kind, group)
+                    for atom in who:
+                        share = 1 / len(group) if pool.kind == "mean" else 1.0
+                        expected[atom] += share * off[number]
+                    number += 1
+    found = jax.jit(blame, static_argnums=0)(fingerprint, from_ase(atoms, 6), target)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-14)
+    home = jnp.asarray(by_name(fingerprint, atoms))
+    found = jax.jit(blame, static_argnums=0)(fingerprint, from_ase(atoms, 6), home)
+    np.testing.assert_allclose(found, 0.0, atol=1e-12)
+
+
+def test_blame_finds_the_culprit(x64: None) -> None:
+    atoms = Atoms("O4", [(0, 0, 0), (1.5, 0, 0), (0, 1.5, 0), (0.5, 0.5, 1.3)])
+    fingerprint = small("max", "moment2", "smooth_min", "min")
+    target = jnp.asarray(by_name(fingerprint, atoms))
+    atoms.positions[2] += (0, 2.5, 0)
+    found = jax.jit(blame, static_argnums=0)(fingerprint, from_ase(atoms), target)
+    assert found.argmax() == 2
 
 
 def test_ties_of_a_symmetric_structure_do_not_stop_the_last_steps() -> None:
@@ -60,8 +217,10 @@ def test_ties_of_a_symmetric_structure_do_not_stop_the_last_steps() -> None:
         @jax.jit
         def polish(positions: jax.Array) -> jax.Array:
             refinement = levenberg_marquardt(
-                lambda x: fingerprint.bound_equations(
-                    Structure(x, structure.species, structure.mask), jnp.asarray(target)
+                lambda x: bound_equations(
+                    fingerprint,
+                    Structure(x, structure.species, structure.mask),
+                    jnp.asarray(target),
                 ),
                 max_step=0.3,
             )
