@@ -67,7 +67,7 @@ def bound_equations(
             force += jnp.where(bound, deviation, 0.0).sum(0)
             squared += jnp.sum(jnp.where(bound, deviation**2, 0.0))
         else:
-            slopes = pooling.jacobian(pool, rows, by_vectors, view.groups, source)
+            slopes = pooling.jacobian([pool], rows, by_vectors, view.groups, source)
             slopes = slopes.reshape(off.size, -1)
             gram += _product(slopes.T, slopes)
             gradient += _product(off.ravel(), slopes)

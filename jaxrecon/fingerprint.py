@@ -174,11 +174,9 @@ class Fingerprint:
     def pooled_with_jacobian(self, view: View) -> tuple[Float[Array, " q"], Float[Array, "q n 3"]]:
         """The numbers of the view and their derivatives by the positions."""
         rows, by_vectors = self.descriptor.with_jacobian(view.neighbors, view.elements)
-        jacobians = [
-            pooling.jacobian(pool, rows, by_vectors, view.groups, view.neighbors.source)
-            for pool in self.pools
-        ]
-        return self.pooled(view, rows), jnp.concatenate(jacobians)
+        source = view.neighbors.source
+        slopes = pooling.jacobian(self.pools, rows, by_vectors, view.groups, source)
+        return self.pooled(view, rows), slopes
 
     def _spread(self, view: View, numbers: Float[Array, "q ..."]) -> Float[Array, "p ..."]:
         """The numbers of a view at their places, 0 elsewhere; NaN if something was left out."""

@@ -19,11 +19,13 @@ central element. There are two sorts. *Selecting* ones hand on entries of the ro
 A group without atoms gives zeros.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import nn
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
@@ -148,31 +150,42 @@ def deviations(
 
 
 def jacobian(
-    pool: Pool,
+    pools: Sequence[Pool],
     rows: Float[Array, "n f"],
     by_vectors: Float[Array, "n f m 3"],
     groups: Bool[Array, "g n"],
     source: Int[Array, "n m"] | None,
 ) -> Float[Array, "q n 3"]:
-    """Derivatives of the pooled numbers of all groups by the positions, in 1/Angstrom.
+    """Derivatives of the pooled numbers by the positions, in 1/Angstrom: pool by pool, all groups.
 
     Args:
-        pool: the pooling.
+        pools: the poolings.
         rows: of the descriptor.
         by_vectors: their derivatives by the vectors to the neighbours.
         groups: atoms that are pooled together, one group a row.
         source: which atom each neighbour of each atom is; None where neighbour m is atom m.
     """
-    if pool.kind in SELECTING:
-        winner, there = jax.vmap(partial(selection, pool, rows))(groups)
-        feature = jnp.broadcast_to(jnp.arange(rows.shape[1]), winner.shape)
-        chosen = by_vectors[winner, feature].reshape(winner.size, -1, 3)
-        slopes = by_positions(chosen, winner.ravel(), source)
-        return jnp.where(there.reshape(-1, 1, 1), slopes, 0.0)
-    share = jax.vmap(partial(weights, pool, rows))(groups)
-    entries = entries_by_positions(by_vectors, source)
-    slopes = jnp.einsum("gif,ifnx->gfnx", share, entries, precision=Precision.HIGHEST)
-    return slopes.reshape(-1, *entries.shape[2:])
+    n, features = rows.shape
+    selecting = [pool for pool in pools if pool.kind in SELECTING]
+    chosen = [jax.vmap(partial(selection, pool, rows))(groups) for pool in selecting]
+    blocks = {}
+    if selecting:
+        # All in one gather: with one for each pooling the derivatives are computed anew for each.
+        winner = jnp.concatenate([each.winner.ravel() for each in chosen])
+        there = jnp.concatenate([each.there.ravel() for each in chosen])
+        feature = jnp.tile(jnp.arange(features), len(winner) // features)
+        slopes = by_positions(by_vectors[winner, feature], winner, source)
+        slopes = jnp.where(there[:, None, None], slopes, 0.0)
+        ends = np.cumsum([each.winner.size for each in chosen])[:-1]
+        blocks = dict(zip(selecting, jnp.split(slopes, ends), strict=True))
+    if len(selecting) < len(pools):
+        entries = entries_by_positions(by_vectors, source)
+    for pool in pools:
+        if pool.kind not in SELECTING:
+            share = jax.vmap(partial(weights, pool, rows))(groups)
+            slopes = jnp.einsum("gif,ifnx->gfnx", share, entries, precision=Precision.HIGHEST)
+            blocks[pool] = slopes.reshape(-1, n, 3)
+    return jnp.concatenate([blocks[pool] for pool in pools])
 
 
 def entries_by_positions(
