@@ -53,7 +53,7 @@ def tanh3(
 
     >>> import jax.numpy as jnp
     >>> [round(float(x[0]), 6) for x in tanh3(jnp.array([3.0]), 6.0)]
-    [0.098686, -0.083971]
+    [0.098686, -0.083974]
     """
     inside = r < r_cut
     tanh = jnp.tanh(jnp.where(inside, 1.0 - r / r_cut, 0.0))

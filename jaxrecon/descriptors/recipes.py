@@ -58,7 +58,7 @@ def gastegger2018(
     for name, count in (("radial", radial), ("angular", angular)):
         if count < 2:
             raise ValueError(f"expected {name} >= 2 functions, got {count}")
-    if not r_cut > 1.5:
+    if not 1.5 < r_cut < np.inf:
         raise ValueError(f"expected r_cut > 1.5 Angstrom, got {r_cut}")
     start = 1.0 if centered else 0.5
     radii = np.linspace(start, r_cut - 0.5, radial)
