@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -87,7 +87,7 @@ def featurize(
     left_out = np.flatnonzero(np.isnan(values[:, :1]).any(axis=1))
     if len(left_out):
         number = left_out[0]
-        needed = bounds_of([items[number]], fingerprint.descriptor.r_cut)
+        needed = _bounds([items[number]], fingerprint, "images", len(items[number]))
         raise ValueError(
             f"expected bounds of at least {needed} for structure {number}, got {bounds}"
         )
@@ -116,17 +116,14 @@ def batch(
     (2, 112)
     """
     items = list(structures)
+    if not items:
+        raise ValueError("expected at least one structure, got none")
     _check(items, fingerprint)
     size = size or max(len(atoms) for atoms in items)
-    bounds = None
-    if any(_kind(atoms, fingerprint) != "pairs" for atoms in items):
-        bounds = bounds_of(
-            items,
-            fingerprint.descriptor.r_cut,
-            size=size,
-            elements=_most_elements(items, fingerprint),
-        )
-    return padded(items, size, bounds)
+    # In a batch with narrow cells, the minimum image is the same as a cell list for the wide ones.
+    kinds = {_kind(atoms, fingerprint) for atoms in items}
+    kind = next(each for each in ("minimum", "bins", "images", "pairs") if each in kinds)
+    return padded(items, size, _bounds(items, fingerprint, kind, size))
 
 
 def batches(
@@ -169,6 +166,8 @@ def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
                 f"expected elements among {fingerprint.descriptor.elements} in structure {number}, "
                 f"got {foreign}"
             )
+        if not np.isfinite(atoms.positions).all():
+            raise ValueError(f"expected finite positions in structure {number}, got others")
         if fingerprint.slots is not None:
             most = np.bincount(numbers).max() if fingerprint.per_element else len(numbers)
             if most > fingerprint.slots:
@@ -212,16 +211,23 @@ def _buckets(
         for some in _split(sizes, seen, parts):
             chosen = [items[members[i]] for i in some]
             size = _rounded(int(sizes[some].max()))
-            own = bounds
-            if own is None:
-                elements = _most_elements(chosen, fingerprint)
-                if kind in ("images", "bins"):
-                    most = int(seen[some].max())
-                    own = bounds_of(chosen, r_cut, size=size, elements=elements, most=most)
-                elif elements is not None:
-                    own = Bounds(capacity=size, elements=elements)
+            if bounds is None:
+                own = _bounds(chosen, fingerprint, kind, size, int(seen[some].max()))
+            else:
+                own = bounds if kind in ("images", "bins") else replace(bounds, bins=None)
             buckets.append(_Bucket([members[i] for i in some], size, own))
     return buckets
+
+
+def _bounds(
+    items: Sequence[Atoms], fingerprint: Fingerprint, kind: str, size: int, most: int | None = None
+) -> Bounds | None:
+    """Bounds for structures whose neighbours are all found in one way."""
+    elements = _most_elements(items, fingerprint)
+    if kind in ("images", "bins"):
+        r_cut = fingerprint.descriptor.r_cut
+        return bounds_of(items, r_cut, size=size, elements=elements, most=most)
+    return None if elements is None else Bounds(capacity=size, elements=elements)
 
 
 def _split(sizes: np.ndarray, seen: np.ndarray, parts: int) -> Iterator[np.ndarray]:
