@@ -463,7 +463,7 @@ def test_float32_after_float64_takes_no_long_numbers() -> None:
     bounds = bounds_of([atoms], 4.0)
     for enabled in (True, False):
         with jax.enable_x64(enabled):
-            seen = image_neighbors(replace(from_ase(atoms, bounds=bounds), pbc=None), 4.0)
+            seen = every(replace(padded([atoms], 2, bounds), pbc=None), 4.0)
         assert seen.vectors.dtype == ("float64" if enabled else "float32")
         # Nothing is said of the axes: it repeats along all.
         assert seen.mask.sum() == len(neighbor_list("i", atoms, 4.0))
