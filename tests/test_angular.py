@@ -187,21 +187,35 @@ def test_names_and_size() -> None:
     assert len(set(shifted.names("Z,Z"))) == 16
 
 
-def test_opposite_neighbours() -> None:
-    """At 180 degrees the factor of lambda = 1 vanishes, and so do its slopes at any power."""
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_opposite_neighbours(dtype: str) -> None:
+    """At 180 degrees the factor of lambda = 1 vanishes, and so do its slopes at any power.
+
+    Round-off makes cosines below -1 there: no function becomes negative.
+    """
     functions = Angular("G5", (1, 1.5, 2), (1,), (0.1,), (0,), "cosine", R_CUT)
 
-    def at(vectors: jax.Array) -> Surroundings:
-        elements = jnp.array([8])
-        species, mask = jnp.array([8, 8]), jnp.array([True, True])
-        return surroundings(
-            vectors, species, mask, elements, cutoff="cosine", r_cut=R_CUT, weighted=False
-        )
+    @jax.jit
+    @jax.vmap
+    def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
+        def at(vectors: jax.Array) -> Surroundings:
+            parts = (jnp.array([8, 8]), jnp.array([True, True]), jnp.array([8]))
+            return surroundings(vectors, *parts, cutoff="cosine", r_cut=R_CUT, weighted=False)
 
-    with jax.enable_x64(True):
-        vectors = jnp.array([[1.0, 0, 0], [-2.0, 0, 0]])
-        values, closed = jax.jit(lambda v: angular.values_and_jacobian(functions, at(v)))(vectors)
-        backward = jax.jit(jax.jacrev(lambda v: angular.values(functions, at(v))))(vectors)
-    np.testing.assert_allclose(values, 0.0, atol=1e-15)
-    np.testing.assert_allclose(closed, 0.0, atol=1e-7)
-    np.testing.assert_allclose(backward, 0.0, atol=1e-7)
+        def values(vectors: jax.Array) -> jax.Array:
+            return angular.values(functions, at(vectors))
+
+        closed = angular.values_and_jacobian(functions, at(vectors))
+        return values(vectors), *closed, jax.jacrev(values)(vectors)
+
+    lines = np.random.default_rng(0).normal(size=(50, 1, 3))
+    with jax.enable_x64(dtype == "float64"):
+        vectors = jnp.asarray(lines * np.array([[[0.7], [-0.9]]]))
+        values, same, closed, backward = map(np.asarray, found(vectors))
+    small = 10 * np.finfo(dtype).eps
+    assert values.dtype == dtype
+    for array in (values, same):
+        assert (array >= 0).all()
+        assert (array <= small).all()
+    for array in (closed, backward):
+        np.testing.assert_allclose(array, 0.0, atol=100 * small)
