@@ -1,0 +1,336 @@
+"""Many structures at once: the same numbers in few programs, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import make_supercell, molecule
+from pooled import by_name
+from strategies import random_cluster, random_crystal
+
+from jaxrecon import ACSF, Fingerprint, batch, batching, featurize
+from jaxrecon.batching import PROGRAMS, batches
+from jaxrecon.bounds import MANY, bounds_of
+from jaxrecon.structures import Bounds, Structure, to_ase
+
+FOUR = ("H", "O", "Na", "Pt")
+R_CUT = 4.0
+
+
+def small(elements: tuple[str, ...] = FOUR, r_cut: float = R_CUT, **changes: object) -> Fingerprint:
+    descriptor = ACSF(
+        elements, r_cut, g2_eta=(0.5,), g2_r_s=(0.5, 1.5), g5_zeta=(2,), g5_eta=(0.1,)
+    )
+    return Fingerprint(descriptor, **changes)
+
+
+SMALL = small(poolings=("max", "min", "mean", "smooth_max"))
+
+
+def slab(seed: int, pbc: tuple[bool, bool, bool], atoms: int = 3) -> Atoms:
+    """Periodic along some axes; the cells of the others are missing."""
+    crystal = random_crystal(seed, atoms, FOUR)
+    crystal.set_cell(crystal.cell.array * np.array(pbc)[:, None])
+    crystal.pbc = pbc
+    return crystal
+
+
+MIXED = [
+    random_cluster(0, 3),
+    random_crystal(1, 2),
+    molecule("H2O"),
+    slab(3, (True, True, False)),
+    Atoms("Pt"),
+    random_cluster(1, 70),
+    random_crystal(2, 4, FOUR),
+    slab(4, (False, False, True)),
+    random_crystal(3, 8) * (3, 3, 1),
+    random_cluster(3, 7, ("O",)),
+    slab(5, (False, True, True), 9) * (1, 3, 3),
+]
+
+
+def far_apart(atoms: Atoms) -> Atoms:
+    """All images within the cutoff in one cell: as the minimum image sees them all."""
+    cell = atoms.cell.complete().array
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    times = np.where(atoms.pbc, np.ceil(2 * R_CUT / heights), 1).astype(int)
+    return make_supercell(atoms, np.diag(times))
+
+
+def test_everything_in_one_call() -> None:
+    """In order, as one by one, and as loops over atoms have it."""
+    together = featurize(MIXED, SMALL)
+    assert together.shape == (len(MIXED), SMALL.size)
+    assert together.dtype == np.float64
+    assert sum(len(atoms) > MANY for atoms in MIXED) == 3
+    for number in (0, 5, 7):
+        alone = featurize(MIXED[number], SMALL)
+        assert alone.shape == (1, SMALL.size)
+        np.testing.assert_allclose(together[number], alone[0], rtol=1e-12, atol=1e-14)
+    for number in (0, 1, 2, 3, 4, 6, 7, 9):
+        expected = by_name(SMALL, far_apart(MIXED[number]))
+        np.testing.assert_allclose(together[number], expected, rtol=1e-10, atol=1e-13)
+    again = featurize(MIXED[::-1], SMALL)[::-1]
+    np.testing.assert_allclose(again, together, rtol=1e-12, atol=1e-14)
+
+
+def test_float32_is_close() -> None:
+    exact, rounded = (featurize(MIXED[:5], SMALL, dtype=each) for each in (np.float64, np.float32))
+    assert rounded.dtype == np.float32
+    np.testing.assert_allclose(rounded, exact, atol=1e-5 * np.abs(exact).max())
+    assert (rounded != exact).any()
+
+
+def test_the_minimum_image_in_narrow_cells_and_wide_ones() -> None:
+    """Many atoms too; also where atoms are padded to more than a cell list begins with."""
+    fingerprint = dataclasses.replace(SMALL, images="minimum")
+    narrow = Atoms(
+        "PtO", [(0, 0, 0), (0.5, 2, 2)], cell=[[3, 0, 0], [1, 3, 0], [0, 1, 3]], pbc=True
+    )
+    rng = np.random.default_rng(0)
+    wide = Atoms("H66", rng.random((66, 3)) * 16, cell=16 * np.eye(3), pbc=True)
+    some = [narrow * (6, 6, 1), narrow, wide]
+    assert len(some[0]) > MANY
+    value = featurize(some, fingerprint)
+    with jax.enable_x64(True):
+        batched = jax.jit(jax.vmap(fingerprint))(batch(some, fingerprint))
+        padded = jax.jit(jax.vmap(fingerprint))(batch(some[1:2], fingerprint, size=MANY + 6))
+    np.testing.assert_allclose(batched, value, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(padded, value[1:2], rtol=1e-11, atol=1e-13)
+    for number, atoms in enumerate(some):
+        expected = by_name(fingerprint, atoms)
+        np.testing.assert_allclose(value[number], expected, rtol=1e-10, atol=1e-13)
+        every = by_name(fingerprint, far_apart(atoms))
+        assert (np.abs(value[number] - every).max() > 0.1) == (number < 2)
+
+
+def test_bounds_of_ones_own() -> None:
+    """They change nothing; ones for a cell list leave the minimum image what it is."""
+    crystals = [random_crystal(1, 4), random_crystal(2, 3)]
+    expected = featurize(crystals, SMALL)
+    bounds = bounds_of(crystals, R_CUT, size=80, elements=3)
+    assert bounds.bins is not None
+    np.testing.assert_allclose(featurize(crystals, SMALL, bounds=bounds), expected, rtol=1e-12)
+    minimum = dataclasses.replace(SMALL, images="minimum")
+    for row, atoms in zip(featurize(crystals, minimum, bounds=bounds), crystals, strict=True):
+        np.testing.assert_allclose(row, by_name(minimum, atoms), rtol=1e-10, atol=1e-13)
+
+
+def test_the_setting_of_precision_is_left_alone() -> None:
+    featurize(MIXED[0], SMALL)
+    assert jnp.zeros(1).dtype == np.float32
+
+
+def test_of_nothing() -> None:
+    assert featurize([], SMALL).shape == (0, SMALL.size)
+    assert batches([], SMALL) == []
+    with pytest.raises(ValueError, match="expected at least one structure, got none"):
+        batch([], SMALL)
+
+
+# Programs
+
+
+def traces_of(monkeypatch: pytest.MonkeyPatch) -> list[Structure]:
+    """What a fingerprint is traced with from now on: once for each program."""
+    traces, original = [], Fingerprint.__call__
+
+    def counted(self: Fingerprint, structure: Structure) -> jax.Array:
+        traces.append(structure)
+        return original(self, structure)
+
+    monkeypatch.setattr(Fingerprint, "__call__", counted)
+    return traces
+
+
+def zoo(seed: int, count: int) -> Iterator[Atoms]:
+    """Molecules, crystals and slabs of all sizes and compositions."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        elements = tuple(rng.choice(FOUR, rng.integers(1, 4), replace=False).tolist())
+        number, atoms = int(rng.integers(2**31)), int(rng.integers(1, 13))
+        kind = rng.choice(["molecule", "crystal", "slab"], p=[0.45, 0.45, 0.1])
+        if kind == "molecule":
+            yield random_cluster(number, atoms, elements)
+        elif kind == "crystal":
+            yield random_crystal(number, atoms, elements)
+        else:
+            some = random_crystal(number, atoms, elements)
+            some.pbc = (True, True, False)
+            yield some
+
+
+@pytest.mark.parametrize(("images", "programs"), [("all", PROGRAMS), ("minimum", 3)])
+def test_few_programs(images: str, programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none for the same kind of structures again: others in a new order, of other cells."""
+    traces = traces_of(monkeypatch)
+    # Parameters of its own: nothing has been compiled for them before.
+    fingerprint = small(r_cut=2.345, images=images)
+    large = [random_cluster(0, 66), random_crystal(0, 70)] if images == "minimum" else []
+    structures = [*zoo(0, 200), *large]
+    first = featurize(structures, fingerprint)
+    assert len(traces) == programs
+    traces.clear()
+    order = np.random.default_rng(0).permutation(len(structures))
+    second = featurize([structures[i] for i in order], fingerprint)
+    assert traces == []
+    np.testing.assert_allclose(second, first[order], rtol=1e-12, atol=1e-14)
+    for atoms in structures:
+        atoms.rattle(1e-3, seed=1)
+    third = featurize(structures, fingerprint)
+    assert traces == []
+    assert 1e-6 < np.abs(third - first).max() < 1.0
+
+
+def test_a_program_is_kept_for_sizes_that_are_padded_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    traces = traces_of(monkeypatch)
+    fingerprint = small(("H", "O", "Pt"), r_cut=3.456)
+    every = ("H", "O", "Pt") * 7
+
+    def clusters(atoms: int) -> list[Atoms]:
+        return [random_cluster(seed, atoms, ("H", "O")) for seed in range(3)]
+
+    featurize(clusters(7), fingerprint)
+    assert len(traces) == 1
+    featurize(clusters(8), fingerprint)
+    assert len(traces) == 1
+    featurize(clusters(9), fingerprint)
+    assert len(traces) == 2
+    with_three = clusters(8)
+    with_three[1].symbols[:] = every[:8]
+    featurize(with_three, fingerprint)
+    assert len(traces) == 3
+
+
+# Batches
+
+
+def test_batch_is_ready_for_vmap_and_grad(x64: None) -> None:
+    crystals = [random_crystal(seed, 2 + seed, FOUR) for seed in range(3)]
+    some = batch(crystals, SMALL, size=6)
+    assert some.positions.shape == (3, 6, 3)
+    assert some.bounds == bounds_of(crystals, R_CUT, size=6, elements=some.bounds.elements)
+    value = jax.jit(jax.vmap(SMALL))(some)
+    np.testing.assert_allclose(value, featurize(crystals, SMALL), rtol=1e-12, atol=1e-14)
+
+    @jax.jit
+    def slopes(batched: Structure) -> tuple[jax.Array, jax.Array]:
+        def loss(positions: jax.Array, cell: jax.Array) -> jax.Array:
+            moved = dataclasses.replace(batched, positions=positions, cell=cell)
+            return jnp.sum(jax.vmap(SMALL)(moved) ** 2)
+
+        return jax.grad(loss, argnums=(0, 1))(batched.positions, batched.cell)
+
+    by_positions, by_cell = slopes(some)
+    value, jacobian = jax.jit(jax.vmap(SMALL.with_jacobian))(some)
+    expected = 2 * np.einsum("bp,bpnx->bnx", value, jacobian)
+    np.testing.assert_allclose(by_positions, expected, rtol=1e-9, atol=1e-11)
+    assert np.abs(by_positions).max(axis=(1, 2)).min() > 1e-2
+    assert np.abs(by_cell).max(axis=(1, 2)).min() > 1e-2
+    assert not np.asarray(by_positions)[~np.asarray(some.mask)].any()
+
+
+def test_batch_takes_the_room_it_needs() -> None:
+    assert batch([molecule("H2O"), Atoms("O")], SMALL).positions.shape == (2, 3, 3)
+    one = batch([molecule("H2O"), molecule("O2")], small(("H", "O")))
+    assert one.bounds is None
+    assert one.cell is None
+    slabs = batch([slab(3, (True, True, False)), random_crystal(1, 2)], SMALL)
+    assert slabs.pbc.tolist() == [[True, True, False], [True] * 3]
+    many = batch([random_cluster(1, 70), random_crystal(1, 2)], SMALL)
+    assert many.bounds.bins is not None
+    with pytest.raises(ValueError, match="all free or all periodic, got a mixture"):
+        batch([molecule("H2O"), random_crystal(1, 2)], SMALL)
+    with pytest.raises(ValueError, match="expected size >= 3, the number of atoms, got 2"):
+        batch([molecule("H2O")], SMALL, size=2)
+
+
+def test_batches_hold_every_structure_once() -> None:
+    some = batches(MIXED, SMALL)
+    assert 3 <= len(some) <= PROGRAMS
+    assert sorted(np.concatenate([where for where, _ in some]).tolist()) == list(range(len(MIXED)))
+    for where, batched in some:
+        for place, number in enumerate(where):
+            one = to_ase(jax.tree.map(lambda leaf: leaf[place], batched))  # noqa: B023
+            assert (one.numbers == MIXED[number].numbers).all()
+            assert (one.pbc == MIXED[number].pbc).all()
+            np.testing.assert_allclose(one.positions, MIXED[number].positions, atol=1e-5)
+
+
+# What is refused
+
+LEFT_HANDED = [[0, 4, 0], [4, 0, 0], [0, 0, 4]]
+
+
+@pytest.mark.parametrize(
+    ("atoms", "message"),
+    [
+        (
+            Atoms("CPt"),
+            r"expected elements among \('H', 'O', 'Na', 'Pt'\) in structure 1, got \['C'\]",
+        ),
+        (Atoms("X"), r"expected elements among .* in structure 1, got \['X'\]"),
+        (Atoms(), "expected at least one atom in structure 1, got none"),
+        (Atoms("H", pbc=True), r"with a volume, got a singular one: .*\(structure 1\)"),
+        (Atoms("H", cell=LEFT_HANDED, pbc=True), r"right-handed cell, got .*\(structure 1\)"),
+        (
+            Atoms("H", cell=[[1, 0, 0], [2, 0, 0], [0, 0, 1]], pbc=True),
+            r"with a volume, got a singular one: .*\(structure 1\)",
+        ),
+        (
+            Atoms("H", cell=[4, 4, 0], pbc=(False, True, True)),
+            r"expected a cell vector along every axis of pbc=.*\(structure 1\)",
+        ),
+        (Atoms("H", [(0, 0, np.nan)]), "expected finite positions in structure 1, got others"),
+        (Atoms("H5"), "expected slots >= 5 for structure 1, got 4"),
+    ],
+)
+@pytest.mark.parametrize("function", [featurize, batch, batches])
+def test_refused(function: object, atoms: Atoms, message: str) -> None:
+    fingerprint = small(poolings=("sorted",), slots=4)
+    with pytest.raises(ValueError, match=message):
+        function([molecule("H2O"), atoms], fingerprint)
+
+
+def test_slots_of_one_element() -> None:
+    fingerprint = small(poolings=("sorted",), slots=2, per_element=True)
+    assert np.isfinite(featurize([molecule("H2O"), molecule("H2O2")], fingerprint)).all()
+    with pytest.raises(ValueError, match="expected slots >= 3 for structure 1, got 2"):
+        featurize([molecule("H2O"), Atoms("H3")], fingerprint)
+
+
+@pytest.mark.parametrize(
+    "change", [{"capacity": 2}, {"counts": (0, 0, 0)}, {"elements": 1}], ids=str
+)
+def test_bounds_that_are_too_small(change: dict) -> None:
+    crystals = [Atoms("H", cell=[9, 9, 9], pbc=True), random_crystal(1, 4)]
+    assert len(set(crystals[1].symbols)) == 2
+    enough = bounds_of(crystals, R_CUT, elements=2)
+    short = dataclasses.replace(enough, **change)
+    needed = bounds_of(crystals[1:], R_CUT, elements=2)
+    message = f"expected bounds of at least {needed} for structure 1, got {short}"
+    with jax.debug_nans(False), pytest.raises(ValueError, match=re.escape(message)):
+        featurize(crystals, SMALL, bounds=short)
+    value = featurize(crystals, SMALL, bounds=enough)
+    np.testing.assert_allclose(value, featurize(crystals, SMALL), rtol=1e-12)
+
+
+def test_elements_are_counted_where_it_pays() -> None:
+    water, salt = molecule("H2O"), Atoms("NaO", [(0, 0, 0), (0, 0, 2)])
+    assert batching._most_elements([water, salt, Atoms("H")], SMALL) == 2
+    assert batching._most_elements([water], small(("H", "O"))) is None
+    assert batching._most_elements([Atoms("H")], small(("H",))) is None
+    weighted = Fingerprint.preset("gastegger2018", FOUR)
+    assert batching._most_elements([water], weighted) is None
+    assert batching._most_elements([water], dataclasses.replace(weighted, per_element=True)) == 2
+    assert isinstance(batch([water], SMALL).bounds, Bounds)
