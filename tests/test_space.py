@@ -19,7 +19,7 @@ from ase.neighborlist import neighbor_list
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import displacements
-from strategies import clusters, crystals, lattices, random_lattice, seeds
+from strategies import clusters, crystals, lattices, random_frame, random_lattice, seeds
 
 from jaxrecon import bounds as bounds_module
 from jaxrecon.bounds import ASIDE, bounds_of
@@ -186,9 +186,9 @@ def test_large_free_clusters() -> None:
     flat = Atoms("O100", rng.normal(size=(100, 3)) * [9, 9, 0])
     chain = Atoms("H70", np.arange(70)[:, None] * [0.0, 1.1, 0.0])
     structures = [ball, flat, chain]
-    bounds = bounds_of(structures, 4.0)
+    bounds = bounds_of(structures, 4.0, size=270)
     with jax.enable_x64(True):
-        every_seen = seen_by(structures, 4.0, bounds, 260)
+        every_seen = seen_by(structures, 4.0, bounds, 270)
     for atoms, seen in zip(structures, every_seen, strict=True):
         check(seen, atoms, 4.0)
 
@@ -274,14 +274,12 @@ def test_a_cell_that_shrinks_overflows_where_something_may_be_missing(
 
 
 def test_a_multiple_of_the_height_is_not_rounded_up() -> None:
-    """In float32, where it matters: the cutoff reaches over 17 bins, or a little more."""
-    structures = []
-    for seed in range(60):
-        atoms = random_lattice(seed, 1, edges=(1.0, 30.0, 30.0))
-        height = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array)[:, 0])
-        atoms.set_cell(atoms.cell.array * (30.0 / 17) / height, scale_atoms=True)
-        structures.append(atoms)
-    bounds = Bounds(1024, (17, 3, 3), (3, 3, 3), 2)
+    """In float32, where it matters: the cutoff reaches over 39 bins, or a little more."""
+    rng, structures, height = np.random.default_rng(0), [], 30.0 / 39
+    for _ in range(60):
+        flat = np.array([[height, *rng.uniform(-0.7, 0.7, 2)], [0, 30, 5], [0, 9, 30]])
+        structures.append(Atoms("H", cell=flat @ random_frame(rng, mirror=False), pbc=True))
+    bounds = Bounds(64, (39, 3, 3), (3, 3, 3), 2)
     seen = every(replace(padded(structures, 1), bounds=bounds), 10.0)
     assert not seen.overflow.any()
 
