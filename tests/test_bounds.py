@@ -58,7 +58,10 @@ def test_most_neighbors_are_ases(atoms: Atoms, r_cut: float) -> None:
 
 def test_a_neighbor_at_the_cutoff_counts() -> None:
     """Round-off may put it to either side."""
-    assert most_neighbors(bulk("Pt", a=4.0), 4.0) == 12 + 6
+    for turn in range(20):
+        atoms = bulk("Pt", a=4.0)
+        atoms.rotate(turn, (1, 2, 3), rotate_cell=True)
+        assert most_neighbors(atoms, 4.0) == 12 + 6
     assert most_neighbors(Atoms("H2", [[0, 0, 0], [0, 0, 0.3]]), 0.3) == 1
     assert most_neighbors(Atoms("H"), 5.0) == 0
 
@@ -115,6 +118,7 @@ def test_bins_are_for_many_atoms() -> None:
     [
         # As wide as the cutoff or wider.
         ((30, 21, 12), 105, True, (7, 5, 3), (1, 1, 1)),
+        ((31, 23, 15), 200, True, (7, 5, 3), (1, 1, 1)),
         # As many as there are atoms, fewer along the longest axis.
         ((30, 21, 12), 104, True, (6, 5, 3), (1, 1, 1)),
         # At least three, of which the cutoff may reach over many.
