@@ -131,10 +131,12 @@ def test_bins_by_hand(lengths, atoms, pbc, bins, counts) -> None:
     structure = cubic(*lengths, atoms=atoms, pbc=pbc)
     # The atoms span the box along axes that do not repeat.
     structure.positions[:2] = [np.zeros(3), lengths]
-    found = bounds_of([structure], 4.0)
-    assert (found.bins, found.counts) == (bins, counts)
-    within = bounds_within(np.diag(lengths).astype(float), 4.0, atoms, pbc=structure.pbc.tolist())
-    assert (within.bins, within.counts) == (bins, counts)
+    cell, periodic = structure.cell.array, structure.pbc.tolist()
+    for found in (
+        bounds_of([structure], 4.0, elements=2),
+        bounds_within(cell, 4.0, atoms, pbc=periodic, elements=2),
+    ):
+        assert (found.bins, found.counts, found.elements) == (bins, counts, 2)
 
 
 def test_bins_of_several_structures_are_the_fewest() -> None:
