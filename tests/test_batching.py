@@ -20,6 +20,8 @@ from jaxrecon.batching import PROGRAMS, batches
 from jaxrecon.bounds import MANY, bounds_of
 from jaxrecon.structures import Bounds, Structure, to_ase
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 FOUR = ("H", "O", "Na", "Pt")
 R_CUT = 4.0
 
@@ -175,7 +177,7 @@ def test_few_programs(images: str, programs: int, monkeypatch: pytest.MonkeyPatc
     # Parameters of its own: nothing has been compiled for them before.
     fingerprint = small(r_cut=2.345, images=images)
     large = [random_cluster(0, 66), random_crystal(0, 70)] if images == "minimum" else []
-    structures = [*zoo(0, 200), *large]
+    structures = [*zoo(0, 40 if large else 200), *large]
     first = featurize(structures, fingerprint)
     assert len(traces) == programs
     traces.clear()

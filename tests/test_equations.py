@@ -21,6 +21,8 @@ from jaxrecon.pooling import POOLINGS
 from jaxrecon.refine import levenberg_marquardt, refine
 from jaxrecon.structures import Bounds, Structure
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 SQUARE = [(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0), (1, 1, 1.7)]
 
 

@@ -26,6 +26,8 @@ from jaxrecon.objectives import mean_absolute_residual
 from jaxrecon.pooling import POOLINGS
 from jaxrecon.structures import Bounds, Structure, stack
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 ROOT = Path(__file__).parents[1]
 FOUR = ("H", "O", "Na", "Pt")
 

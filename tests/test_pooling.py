@@ -25,6 +25,8 @@ from jaxrecon.pooling import (
     weights,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 ATOMS, FEATURES, SLOTS, TEMPERATURE = 7, 4, 9, 0.3
 AVERAGING = [kind for kind in POOLINGS if kind not in SELECTING]
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-12}
