@@ -146,6 +146,10 @@ def test_bins_of_several_structures_are_the_fewest() -> None:
     assert bounds_of([wide], 4.0).bins == (3, 5, 6)
     assert bounds.bins == (3, 3, 5)
     assert bounds.counts == (1, 1, 1)
+    assert bounds_of([long, cubic(12, 20, 3)], 4.0).counts == (1, 1, 4)
+    # Free ones fill the box that they span.
+    free = Atoms(long.symbols, long.positions * [40, 12, 20] / np.ptp(long.positions, axis=0))
+    assert bounds_of([free], 4.0).bins == (6, 3, 5)
 
 
 @given(atoms=st.integers(MANY + 1, 200), padding=st.integers(0, 100), seed=st.integers(0, 100))
