@@ -191,10 +191,9 @@ def completed_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"]:
         raise ValueError(
             f"expected a cell vector along every axis of pbc={atoms.pbc}, got {cell.tolist()}"
         )
-    cell = complete_cell(cell)
-    if missing.any() and np.linalg.det(cell) < 0:
-        cell[np.argmax(missing)] *= -1.0
-    return checked_cell(cell)
+    with np.errstate(invalid="ignore"):  # nothing is at right angles to two parallel vectors
+        completed = np.nan_to_num(complete_cell(cell))
+    return checked_cell(np.where(missing[:, None], completed, cell))
 
 
 def spanning_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"]:
