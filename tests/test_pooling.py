@@ -152,6 +152,9 @@ def test_what_a_target_binds() -> None:
     np.testing.assert_array_equal(difference, rows - highest[None])
     # The largest is to be 1.5: two are above. It is to be 9: the nearest, the winner, must grow.
     np.testing.assert_array_equal(bound, [[False, True], [True, False], [True, False], [False] * 2])
+    # Who is just there is not beyond.
+    _, bound = deviations(Pool("max"), rows, jnp.array([2.0, 4.0]), group)
+    np.testing.assert_array_equal(bound, [[False, True], [False] * 2, [True, False], [False] * 2])
     difference, bound = deviations(Pool("min"), rows, lowest, group)
     np.testing.assert_array_equal(difference, rows - lowest[None])
     # The smallest is to be 2.5: two are below. It is to be 3: the winner has it already.
