@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from jaxrecon.structures import Bounds, completed_cell, spanning_cell
 
 MANY = 64
-"""Atoms in a structure up to which every pair is looked at; beyond, a cell list."""
+"""Atoms in a structure up to which every pair is looked at; beyond, a cell list if that is less."""
 
 CROWDING = 1.5
 """Capacity for the neighbours of moving atoms, in units of their mean number within the cutoff."""
@@ -46,14 +46,14 @@ def bounds_of(
     >>> bounds_of([bulk("Pt", a=4.0)], 3.0)
     Bounds(capacity=16, counts=(1, 1, 1), bins=None, bin_capacity=0, elements=None)
     """
-    cells = [completed_cell(atoms) for atoms in structures]
     size = size or max(len(atoms) for atoms in structures)
     if most is None:
         most = max(most_neighbors(atoms, r_cut) for atoms in structures)
     capacity = 8 * math.ceil(max(most, 1) / 8)
+    images = [_image_counts(completed_cell(atoms), atoms.pbc, r_cut) for atoms in structures]
+    among_pairs = Bounds(capacity, _three(np.max(images, axis=0)), elements=elements)
     if size <= MANY:
-        counts = [_image_counts(c, a.pbc, r_cut) for c, a in zip(cells, structures, strict=True)]
-        return Bounds(capacity, _three(np.max(counts, axis=0)), elements=elements)
+        return among_pairs
     cells = list(map(spanning_cell, structures))
     bins = _three(np.min([_bins(cell, r_cut, size) for cell in cells], axis=0))
     crowded, counts = 0, []
@@ -63,7 +63,11 @@ def bounds_of(
         counts.append(_bin_counts(cell, atoms.pbc, bins, r_cut))
     reach = _three(np.max(counts, axis=0))
     # One to spare, as round-off may put an atom at an edge into the next bin.
-    return Bounds(capacity, reach, bins, 2 * math.ceil((crowded + 1) / 2), elements)
+    in_bin = 2 * math.ceil((crowded + 1) / 2)
+    among_bins = Bounds(capacity, reach, bins, in_bin, elements)
+    if any(not atoms.pbc.any() for atoms in structures):
+        return among_bins
+    return _less_work(among_pairs, among_bins, size)
 
 
 def bounds_within(
@@ -91,14 +95,15 @@ def bounds_within(
     mean = density * 4.0 / 3.0 * math.pi * r_cut**3
     capacity = 8 * math.ceil((CROWDING * mean + 8) / 8)
     periodic = np.asarray(pbc, dtype=bool)
+    counts = _image_counts(cell, periodic, r_cut)
+    every = atoms * math.prod(2 * count + 1 for count in counts)
+    among_pairs = Bounds(min(every, capacity), counts, elements=elements)
     if atoms <= MANY:
-        counts = _image_counts(cell, periodic, r_cut)
-        every = atoms * math.prod(2 * count + 1 for count in counts)
-        return Bounds(min(every, capacity), counts, elements=elements)
+        return among_pairs
     bins = _bins(cell, r_cut, atoms)
-    counts = _bin_counts(cell, periodic, bins, r_cut)
+    reach = _bin_counts(cell, periodic, bins, r_cut)
     in_bin = math.ceil(CROWDING * atoms / math.prod(bins)) + 8
-    return Bounds(capacity, counts, bins, in_bin, elements)
+    return _less_work(among_pairs, Bounds(capacity, reach, bins, in_bin, elements), atoms)
 
 
 def most_neighbors(atoms: Atoms, r_cut: float) -> int:
@@ -121,6 +126,12 @@ def most_neighbors(atoms: Atoms, r_cut: float) -> int:
         points, inside = images[near] @ cell, fractional @ cell
     found = cKDTree(points).query_ball_point(inside, r_cut * (1.0 + 1e-9), return_length=True)
     return int(found.max()) - 1
+
+
+def _less_work(among_pairs: Bounds, among_bins: Bounds, atoms: int) -> Bounds:
+    """The bounds with which fewer candidates are looked at around each atom."""
+    images, bins = (math.prod(2 * n + 1 for n in each.counts) for each in (among_pairs, among_bins))
+    return among_pairs if atoms * images <= among_bins.bin_capacity * bins else among_bins
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from jaxrecon.bounds import bounds_of, bounds_within, most_neighbors
+from jaxrecon.bounds import bounds_of, bounds_within
 from jaxrecon.compositions import composition_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
@@ -242,7 +242,8 @@ def _search(
             slot.hops += 1
             winner = np.argmin(residuals[number])
             if not np.isfinite(residuals[number]).any():
-                slot.overflow = _overflows(slot.problem, positions[number, 0], fingerprint)
+                roomy = _with_room(slot.problem, positions[number, 0], fingerprint)
+                slot.overflow = roomy is not slot.problem
             if residuals[number, winner] < slot.searched:
                 slot.searched = float(residuals[number, winner])
                 _polish(slot, positions[number, winner], fingerprint, config)
@@ -255,32 +256,31 @@ def _search(
                     slots[number] = next_slot()
 
 
-def _overflows(problem: _Problem, positions: np.ndarray, fingerprint: Fingerprint) -> bool:
-    """Whether an atom has more neighbours than the bounds of the search have room for."""
+def _with_room(problem: _Problem, positions: np.ndarray, fingerprint: Fingerprint) -> _Problem:
+    """The problem with bounds that hold all neighbours there are: itself where its own do."""
     if problem.cell is None or fingerprint.images == "minimum" or not np.isfinite(positions).all():
-        return False
-    found = most_neighbors(_atoms(problem, positions), fingerprint.descriptor.r_cut)
-    return found > problem.bounds.capacity
+        return problem
+    own, r_cut = problem.bounds, fingerprint.descriptor.r_cut
+    needed = bounds_of([_atoms(problem, positions)], r_cut, elements=own.elements)
+    if needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity:
+        return problem
+    return replace(problem, bounds=needed)
 
 
 def _polish(
     slot: _Slot, start: np.ndarray, fingerprint: Fingerprint, config: ReconstructConfig
 ) -> None:
-    """Refine a structure in float64, judge it there, and keep it if it is the best.
-
-    The search may leave out far neighbours of crowded atoms; the judge leaves out none.
-    """
+    """Refine a structure in float64, judge it there, and keep it if it is the best."""
     problem = slot.problem
-    r_cut = fingerprint.descriptor.r_cut
     with jax.enable_x64(True):
         polish = compiled_polish(fingerprint, config.polish_steps)
         while True:
             begin = jnp.asarray(start, jnp.float64)
             positions, residual = jax.device_get(polish(problem.task(np.float64), begin))
-            if not _overflows(problem, positions, fingerprint):
+            roomy = _with_room(problem, positions, fingerprint)
+            if roomy is problem:
                 break
-            needed = bounds_of([_atoms(problem, positions)], r_cut).capacity
-            problem = replace(problem, bounds=replace(problem.bounds, capacity=needed))
+            problem = roomy
     if residual < slot.residual:
         slot.positions, slot.residual = positions, float(residual)
 

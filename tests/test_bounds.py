@@ -12,8 +12,16 @@ from ase.geometry import complete_cell
 from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import clusters, crystals, lattices, random_crystal, random_lattice
+from strategies import (
+    clusters,
+    crystals,
+    lattices,
+    random_cluster,
+    random_crystal,
+    random_lattice,
+)
 
+from jaxrecon import bounds as bounds_module
 from jaxrecon.bounds import (
     ASIDE,
     MANY,
@@ -24,8 +32,16 @@ from jaxrecon.bounds import (
     offsets,
 )
 from jaxrecon.datasets import prototypes
+from jaxrecon.structures import Bounds
 
 CUTOFFS = st.floats(0.5, 6.0)
+LESS_WORK = bounds_module._less_work
+
+
+@pytest.fixture(autouse=True)
+def bins_past_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bins for many atoms even where pairs are less work, so that small structures test them."""
+    monkeypatch.setattr(bounds_module, "_less_work", lambda _, among_bins, __: among_bins)
 
 
 def most_by_ase(atoms: Atoms, r_cut: float) -> int:
@@ -242,3 +258,17 @@ def test_offsets_are_all_cells_around_in_order() -> None:
     assert found.tolist() == [list(o) for o in product(range(-2, 3), [0], range(-1, 2))]
     # Kept from a float64 program, long numbers made jax warn in a float32 one.
     assert found.dtype == np.int32
+
+
+def test_bins_only_where_they_are_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates for each atom: all atoms in each image looked at, or all places in each bin."""
+    monkeypatch.setattr(bounds_module, "_less_work", LESS_WORK)
+    pairs, bins = Bounds(8, (1, 0, 0)), Bounds(8, (1, 1, 1), (9, 9, 9), 10)
+    assert LESS_WORK(pairs, bins, 90) is pairs
+    assert LESS_WORK(pairs, bins, 91) is bins
+    for repeats, r_cut, expected in [(4, 6.0, None), (6, 4.5, (5, 5, 5))]:
+        atoms = bulk("Pt", a=4.0, cubic=True).repeat(repeats)
+        assert bounds_of([atoms], r_cut).bins == expected
+        assert bounds_within(atoms.cell.array, r_cut, len(atoms)).bins == expected
+    ball = random_cluster(0, 80)
+    assert bounds_of([ball], 3.0).bins is not None
