@@ -46,7 +46,6 @@ CELLS = {
 }
 FIT_FROM = 256
 MIXED = 200
-PEER_STRUCTURES = 100
 
 
 def pt10(count: int = 512) -> list[Atoms]:
@@ -114,9 +113,7 @@ def against_dscribe(
         runs[name] = (lambda parts=parts: [program(some) for program, some in parts], work)
     peer = dscribe_acsf(fingerprint.descriptor, periodic=bool(structures[0].pbc.any()))
     if peer is not None:
-        rng = np.random.default_rng(0)
-        some = rng.permutation(count)[:PEER_STRUCTURES]
-        runs = dscribe_runs(peer, [structures[i] for i in some]) | runs
+        runs = dscribe_runs(peer, structures) | runs
     return rates(runs, seconds)
 
 

@@ -236,7 +236,7 @@ def _split(sizes: np.ndarray, seen: np.ndarray, parts: int) -> Iterator[np.ndarr
     The work of a structure is its atoms times the square of their neighbours.
     """
     order = np.argsort(sizes * seen.astype(float) ** 2, kind="stable")
-    cuts = np.unique(np.linspace(0, len(order), 13).astype(int))
+    cuts = np.unique(np.linspace(0, len(order), 17).astype(int))
     last = len(cuts) - 1
     # The largest of every stretch between two cuts, and of every row of stretches.
     widest = [
@@ -274,9 +274,8 @@ def _most_elements(items: Sequence[Atoms], fingerprint: Fingerprint) -> int | No
 
 def _rounded(atoms: int) -> int:
     """A number of atoms to pad to, so that batches to come find a program that fits."""
-    step = next(
-        step for limit, step in [(16, 2), (32, 4), (64, 8), (math.inf, 64)] if atoms <= limit
-    )
+    steps = [(32, 2), (64, 8), (math.inf, 64)]
+    step = next(step for limit, step in steps if atoms <= limit)
     return step * math.ceil(atoms / step)
 
 
