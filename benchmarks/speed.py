@@ -9,8 +9,9 @@ are used, each as a device of its own; batches beyond 64 a core run in blocks of
 working set in the cache. Every figure is the median of repeated, blocked calls after a warm-up; the
 spread is that of the quartiles.
 
-Peers: DScribe's ACSF (C++, values only, one process), in the same run where it is installed. The
-original PyTorch program does 130 loss-and-gradient evaluations/s on one core and no more on two.
+Peers: DScribe's ACSF (C++, values only, one process and one for each core), in the same run where
+it is installed. The original PyTorch program does 130 loss-and-gradient evaluations/s on one core
+and no more on two.
 
 Work in a gradient: 12,600 exponentials in G2 (90 ordered pairs x 140), 450 in G5; 450 angles,
 each with 10 angular factors, and 450 x 50 products summed; with the way back about three times it.

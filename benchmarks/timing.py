@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 import jax
 import numpy as np
@@ -71,22 +72,10 @@ def dscribe_acsf(config: ACSF, *, periodic: bool) -> object | None:
         species=config.elements,
         r_cut=config.r_cut,
         periodic=periodic,
-        g2_params=[(eta, r_s) for eta in config.g2_eta for r_s in config.g2_r_s] or None,
+        g2_params=list(product(config.g2_eta, config.g2_r_s)) or None,
         g3_params=list(config.g3_kappa) or None,
-        g4_params=[
-            (eta, zeta, lam)
-            for zeta in config.g4_zeta
-            for lam in config.g4_lam
-            for eta in config.g4_eta
-        ]
-        or None,
-        g5_params=[
-            (eta, zeta, lam)
-            for zeta in config.g5_zeta
-            for lam in config.g5_lam
-            for eta in config.g5_eta
-        ]
-        or None,
+        g4_params=list(product(config.g4_eta, config.g4_zeta, config.g4_lam)) or None,
+        g5_params=list(product(config.g5_eta, config.g5_zeta, config.g5_lam)) or None,
     )
 
 

@@ -168,7 +168,7 @@ def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
             )
         if not np.isfinite(atoms.positions).all():
             raise ValueError(f"expected finite positions in structure {number}, got others")
-        if fingerprint.slots is not None:
+        if fingerprint.slotted and fingerprint.slots is not None:
             most = np.bincount(numbers).max() if fingerprint.per_element else len(numbers)
             if most > fingerprint.slots:
                 raise ValueError(

@@ -80,10 +80,10 @@ class Fingerprint:
             raise ValueError(f"expected poolings among {POOLINGS}, got {self.poolings}")
         if self.images not in ("all", "minimum"):
             raise ValueError(f"expected images 'all' or 'minimum', got {self.images!r}")
-        slotted = sorted(set(self.poolings) & set(SLOTTED))
-        if slotted and (self.slots is None or self.slots < 1):
+        if self.slotted and (self.slots is None or self.slots < 1):
             raise ValueError(
-                f"expected slots >= 1, the most atoms, for pooling {slotted[0]!r}, got {self.slots}"
+                "expected slots >= 1, the most atoms, for pooling "
+                f"{self.slotted[0]!r}, got {self.slots}"
             )
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"expected temperature > 0, got {self.temperature}")
@@ -154,7 +154,7 @@ class Fingerprint:
         groups = mask[None, :]
         if self.per_element:
             groups = groups & (elements[:, None] == species[None, :])
-        if self.slots is not None:
+        if self.slotted and self.slots is not None:
             overflow |= jnp.any(groups.sum(axis=1) > self.slots)
         seen = seen._replace(overflow=seen.overflow | overflow)
         return View(seen, groups, elements, self._columns(elements))
@@ -205,6 +205,11 @@ class Fingerprint:
     def pools(self) -> tuple[Pool, ...]:
         """The poolings with their parameters."""
         return tuple(Pool(kind, self.slots or 1, self.temperature) for kind in self.poolings)
+
+    @property
+    def slotted(self) -> tuple[str, ...]:
+        """Those of the poolings that fill slots, and so limit the number of atoms."""
+        return tuple(kind for kind in self.poolings if kind in SLOTTED)
 
     @property
     def _group_names(self) -> tuple[str, ...]:

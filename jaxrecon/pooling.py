@@ -21,7 +21,7 @@ A group without atoms gives zeros.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ PoolingName = Literal[
     "sorted",
     "none",
 ]
-POOLINGS: tuple[str, ...] = PoolingName.__args__  # type: ignore[attr-defined]
+POOLINGS: tuple[str, ...] = get_args(PoolingName)
 EXTREMES = ("max", "min")
 SELECTING = (*EXTREMES, "sorted", "none")
 SLOTTED = ("sorted", "none")

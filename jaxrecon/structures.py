@@ -142,19 +142,6 @@ def to_ase(structure: Structure) -> Atoms:
     )
 
 
-def stack(structures: Sequence[Structure]) -> Structure:
-    """Stack structures of one size along a new leading axis, ready for ``vmap``.
-
-    Raises:
-        ValueError: if there is none, or free and periodic ones are mixed.
-    """
-    if not structures:
-        raise ValueError("expected at least one structure, got none")
-    if len({structure.cell is None for structure in structures}) > 1:
-        raise ValueError("expected structures all free or all periodic, got a mixture")
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *structures)
-
-
 def is_periodic(atoms: Atoms) -> bool:
     """Whether the structure repeats along all three axes; False if along none.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from operator import itemgetter
 
 import jax
 import jax.numpy as jnp
@@ -264,7 +265,7 @@ def test_batches_hold_every_structure_once() -> None:
     assert sorted(np.concatenate([where for where, _ in some]).tolist()) == list(range(len(MIXED)))
     for where, batched in some:
         for place, number in enumerate(where):
-            one = to_ase(jax.tree.map(lambda leaf: leaf[place], batched))  # noqa: B023
+            one = to_ase(jax.tree.map(itemgetter(place), batched))
             assert (one.numbers == MIXED[number].numbers).all()
             assert (one.pbc == MIXED[number].pbc).all()
             np.testing.assert_allclose(one.positions, MIXED[number].positions, atol=1e-5)
@@ -303,6 +304,13 @@ def test_refused(function: object, atoms: Atoms, message: str) -> None:
     fingerprint = small(poolings=("sorted",), slots=4)
     with pytest.raises(ValueError, match=message):
         function([molecule("H2O"), atoms], fingerprint)
+
+
+def test_slots_limit_nothing_where_no_pooling_fills_them() -> None:
+    atoms = molecule("H2O")
+    expected = featurize(atoms, small(poolings=("max", "min")))
+    found = featurize(atoms, small(poolings=("max", "min"), slots=1))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_slots_of_one_element() -> None:

@@ -24,7 +24,7 @@ from jaxrecon.bounds import bounds_of
 from jaxrecon.fingerprint import PRESETS
 from jaxrecon.objectives import mean_absolute_residual
 from jaxrecon.pooling import POOLINGS
-from jaxrecon.structures import Bounds, Structure, stack
+from jaxrecon.structures import Bounds, Structure, padded
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -347,9 +347,10 @@ def test_find() -> None:
 
 
 def test_under_the_transformations() -> None:
-    structures = [from_ase(random_cluster(seed, 4)) for seed in range(3)]
+    clusters = [random_cluster(seed, 4) for seed in range(3)]
+    structures = list(map(from_ase, clusters))
     one_by_one = np.stack([np.asarray(compiled(SMALL, structure)) for structure in structures])
-    mapped = jax.jit(jax.vmap(SMALL))(stack(structures))
+    mapped = jax.jit(jax.vmap(SMALL))(padded(clusters, 4))
     np.testing.assert_allclose(mapped, one_by_one, rtol=1e-6, atol=1e-7)
     slope = jax.grad(lambda x, s: SMALL(placed(s, x)).sum())
     batch = jnp.stack([structure.positions for structure in structures])

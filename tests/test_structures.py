@@ -1,4 +1,4 @@
-"""The way from and to ASE, padding, stacking, and what is refused."""
+"""The way from and to ASE, padding, and what is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from jaxrecon.structures import (
     is_periodic,
     padded,
     spanning_cell,
-    stack,
     to_ase,
 )
 
@@ -66,23 +65,6 @@ def test_a_structure_is_a_pytree() -> None:
     assert isinstance(doubled, Structure)
     np.testing.assert_array_equal(doubled.positions, 2 * structure.positions)
     assert doubled.cell is None
-
-
-def test_stack_adds_an_axis_and_keeps_the_order() -> None:
-    structures = [from_ase(molecule(name), size=4) for name in ("H2O", "H2", "NH3")]
-    batch = stack(structures)
-    assert batch.positions.shape == (3, 4, 3)
-    for number, structure in enumerate(structures):
-        for leaves, leaf in zip(jax.tree.leaves(batch), jax.tree.leaves(structure), strict=True):
-            np.testing.assert_array_equal(leaves[number], leaf)
-
-
-def test_what_does_not_stack() -> None:
-    free, crystal = molecule("H2O"), molecule("H2O", cell=(5, 5, 5), pbc=True)
-    with pytest.raises(ValueError, match="expected at least one structure, got none"):
-        stack([])
-    with pytest.raises(ValueError, match="expected structures all free or all periodic, got a mix"):
-        stack([from_ase(free), from_ase(crystal)])
 
 
 def test_size_below_the_number_of_atoms() -> None:
