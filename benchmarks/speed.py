@@ -1,108 +1,259 @@
-"""How fast the steps of the search are, for Pt10 with `fung2022`: evaluations per second.
+"""How fast the steps of the search are, and how far from what the machine could do at most.
 
     python benchmarks/speed.py -o results
 
-Workload: random Pt10 clusters in boxes of 8 A against one target. Rows: the fingerprint alone, the
-L1 loss and its gradient (one Adam step), the fingerprint and its closed-form Jacobian, and a whole
-Levenberg-Marquardt step (Jacobian, normal equations, solve). Columns: structures at once. All cores
-are used, each as a device of its own; batches beyond 64 a core run in blocks of 64, which keeps the
-working set in the cache. Every figure is the median of repeated, blocked calls after a warm-up; the
-spread is that of the quartiles.
+The work of an evaluation of Pt10 with `fung2022` (45 pairs, 360 triples of atoms; counts.py says
+term by term what is counted), and its floor on an H200 at nominal speed:
 
-Peers: DScribe's ACSF (C++, values only, one process and one for each core), in the same run where
-it is installed. The original PyTorch program does 130 loss-and-gradient evaluations/s on one core
-and no more on two.
+                               exponentials  multiply-adds    bytes  H200, ns
+    fingerprint                       6,615         50,825    1,640       3.1
+    loss and gradient                 6,660         83,580    1,764       4.1
+    fingerprint and Jacobian          6,660        124,310   47,240      11.0
+    Levenberg-Marquardt step          6,660        318,570    1,764      11.1
 
-Work in a gradient: 12,600 exponentials in G2 (90 ordered pairs x 140), 450 in G5; 450 angles,
-each with 10 angular factors, and 450 x 50 products summed; with the way back about three times it.
+Rows: the fingerprint alone, the L1 loss and its gradient (one Adam step), the fingerprint and its
+closed-form Jacobian, and a whole Levenberg-Marquardt step (Jacobian, normal equations, solve).
+Columns: structures at once. All cores are used, each as a device of its own. Every figure is the
+median of repeated, blocked calls after a warm-up, the rows of a batch in turns; the percentage is
+that of the floor, which follows from the counts and from the measured limits of the machine. Calls
+that would take more than two seconds are left out. Systems: random clusters Pt10 and Pt40 and a
+molecule C4H9NO2 with `fung2022`, the perovskite SrTiO3 with all images and `crystal`.
+
+Then: the time to compile a search, cold and from the compilation cache, and its peak memory; a
+search for one Pt10 target, all of whose evaluations count as the Levenberg-Marquardt steps that
+take as long, against bare steps measured before and after it; DScribe's ACSF (C++, values only, one
+process and one for each core). The original PyTorch program does 130 loss-and-gradient evaluations
+of Pt10 a second on one core, no more on two, and 20 of Pt40.
+
+Output: speed.json, roofline.png. On a machine with a GPU the same command measures it.
 """
 
 import argparse
+import platform
+import re
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import compiling
 import jax
 import jax.numpy as jnp
+import machine
 import numpy as np
 from ase import Atoms
+from counts import H200, WORK, Machine, floor
+from roofline import roofline
+from systems import SYSTEMS, System, system
 from timing import dscribe_acsf, dscribe_runs, rates, spread
 
-from jaxrecon import Fingerprint, Structure, use_all_cores
+from jaxrecon import ReconstructConfig, reconstruct, use_all_cores
 from jaxrecon.datasets import io
-from jaxrecon.equations import normal_equations
-from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.refine import levenberg_marquardt
 from jaxrecon.results import versions
+from jaxrecon.search import replica_mesh
 
-ATOMS, BOX, BLOCK = 10, 8.0, 64
-LM_STEPS = 10
+LONGEST_CALL = 2.0
+"""Seconds that a call may take, by the rate of the batch before."""
+
+HOPS = 20
+VALUE, GRADIENT, _, STEP = WORK
+Table = dict[str, dict[str, dict[str, float]]]
 
 
-def structure(positions: jax.Array) -> Structure:
-    return Structure(positions, jnp.full(ATOMS, 78), jnp.ones(ATOMS, bool))
+def device_name() -> str:
+    kind = str(jax.devices()[0].device_kind)
+    if kind != "cpu":
+        return kind
+    path = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", path.read_text() if path.exists() else "")
+    return str(model[1]) if model else platform.processor() or kind
 
 
-def workloads(fingerprint: Fingerprint, target: jax.Array) -> dict[str, tuple[Callable, int]]:
-    """Functions of one set of positions, and the evaluations that each call of one counts for."""
+def speeds(one: System, batches: list[int], limits: dict[str, Machine], seconds: float) -> Table:
+    """By row and batch, evaluations per second, quartiles and the fraction of the floor."""
+    table: Table = {name: {} for name in WORK}
+    devices = jax.local_device_count()
+    for batch in sorted(batches):
+        shards = devices if batch % devices == 0 else 1
+        positions = jnp.asarray(one.positions(batch))
+        runs: dict[str, tuple[Callable[[], object], int]] = {}
+        for name, (function, count) in one.kernels().items():
+            known = [row["per_second"] / row["devices"] for row in table[name].values()]
+            if known and count * batch / (known[-1] * shards) > LONGEST_CALL:
+                continue
+            run = partial(spread(function, shards, one.block), positions)
+            runs[name] = (run, count * batch)
+        for name, row in rates(runs, seconds).items():
+            least = floor(WORK[name](one.problem), limits["all" if shards > 1 else "one"])
+            of_floor = 1e-6 * least * row["per_second"]
+            table[name][str(batch)] = {**row, "devices": shards, "of_floor": of_floor}
+    return table
 
-    def loss(positions: jax.Array) -> jax.Array:
-        return mean_absolute_residual(fingerprint(structure(positions)), target)
 
-    def steps(positions: jax.Array) -> jax.Array:
-        algorithm = levenberg_marquardt(
-            lambda x: normal_equations(fingerprint, structure(x), target), max_step=2.0
-        )
-        state, _ = jax.lax.scan(
-            lambda state, _: (algorithm.step(state), None),
-            algorithm.init(positions),
-            length=LM_STEPS,
-        )
-        return state.best_residual
+def show(one: System, table: Table, batches: list[int], limits: dict[str, Machine]) -> None:
+    problem = one.problem
+    print(
+        f"\n{one.name}: {problem.atoms} atoms, {problem.channels} elements, {problem.numbers} "
+        f"numbers, {problem.pairs} pairs, {problem.triples} triples; {one.block} together"
+    )
+    head = "".join(f"{batch:>18}" for batch in sorted(batches))
+    print(f"{'per second (of the floor)':<26}{head}{'floor: one core':>18}{'all':>8}{'H200':>9}")
+    for name, count in WORK.items():
+        cells = ""
+        for batch in sorted(batches):
+            row = table[name].get(str(batch))
+            cells += f"{'-':>18}" if row is None else _cell(row)
+        work = count(problem)
+        floors = [floor(work, each) for each in (limits["one"], limits["all"], H200)]
+        shown = f"{floors[0]:>15.2f} us{floors[1]:>8.2f}{floors[2]:>9.4f}"
+        print(f"{name:<26}{cells}{shown}", flush=True)
 
+
+def _cell(row: dict[str, float]) -> str:
+    percent = f"({100 * row['of_floor']:.1f} %)"
+    return f"{row['per_second']:>10,.0f}{percent:>8}"
+
+
+def search(one: System, seconds: float) -> dict[str, float]:
+    """A search that finds nothing, in Levenberg-Marquardt steps per second; and bare steps."""
+    cpu = jax.devices()[0].platform == "cpu"
+    config = ReconstructConfig(replicas=64 if cpu else 1024, hops=HOPS, tolerance=1e-30)
+    devices = replica_mesh(config.replicas).size
+    positions = jnp.asarray(one.positions(config.replicas))
+    runs: dict[str, tuple[Callable[[], object], int]] = {}
+    for name, (function, count) in one.kernels().items():
+        if name in (VALUE, STEP):
+            run = partial(spread(function, devices, config.replicas), positions)
+            runs[name] = (run, count * config.replicas)
+    times: list[float] = []
+    before = rates(runs, seconds)
+    reconstruct(
+        np.asarray(one.target),
+        one.fingerprint,
+        symbols="Pt10",
+        config=config,
+        progress=lambda *_: times.append(time.perf_counter()),
+    )
+    after = rates(runs, seconds)
+    bare, values = (
+        (before[name]["per_second"] + after[name]["per_second"]) / 2 for name in (STEP, VALUE)
+    )
+    work = config.evaluations_per_hop
+    steps = work["jacobians"] + work["values"] * bare / values
+    # The first hop compiles.
+    found = steps * (HOPS - 1) / (times[HOPS - 1] - times[0])
     return {
-        "fingerprint": (lambda x: fingerprint(structure(x)), 1),
-        "loss and gradient": (jax.value_and_grad(loss), 1),
-        "fingerprint and Jacobian": (lambda x: fingerprint.with_jacobian(structure(x)), 1),
-        "Levenberg-Marquardt step": (steps, LM_STEPS + 1),
+        "steps_per_second": found,
+        "bare": bare,
+        "ratio": found / bare,
+        "replicas": config.replicas,
     }
+
+
+def bars(tables: dict[str, Table], ratio: float | None) -> list[str]:
+    """What was asked for, and whether it is met."""
+
+    def best(name: str, row: str) -> float:
+        return max((each["per_second"] for each in tables[name][row].values()), default=0.0)
+
+    gpu = jax.devices()[0].platform != "cpu"
+    lines = []
+    needs = {"Pt10": (5e6, 30e6)} if gpu else {"Pt10": (15e3, 40e3), "Pt40": (1e3, None)}
+    for name, (need, hope) in needs.items():
+        if name in tables:
+            rate = best(name, GRADIENT)
+            lines.append(_bar(f"{name}, {GRADIENT}, per second", rate, need, hope))
+    if "Pt10" in tables:
+        both = set(tables["Pt10"][GRADIENT]) & set(tables["Pt10"][STEP])
+        gradient, step = (
+            tables["Pt10"][row][max(both, key=int)]["per_second"] for row in (GRADIENT, STEP)
+        )
+        lines.append(_bar("Pt10, a step in gradients", gradient / step, 3.0, 1.7, most=True))
+    if ratio is not None:
+        lines.append(_bar("Pt10, search, part of the bare steps' speed", ratio, 0.8, None))
+    return lines
+
+
+def _bar(what: str, got: float, need: float, hope: float | None, *, most: bool = False) -> str:
+    sign, sense = (-1, "<=") if most else (1, ">=")
+    met = "PASS" if sign * got >= sign * need else "not met"
+    if hope is not None and sign * got >= sign * hope:
+        met = "PASS, and the moonshot"
+    wish = "" if hope is None else f", moonshot {hope:,.4g}"
+    return f"{what}: {got:,.4g} ({sense} {need:,.4g}{wish}): {met}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 1024])
-    parser.add_argument("--seconds", type=float, default=2.0, help="measured time of each figure")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--batches", type=int, nargs="+", help="default 1 64 1024, on a GPU 16384")
+    parser.add_argument("--seconds", type=float, default=1.0, help="measured time of each figure")
     parser.add_argument("--output", "-o", type=Path, default=Path("results"))
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
 
+    # In processes of their own, before this one takes the memory of a GPU.
+    found, compiled = machine.in_own_process(), compiling.cold_and_warm()
+    limits = {name: machine.limits(each) for name, each in found.items()}
     devices = use_all_cores()
-    fingerprint = Fingerprint.preset("fung2022", ["Pt"])
-    key = jax.random.key(0)
-    everything = jax.random.uniform(key, (max(arguments.batches), ATOMS, 3)) * BOX
-    target = fingerprint(structure(jax.random.uniform(jax.random.key(1), (ATOMS, 3)) * BOX))
-    print(f"{devices} x {jax.devices()[0].device_kind}, jax {jax.__version__}; per second")
-    print(f"{'':<26}" + "".join(f"{batch:>12}" for batch in arguments.batches))
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for name, (function, count) in workloads(fingerprint, target).items():
-        table[name] = {}
-        for batch in arguments.batches:
-            shards = devices if batch % devices == 0 else 1
-            program = spread(function, shards, BLOCK)
-            run = (lambda p=program, x=everything[:batch]: p(x), count * batch)
-            table[name][str(batch)] = rates({name: run}, arguments.seconds)[name]
-        row = "".join(f"{table[name][str(b)]['per_second']:>12,.0f}" for b in arguments.batches)
-        print(f"{name:<26}{row}", flush=True)
-    peer = dscribe_acsf(fingerprint.descriptor, periodic=False)
-    peers = {}
-    if peer is not None:
-        clusters = [Atoms("Pt10", x) for x in np.asarray(everything[:256])]
-        peers = rates(dscribe_runs(peer, clusters), arguments.seconds)
-    for name, row in peers.items():
-        print(f"{name + ', values':<26}{row['per_second']:>12,.0f}")
+    gpu = jax.devices()[0].platform != "cpu"
+    batches = arguments.batches or [1, 64, 1024, *([16384] if gpu else [])]
+    device = f"{devices} x {device_name()}"
+    print(f"{device}, jax {jax.__version__}" + ("" if gpu else "; no GPU here"))
+    for name, each in found.items():
+        print(f"{name}: {machine.described(each)}")
+    print(
+        f"H200: {2e-9 * H200.multiply_adds:,.0f} Gflop/s, {1e-9 * H200.exponentials:,.0f} G "
+        f"exponentials/s, {1e-9 * H200.bytes:,.0f} GB/s"
+    )
+    for name, each in compiled.items():
+        memory = f"{each['process_mb']:,.0f} MB"
+        memory += f", on the device {each['device_mb']:,.0f} MB" if gpu else ""
+        print(f"search for Pt10, {name}: {each['seconds']:.1f} s to compile, peak memory {memory}")
+
+    tables: dict[str, Table] = {}
+    points = {}
+    for name in arguments.systems:
+        one = system(name)
+        tables[name] = speeds(one, batches, limits, arguments.seconds)
+        show(one, tables[name], batches, limits)
+        for row, measured in tables[name].items():
+            if measured:
+                largest = measured[max(measured, key=int)]["per_second"]
+                points[name, row] = (WORK[row](one.problem), largest)
+
+    peers: dict[str, dict[str, float]] = {}
+    searched: dict[str, float] = {}
+    if "Pt10" in arguments.systems:
+        one = system("Pt10")
+        peer = dscribe_acsf(one.fingerprint.descriptor, periodic=False)
+        if peer is not None:
+            clusters = [Atoms("Pt10", x) for x in one.positions(256)]
+            peers = rates(dscribe_runs(peer, clusters), arguments.seconds)
+        print()
+        for name, peer_row in peers.items():
+            print(f"{name + ', values':<26}{peer_row['per_second']:>10,.0f}")
+        searched = search(one, arguments.seconds)
+        print(
+            f"search with {searched['replicas']} replicas: {searched['steps_per_second']:,.0f} "
+            f"steps/s, bare {searched['bare']:,.0f}/s"
+        )
+    print("\n" + "\n".join(bars(tables, searched.get("ratio"))))
+
+    picture = arguments.output / "roofline.png"
+    roofline(points, limits["all"], f"{device}, jax {jax.__version__}", picture)
     path = arguments.output / "speed.json"
-    report = {"devices": devices, "rates": table, "dscribe": peers, "versions": versions()}
+    report = {
+        "device": device,
+        "limits": found,
+        "rates": tables,
+        "dscribe": peers,
+        "search": searched,
+        "compilation": compiled,
+        "versions": versions(),
+    }
     io.write_json(path, report)
-    print(f"wrote {path}")
+    print(f"wrote {path}, {picture}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""What the machine does at most: measured by programs that do one thing, run as a script.
+
+    python benchmarks/machine.py
+
+prints multiply-adds, exponentials and bytes copied in a second, of one device and of all: JSON. XLA
+compiles for vectors of 256 bits on a CPU that has 512, so here it is told to take those.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from counts import Machine
+from jax.lax import Precision
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from timing import rates
+
+from jaxrecon import use_all_cores
+
+WIDEST = "--xla_cpu_prefer_vector_width=512"
+EXPONENTIALS = 4
+
+
+def chain(x: jax.Array, length: int) -> jax.Array:
+    """Multiply-adds on end on a number that stays in its register."""
+    for _ in range(length):
+        x = x * 0.999 + 0.001
+    return x
+
+
+def exponentials(x: jax.Array) -> jax.Array:
+    total = x
+    for k in range(EXPONENTIALS):
+        total = total + jnp.exp(x * (0.1 * k - 1.0))
+    return 0.1 * total
+
+
+def matmul(x: jax.Array) -> jax.Array:
+    return jnp.matmul(x, x, precision=Precision.HIGHEST)
+
+
+def measured(devices: int, seconds: float) -> dict[str, float]:
+    """Multiply-adds, exponentials and bytes copied in a second by so many devices together.
+
+    The best of a few shapes each: the small ones stay in the cache of a core, the large ones fill a
+    GPU. Of a shared machine the fastest call counts, not the median.
+    """
+    gpu = jax.devices()[0].platform != "cpu"
+    sizes, times = ((2**24, 2**26), 16) if gpu else ((2**11, 2**12, 2**13), 1024)
+    lengths = (64, 512) if gpu else (8, 16)
+    sides, large = ((8192,), 2**28) if gpu else ((256, 512, 1024), 2**24)
+    every = [
+        ("multiply_adds", lambda x, n=n: chain(x, n), (size,), size * n, times)
+        for size in sizes
+        for n in lengths
+    ]
+    every += [("exponentials", exponentials, (size,), size * EXPONENTIALS, times) for size in sizes]
+    every += [("matmul", matmul, (side, side), side**3, 1) for side in sides]
+    every += [("bytes", lambda x: x + 1.0, (large,), 2 * 4 * large, 8)]
+    found: dict[str, float] = {}
+    for name, function, shape, work, repeats in every:
+        rate = _fastest(devices, function, shape, work, repeats, seconds)
+        found[name] = max(found.get(name, 0.0), rate)
+    return found
+
+
+def _fastest(
+    devices: int,
+    function: Callable[[jax.Array], jax.Array],
+    shape: tuple[int, ...],
+    work: int,
+    repeats: int,
+    seconds: float,
+) -> float:
+    """Work a second, each device with an array of its own, in the fastest call."""
+    mesh = Mesh(np.asarray(jax.devices()[:devices]), ("each",))
+    split = PartitionSpec("each")
+
+    def local(x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, repeats, lambda _, y: function(y), x[0])[None]
+
+    program = jax.jit(
+        jax.shard_map(local, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    )
+    array = jax.device_put(np.full((devices, *shape), 1e-3, np.float32), NamedSharding(mesh, split))
+    runs = {"": (lambda: program(array), work * repeats * devices)}
+    return rates(runs, seconds)[""]["fastest"]
+
+
+def limits(found: dict[str, float]) -> Machine:
+    """The roofs: multiply-adds by the better of the chain and the matrix product."""
+    fastest = max(found["multiply_adds"], found["matmul"])
+    return Machine(found["exponentials"], fastest, found["bytes"])
+
+
+def described(found: dict[str, float]) -> str:
+    chained, product = 2e-9 * found["multiply_adds"], 2e-9 * found["matmul"]
+    return (
+        f"{chained:,.0f} Gflop/s in chains of multiply-adds, {product:,.0f} in a matrix product, "
+        f"{1e-9 * found['exponentials']:,.1f} G exponentials/s, copy "
+        f"{1e-9 * found['bytes']:,.0f} GB/s"
+    )
+
+
+def in_own_process() -> dict[str, dict[str, float]]:
+    """The limits of one device, ``"one"``, and of all, ``"all"``, from a process of their own."""
+    flags = " ".join([os.environ.get("XLA_FLAGS", ""), WIDEST])
+    output: Any = subprocess.run(
+        [sys.executable, __file__],
+        env={**os.environ, "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
+    found: dict[str, dict[str, float]] = json.loads(output)
+    return found
+
+
+def main() -> None:
+    devices = use_all_cores()
+    one = measured(1, 0.2)
+    print(json.dumps({"one": one, "all": measured(devices, 0.2) if devices > 1 else one}))
+
+
+if __name__ == "__main__":
+    main()

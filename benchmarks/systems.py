@@ -1,0 +1,128 @@
+"""The structures of the speed benchmark, and the steps of the search as functions of positions."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+from ase.spacegroup import crystal
+from counts import Problem
+
+from jaxrecon import Fingerprint, Structure, batch
+from jaxrecon.equations import normal_equations
+from jaxrecon.objectives import mean_absolute_residual
+from jaxrecon.refine import levenberg_marquardt
+
+VARIANTS = 64
+"""Different structures of each system; larger batches repeat them."""
+
+LM_STEPS = 10
+"""Levenberg-Marquardt steps of a call, after a model at the start: one more evaluation."""
+
+TOGETHER, CPU_BYTES, GPU_BYTES = 64, 2**25, 2**34
+"""Structures that one core computes together at most; and memory for the derivatives of all rows by
+the neighbours and the positions, the largest arrays: what stays in the cache, and a part of the
+memory of a GPU."""
+
+
+class System(NamedTuple):
+    """Variants of one composition.
+
+    Attributes:
+        structures: all variants, as one batch.
+        target: the fingerprint of one.
+        problem: what decides the work of the first.
+    """
+
+    name: str
+    fingerprint: Fingerprint
+    structures: Structure
+    target: jax.Array
+    problem: Problem
+
+    @property
+    def block(self) -> int:
+        """Structures that a device computes together."""
+        atoms, bounds = self.structures.positions.shape[1], self.structures.bounds
+        neighbors = atoms if bounds is None else bounds.capacity
+        numbers = atoms * self.fingerprint.descriptor.size * (neighbors + atoms) * 3
+        if jax.devices()[0].platform != "cpu":
+            return max(1, GPU_BYTES // (4 * numbers))
+        return int(np.clip(CPU_BYTES // (4 * numbers), 1, TOGETHER))
+
+    def positions(self, count: int) -> np.ndarray:
+        """Positions of so many structures in Angstrom."""
+        variants = np.asarray(self.structures.positions)
+        return np.resize(variants, (count, *variants.shape[1:]))
+
+    def kernels(self) -> dict[str, tuple[Callable, int]]:
+        """Functions of one set of positions, and the evaluations that a call of one counts for."""
+        fingerprint, target = self.fingerprint, self.target
+        template = jax.tree.map(lambda leaf: leaf[0], self.structures)
+
+        def structure(positions: jax.Array) -> Structure:
+            return replace(template, positions=positions)
+
+        def loss(positions: jax.Array) -> jax.Array:
+            return mean_absolute_residual(fingerprint(structure(positions)), target)
+
+        def steps(positions: jax.Array) -> jax.Array:
+            algorithm = levenberg_marquardt(
+                lambda x: normal_equations(fingerprint, structure(x), target), max_step=2.0
+            )
+            state, _ = jax.lax.scan(
+                lambda state, _: (algorithm.step(state), None),
+                algorithm.init(positions),
+                length=LM_STEPS,
+            )
+            return state.best_positions, state.best_residual
+
+        return {
+            "fingerprint": (lambda x: fingerprint(structure(x)), 1),
+            "loss and gradient": (jax.value_and_grad(loss), 1),
+            "fingerprint and Jacobian": (lambda x: fingerprint.with_jacobian(structure(x)), 1),
+            "Levenberg-Marquardt step": (steps, LM_STEPS + 1),
+        }
+
+
+def random_atoms(symbols: str, box: float) -> list[Atoms]:
+    """Free clusters with the atoms anywhere in a box of so many Angstrom."""
+    rng, count = np.random.default_rng(0), len(Atoms(symbols))
+    return [Atoms(symbols, rng.uniform(0, box, (count, 3))) for _ in range(VARIANTS)]
+
+
+def perovskites() -> list[Atoms]:
+    """Cubic strontium titanate, five atoms, rattled."""
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)]
+    cell = [3.9, 3.9, 3.9, 90, 90, 90]
+    perfect = crystal(("Sr", "Ti", "O"), sites, spacegroup=221, cellpar=cell)
+    rattled = [perfect.copy() for _ in range(VARIANTS)]
+    for seed, atoms in enumerate(rattled):
+        atoms.rattle(0.05, seed=seed)
+    return rattled
+
+
+SYSTEMS: dict[str, tuple[str, Callable[[], list[Atoms]]]] = {
+    "Pt10": ("fung2022", lambda: random_atoms("Pt10", 8.0)),
+    "Pt40": ("fung2022", lambda: random_atoms("Pt40", 8.0 * 4 ** (1 / 3))),
+    "molecule": ("fung2022", lambda: random_atoms("C4H9NO2", 5.5)),
+    "perovskite": ("crystal", perovskites),
+}
+"""By name, a preset and its structures. Pt40 is as dense as Pt10; the molecule has the composition
+of a large one of QM7; the perovskite sees all images within 6 Angstrom."""
+
+
+def system(name: str) -> System:
+    preset, make = SYSTEMS[name]
+    variants = make()
+    symbols = variants[0].get_chemical_symbols()
+    fingerprint = Fingerprint.preset(preset, sorted(set(symbols)))
+    structures = batch(variants, fingerprint)
+    centres = neighbor_list("i", variants[0], fingerprint.descriptor.r_cut)
+    seen = np.bincount(centres, minlength=len(symbols)).tolist()
+    target = jax.jit(fingerprint)(jax.tree.map(lambda leaf: leaf[-1], structures))
+    problem = Problem.of(fingerprint, symbols, seen)
+    return System(name, fingerprint, structures, target, problem)
