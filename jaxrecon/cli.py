@@ -3,6 +3,7 @@
 Whatever needs JAX or ASE is imported inside the verbs, so that the help answers at once.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from jaxrecon.config import ReconstructConfig
 
 PRESET, CRYSTAL_PRESET = "fung2022", "crystal"
 BAD_INPUT, INTERRUPTED = 2, 130
+GARBAGE_THRESHOLD = 20_000
 # What a command line that can't be parsed raises; its module differs between releases of typer.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         signal.signal(signal.SIGINT, _leave)
+        # To import and trace makes millions of objects that stay. Python looks for garbage among
+        # them after every 700 new ones: a tenth of the time until the search begins.
+        gc.set_threshold(GARBAGE_THRESHOLD)
     words = sys.argv[1:] if arguments is None else list(arguments)
     # XLA logs an error, which is none, for every program in the cache (openxla/xla issue 44565).
     # JAX reads this when it is imported; what fails in earnest raises an exception as well.

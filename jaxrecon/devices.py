@@ -59,7 +59,8 @@ def enable_compilation_cache() -> Path | None:
     if not os.access(directory, os.W_OK | os.X_OK):
         return None
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # Even the smallest programs, of which there are several, take longer to compile than to read.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return directory
 
 

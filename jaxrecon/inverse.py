@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
+from jaxtyping import Array
 
 from jaxrecon.bounds import bounds_of, bounds_within
 from jaxrecon.compositions import composition_of
@@ -95,6 +96,10 @@ def reconstruct(
     )
 
 
+_fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
+"""Keys of many targets from one key and their identities, by one small program."""
+
+
 @dataclass(frozen=True)
 class _Problem:
     index: int
@@ -106,11 +111,16 @@ class _Problem:
 
     def task(self, dtype: type) -> Task:
         return Task(
-            target=jnp.asarray(self.target, dtype),
-            species=jnp.asarray([atomic_numbers[symbol] for symbol in self.symbols], jnp.int32),
-            cell=None if self.cell is None else jnp.asarray(self.cell, dtype),
+            target=_copied(self.target, dtype),
+            species=_copied([atomic_numbers[symbol] for symbol in self.symbols], np.int32),
+            cell=None if self.cell is None else _copied(self.cell, dtype),
             bounds=self.bounds,
         )
+
+
+def _copied(values: Any, dtype: type) -> Array:
+    """An array on the device. ``jnp.asarray`` would compile a program for every shape and type."""
+    return jax.device_put(np.asarray(values, dtype))
 
 
 @dataclass
@@ -229,12 +239,15 @@ def _search(
 
     while not all(slot.done for slot in slots):
         identities = np.asarray([slot.problem.identity for slot in slots])
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(root, identities)
+        keys = _fold_in(root, identities)
         tasks = jax.tree.map(
             lambda *leaves: jnp.stack(leaves), *[slot.problem.task(np.float32) for slot in slots]
         )
-        hops = jnp.asarray([slot.hops for slot in slots], jnp.int32)
-        populations = Population(jnp.asarray(positions), jnp.asarray(residuals), hops)
+        populations = Population(
+            positions=_copied(positions, np.float32),
+            residuals=_copied(residuals, np.float32),
+            hops=_copied([slot.hops for slot in slots], np.int32),
+        )
         positions, residuals = jax.device_get(program(keys, tasks, populations))
         for number, slot in enumerate(slots):
             if slot.done:
@@ -275,7 +288,7 @@ def _polish(
     with jax.enable_x64(True):
         polish = compiled_polish(fingerprint, config.polish_steps)
         while True:
-            begin = jnp.asarray(start, jnp.float64)
+            begin = _copied(start, np.float64)
             positions, residual = jax.device_get(polish(problem.task(np.float64), begin))
             roomy = _with_room(problem, positions, fingerprint)
             if roomy is problem:

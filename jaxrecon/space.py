@@ -6,7 +6,7 @@ cutoff, found among all pairs or, for many atoms, by a cell list.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,35 +58,42 @@ class _Found(NamedTuple):
 def displacement(
     cell: Float[Array, "3 3"] | None,
 ) -> Callable[[Float[Array, " 3"], Float[Array, " 3"]], Float[Array, " 3"]]:
-    """The displacement function ``(a, b) -> a - b`` of jax-md for a space, in Angstrom.
+    """The displacement function ``(a, b) -> a - b`` of a space, in Angstrom, as jax-md takes it.
 
-    With a cell it wraps the fractional difference into [-1/2, 1/2), the minimum-image convention
-    of Fung et al., arXiv 2207.13227. It sees one image of each atom: in a cell narrower than twice
-    the cutoff this is a convention, not the crystal, and it jumps where two images are equally far,
-    as they are in most symmetric crystals.
+    In free space it is the plain difference. With a cell it is that of jax-md, which wraps the
+    fractional difference into [-1/2, 1/2), the minimum-image convention of Fung et al.,
+    arXiv 2207.13227. It sees one image of each atom: in a cell narrower than twice the cutoff this
+    is a convention, not the crystal, and it jumps where two images are equally far, as they are in
+    most symmetric crystals.
 
     Args:
         cell: lattice vectors as rows in Angstrom, or None for free space.
     """
-    # jax_md imports pymatgen and more: seconds that `import jaxrecon` must not cost.
-    from jax_md import space
-
     if cell is None:
-        return space.free()[0]
-    return space.periodic_general(cell.T, fractional_coordinates=False)[0]
+        return _difference
+    # jax_md imports e3nn, sympy and more: seconds that only periodic structures have to pay.
+    from jax_md.space import periodic_general
+
+    return periodic_general(cell.T, fractional_coordinates=False)[0]
+
+
+def _difference(a: Float[Array, " 3"], b: Float[Array, " 3"], **_: Any) -> Float[Array, " 3"]:
+    """In free space; jax-md calls such functions with keywords that are for others."""
+    return a - b
 
 
 def neighbors(structure: Structure) -> Neighbors:
     """Every atom's view of all others, once each, shapes ``(n, n, ...)``; itself masked out."""
-    from jax_md.space import map_product
-
     positions, mask, cell = structure.positions, structure.mask, structure.cell
     n = positions.shape[0]
-    # map_product gives out[i, j] = displacement(positions[j], positions[i]).
-    vectors = map_product(displacement(cell))(positions, positions)
+    vectors = direct = positions[None, :, :] - positions[:, None, :]
+    if cell is not None:
+        from jax_md.space import map_product
+
+        # map_product gives out[i, j] = displacement(positions[j], positions[i]).
+        vectors = map_product(displacement(cell))(positions, positions)
     if cell is not None and structure.pbc is not None:
         # jax-md wraps along all axes: undo it along those that do not repeat.
-        direct = positions[None, :, :] - positions[:, None, :]
         wrapped = _fractional(stop_gradient(direct - vectors), cell)
         cells = jnp.where(structure.pbc, jnp.round(wrapped), 0.0)
         vectors = direct - jnp.matmul(cells, cell, precision=Precision.HIGHEST)

@@ -138,10 +138,27 @@ def test_water_there_and_back(tmp_path):
     assert run["inputs"]["symbols"] == ["OH2"]
     assert {"jaxrecon", "jax", "python"} <= set(run["versions"])
 
+    stored = sorted(Path("cache").rglob("*-cache"))
+    assert {path.name.split("-")[0] for path in stored} >= {"jit_local", "jit_polish"}
+    words = f"{search} again.extxyz --quiet"
+    warm = python("-c", textwrap.dedent(WARM), *shlex.split(words), folder=tmp_path)
     # XLA logs errors for cached programs unless it is told not to.
-    warm = process(f"{search} again.extxyz --quiet", tmp_path)
     assert (warm.returncode, warm.stderr) == (0, "")
+    assert warm.stdout.splitlines()[-1] == "[]"
     assert Path("again.extxyz").read_bytes() == Path("found.extxyz").read_bytes()
+    # All that was compiled was kept, and nothing was compiled again.
+    assert sorted(Path("cache").rglob("*-cache")) == stored
+
+
+WARM = """
+    import sys
+    from jaxrecon.cli import main
+
+    code = main()
+    # Seconds to import, and of no use here.
+    print(sorted({"jax_md", "matplotlib", "pymatgen"} & set(sys.modules)))
+    sys.exit(code)
+"""
 
 
 def test_crystals_keep_their_cell(capsys):

@@ -395,6 +395,17 @@ def test_displacement_is_from_the_second_to_the_first() -> None:
     np.testing.assert_allclose(displacement(100.0 * jnp.eye(3))(a, b), a - b, atol=1e-5)
 
 
+def test_free_space_is_jax_mds() -> None:
+    from jax_md import space
+
+    positions = jax.random.normal(jax.random.key(0), (6, 3))
+    structure = Structure(positions, jnp.full(6, 78), jnp.ones(6, bool))
+    expected = space.map_product(space.free()[0])(positions, positions)
+    np.testing.assert_array_equal(neighbors(structure).vectors, expected)
+    mapped = space.map_product(displacement(None))(positions, positions)
+    np.testing.assert_array_equal(mapped, expected)
+
+
 @given(seed=seeds)
 @settings(max_examples=5)
 def test_minimum_image_of_an_orthorhombic_cell_is_ases(seed: int) -> None:
