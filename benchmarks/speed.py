@@ -93,8 +93,8 @@ def speeds(one: System, batches: list[int], limits: dict[str, Machine], seconds:
 def show(one: System, table: Table, batches: list[int], limits: dict[str, Machine]) -> None:
     problem = one.problem
     print(
-        f"\n{one.name}: {problem.atoms} atoms, {problem.channels} elements, {problem.numbers} "
-        f"numbers, {problem.pairs} pairs, {problem.triples} triples; {one.block} together"
+        f"\n{one.name}: {problem.atoms} atoms, {problem.numbers} numbers, {problem.pairs} pairs, "
+        f"{problem.triples} triples; {one.block} computed together"
     )
     head = "".join(f"{batch:>18}" for batch in sorted(batches))
     print(f"{'per second (of the floor)':<26}{head}{'floor: one core':>18}{'all':>8}{'H200':>9}")
@@ -111,7 +111,7 @@ def show(one: System, table: Table, batches: list[int], limits: dict[str, Machin
 
 def _cell(row: dict[str, float]) -> str:
     percent = f"({100 * row['of_floor']:.1f} %)"
-    return f"{row['per_second']:>10,.0f}{percent:>8}"
+    return f"{row['per_second']:>9,.0f}{percent:>9}"
 
 
 def search(one: System, seconds: float) -> dict[str, float]:

@@ -22,10 +22,8 @@ VARIANTS = 64
 LM_STEPS = 10
 """Levenberg-Marquardt steps of a call, after a model at the start: one more evaluation."""
 
-TOGETHER, CPU_BYTES, GPU_BYTES = 64, 2**25, 2**34
-"""Structures that one core computes together at most; and memory for the derivatives of all rows by
-the neighbours and the positions, the largest arrays: what stays in the cache, and a part of the
-memory of a GPU."""
+GPU_BYTES = 2**34
+"""Memory on a GPU for the largest arrays: all rows differentiated by neighbours and positions."""
 
 
 class System(NamedTuple):
@@ -35,6 +33,7 @@ class System(NamedTuple):
         structures: all variants, as one batch.
         target: the fingerprint of one.
         problem: what decides the work of the first.
+        together: structures that a CPU core is fastest with.
     """
 
     name: str
@@ -42,16 +41,17 @@ class System(NamedTuple):
     structures: Structure
     target: jax.Array
     problem: Problem
+    together: int
 
     @property
     def block(self) -> int:
         """Structures that a device computes together."""
+        if jax.devices()[0].platform == "cpu":
+            return self.together
         atoms, bounds = self.structures.positions.shape[1], self.structures.bounds
         neighbors = atoms if bounds is None else bounds.capacity
         numbers = atoms * self.fingerprint.descriptor.size * (neighbors + atoms) * 3
-        if jax.devices()[0].platform != "cpu":
-            return max(1, GPU_BYTES // (4 * numbers))
-        return int(np.clip(CPU_BYTES // (4 * numbers), 1, TOGETHER))
+        return max(1, GPU_BYTES // (4 * numbers))
 
     def positions(self, count: int) -> np.ndarray:
         """Positions of so many structures in Angstrom."""
@@ -105,18 +105,19 @@ def perovskites() -> list[Atoms]:
     return rattled
 
 
-SYSTEMS: dict[str, tuple[str, Callable[[], list[Atoms]]]] = {
-    "Pt10": ("fung2022", lambda: random_atoms("Pt10", 8.0)),
-    "Pt40": ("fung2022", lambda: random_atoms("Pt40", 8.0 * 4 ** (1 / 3))),
-    "molecule": ("fung2022", lambda: random_atoms("C4H9NO2", 5.5)),
-    "perovskite": ("crystal", perovskites),
+SYSTEMS: dict[str, tuple[str, int, Callable[[], list[Atoms]]]] = {
+    "Pt10": ("fung2022", 64, lambda: random_atoms("Pt10", 8.0)),
+    "Pt40": ("fung2022", 8, lambda: random_atoms("Pt40", 8.0 * 4 ** (1 / 3))),
+    "molecule": ("fung2022", 4, lambda: random_atoms("C4H9NO2", 5.5)),
+    "perovskite": ("crystal", 4, perovskites),
 }
-"""By name, a preset and its structures. Pt40 is as dense as Pt10; the molecule has the composition
-of a large one of QM7; the perovskite sees all images within 6 Angstrom."""
+"""By name: a preset, how many a CPU core computes together (as measured), and the structures. Pt40
+is as dense as Pt10; the molecule has the composition of a large one of QM7; the perovskite sees all
+images within 6 Angstrom."""
 
 
 def system(name: str) -> System:
-    preset, make = SYSTEMS[name]
+    preset, together, make = SYSTEMS[name]
     variants = make()
     symbols = variants[0].get_chemical_symbols()
     fingerprint = Fingerprint.preset(preset, sorted(set(symbols)))
@@ -125,4 +126,4 @@ def system(name: str) -> System:
     seen = np.bincount(centres, minlength=len(symbols)).tolist()
     target = jax.jit(fingerprint)(jax.tree.map(lambda leaf: leaf[-1], structures))
     problem = Problem.of(fingerprint, symbols, seen)
-    return System(name, fingerprint, structures, target, problem)
+    return System(name, fingerprint, structures, target, problem, together)
