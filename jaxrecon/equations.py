@@ -105,7 +105,7 @@ def _split(
     fingerprint: Fingerprint, view: View, target: Float[Array, " p"]
 ) -> tuple[Float[Array, " q"], Float[Array, " p"]]:
     """The target for the numbers of a view; and the rest of it, where R is 0 whatever the atoms."""
-    if len(view.elements) == len(fingerprint.descriptor.species):
+    if view.columns is None:
         return target, jnp.zeros_like(target)
     wanted = target.at[view.columns].get(mode="fill", fill_value=0.0)
     return wanted, target.at[view.columns].set(0.0, mode="drop")

@@ -15,8 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon import pooling
 from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.descriptors.one_channel import MOST_NEIGHBORS
 from jaxrecon.descriptors.recipes import RECIPES
-from jaxrecon.pooling import POOLINGS, SLOTTED, Pool, PoolingName
+from jaxrecon.pooling import EXTREMES, POOLINGS, SLOTTED, Pool, PoolingName
 from jaxrecon.space import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures import Structure
 
@@ -30,13 +31,14 @@ class View(NamedTuple):
         neighbors: what each atom sees.
         groups: the atoms that are pooled together, one group a row.
         elements: atomic numbers of the channels, ascending; 0 for one to spare.
-        columns: where the pooled numbers stand in the fingerprint; beyond its end for a spare one.
+        columns: where the pooled numbers stand in the fingerprint; beyond its end for a spare one;
+            None if there are channels for all its elements.
     """
 
     neighbors: Neighbors
     groups: Bool[Array, "g n"]
     elements: Int[Array, " e"]
-    columns: Int[Array, " q"]
+    columns: Int[Array, " q"] | None
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class Fingerprint:
         if self.slotted and self.slots is not None:
             overflow |= jnp.any(groups.sum(axis=1) > self.slots)
         seen = seen._replace(overflow=seen.overflow | overflow)
-        return View(seen, groups, elements, self._columns(elements))
+        columns = self._columns(elements) if len(elements) < len(every) else None
+        return View(seen, groups, elements, columns)
 
     def rows(self, view: View) -> Float[Array, "n f"]:
         """The descriptor of every atom, in the channels of the view."""
@@ -173,14 +176,30 @@ class Fingerprint:
 
     def pooled_with_jacobian(self, view: View) -> tuple[Float[Array, " q"], Float[Array, "q n 3"]]:
         """The numbers of the view and their derivatives by the positions."""
+        if self._winners_suffice(view):
+            rows = self.rows(view)
+            winner, there = pooling.winners(self.pools, rows, view.groups)
+            atom = jnp.where(there, winner, len(rows))
+            slopes = self.descriptor.slopes_of(view.neighbors, atom, view.elements)
+            return self.pooled(view, rows), slopes.reshape(-1, *slopes.shape[2:])
         rows, by_vectors = self.descriptor.with_jacobian(view.neighbors, view.elements)
         source = view.neighbors.source
         slopes = pooling.jacobian(self.pools, rows, by_vectors, view.groups, source)
         return self.pooled(view, rows), slopes
 
+    def _winners_suffice(self, view: View) -> bool:
+        """Whether the Jacobian takes fewer entries of the rows than there are."""
+        return (
+            len(self.descriptor.channels) == 1
+            and view.neighbors.source is None
+            and len(view.neighbors.mask) <= MOST_NEIGHBORS
+            and set(self.poolings) <= set(EXTREMES)
+            and len(self.poolings) * len(view.groups) < len(view.neighbors.mask)
+        )
+
     def _spread(self, view: View, numbers: Float[Array, "q ..."]) -> Float[Array, "p ..."]:
         """The numbers of a view at their places, 0 elsewhere; NaN if something was left out."""
-        if len(view.elements) < len(self.descriptor.species):
+        if view.columns is not None:
             whole = jnp.zeros((self.size, *numbers.shape[1:]), numbers.dtype)
             numbers = whole.at[view.columns].set(numbers, mode="drop")
         return jnp.where(view.neighbors.overflow, jnp.nan, numbers)

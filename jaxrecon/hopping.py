@@ -80,10 +80,11 @@ def propose(
 ) -> Float[Array, "n 3"]:
     """One hop away from a parent: relocate, swap, shake or start afresh, drawn by their weights."""
     kind_key, key = jax.random.split(key)
+    shares = blame(fingerprint, task.structure(parent), task.target)
     moves = jnp.stack(
         [
-            relocate(key, fingerprint, config, task, parent),
-            swap(key, fingerprint, task, parent),
+            relocate(key, fingerprint, config, task, parent, shares),
+            swap(key, task, parent, shares),
             shake(key, config, parent),
             initialize.random_positions(key, task.species, task.cell, parent.dtype),
         ]
@@ -103,6 +104,7 @@ def relocate(
     config: ReconstructConfig,
     task: Task,
     parent: Float[Array, "n 3"],
+    shares: Float[Array, " n"],
 ) -> Float[Array, "n 3"]:
     """Move one atom, drawn by its blame, to the best of a number of random sites.
 
@@ -110,7 +112,6 @@ def relocate(
     bonding distance from a random atom. They are compared by the residual before any descent.
     """
     atom_key, *keys = jax.random.split(key, 6)
-    shares = blame(fingerprint, task.structure(parent), task.target)
     atom = jax.random.categorical(atom_key, jnp.log(shares + 1e-12))
     sites = _sites(keys, config.sites, task, parent, atom)
     candidates = jax.vmap(lambda site: parent.at[atom].set(site))(sites)
@@ -140,11 +141,10 @@ def _sites(
 
 
 def swap(
-    key: PRNGKeyArray, fingerprint: Fingerprint, task: Task, parent: Float[Array, "n 3"]
+    key: PRNGKeyArray, task: Task, parent: Float[Array, "n 3"], shares: Float[Array, " n"]
 ) -> Float[Array, "n 3"]:
     """Exchange an atom, drawn by its blame, with a random atom of another element."""
     first_key, second_key = jax.random.split(key)
-    shares = blame(fingerprint, task.structure(parent), task.target)
     first = jax.random.categorical(first_key, jnp.log(shares + 1e-12))
     other = task.species != task.species[first]
     second = jax.random.categorical(second_key, jnp.where(other, 0.0, -1e9))

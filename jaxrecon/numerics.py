@@ -4,12 +4,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxrecon.lanes import over_lanes
+
+FEW_UNKNOWNS = 48
+"""Up to this many, systems of equations are solved side by side; larger ones fill a cache alone."""
+
 COINCIDENT = 1e-12
 """Distance in Angstrom below which two points count as one: their direction is the zero vector."""
 
 
-def safe_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
-    r"""Euclidean norm over the last axis, :math:`\sqrt{\sum_d x_d^2}`, with gradient 0 at x = 0.
+def safe_norm(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+    r"""Euclidean norm over one axis, :math:`\sqrt{\sum_d x_d^2}`, with gradient 0 at x = 0.
 
     The argument of the square root is replaced before the root is taken, so that the derivative of
     the branch not taken stays finite too.
@@ -18,7 +23,7 @@ def safe_norm(x: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
     >>> float(safe_norm(jnp.array([3.0, 4.0]))), jax.grad(safe_norm)(jnp.zeros(3)).tolist()
     (5.0, [0.0, 0.0, 0.0])
     """
-    square = jnp.sum(x * x, axis=-1)
+    square = jnp.sum(x * x, axis=axis)
     apart = square > COINCIDENT**2
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
 
@@ -73,10 +78,18 @@ def solve_positive_definite(
     [1.0, 0.5]
     """
 
+    if len(right) > FEW_UNKNOWNS:
+        return _solve(matrix, right)
+    return over_lanes(_solve)(matrix[..., None], right[..., None])[..., 0]
+
+
+def _solve(matrix: Float[Array, "d d ..."], right: Float[Array, "d ..."]) -> Float[Array, "d ..."]:
+    rows = jnp.arange(len(right)).reshape(-1, *(1,) * right.ndim)
+
     def eliminate(k: Array, augmented: Array) -> Array:
         pivot = augmented[k] / augmented[k, k]
-        column = augmented[:, k].at[k].set(0.0)
-        return (augmented - column[:, None] * pivot[None, :]).at[k].set(pivot)
+        column = augmented[:, k]
+        return jnp.where(rows == k, pivot[None], augmented - column[:, None] * pivot[None])
 
     augmented = jnp.concatenate([matrix, right[:, None]], axis=1)
-    return jax.lax.fori_loop(0, matrix.shape[0], eliminate, augmented)[:, -1]
+    return jax.lax.fori_loop(0, len(right), eliminate, augmented)[:, -1]

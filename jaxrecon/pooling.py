@@ -121,6 +121,17 @@ def selection(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -
     return Selection(order[slots], jnp.broadcast_to(there[:, None], (pool.slots, features)))
 
 
+def winners(
+    pools: Sequence[Pool], rows: Float[Array, "n f"], groups: Bool[Array, "g n"]
+) -> Selection:
+    """What selecting poolings hand on, pool by pool, then group and slot, in shape ``(p, f)``."""
+    chosen = [jax.vmap(partial(selection, pool, rows))(groups) for pool in pools]
+    parts = zip(*chosen, strict=True)
+    return Selection(
+        *(jnp.concatenate([each.reshape(-1, rows.shape[1]) for each in part]) for part in parts)
+    )
+
+
 def weights(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Float[Array, "n f"]:
     """Derivative of each pooled feature by the entry of each atom, for an averaging pooling."""
     return jax.grad(lambda entries: _averaged(pool, entries, group).sum())(rows)
@@ -167,16 +178,15 @@ def jacobian(
     """
     n, features = rows.shape
     selecting = [pool for pool in pools if pool.kind in SELECTING]
-    chosen = [jax.vmap(partial(selection, pool, rows))(groups) for pool in selecting]
     blocks = {}
     if selecting:
         # All in one gather: with one for each pooling the derivatives are computed anew for each.
-        winner = jnp.concatenate([each.winner.ravel() for each in chosen])
-        there = jnp.concatenate([each.there.ravel() for each in chosen])
-        feature = jnp.tile(jnp.arange(features), len(winner) // features)
+        chosen = winners(selecting, rows, groups)
+        winner = chosen.winner.ravel()
+        feature = jnp.tile(jnp.arange(features), len(chosen.winner))
         slopes = by_positions(by_vectors[winner, feature], winner, source)
-        slopes = jnp.where(there[:, None, None], slopes, 0.0)
-        ends = np.cumsum([each.winner.size for each in chosen])[:-1]
+        slopes = jnp.where(chosen.there.ravel()[:, None, None], slopes, 0.0)
+        ends = np.cumsum([len(groups) * pool.rows * features for pool in selecting])[:-1]
         blocks = dict(zip(selecting, jnp.split(slopes, ends), strict=True))
     if len(selecting) < len(pools):
         entries = entries_by_positions(by_vectors, source)

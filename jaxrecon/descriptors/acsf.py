@@ -19,11 +19,12 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors import angular, radial
+from jaxrecon.descriptors import angular, one_channel, radial
 from jaxrecon.descriptors.angular import Angular
 from jaxrecon.descriptors.cutoffs import CUTOFFS, CutoffName
+from jaxrecon.descriptors.one_channel import OneChannel
 from jaxrecon.descriptors.radial import Radial
-from jaxrecon.descriptors.surroundings import Surroundings, surroundings
+from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
 from jaxrecon.space import Neighbors
 
 BLOCK = 64
@@ -189,6 +190,7 @@ class ACSF:
             ]
         )
 
+    @partial(jax.jit, static_argnums=0)
     def __call__(
         self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
     ) -> Float[Array, "n f"]:
@@ -199,12 +201,17 @@ class ACSF:
             elements: atomic numbers, ascending, to have channels for; None for those of the set.
         """
 
-        def one(s: Surroundings) -> Array:
+        def one(vectors: Array, channel: Array) -> Array:
+            if channel.shape[1] == 1 and len(vectors) <= one_channel.MOST_NEIGHBORS:
+                lane = (vectors[..., None], channel[:, 0, None])
+                return one_channel.rows(self._one_channel, *lane)[:, 0]
+            s = self._see(vectors, channel)
             pairs = [angular.values(kind, s) for kind in self.angular]
             return _joined(radial.values(self.radial, s), pairs)
 
         return self._over_atoms(one, neighbors, elements)
 
+    @partial(jax.jit, static_argnums=0)
     def with_jacobian(
         self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
     ) -> tuple[Float[Array, "n f"], Float[Array, "n f m 3"]]:
@@ -214,7 +221,8 @@ class ACSF:
         needs ``3 m`` passes.
         """
 
-        def one(s: Surroundings) -> tuple[Array, Array]:
+        def one(vectors: Array, channel: Array) -> tuple[Array, Array]:
+            s = self._see(vectors, channel)
             two_body, two_body_jacobian = radial.values_and_jacobian(self.radial, s)
             pairs = [angular.values_and_jacobian(kind, s) for kind in self.angular]
             return (
@@ -224,23 +232,64 @@ class ACSF:
 
         return self._over_atoms(one, neighbors, elements)
 
+    @partial(jax.jit, static_argnums=0)
+    def slopes_of(
+        self,
+        neighbors: Neighbors,
+        atom: Int[Array, "p f"],
+        elements: Int[Array, " e"] | None = None,
+    ) -> Float[Array, "p f n 3"]:
+        """Derivatives of single entries of the rows by the positions, in 1/Angstrom.
+
+        Args:
+            neighbors: what each atom sees: neighbour m is atom m.
+            atom: whose function f; nobody's, and all derivatives 0, if there is no such atom.
+            elements: as for :meth:`__call__`, one channel in all.
+        """
+
+        def lanes(array: Array) -> Array:
+            return jnp.broadcast_to(
+                jnp.moveaxis(array, 0, -1)[..., None], (*array.shape[1:], len(array), len(atom))
+            )
+
+        channel = jax.vmap(
+            partial(self._channel, elements=elements, dtype=neighbors.vectors.dtype)
+        )(neighbors.species, neighbors.mask)
+        seen = lanes(neighbors.vectors), lanes(channel[..., 0])
+        slopes = one_channel.slopes_of(self._one_channel, *seen, atom.T)
+        return jnp.moveaxis(slopes, -1, 0).reshape(*atom.shape, -1, 3)
+
     def _over_atoms(
         self,
-        one: Callable[[Surroundings], Rows],
+        one: Callable[[Array, Array], Rows],
         neighbors: Neighbors,
         elements: Int[Array, " e"] | None,
     ) -> Rows:
         """What ``one`` makes of each atom's surroundings; of many atoms, block after block."""
-        chosen = jnp.asarray(self.species) if elements is None else elements
-        see = partial(surroundings, cutoff=self.cutoff, r_cut=self.r_cut, weighted=self.weighted)
 
         def of(atom: tuple[Array, Array, Array]) -> Rows:
-            return one(see(*atom, chosen))
+            vectors, species, mask = atom
+            return one(
+                vectors, self._channel(species, mask, elements=elements, dtype=vectors.dtype)
+            )
 
         atoms = (neighbors.vectors, neighbors.species, neighbors.mask)
         if len(neighbors.vectors) <= BLOCK:
             return jax.vmap(of)(atoms)
         return jax.lax.map(jax.checkpoint(of), atoms, batch_size=BLOCK)
+
+    def _channel(
+        self, species: Array, mask: Array, *, elements: Array | None, dtype: jnp.dtype
+    ) -> Float[Array, "m s"]:
+        chosen = jnp.asarray(self.species) if elements is None else elements
+        return channels(species, mask, chosen, weighted=self.weighted, dtype=dtype)
+
+    def _see(self, vectors: Array, channel: Array) -> Surroundings:
+        return surroundings(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)
+
+    @property
+    def _one_channel(self) -> OneChannel:
+        return OneChannel(self.radial, self.angular, self.cutoff, self.r_cut)
 
 
 def _joined(two_body: Array, pairs: list[Array]) -> Array:

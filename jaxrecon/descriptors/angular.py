@@ -25,15 +25,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.surroundings import Surroundings, column, einsum
+from jaxrecon.descriptors.surroundings import Surroundings, column, einsum, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm
-
-FEW_NEIGHBORS = 32
-"""Up to this many neighbours in one channel the sum over pairs j < k beats the full matrix."""
 
 
 class Angular(NamedTuple):
@@ -69,6 +65,11 @@ class Angular(NamedTuple):
         ]
 
     @property
+    def angles(self) -> list[tuple[float, float]]:
+        """Zeta and lambda of every angular factor, in order."""
+        return [(zeta, lam) for zeta in self.zeta for lam in self.lam]
+
+    @property
     def size(self) -> int:
         """How many functions there are in a channel."""
         return len(self.zeta) * len(self.lam) * len(self.eta) * len(self.r_s)
@@ -81,9 +82,7 @@ def pairs_of(channels: int) -> list[tuple[int, int]]:
 
 def values(functions: Angular, s: Surroundings) -> Float[Array, "c f"]:
     """Every function for every unordered pair of channels."""
-    if s.channel.shape[1] == 1 and len(s.r) <= FEW_NEIGHBORS:
-        return _by_pairs(functions, s)
-    radial, _ = _radial(functions, s)
+    radial, _ = radial_terms(functions, s)
     terms = radial[:, None, :] * s.channel.T[None]
     kernel, _, _ = _kernel(functions, s)
     return _close(_sums(kernel, terms), terms)
@@ -93,7 +92,7 @@ def values_and_jacobian(
     functions: Angular, s: Surroundings
 ) -> tuple[Float[Array, "c f"], Float[Array, "c f m 3"]]:
     """Also the derivatives by the vectors to the neighbours, in 1/Angstrom."""
-    radial, radial_slope = _radial(functions, s)
+    radial, radial_slope = radial_terms(functions, s)
     terms = radial[:, None, :] * s.channel.T[None]
     kernel, by_cosine, by_third = _kernel(functions, s)
     sums = _sums(kernel, terms)
@@ -120,35 +119,38 @@ def values_and_jacobian(
     return _close(sums, terms), jnp.stack(jacobians)
 
 
-def _radial(functions: Angular, s: Surroundings) -> tuple[Float[Array, "e m"], Float[Array, "e m"]]:
+def radial_terms(
+    functions: Angular, s: Surroundings
+) -> tuple[Float[Array, "e m ..."], Float[Array, "e m ..."]]:
     """What each neighbour brings to a pair, and its derivative; eta-major, then r_s."""
-    gaussian, gaussian_slope = _gaussians(functions, s.r)
-    value = gaussian * s.cutoff[None]
-    return value, gaussian * s.cutoff_slope[None] + gaussian_slope * s.cutoff[None]
+    return _with_cutoff(functions, s.r, s.cutoff, s.cutoff_slope)
 
 
-def _gaussians(functions: Angular, r: Float[Array, "..."]) -> tuple[Array, Array]:
+def third_side(
+    functions: Angular, distance: Float[Array, "..."]
+) -> tuple[Float[Array, "e ..."], Float[Array, "e ..."]]:
+    """The factor of the side between the two neighbours, and its derivative by its length."""
+    return _with_cutoff(functions, distance, *CUTOFFS[functions.cutoff](distance, functions.r_cut))
+
+
+def _with_cutoff(
+    functions: Angular, r: Array, cutoff: Array, cutoff_slope: Array
+) -> tuple[Array, Array]:
     eta = column(functions.eta, r, r.ndim + 2)
-    offset = r[None] - column(functions.r_s, r, r.ndim + 1)
-    gaussian = jnp.exp(-eta * offset[None] ** 2)
-    slope = -2.0 * eta * offset[None] * gaussian
-    shape = (len(functions.eta) * len(functions.r_s), *r.shape)
-    return gaussian.reshape(shape), slope.reshape(shape)
+    r_s = column(functions.r_s, r, r.ndim + 1)[None]
+    value, slope = gaussian(eta, r_s, r[None, None], cutoff[None, None], cutoff_slope[None, None])
+    shape = (-1, *r.shape)
+    return value.reshape(shape), slope.reshape(shape)
 
 
-def _angular(functions: Angular, cosine_angle: Array) -> tuple[Array, Array]:
-    r"""Stacked :math:`2^{1-\zeta} (1 + \lambda c)^\zeta`, zeta-major then lambda, and d/dc.
+def angular_factor(zeta: float, lam: float | Array, cosine: Array) -> tuple[Array, Array]:
+    r""":math:`2^{1-\zeta} (1 + \lambda c)^\zeta` and its derivative by the cosine c.
 
     Written as :math:`2 [(1 + \lambda c)/2]^\zeta`, which can't overflow at zeta = 64.
     """
-    factors, slopes = [], []
-    for zeta in functions.zeta:
-        for lam in functions.lam:
-            base = jnp.maximum(0.5 * (1.0 + lam * cosine_angle), 0.0)
-            lower = _power(base, zeta - 1)
-            factors.append(2.0 * lower * base)
-            slopes.append(zeta * lam * lower)
-    return jnp.stack(factors), jnp.stack(slopes)
+    base = jnp.maximum(0.5 * (1.0 + lam * cosine), 0.0)
+    lower = _power(base, zeta - 1)
+    return 2.0 * lower * base, zeta * lam * lower
 
 
 def _power(base: Array, exponent: float) -> Array:
@@ -157,15 +159,6 @@ def _power(base: Array, exponent: float) -> Array:
         return jax.lax.integer_pow(base, int(exponent))
     positive = base > 0
     return jnp.where(positive, jnp.where(positive, base, 1.0) ** exponent, 0.0)
-
-
-def _third_side(
-    functions: Angular, distance: Float[Array, "..."]
-) -> tuple[Float[Array, "e ..."], Float[Array, "e ..."]]:
-    """The factor of the side between the two neighbours, and its derivative by its length."""
-    cutoff, slope = CUTOFFS[functions.cutoff](distance, functions.r_cut)
-    gaussian, gaussian_slope = _gaussians(functions, distance)
-    return gaussian * cutoff[None], gaussian * slope[None] + gaussian_slope * cutoff[None]
 
 
 def _kernel(
@@ -177,12 +170,14 @@ def _kernel(
     the derivative by that comes divided by its length.
     """
     distinct = 1.0 - jnp.eye(len(s.r), dtype=s.r.dtype)
-    angular, slope = _angular(functions, einsum("jx,kx->jk", s.direction, s.direction))
-    angular, slope = angular * distinct[None], slope * distinct[None]
+    cosine = einsum("jx,kx->jk", s.direction, s.direction)
+    factors = [angular_factor(zeta, lam, cosine) for zeta, lam in functions.angles]
+    angular = jnp.stack([factor for factor, _ in factors]) * distinct[None]
+    slope = jnp.stack([slope for _, slope in factors]) * distinct[None]
     if functions.kind == "G5":
         return angular, slope, None
     distance = safe_norm(s.vectors[:, None, :] - s.vectors[None, :, :])
-    third, third_slope = _third_side(functions, distance)
+    third, third_slope = third_side(functions, distance)
     by_third = safe_divide(third_slope, jnp.broadcast_to(distance[None], third.shape))
     angular, slope = angular[:, None], slope[:, None]
     return angular * third[None], slope * third[None], angular * by_third[None]
@@ -201,15 +196,3 @@ def _close(sums: Float[Array, "a m e s"], terms: Float[Array, "e s m"]) -> Float
     pairs = pairs_of(terms.shape[1])
     once = [totals[..., b, a] * (0.5 if a == b else 1.0) for a, b in pairs]
     return jnp.stack(once).reshape(len(pairs), -1)
-
-
-def _by_pairs(functions: Angular, s: Surroundings) -> Float[Array, "1 f"]:
-    """The values of one channel, each pair j < k once: half the angular factors, but gathered."""
-    first, second = np.triu_indices(len(s.r), 1)
-    angular, _ = _angular(functions, jnp.sum(s.direction[first] * s.direction[second], axis=-1))
-    radial = _radial(functions, s)[0] * s.channel[None, :, 0]
-    weights = radial[:, first] * radial[:, second]
-    if functions.kind == "G4":
-        distance = safe_norm(s.vectors[first] - s.vectors[second])
-        weights *= _third_side(functions, distance)[0]
-    return einsum("at,et->ae", angular, weights).reshape(1, -1)

@@ -29,10 +29,13 @@ def cosine(
     [0.5, -0.261799]
     """
     inside = r < r_cut
-    phase = jnp.pi / r_cut * r
-    value = jnp.where(inside, 0.5 * (jnp.cos(phase) + 1.0), 0.0)
-    slope = jnp.where(inside, -0.5 * jnp.pi / r_cut * jnp.sin(phase), 0.0)
-    return value, slope
+    # cos^2 and -sin cos of half the phase, as quotients: XLA would compute a bare cosine once more
+    # for every function that it is a factor of, but not a quotient.
+    half = 0.5 * jnp.pi / r_cut * r
+    tangent = jnp.sin(half) / jnp.cos(half)
+    value = 1.0 / (1.0 + tangent**2)
+    slope = -jnp.pi / r_cut * tangent * value
+    return jnp.where(inside, value, 0.0), jnp.where(inside, slope, 0.0)
 
 
 def tanh3(

@@ -11,7 +11,7 @@ from jaxrecon.numerics import safe_divide, safe_norm
 
 
 class Surroundings(NamedTuple):
-    """What one atom sees.
+    """What one atom sees; or many atoms, side by side along a last axis of lanes.
 
     Attributes:
         vectors: to the neighbours in Angstrom.
@@ -24,50 +24,66 @@ class Surroundings(NamedTuple):
             all others, or its atomic number in the one channel of weighted functions.
     """
 
-    vectors: Float[Array, "m 3"]
-    r: Float[Array, " m"]
-    direction: Float[Array, "m 3"]
-    inverse_r: Float[Array, " m"]
-    cutoff: Float[Array, " m"]
-    cutoff_slope: Float[Array, " m"]
-    channel: Float[Array, "m s"]
+    vectors: Float[Array, "m 3 ..."]
+    r: Float[Array, "m ..."]
+    direction: Float[Array, "m 3 ..."]
+    inverse_r: Float[Array, "m ..."]
+    cutoff: Float[Array, "m ..."]
+    cutoff_slope: Float[Array, "m ..."]
+    channel: Float[Array, "m s ..."]
 
 
 def surroundings(
-    vectors: Float[Array, "m 3"],
-    species: Int[Array, " m"],
-    mask: Bool[Array, " m"],
-    elements: Int[Array, " e"],
+    vectors: Float[Array, "m 3 ..."],
+    channel: Float[Array, "m s ..."],
     *,
     cutoff: str,
     r_cut: float,
-    weighted: bool,
 ) -> Surroundings:
-    """Surroundings from the vectors to the neighbours in Angstrom; elements of no channel are out.
+    """Surroundings from the vectors to the neighbours in Angstrom; those of no channel are out.
 
     Args:
         vectors: from the central atom to its neighbours.
-        species: their atomic numbers.
-        mask: false for padding.
-        elements: atomic numbers of the channels.
+        channel: from :func:`channels`.
         cutoff: name of the cutoff function.
         r_cut: cutoff in Angstrom.
-        weighted: whether there is one channel, weighted by atomic numbers.
     """
-    r = safe_norm(vectors)
+    r = safe_norm(vectors, axis=1)
     inverse_r = safe_divide(jnp.ones_like(r), r)
     value, slope = CUTOFFS[cutoff](r, r_cut)
-    channel = species[:, None] == elements[None, :]
-    mask = mask & channel.any(axis=-1)
+    there = jnp.any(channel != 0, axis=1)
     return Surroundings(
         vectors=vectors,
         r=r,
         direction=vectors * inverse_r[:, None],
         inverse_r=inverse_r,
-        cutoff=jnp.where(mask, value, 0.0),
-        cutoff_slope=jnp.where(mask, slope, 0.0),
-        channel=(species[:, None] if weighted else channel).astype(r.dtype),
+        cutoff=jnp.where(there, value, 0.0),
+        cutoff_slope=jnp.where(there, slope, 0.0),
+        channel=channel,
     )
+
+
+def channels(
+    species: Int[Array, " m"],
+    mask: Bool[Array, " m"],
+    elements: Int[Array, " e"],
+    *,
+    weighted: bool,
+    dtype: jnp.dtype,
+) -> Float[Array, "m s"]:
+    """How much each neighbour counts in each channel: 0 for padding and elements of no channel.
+
+    Args:
+        species: atomic numbers of the neighbours.
+        mask: false for padding.
+        elements: atomic numbers of the channels.
+        weighted: whether there is one channel, weighted by atomic numbers.
+        dtype: of the result.
+    """
+    belongs = (species[:, None] == elements[None, :]) & mask[:, None]
+    if weighted:
+        belongs = jnp.where(belongs.any(axis=1), species, 0)[:, None]
+    return belongs.astype(dtype)
 
 
 def einsum(subscripts: str, *operands: Array) -> Array:
@@ -78,3 +94,12 @@ def einsum(subscripts: str, *operands: Array) -> Array:
 def column(values: tuple[float, ...], like: Array, ndim: int) -> Array:
     """Parameters along the first of ``ndim`` axes, in the dtype of ``like``."""
     return jnp.asarray(values, like.dtype).reshape((-1,) + (1,) * (ndim - 1))
+
+
+def gaussian(
+    eta: Array, r_s: Array, r: Array, cutoff: Array, cutoff_slope: Array
+) -> tuple[Array, Array]:
+    r""":math:`e^{-\eta (r - r_s)^2} f_c(r)` and its derivative by r, elementwise."""
+    offset = r - r_s
+    value = jnp.exp(-eta * offset**2)
+    return value * cutoff, value * (cutoff_slope - 2.0 * eta * offset * cutoff)
