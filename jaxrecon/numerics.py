@@ -87,7 +87,7 @@ def _solve(matrix: Float[Array, "d d ..."], right: Float[Array, "d ..."]) -> Flo
     rows = jnp.arange(len(right)).reshape(-1, *(1,) * right.ndim)
 
     def eliminate(k: Array, augmented: Array) -> Array:
-        pivot = augmented[k] / augmented[k, k]
+        pivot = augmented[k] / augmented[k, k][None]
         column = augmented[:, k]
         return jnp.where(rows == k, pivot[None], augmented - column[:, None] * pivot[None])
 

@@ -72,7 +72,8 @@ def pullback(
             factor, factor_slope = angular_factor(zeta, lam, pairs.cosine)
             value, slope, third_sum = (jnp.zeros_like(s.r),) * 3
             for e in range(len(terms)):
-                by_value, by_slope = shares[a, e] * terms[e], shares[a, e] * slopes[e]
+                weight = shares[a, e][None]
+                by_value, by_slope = weight * terms[e], weight * slopes[e]
                 if third is not None and third_slope is not None:
                     third_sum += by_value * third_slope[e]
                     by_value, by_slope = by_value * third[e], by_slope * third[e]
