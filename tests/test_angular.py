@@ -16,9 +16,9 @@ from rows import PLAIN, SHIFTED
 from strategies import random_cluster
 
 from jaxrecon import ACSF
-from jaxrecon.descriptors import angular
+from jaxrecon.descriptors import angular, triplets
 from jaxrecon.descriptors.angular import Angular
-from jaxrecon.descriptors.surroundings import Surroundings, surroundings
+from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
 from jaxrecon.space import displacement, neighbors
 from jaxrecon.structures import from_ase
 
@@ -28,16 +28,12 @@ MASK = np.array([True] * 6 + [False])
 SEEN = [0, 1, 2, 3, 5]
 
 
-def seen(vectors: jax.Array, cutoff: str, elements: tuple[int, ...], weighted: bool = False):
-    return surroundings(
-        vectors,
-        jnp.asarray(SPECIES),
-        jnp.asarray(MASK),
-        jnp.asarray(elements),
-        cutoff=cutoff,
-        r_cut=R_CUT,
-        weighted=weighted,
-    )
+def seen(
+    vectors: jax.Array, cutoff: str, elements: tuple[int, ...], weighted: bool = False
+) -> Surroundings:
+    parts = map(jnp.asarray, (SPECIES, MASK, elements))
+    channel = channels(*parts, weighted=weighted, dtype=vectors.dtype)
+    return surroundings(vectors, channel, cutoff=cutoff, r_cut=R_CUT)
 
 
 def some_vectors() -> jax.Array:
@@ -72,23 +68,16 @@ def test_closed_form_slopes(kind: str, cutoff: str, weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["G4", "G5"])
-def test_each_pair_once_or_all_at_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_neighbour_after_the_other_or_all_at_once(kind: str) -> None:
+    """A scan that adds up over lanes, and matrix products."""
     functions = Angular(kind, (1, 2.5), (-1, 1), (0.05, 0.3), (0.0, 1.5), "cosine", R_CUT)
-
-    def values() -> np.ndarray:
-        with jax.enable_x64(True):
-            at = seen(some_vectors(), "cosine", (8, 78), weighted=True)
-            return np.asarray(jax.jit(lambda s: angular.values(functions, s))(at))
-
-    calls = []
-    by_pairs = angular._by_pairs
-    monkeypatch.setattr(angular, "_by_pairs", lambda *args: calls.append(1) or by_pairs(*args))
-    once = values()
-    assert calls == [1]
-    monkeypatch.setattr(angular, "FEW_NEIGHBORS", 0)
-    np.testing.assert_allclose(values(), once, rtol=1e-12)
-    assert calls == [1]
-    assert once.all()
+    with jax.enable_x64(True):
+        at = seen(some_vectors(), "cosine", (8, 78), weighted=True)
+        one_lane = jax.tree.map(lambda part: part[..., None], at)
+        scanned = jax.jit(partial(triplets.values, functions))(one_lane)
+        at_once = np.asarray(jax.jit(partial(angular.values, functions))(at))
+    np.testing.assert_allclose(scanned[:, 0], at_once[0], rtol=1e-12)
+    assert at_once.all()
 
 
 @pytest.mark.parametrize("cell", [None, np.diag([12.0, 11.0, 10.0]) + 0.4])
@@ -199,8 +188,8 @@ def test_opposite_neighbours(dtype: str) -> None:
     @jax.vmap
     def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
         def at(vectors: jax.Array) -> Surroundings:
-            parts = (jnp.array([8, 8]), jnp.array([True, True]), jnp.array([8]))
-            return surroundings(vectors, *parts, cutoff="cosine", r_cut=R_CUT, weighted=False)
+            channel = jnp.ones((2, 1), vectors.dtype)
+            return surroundings(vectors, channel, cutoff="cosine", r_cut=R_CUT)
 
         def values(vectors: jax.Array) -> jax.Array:
             return angular.values(functions, at(vectors))

@@ -46,6 +46,11 @@ def task_of(count: int, *, crystal: bool) -> Task:
     return Task(target, species, cell, bounds)
 
 
+def shares_of(task: Task, parent: jax.Array) -> jax.Array:
+    """By how much each atom is to blame, as a hop has it computed once for all moves."""
+    return jax.jit(partial(equations.blame, FINGERPRINT))(task.structure(parent), task.target)
+
+
 def many(move: Callable[[jax.Array], jax.Array]) -> np.ndarray:
     """What a move gives for each of the keys."""
     return np.asarray(jax.jit(jax.vmap(move))(KEYS))
@@ -64,9 +69,10 @@ def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
     task, parent = task_of(5, crystal=crystal), np.asarray(misplaced())
     centre, radii = parent.mean(axis=0), covalent_radii[NUMBERS[5]]
     reach = np.linalg.norm(parent - centre, axis=1).max()
+    given = (task, jnp.asarray(parent), shares_of(task, jnp.asarray(parent)))
     for sites in (1, 2):
         config = CONFIG.replace(sites=sites)
-        moved = many(lambda key, c=config: relocate(key, FINGERPRINT, c, task, jnp.asarray(parent)))
+        moved = many(lambda key, c=config: relocate(key, FINGERPRINT, c, *given))
         changed = (moved != parent).any(axis=-1)
         assert (changed.sum(axis=1) == 1).all()
         atom = changed.argmax(axis=1)
@@ -88,12 +94,10 @@ def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
 
 def test_relocate_draws_the_atom_by_its_blame() -> None:
     task, parent = task_of(5, crystal=False), misplaced()
-    moved = many(lambda key: relocate(key, FINGERPRINT, CONFIG, task, parent))
+    moved = many(lambda key: propose(key, FINGERPRINT, weighted(1.0, 0.0, 0.0, 0.0), task, parent))
     which = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
     shares = np.bincount(which, minlength=5) / len(KEYS)
-    blame = np.asarray(
-        jax.jit(partial(equations.blame, FINGERPRINT))(task.structure(parent), task.target)
-    )
+    blame = np.asarray(shares_of(task, parent))
     expected = blame / blame.sum()
     assert expected.max() > 0.5
     deviation = np.sqrt(expected * (1 - expected) / len(KEYS))
@@ -103,12 +107,13 @@ def test_relocate_draws_the_atom_by_its_blame() -> None:
 def test_relocate_takes_the_best_of_its_sites() -> None:
     """One site is as good as drawn, the best of many is much better."""
     task, parent = task_of(5, crystal=False), misplaced()
+    given = (task, parent, shares_of(task, parent))
     medians = []
     for sites in (1, 24):
         config = CONFIG.replace(sites=sites)
 
         def screened(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
-            return residual(FINGERPRINT, task, relocate(key, FINGERPRINT, config, task, parent))
+            return residual(FINGERPRINT, task, relocate(key, FINGERPRINT, config, *given))
 
         medians.append(np.median(many(screened)))
     assert medians[0] > 1.3 * medians[1]
@@ -117,7 +122,8 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
 @pytest.mark.parametrize("crystal", [False, True])
 def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
     task, parent = task_of(5, crystal=crystal), jnp.asarray(TRUTH, jnp.float32)
-    moved = many(lambda key: swap(key, FINGERPRINT, task, parent))
+    shares = shares_of(task, parent)
+    moved = many(lambda key: swap(key, task, parent, shares))
     numbers = np.array(NUMBERS[5])
     pairs = set()
     for positions in moved:
@@ -127,6 +133,19 @@ def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
         assert numbers[changed[0]] != numbers[changed[1]]
         pairs.add(tuple(changed))
     assert len(pairs) > 2
+
+
+def test_swap_draws_one_of_the_two_by_its_blame() -> None:
+    task, parent = task_of(5, crystal=False), misplaced()
+    moved = many(lambda key: propose(key, FINGERPRINT, weighted(1e-9, 1.0, 0.0, 0.0), task, parent))
+    found = (moved != np.asarray(parent)).any(axis=-1).mean(axis=0)
+    blame = np.asarray(shares_of(task, parent))
+    blame = blame / blame.sum()
+    numbers = np.array(NUMBERS[5])
+    other = numbers[:, None] != numbers[None]
+    expected = blame + blame @ (other / other.sum(axis=1, keepdims=True))
+    deviation = np.sqrt(expected * (1 - expected) / len(KEYS))
+    assert (np.abs(found - expected) < 4 * deviation + 1e-6).all()
 
 
 def test_shake_moves_all_by_a_width_within_its_range() -> None:

@@ -12,7 +12,7 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors import radial
 from jaxrecon.descriptors.radial import Radial
-from jaxrecon.descriptors.surroundings import surroundings
+from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
 from jaxrecon.space import displacement, neighbors
 from jaxrecon.structures import from_ase
 
@@ -47,10 +47,11 @@ def test_closed_form_slopes(cutoff: str, weighted: bool) -> None:
 
     @jax.jit
     def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
-        def at(vectors: jax.Array) -> tuple:
+        def at(vectors: jax.Array) -> Surroundings:
             elements = jnp.array([1, 8, 78])
             parts = (jnp.asarray(species), jnp.asarray(mask), elements)
-            return surroundings(vectors, *parts, cutoff=cutoff, r_cut=4.0, weighted=weighted)
+            channel = channels(*parts, weighted=weighted, dtype=vectors.dtype)
+            return surroundings(vectors, channel, cutoff=cutoff, r_cut=4.0)
 
         by_autodiff = jax.jacfwd(lambda vectors: radial.values(ALL, at(vectors)))(vectors)
         return (
