@@ -190,11 +190,10 @@ class Fingerprint:
     def _winners_suffice(self, view: View) -> bool:
         """Whether the Jacobian takes fewer entries of the rows than there are."""
         return (
-            len(self.descriptor.channels) == 1
-            and view.neighbors.source is None
+            view.neighbors.source is None
             and len(view.neighbors.mask) <= MOST_NEIGHBORS
             and set(self.poolings) <= set(EXTREMES)
-            and len(self.poolings) * len(view.groups) < len(view.neighbors.mask)
+            and 2 * len(self.poolings) * len(view.groups) <= len(view.neighbors.mask)
         )
 
     def _spread(self, view: View, numbers: Float[Array, "q ..."]) -> Float[Array, "p ..."]:

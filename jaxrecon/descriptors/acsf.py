@@ -19,10 +19,10 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors import angular, one_channel, radial
+from jaxrecon.descriptors import angular, one_channel, radial, winners
 from jaxrecon.descriptors.angular import Angular
 from jaxrecon.descriptors.cutoffs import CUTOFFS, CutoffName
-from jaxrecon.descriptors.one_channel import OneChannel
+from jaxrecon.descriptors.one_channel import Functions
 from jaxrecon.descriptors.radial import Radial
 from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
 from jaxrecon.space import Neighbors
@@ -204,7 +204,7 @@ class ACSF:
         def one(vectors: Array, channel: Array) -> Array:
             if channel.shape[1] == 1 and len(vectors) <= one_channel.MOST_NEIGHBORS:
                 lane = (vectors[..., None], channel[:, 0, None])
-                return one_channel.rows(self._one_channel, *lane)[:, 0]
+                return one_channel.rows(self._functions, *lane)[:, 0]
             s = self._see(vectors, channel)
             pairs = [angular.values(kind, s) for kind in self.angular]
             return _joined(radial.values(self.radial, s), pairs)
@@ -244,19 +244,19 @@ class ACSF:
         Args:
             neighbors: what each atom sees: neighbour m is atom m.
             atom: whose function f; nobody's, and all derivatives 0, if there is no such atom.
-            elements: as for :meth:`__call__`, one channel in all.
+            elements: as for :meth:`__call__`.
         """
-
-        def lanes(array: Array) -> Array:
-            return jnp.broadcast_to(
-                jnp.moveaxis(array, 0, -1)[..., None], (*array.shape[1:], len(array), len(atom))
-            )
-
-        channel = jax.vmap(
-            partial(self._channel, elements=elements, dtype=neighbors.vectors.dtype)
-        )(neighbors.species, neighbors.mask)
-        seen = lanes(neighbors.vectors), lanes(channel[..., 0])
-        slopes = one_channel.slopes_of(self._one_channel, *seen, atom.T)
+        vectors = jnp.moveaxis(neighbors.vectors, 0, -1)
+        # Neighbour m is atom m for every centre.
+        channel = self._channel(
+            neighbors.species[0],
+            jnp.ones(len(vectors), bool),
+            elements=elements,
+            dtype=vectors.dtype,
+        )
+        there = neighbors.mask.T.astype(vectors.dtype)
+        vectors, there, channel = (_lanes(part, len(atom)) for part in (vectors, there, channel))
+        slopes = winners.slopes_of(self._functions, vectors, there, channel, atom.T)
         return jnp.moveaxis(slopes, -1, 0).reshape(*atom.shape, -1, 3)
 
     def _over_atoms(
@@ -288,8 +288,12 @@ class ACSF:
         return surroundings(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)
 
     @property
-    def _one_channel(self) -> OneChannel:
-        return OneChannel(self.radial, self.angular, self.cutoff, self.r_cut)
+    def _functions(self) -> Functions:
+        return Functions(self.radial, self.angular, self.cutoff, self.r_cut)
+
+
+def _lanes(array: Array, count: int) -> Array:
+    return jnp.broadcast_to(array[..., None], (*array.shape, count))
 
 
 def _joined(two_body: Array, pairs: list[Array]) -> Array:

@@ -116,7 +116,7 @@ def pullback(
 
 
 def slopes_each(functions: Radial, s: Surroundings) -> Float[Array, "m f lanes"]:
-    """Derivative by the distances, in 1/Angstrom, of one function of one channel in each lane.
+    """Derivative by the distances, in 1/Angstrom, of one function in each lane, channels aside.
 
     Args:
         functions: as for :func:`values`.
@@ -140,7 +140,7 @@ def slopes_each(functions: Radial, s: Surroundings) -> Float[Array, "m f lanes"]
         )
         gaussians = jax.lax.map(of, (jnp.asarray(functions.eta, s.r.dtype), blocks))
         slopes.insert(1, jnp.moveaxis(gaussians, 0, 1).reshape(second[0].shape))
-    return jnp.concatenate(slopes, axis=1) * s.channel[:, 0]
+    return jnp.concatenate(slopes, axis=1)
 
 
 def _terms(

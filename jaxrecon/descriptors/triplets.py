@@ -7,6 +7,7 @@ arrays ``(m, lanes)`` that stay in the cache, and adds it up.
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 import jax
@@ -87,34 +88,40 @@ def pullback(
     return _moves(functions, s, weights)
 
 
-def slopes_each(functions: Angular, s: Surroundings) -> Float[Array, "m 3 f lanes"]:
+def slopes_each(
+    functions: Angular,
+    s: Surroundings,
+    first: Float[Array, "m lanes"],
+    second: Float[Array, "m lanes"],
+) -> Float[Array, "m 3 f lanes"]:
     """Derivatives by the vectors to the neighbours, 1/Angstrom, of one function in each lane.
 
     Args:
         functions: as for :func:`values`.
-        s: what the atoms see, lanes ``(f, lanes)``: function f in those at f.
+        s: what the atoms see, lanes ``(f, lanes)``: function f in those at f; channels aside.
+        first: how much each neighbour counts in the first channel of the pair,
+        second: and in the second; a pair (j, k) counts as first j times second k and turned.
     """
     # One zeta after the other: in one go the powers would have to be written and joined.
-    count = len(functions.zeta)
-    blocks = zip(*(jnp.split(part, count, axis=part.ndim - 2) for part in s), strict=True)
+    blocks = zip(*(jnp.split(part, len(functions.zeta), axis=-2) for part in s), strict=True)
     slopes = [
-        _slopes_of_zeta(functions, zeta, Surroundings(*block))
+        _slopes_of_zeta(functions, zeta, Surroundings(*block), first[:, None], second[:, None])
         for zeta, block in zip(functions.zeta, blocks, strict=True)
     ]
     return jnp.concatenate(slopes, axis=2)
 
 
-def _slopes_of_zeta(functions: Angular, zeta: float, s: Surroundings) -> Array:
-    each = [
-        (lam, eta, r_s) for lam in functions.lam for eta in functions.eta for r_s in functions.r_s
-    ]
+def _slopes_of_zeta(
+    functions: Angular, zeta: float, s: Surroundings, first: Array, second: Array
+) -> Array:
+    each = list(product(functions.lam, functions.eta, functions.r_s))
     lam, eta, r_s = jnp.asarray(each, s.r.dtype).T[:, None, :, None]
-    parts = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_slope)
-    terms, slopes = (part * s.channel[:, 0] for part in parts)
+    terms, slopes = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_slope)
 
     def weights(k: Array, pairs: _Pairs) -> _Weights:
         factor, factor_slope = angular_factor(zeta, lam, pairs.cosine)
-        value, slope = terms * terms[k][None], slopes * terms[k][None]
+        other = terms[k][None] * (first * second[k][None] + second * first[k][None])
+        value, slope = terms * other, slopes * other
         beyond = jnp.zeros_like(value)
         if pairs.distance is not None:
             cutoff = CUTOFFS[functions.cutoff](pairs.distance, functions.r_cut)
