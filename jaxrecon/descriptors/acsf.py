@@ -255,9 +255,9 @@ class ACSF:
             dtype=vectors.dtype,
         )
         there = neighbors.mask.T.astype(vectors.dtype)
-        vectors, there, channel = (_lanes(part, len(atom)) for part in (vectors, there, channel))
-        slopes = winners.slopes_of(self._functions, vectors, there, channel, atom.T)
-        return jnp.moveaxis(slopes, -1, 0).reshape(*atom.shape, -1, 3)
+        seen = (vectors[..., None], there[..., None], channel[..., None])
+        slopes = winners.slopes_of(self._functions, *seen, atom[..., None])
+        return slopes.reshape(*atom.shape, -1, 3)
 
     def _over_atoms(
         self,
@@ -290,10 +290,6 @@ class ACSF:
     @property
     def _functions(self) -> Functions:
         return Functions(self.radial, self.angular, self.cutoff, self.r_cut)
-
-
-def _lanes(array: Array, count: int) -> Array:
-    return jnp.broadcast_to(array[..., None], (*array.shape, count))
 
 
 def _joined(two_body: Array, pairs: list[Array]) -> Array:

@@ -29,16 +29,16 @@ def slopes_of(
     vectors: Float[Array, "n 3 n lanes"],
     there: Float[Array, "n n lanes"],
     channel: Float[Array, "n s lanes"],
-    atom: Int[Array, "f lanes"],
-) -> Float[Array, "f x lanes"]:
-    """Derivatives of function f of one atom by the ``x = 3 n`` coordinates, in 1/Angstrom.
+    atom: Int[Array, "p f lanes"],
+) -> Float[Array, "pf x lanes"]:
+    """Derivatives of function f of some atoms by the ``x = 3 n`` coordinates, in 1/Angstrom.
 
     Args:
         functions: their parameters.
         vectors: to all atoms (first axis) from all atoms (third axis) in Angstrom.
         there: 1 where the first is a neighbour of the second, 0 for itself and for padding.
         channel: how much each atom counts in each channel as a neighbour.
-        atom: whose function f; nobody's, and all derivatives 0, if there is no such atom.
+        atom: whose functions; nobody's, and the derivatives 0, if there is no such atom.
     """
     return over_lanes(partial(_slopes_of, functions))(vectors, there, channel, atom)
 
@@ -51,6 +51,9 @@ def _slopes_of(
         seen = functions.see(vector[None], mask[None, None])
         return jax.tree.map(lambda part: part[0], seen)
 
+    count = len(atom)
+    atom = jnp.moveaxis(atom, 0, 1).reshape(atom.shape[1], -1)
+    vectors, there, channel = (jnp.tile(part, count) for part in (vectors, there, channel))
     # In a loop: XLA would compute it anew for every function and atom that asks.
     s = jax.lax.map(see, (vectors, there))
     lanes, channels = atom.shape[1], jnp.moveaxis(channel, 1, 0)
@@ -81,7 +84,7 @@ def _slopes_of(
         half = jnp.where(first == second, 0.5, 1.0).astype(channel.dtype)[:, None, None]
         blocks = together.reshape(len(first), -1, lanes)
         slopes.append(_each(of_pair, (blocks, half * channels[first], channels[second])))
-    return _by_positions(jnp.concatenate(slopes, axis=2), atom)
+    return _by_positions(jnp.concatenate(slopes, axis=2), atom, count)
 
 
 def _each(one: Callable[[Any], Array], given: tuple[Array, ...]) -> Float[Array, "n 3 f lanes"]:
@@ -92,26 +95,29 @@ def _each(one: Callable[[Any], Array], given: tuple[Array, ...]) -> Float[Array,
     return blocks.reshape(*blocks.shape[:2], -1, blocks.shape[-1])
 
 
-def _by_positions(slopes: Float[Array, "n 3 f lanes"], atom: Int[Array, "f lanes"]) -> Array:
-    """Derivatives by the positions, ``(f, 3 n, lanes)``, from those by the vectors to all atoms."""
+def _by_positions(
+    slopes: Float[Array, "n 3 f p*lanes"], atom: Int[Array, "f p*lanes"], count: int
+) -> Float[Array, "p*f x lanes"]:
+    """Derivatives by the positions from those by the vectors to all atoms."""
     n, _, features, lanes = slopes.shape
-    total, _ = jax.lax.scan(
-        lambda sums, slope: (sums + slope, None), jnp.zeros_like(slopes[0]), slopes
-    )
+    lanes //= count
+    nothing = jnp.zeros_like(slopes[0])
+    total, _ = jax.lax.scan(lambda sums, slope: (sums + slope, None), nothing, slopes)
     block = max(size for size in range(1, BLOCK + 1) if features % size == 0)
 
     def move(start: Array) -> Array:
-        part, sums, mine = (
-            jax.lax.dynamic_slice_in_dim(array, start, block, axis=array.ndim - 2)
-            for array in (slopes, total, atom)
-        )
-        starts = mine[None, None] == jnp.arange(n)[:, None, None, None]
+        def part(array: Array) -> Array:
+            array = jax.lax.dynamic_slice_in_dim(array, start % features, block, axis=-2)
+            return jax.lax.dynamic_slice_in_dim(array, start // features * lanes, lanes, axis=-1)
+
+        starts = part(atom)[None, None] == jnp.arange(n)[:, None, None, None]
         # A vector ends at the neighbour and starts at the atom: moving the atom turns the sign.
-        moved = part - jnp.where(starts, sums[None], 0.0)
+        moved = part(slopes) - jnp.where(starts, part(total)[None], 0.0)
         return jnp.moveaxis(moved, 2, 0)
 
     # In blocks of functions: their order and that of the positions are exchanged on the way.
-    return jax.lax.map(move, jnp.arange(0, features, block)).reshape(features, 3 * n, lanes)
+    moved = jax.lax.map(move, jnp.arange(0, count * features, block))
+    return moved.reshape(count * features, 3 * n, lanes)
 
 
 def _chosen(s: Surroundings, atom: Int[Array, "f lanes"]) -> Surroundings:
