@@ -96,8 +96,8 @@ def _each(one: Callable[[Any], Array], given: tuple[Array, ...]) -> Float[Array,
 
 
 def _by_positions(
-    slopes: Float[Array, "n 3 f p*lanes"], atom: Int[Array, "f p*lanes"], count: int
-) -> Float[Array, "p*f x lanes"]:
+    slopes: Float[Array, "n 3 f wide"], atom: Int[Array, "f wide"], count: int
+) -> Float[Array, "pf x lanes"]:
     """Derivatives by the positions from those by the vectors to all atoms."""
     n, _, features, lanes = slopes.shape
     lanes //= count

@@ -1,0 +1,267 @@
+"""Rows of one channel over lanes, and their pull-back: against matrix products and autodiff."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from functools import partial
+
+import dense
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from rows import PLAIN, SHIFTED, WEIGHTED
+from strategies import random_cluster, seeds
+
+from jaxrecon import ACSF, Fingerprint, from_ase, lanes
+from jaxrecon.bounds import bounds_of
+from jaxrecon.descriptors import one_channel, triplets
+from jaxrecon.space import Neighbors, image_neighbors
+from jaxrecon.structures import Structure, padded
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+R_CUT = PLAIN.r_cut
+TWO_BODY = ACSF(("Pt",), R_CUT, g2_eta=(0.3,), g2_r_s=(1.0, 2.0), g3_kappa=(1.5,), g5_zeta=())
+THREE_BODY = ACSF(
+    ("Pt",),
+    R_CUT,
+    g2_eta=(),
+    g4_zeta=(1.5, 1),
+    g4_eta=(0.1,),
+    g5_zeta=(),
+    g4_r_s=(0, 1),
+    cutoff="tanh3",
+)
+SETS = {
+    "plain": replace(PLAIN, elements=("Pt",)),
+    "shifted": replace(SHIFTED, elements=("Pt",)),
+    "weighted": WEIGHTED,
+    "no sums over pairs": TWO_BODY,
+    "only sums over pairs": THREE_BODY,
+    "one wave": replace(TWO_BODY, g2_eta=(), g3_kappa=(0.7,)),
+    "few": replace(THREE_BODY, g1=True, g2_eta=(0.1, 2.0), g2_r_s=(1.0,)),
+}
+FEW = SETS["few"]
+
+
+def some_neighbors(seed: int, m: int, atoms: int = 3) -> Neighbors:
+    """Beside usual neighbours masked ones, foreigners, some beyond the cutoff and coincident."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(atoms, m, 3)) * 1.6
+    vectors[rng.random((atoms, m)) < 0.1] *= 4.0
+    same = rng.random((atoms, m)) < 0.1
+    vectors[same] = np.broadcast_to(vectors[:, :1], vectors.shape)[same]
+    vectors[rng.random((atoms, m)) < 0.1] = 0.0
+    species = rng.choice([78, 78, 78, 8, 1, 6], (atoms, m))
+    mask = rng.random((atoms, m)) < 0.8
+    return Neighbors(*map(jnp.asarray, (vectors, species, mask)))
+
+
+@partial(jax.jit, static_argnums=0)
+def both(config: ACSF, seen: Neighbors, weights: jax.Array) -> tuple[tuple, tuple]:
+    """Rows and their weighted sum's derivative by the vectors: the fast ones and the plain ones."""
+
+    def of(rows: object) -> tuple[jax.Array, jax.Array]:
+        found, pull = jax.vjp(lambda x: rows(seen._replace(vectors=x)), seen.vectors)
+        return found, *pull(weights)
+
+    return of(config), of(partial(dense.rows, config))
+
+
+def assert_both(config: ACSF, seen: Neighbors) -> float:
+    """To the round-off of float64, feature by feature; how large the largest feature is."""
+    shape = (len(seen.vectors), config.size)
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+    (found, pulled), (expected, slopes) = jax.tree.map(np.asarray, both(config, seen, weights))
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12 * np.abs(expected).max())
+    np.testing.assert_allclose(pulled, slopes, rtol=1e-9, atol=1e-12 * np.abs(slopes).max())
+    assert not pulled[~np.asarray(seen.mask)].any()
+    return np.abs(expected).max(initial=0.0)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_rows_and_pull_back_are_those_of_the_plain_twin(name: str) -> None:
+    largest = []
+
+    @given(seed=seeds)
+    @settings(max_examples=15)
+    def check(seed: int) -> None:
+        with jax.enable_x64(True):
+            largest.append(assert_both(SETS[name], some_neighbors(seed, 7)))
+
+    check()
+    assert max(largest) > 0.1
+
+
+@pytest.mark.parametrize("m", [1, 2, triplets.TREE - 1, triplets.TREE, one_channel.MOST_NEIGHBORS])
+def test_any_number_of_neighbours(m: int, x64: None) -> None:
+    """One, fewer than a sum makes a tree of, more, and the most."""
+    for seed in range(3):
+        seen = some_neighbors(seed, m)
+        largest = assert_both(replace(WEIGHTED, g5_eta=(0.05,), g4_eta=(0.02,)), seen)
+        assert largest > 0.1 or not seen.mask.all()
+
+
+def test_pull_back_is_a_difference_quotient(x64: None) -> None:
+    """Of the rows themselves: of both, not of what they have in common."""
+    seen, step = some_neighbors(3, 5, 1), 1e-6
+    seen = seen._replace(vectors=jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 3)) * 1.5))
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=WEIGHTED.size))
+    value = jax.jit(lambda x: (WEIGHTED(seen._replace(vectors=x)) @ weights)[0])
+    slopes = jax.jit(jax.grad(value))(seen.vectors)
+    moves = step * np.eye(15).reshape(15, 1, 5, 3)
+    quotients = [(value(seen.vectors + d) - value(seen.vectors - d)) / (2 * step) for d in moves]
+    assert np.abs(slopes).max() > 10
+    np.testing.assert_allclose(slopes.ravel(), quotients, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "m", "fast"),
+    [
+        (SETS["plain"], one_channel.MOST_NEIGHBORS, True),
+        (SETS["plain"], one_channel.MOST_NEIGHBORS + 1, False),
+        (WEIGHTED, 3, True),
+        (PLAIN, 3, False),
+    ],
+)
+def test_where_matrix_products_are_faster_there_are_some(
+    config: ACSF, m: int, fast: bool, x64: None
+) -> None:
+    seen = some_neighbors(0, m)
+    assert ("custom_vjp_call" in str(jax.make_jaxpr(config)(seen))) == fast
+    if not fast and config.weighted:
+        assert_both(config, seen)
+
+
+def test_channels_of_the_elements_that_are_there(x64: None) -> None:
+    """One of three elements, asked for by its number: one channel, and the others are not seen."""
+    seen, one = some_neighbors(0, 7), jnp.array([8])
+    few = replace(FEW, elements=("H", "O", "Pt"))
+    rows = jax.jit(lambda elements: few(seen, elements))(one)
+    assert rows.shape == (3, FEW.size)
+    np.testing.assert_allclose(rows, dense.rows(few, seen, one), rtol=1e-12, atol=1e-14)
+    alone = jax.jit(replace(FEW, elements=("O",)))(seen)
+    np.testing.assert_allclose(rows, alone, rtol=1e-12, atol=1e-14)
+    assert rows.any()
+
+
+# Through fingerprints
+
+
+def cluster_of(seed: int, atoms: int = 5, size: int | None = None) -> Structure:
+    return from_ase(random_cluster(seed, atoms, ("Pt",)), size)
+
+
+def placed(structure: Structure, positions: jax.Array) -> Structure:
+    return dataclasses.replace(structure, positions=positions)
+
+
+@pytest.mark.parametrize("name", ["few", "no sums over pairs"])
+def test_second_derivatives(name: str, x64: None) -> None:
+    """By forward over reverse mode and by reverse over reverse mode: difference quotients."""
+    fingerprint = Fingerprint(SETS[name], ("max", "mean", "min", "moment2"))
+    structure, step = cluster_of(1), 1e-5
+    target = 0.7 * jax.jit(fingerprint)(cluster_of(2))
+
+    def loss(positions: jax.Array) -> jax.Array:
+        return jnp.sum((fingerprint(placed(structure, positions)) - target) ** 2)
+
+    slope = jax.jit(jax.grad(loss))
+    moves = step * np.eye(15).reshape(15, 5, 3)
+    x = structure.positions
+    quotients = np.array([(slope(x + d) - slope(x - d)) / (2 * step) for d in moves])
+    quotients = quotients.reshape(5, 3, 5, 3)
+    largest = np.abs(quotients).max()
+    assert largest > 0.1
+    for second in (jax.hessian(loss), jax.jacrev(jax.grad(loss))):
+        np.testing.assert_allclose(jax.jit(second)(x), quotients, rtol=1e-6, atol=1e-8 * largest)
+
+
+def test_second_derivatives_are_finite_where_atoms_coincide() -> None:
+    fingerprint = Fingerprint(FEW, ("max", "mean"))
+    structure = cluster_of(1)
+    x = structure.positions.at[1].set(structure.positions[0])
+
+    def loss(positions: jax.Array) -> jax.Array:
+        return jnp.sum(fingerprint(placed(structure, positions)) ** 2)
+
+    for each in (x, jnp.zeros_like(x)):
+        assert np.isfinite(jax.jit(jax.hessian(loss))(each)).all()
+
+
+@partial(jax.jit, static_argnums=0)
+def of_all(fingerprint: Fingerprint, structures: Structure) -> tuple[jax.Array, ...]:
+    """Value, gradient of a sum and closed Jacobian of each of a batch."""
+
+    def one(structure: Structure) -> tuple[jax.Array, ...]:
+        def total(positions: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.sin(fingerprint(placed(structure, positions))))
+
+        gradient = jax.grad(total)(structure.positions)
+        return fingerprint(structure), gradient, *fingerprint.with_jacobian(structure)
+
+    return jax.vmap(one)(structures)
+
+
+@pytest.mark.parametrize("fewest", [lanes.FEWEST, 5])
+def test_a_batch_is_its_structures(fewest: int, monkeypatch: pytest.MonkeyPatch, x64: None) -> None:
+    """Of several sizes, over more lanes; block after block too, with lanes to spare in the last."""
+    monkeypatch.setattr(lanes, "FEWEST", fewest)
+    if fewest == 5:
+        monkeypatch.setattr(lanes, "INPUT_OF_BLOCK", 1)
+        jax.clear_caches()
+    # Not the same value in both cases: no program is shared.
+    fingerprint = Fingerprint(FEW, temperature=float(fewest))
+    clusters = [random_cluster(seed, 4 + seed, ("Pt",)) for seed in range(3)]
+    batch = padded(clusters, 6)
+    assert "scan" in str(jax.make_jaxpr(jax.vmap(fingerprint))(batch))
+    found = of_all(fingerprint, batch)
+    for i, atoms in enumerate(clusters):
+        structure = from_ase(atoms, 6)
+        value, jacobian = dense.numbers(fingerprint, structure), slopes_of(fingerprint, structure)
+        gradient = jnp.einsum("p,pnx->nx", jnp.cos(value), jacobian)
+        for ours, theirs in zip(found, (value, gradient, value, jacobian), strict=True):
+            np.testing.assert_allclose(ours[i], theirs, rtol=1e-10, atol=1e-12)
+
+
+@partial(jax.jit, static_argnums=0)
+def slopes_of(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
+    return jax.jacfwd(lambda x: dense.numbers(fingerprint, placed(structure, x)))(
+        structure.positions
+    )
+
+
+def test_more_atoms_than_a_block_of_them(x64: None) -> None:
+    """Rows of 66 atoms are mapped over and computed anew on the way back."""
+    atoms = random_cluster(0, 66, ("Pt",))
+    atoms.set_cell(np.eye(3) * 18.0)
+    atoms.pbc = True
+    structure = from_ase(atoms, bounds=bounds_of([atoms], R_CUT))
+    assert structure.bounds.capacity <= one_channel.MOST_NEIGHBORS
+    assert len(atoms) > 64
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(66, FEW.size)))
+
+    @partial(jax.jit, static_argnums=0)
+    def total(rows: object, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def of(positions: jax.Array) -> jax.Array:
+            return jnp.sum(weights * rows(image_neighbors(placed(structure, positions), R_CUT)))
+
+        return jax.value_and_grad(of)(positions)
+
+    ours, theirs = (total(rows, structure.positions) for rows in (FEW, Dense(FEW)))
+    assert np.abs(theirs[1]).max() > 1
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-11)
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-9, atol=1e-11)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """The plain twin as a function that is equal to itself."""
+
+    config: ACSF
+
+    def __call__(self, seen: Neighbors) -> jax.Array:
+        return dense.rows(self.config, seen)

@@ -1,0 +1,201 @@
+"""The Jacobian of the atoms that win a pooling alone: against that of all entries."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from functools import partial
+
+import dense
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given, settings
+from rows import PLAIN, SHIFTED, WEIGHTED
+from strategies import random_cluster, random_crystal, seeds
+
+from jaxrecon import ACSF, Fingerprint, from_ase
+from jaxrecon.space import neighbors
+from jaxrecon.structures import Bounds, Structure
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+SMALL = ACSF(
+    ("H", "O", "Pt"),
+    5.0,
+    g1=True,
+    g2_eta=(0.5, 2.0),
+    g2_r_s=(0.5, 1.5),
+    g3_kappa=(0.7,),
+    g4_zeta=(1.5,),
+    g4_eta=(0.1,),
+    g5_zeta=(1, 4),
+    g5_eta=(0.1,),
+)
+SETS = {
+    "plain": replace(PLAIN, elements=("Pt",)),
+    "shifted": replace(SHIFTED, elements=("O",)),
+    "weighted": WEIGHTED,
+    "channels": replace(SHIFTED, elements=("O", "Pt")),
+    "all channels": SMALL,
+    "two-body": replace(SMALL, g4_zeta=(), g5_zeta=()),
+    "three-body": replace(SMALL, g1=False, g2_eta=(), g3_kappa=()),
+}
+
+
+@partial(jax.jit, static_argnums=0)
+def single_entries(
+    config: ACSF, structure: Structure, atom: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The closed form, and forward mode through the plain twin of all entries."""
+
+    def rows(positions: jax.Array) -> jax.Array:
+        return dense.rows(config, neighbors(dataclasses.replace(structure, positions=positions)))
+
+    entries = jax.jacfwd(rows)(structure.positions)
+    chosen = entries.at[atom, jnp.arange(config.size)[None]].get(mode="fill", fill_value=0.0)
+    return config.slopes_of(neighbors(structure), atom), chosen
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_slopes_of_single_entries(name: str) -> None:
+    """Of any atom for each function, of padding too, which sees nothing, and of nobody."""
+    largest = []
+
+    @given(seed=seeds)
+    @settings(max_examples=10)
+    def check(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        atoms = random_cluster(seed, 6, ("H", "O", "Pt", "C"))
+        atoms.positions *= rng.choice([0.5, 1.0])
+        if rng.random() < 0.3:
+            atoms.positions[1] = atoms.positions[0]
+        with jax.enable_x64(True):
+            structure = from_ase(atoms, 8)
+            atom = jnp.asarray(rng.integers(0, 9, (3, SETS[name].size)))
+            found, expected = map(np.asarray, single_entries(SETS[name], structure, atom))
+        largest.append(np.abs(expected).max())
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * max(largest[-1], 1))
+        assert not found[np.asarray(atom) >= 6].any()
+
+    check()
+    assert max(largest) > 0.1
+
+
+CHAIN = Atoms("OOO", [(-1.5, 0, 0), (0, 0, 0), (1.5, 0, 0)])
+CASES = {
+    "one element": (Fingerprint(SETS["shifted"]), random_cluster(1, 6, ("O",)), {}),
+    "smallest, padded": (
+        Fingerprint(SETS["plain"], ("min",)),
+        random_cluster(2, 5, ("Pt",)),
+        {"size": 9},
+    ),
+    "weighted, by elements": (
+        Fingerprint(WEIGHTED, ("min", "max"), per_element=True),
+        random_cluster(4, 7, ("H", "Pt")),
+        {"size": 12},
+    ),
+    "channels": (Fingerprint(SMALL, ("max", "min")), random_cluster(5, 6), {"size": 8}),
+    "channels, by elements": (
+        Fingerprint(SMALL, ("max",), per_element=True),
+        random_cluster(6, 6, ("O", "Pt")),
+        {"size": 7},
+    ),
+    "elements to spare": (
+        Fingerprint(SMALL, ("min",), per_element=True),
+        random_cluster(6, 6, ("O", "Pt", "C")),
+        {"size": 7, "bounds": Bounds(7, elements=2)},
+    ),
+    "weighted, elements to spare": (
+        Fingerprint(WEIGHTED, ("max",), per_element=True),
+        random_cluster(6, 6, ("Pt",)),
+        {"size": 7, "bounds": Bounds(7, elements=2)},
+    ),
+    "minimum image": (
+        Fingerprint(SMALL, images="minimum"),
+        random_crystal(2, 5),
+        {"size": 8},
+    ),
+    "ties": (
+        Fingerprint(replace(SMALL, elements=("O",))),
+        CHAIN + Atoms("O", [(100, 0, 0)]),
+        {"size": 6},
+    ),
+}
+
+
+def both(fingerprint: Fingerprint, structure: Structure) -> list[tuple[np.ndarray, ...]]:
+    """Values and Jacobian by the winners alone and from all entries."""
+    found = []
+    for by_winners in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not by_winners:
+                patch.setattr(Fingerprint, "_winners_suffice", lambda self, view: False)
+            assert fingerprint._winners_suffice(fingerprint.view(structure)) == by_winners
+            # Another function each time: a program is not used again.
+            compiled = jax.jit(lambda structure: fingerprint.with_jacobian(structure))
+            found.append(tuple(map(np.asarray, compiled(structure))))
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jacobian_of_the_winners(name: str, x64: None) -> None:
+    fingerprint, atoms, sizes = CASES[name]
+    structure = from_ase(atoms, **sizes)
+    (value, slopes), (same, expected) = both(fingerprint, structure)
+    np.testing.assert_allclose(value, same, rtol=1e-12, atol=1e-14)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(slopes, expected, rtol=1e-11, atol=1e-13 * scale)
+    assert scale > 0.1
+    assert slopes.shape == (fingerprint.size, len(structure.mask), 3)
+    assert not slopes[:, len(atoms) :].any()
+
+
+def test_of_a_tie_the_first_one(x64: None) -> None:
+    """Both ends of a chain see the same, and both more than an atom far off."""
+    fingerprint, atoms, sizes = CASES["ties"]
+    structure = from_ase(atoms, **sizes)
+    entries = np.asarray(jax.jit(fingerprint.descriptor)(neighbors(structure)))
+    size = fingerprint.descriptor.size
+    np.testing.assert_array_equal(entries[0], entries[2])
+    tied = np.flatnonzero(entries[0] > entries[[1, 3]].max(axis=0) + 1e-3)
+    assert len(tied) > 1
+    first = jnp.zeros((1, size), int)
+    expected = np.asarray(single_entries(fingerprint.descriptor, structure, first)[1])[0, tied]
+    other = np.asarray(single_entries(fingerprint.descriptor, structure, first + 2)[1])[0, tied]
+    assert np.abs(expected - other).max() > 1e-3
+    for _, slopes in both(fingerprint, structure):
+        np.testing.assert_allclose(slopes[tied], expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("per_element", [False, True])
+def test_of_nobody_there_are_no_slopes(per_element: bool, x64: None) -> None:
+    fingerprint = Fingerprint(replace(SMALL, weighted=True), ("max",), per_element=per_element)
+    structure = from_ase(random_cluster(1, 6, ("H",)), 7)
+    nobody = dataclasses.replace(structure, mask=jnp.zeros(7, bool))
+    for value, slopes in both(fingerprint, nobody):
+        assert not value.any()
+        assert not slopes.any()
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "atoms"),
+    [
+        (Fingerprint(SMALL, ("max", "mean")), 12),
+        (Fingerprint(SMALL, ("max", "sorted"), slots=12), 12),
+        (Fingerprint(SMALL, ("max", "min"), per_element=True), 11),
+        (Fingerprint(SMALL), 49),
+    ],
+)
+def test_all_entries_where_they_are_taken(fingerprint: Fingerprint, atoms: int) -> None:
+    """By other poolings, by too many groups for so few atoms; and of many atoms."""
+    structure = from_ase(random_cluster(0, atoms))
+    assert not fingerprint._winners_suffice(fingerprint.view(structure))
+
+
+def test_all_entries_where_neighbours_are_images() -> None:
+    crystal = random_crystal(0, 12)
+    structure = from_ase(crystal, bounds=Bounds(30, counts=(3, 3, 3)))
+    assert not Fingerprint(SMALL)._winners_suffice(Fingerprint(SMALL).view(structure))
