@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from jaxrecon.numerics import (
+    FEW_UNKNOWNS,
     inverse_3x3,
     masked_max,
     masked_min,
@@ -92,6 +93,28 @@ def test_elimination_is_numpys_solve(dtype: str, size: int) -> None:
         bound = 10 * np.finfo(dtype).eps * np.linalg.cond(matrix)
         expected = np.linalg.solve(matrix, b)
         assert np.linalg.norm(x - expected) <= bound * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("size", [1, FEW_UNKNOWNS, FEW_UNKNOWNS + 1])
+def test_elimination_of_batches_of_batches(size: int, x64: None) -> None:
+    """Side by side or one system after the other; some matrices or right-hand sides for all."""
+    rng = np.random.default_rng(size)
+    root = rng.normal(size=(3, 2, size, size + 5))
+    matrices, right = root @ root.swapaxes(-1, -2), rng.normal(size=(3, 2, size))
+    one = solve_positive_definite
+    for solve, a, b in [
+        (jax.vmap(jax.vmap(one)), matrices, right),
+        (jax.vmap(jax.vmap(one, (None, 0)), (0, None)), matrices[:, :1], right[:1]),
+        (jax.vmap(jax.vmap(one, (0, None)), (None, 0)), matrices[:1], right[:, :1]),
+    ]:
+        whole = np.broadcast_to(a, matrices.shape), np.broadcast_to(b, right.shape)
+        expected = np.linalg.solve(whole[0], whole[1][..., None])[..., 0]
+        given = (
+            jnp.asarray(array).squeeze([i for i in (0, 1) if array.shape[i] == 1])
+            for array in (a, b)
+        )
+        solved = jax.jit(solve)(*given)
+        np.testing.assert_allclose(solved, expected, rtol=1e-8)
 
 
 def test_elimination_of_a_badly_scaled_matrix() -> None:
