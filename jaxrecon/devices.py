@@ -11,11 +11,12 @@ from jaxlib.version import __version__ as jaxlib_version
 
 
 def use_all_cores() -> int:
-    """Make each CPU core a device of its own, so that replicas spread over all of them.
+    """Make each CPU core a device of its own, with its widest vectors: replicas spread over all.
 
-    To be called before JAX computes anything. Left alone are a count that is set already
-    (``jax_num_cpu_devices`` or ``XLA_FLAGS``) and a machine with an accelerator. The command line
-    calls it; a script or notebook may.
+    XLA compiles for vectors of 256 bits even where a processor has 512 (AVX-512): told to use them
+    it takes half the time for G2. To be called before JAX computes anything. Left alone are what
+    is set already (``jax_num_cpu_devices`` or ``XLA_FLAGS``) and a machine with an accelerator.
+    The command line calls it; a script or notebook may.
 
     Returns:
         The number of local devices.
@@ -23,8 +24,11 @@ def use_all_cores() -> int:
     >>> use_all_cores() >= 1
     True
     """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_prefer_vector_width" not in flags and "avx512f" in _abilities():
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_prefer_vector_width=512".strip()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    chosen = "xla_force_host_platform_device_count" in flags
     if not chosen and getattr(jax.config, "jax_num_cpu_devices", -1) < 1:
         # RuntimeError: JAX has started, and its devices can't be changed any more.
         with contextlib.suppress(RuntimeError):
@@ -70,8 +74,13 @@ def _processor() -> str:
     Compiled programs use all of it, and machines of different kinds may share a home directory:
     one that reads a better one's programs dies of an illegal instruction.
     """
-    described = platform.machine() + platform.processor()
+    described = platform.machine() + platform.processor() + _abilities()
+    return hashlib.sha256(described.encode()).hexdigest()[:8]
+
+
+def _abilities() -> str:
+    """The instruction sets of the processor, as Linux lists them; elsewhere nothing."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        described += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(described.encode()).hexdigest()[:8]
+        return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return ""

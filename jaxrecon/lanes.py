@@ -61,7 +61,7 @@ def _in_blocks(function: Callable[..., Result], arrays: tuple[Array, ...]) -> Re
     """All lanes at once; on a CPU one block after the other, so that each stays in its cache."""
     lanes = arrays[0].shape[-1]
     size = sum(array.size * array.dtype.itemsize for array in arrays)
-    block = max(FEWEST, INPUT_OF_BLOCK * lanes // size)
+    block = max(FEWEST, INPUT_OF_BLOCK * lanes // max(size, 1))
     if jax.default_backend() != "cpu" or lanes <= block:
         return function(*arrays)
     count = -(-lanes // block)

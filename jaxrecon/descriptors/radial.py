@@ -9,13 +9,14 @@ r"""Two-body symmetry functions: sums over the neighbours of one element.
 Source: Behler, J. Chem. Phys. 134, 074106 (2011), equations 6 to 8.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors.surroundings import Surroundings, column, gaussian
+from jaxrecon.descriptors.surroundings import Surroundings, added, column, gaussian
 
 
 class Radial(NamedTuple):
@@ -67,16 +68,18 @@ def values_by_lanes(functions: Radial, s: Surroundings) -> Float[Array, "f lanes
     A loop, so that the sums are made over lanes whatever layout the rows are wanted in afterwards.
     """
     others, _ = _terms(functions._replace(eta=()), s)
-    others = jnp.sum(others * s.channel[None, :, 0], axis=1)
+    others = added(others * s.channel[None, :, 0], axis=1)
     if not functions.eta or not functions.r_s:
         return others
-    r_s = column(functions.r_s, s.r, 3)
-    parts = tuple(part[None] for part in (s.r, s.cutoff, s.cutoff_slope))
+    eta, r_s = column(functions.eta, s.r, 3), column(functions.r_s, s.r, 2)[None]
 
-    def of(eta: Array) -> Array:
-        return jnp.sum(gaussian(eta, r_s, *parts)[0] * s.channel[None, :, 0], axis=1)
+    def add(total: Array, neighbor: tuple[Array, ...]) -> tuple[Array, None]:
+        *parts, weight = neighbor
+        return total + weight * gaussian(eta, r_s, *parts)[0], None
 
-    gaussians = jax.lax.map(of, jnp.asarray(functions.eta, s.r.dtype))
+    shape = (len(functions.eta), len(functions.r_s), *s.r.shape[1:])
+    neighbors = (s.r, s.cutoff, s.cutoff_slope, s.channel[:, 0])
+    gaussians, _ = jax.lax.scan(add, jnp.zeros(shape, s.r.dtype), neighbors)
     gaussians = gaussians.reshape(-1, *s.r.shape[1:])
     ends = int(functions.g1)
     return jnp.concatenate([others[:ends], gaussians, others[ends:]])
@@ -100,18 +103,15 @@ def pullback(
     for kappa, weight in zip(functions.kappa, waves, strict=True):
         total += weight[None] * _wave(kappa, s.r, s.cutoff, s.cutoff_slope)[1]
     if number:
-        # One exponent after the other: the sum over all in one go takes ten times as long.
-        shape = (len(functions.eta), len(functions.r_s), *share.shape[1:])
-        r_s = column(functions.r_s, s.r, 3)
+        # One function after the other: the sum over all in one go takes ten times as long.
+        each = jnp.asarray(list(product(functions.eta, functions.r_s)), s.r.dtype)
 
         def add(total: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
-            eta, weight = given
-            parts = (part[None] for part in (s.r, s.cutoff, s.cutoff_slope))
-            _, slope = gaussian(eta, r_s, *parts)
-            return total + jnp.sum(weight[:, None] * slope, axis=0), None
+            (eta, r_s), weight = given
+            _, slope = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_slope)
+            return total + weight[None] * slope, None
 
-        etas = jnp.asarray(functions.eta, s.r.dtype)
-        total, _ = jax.lax.scan(add, total, (etas, gaussians.reshape(shape)))
+        total, _ = jax.lax.scan(add, total, (each, gaussians))
     return total * s.channel[:, 0]
 
 

@@ -16,11 +16,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.angular import Angular, angular_factor, radial_terms, third_side
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.surroundings import Surroundings, gaussian
+from jaxrecon.descriptors.surroundings import Surroundings, added, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm
-
-TREE = 32
-"""XLA turns a sum over so many numbers into a tree of windows: three times slower than adding."""
 
 
 def values(functions: Angular, s: Surroundings) -> Float[Array, "f lanes"]:
@@ -33,15 +30,11 @@ def values(functions: Angular, s: Surroundings) -> Float[Array, "f lanes"]:
             angular_factor(zeta, lam, pairs.cosine)[0] * pairs.distinct
             for zeta, lam in functions.angles
         ]
-        weights = terms * terms[:, k][:, None]
+        weights = terms
         if pairs.distance is not None:
-            weights *= third_side(functions, pairs.distance)[0]
-        factor = jnp.stack(factors)
-        if len(s.r) < TREE:
-            return total + jnp.sum(factor[:, None] * weights[None], axis=2), None
-        for j in range(len(s.r)):
-            total += factor[:, None, j] * weights[None, :, j]
-        return total, None
+            weights = terms * third_side(functions, pairs.distance)[0]
+        sums = added(jnp.stack(factors)[:, None] * weights[None], axis=2)
+        return total + sums * terms[None, :, k], None
 
     shape = (len(functions.angles), len(terms), *s.r.shape[1:])
     total, _ = jax.lax.scan(add, jnp.zeros(shape, s.r.dtype), jnp.arange(len(s.r)))
@@ -156,7 +149,7 @@ class _Weights(NamedTuple):
 
 
 def _pairs(functions: Angular, s: Surroundings, k: Int[Array, ""]) -> _Pairs:
-    cosine = jnp.sum(s.direction * s.direction[k][None], axis=1)
+    cosine = sum(s.direction[:, x] * s.direction[k, x][None] for x in range(3))
     others = (jnp.arange(len(s.r)) != k).astype(s.r.dtype)
     distinct = others.reshape(-1, *(1,) * (s.r.ndim - 1))
     if functions.kind == "G5":
@@ -179,11 +172,11 @@ def _moves(
     # once for each coordinate.
     along, (cosine, third) = jax.lax.scan(weigh, jnp.zeros_like(s.r), jnp.arange(len(s.r)))
     across = _weighed(s.direction, cosine)
-    outwards = jnp.sum(across * s.direction, axis=1)
+    outwards = added(across * s.direction, axis=1)
     across = (across - outwards[:, None] * s.direction) * s.inverse_r[:, None]
     moved = across + along[:, None] * s.direction
     if third is not None:
-        moved += jnp.sum(third, axis=0)[:, None] * s.vectors - _weighed(s.vectors, third)
+        moved += added(third, axis=0)[:, None] * s.vectors - _weighed(s.vectors, third)
     return moved
 
 
