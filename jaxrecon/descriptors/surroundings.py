@@ -1,5 +1,6 @@
 """One central atom's neighbours in the quantities that symmetry functions are written in."""
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -98,9 +99,8 @@ def added(array: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     XLA makes trees of windows of longer sums on a CPU, or hands them to a library, and takes two to
     ten times as long where lanes are last.
     """
-    return sum(
-        jax.lax.index_in_dim(array, i, axis, keepdims=False) for i in range(array.shape[axis])
-    )
+    parts = (jax.lax.index_in_dim(array, i, axis, keepdims=False) for i in range(array.shape[axis]))
+    return reduce(jnp.add, parts, jnp.zeros((), array.dtype))
 
 
 def column(values: tuple[float, ...], like: Array, ndim: int) -> Array:

@@ -149,7 +149,8 @@ class _Weights(NamedTuple):
 
 
 def _pairs(functions: Angular, s: Surroundings, k: Int[Array, ""]) -> _Pairs:
-    cosine = sum(s.direction[:, x] * s.direction[k, x][None] for x in range(3))
+    x, y, z = (s.direction[:, i] * s.direction[k, i][None] for i in range(3))
+    cosine = x + y + z
     others = (jnp.arange(len(s.r)) != k).astype(s.r.dtype)
     distinct = others.reshape(-1, *(1,) * (s.r.ndim - 1))
     if functions.kind == "G5":
