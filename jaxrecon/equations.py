@@ -27,7 +27,7 @@ def normal_equations(
     difference = value - wanted
     flat = jacobian.reshape(len(value), -1)
     return NormalEquations(
-        gram=_product(flat.T, flat),
+        gram=jnp.einsum("qx,qy->xy", flat, flat, precision=Precision.HIGHEST),
         gradient=_product(difference, flat),
         squared=jnp.sum(difference**2) + jnp.sum(absent**2),
         residual=_residual(view, difference, absent),

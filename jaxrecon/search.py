@@ -84,9 +84,16 @@ def compiled_hop(
         keys: Key[Array, " slots"], tasks: Task, populations: Population
     ) -> tuple[Array, Array]:
         replicas = jax.lax.axis_index(REPLICAS) * share + jnp.arange(share)
-        return jax.vmap(
-            lambda key, task, population: hop(key, fingerprint, config, task, population, replicas)
-        )(keys, tasks, populations)
+
+        def one(key: PRNGKeyArray, task: Task, population: Population) -> tuple[Array, Array]:
+            return hop(key, fingerprint, config, task, population, replicas)
+
+        slots = (keys, tasks, populations)
+        if len(keys) > 1:
+            return jax.vmap(one)(*slots)
+        # Not a batch of one: XLA lays out arrays with another axis more slowly.
+        alone = one(*jax.tree.map(lambda leaf: leaf[0], slots))
+        return jax.tree.map(lambda leaf: leaf[None], alone)
 
     whole, split = PartitionSpec(), PartitionSpec(None, REPLICAS)
     return jax.jit(

@@ -74,7 +74,7 @@ def values_by_lanes(functions: Radial, s: Surroundings) -> Float[Array, "f lanes
     eta, r_s = column(functions.eta, s.r, 3), column(functions.r_s, s.r, 2)[None]
 
     def add(total: Array, neighbor: tuple[Array, ...]) -> tuple[Array, None]:
-        *parts, weight = neighbor
+        *parts, weight = (part[None, None] for part in neighbor)
         return total + weight * gaussian(eta, r_s, *parts)[0], None
 
     shape = (len(functions.eta), len(functions.r_s), *s.r.shape[1:])
