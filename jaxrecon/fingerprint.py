@@ -47,7 +47,8 @@ class Fingerprint:
 
     A frozen, hashable value: pass it to ``jit`` as a static argument or close over it. Calling it
     on a :class:`~jaxrecon.structures.Structure` is a pure function that ``jit``, ``vmap`` and
-    ``grad`` transform, by the positions and by the cell.
+    ``grad`` transform, by the positions and by the cell. Its pull-back is a closed form where there
+    is one channel of neighbours, so that ``jvp`` is not defined there: take :meth:`with_jacobian`.
 
     Attributes:
         descriptor: the local descriptor.
