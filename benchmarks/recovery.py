@@ -1,7 +1,7 @@
 """How many structures come back exactly from their fingerprints, at what cost.
 
     python benchmarks/recovery.py prototypes -o results
-    python benchmarks/recovery.py pt10_fps300 --data DIR --rows 0-29 --hops 200 -o results
+    python benchmarks/recovery.py pt10_fps300 --data DIR --rows 0-29 --hops 600 -o results
 
 Sets:
     prototypes    the twelve structures of figures 4 and 5 of Fung et al. (arXiv 2207.13227): six

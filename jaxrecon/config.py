@@ -34,7 +34,7 @@ class ReconstructConfig:
     """
 
     replicas: int = 64
-    hops: int = 200
+    hops: int = 600
     tolerance: float = 1e-6
     adam_steps: int = 0
     learning_rate: float = 0.1
