@@ -63,7 +63,7 @@ def values_and_jacobian(
 
 
 def values_by_lanes(functions: Radial, s: Surroundings) -> Float[Array, "f lanes"]:
-    """Every function of one channel, one exponent after the other.
+    """Every function of one channel, one neighbour after the other.
 
     A loop, so that the sums are made over lanes whatever layout the rows are wanted in afterwards.
     """
@@ -81,8 +81,7 @@ def values_by_lanes(functions: Radial, s: Surroundings) -> Float[Array, "f lanes
     neighbors = (s.r, s.cutoff, s.cutoff_slope, s.channel[:, 0])
     gaussians, _ = jax.lax.scan(add, jnp.zeros(shape, s.r.dtype), neighbors)
     gaussians = gaussians.reshape(-1, *s.r.shape[1:])
-    ends = int(functions.g1)
-    return jnp.concatenate([others[:ends], gaussians, others[ends:]])
+    return jnp.concatenate([others[: functions.g1], gaussians, others[functions.g1 :]])
 
 
 def pullback(
@@ -129,7 +128,7 @@ def slopes_each(functions: Radial, s: Surroundings) -> Float[Array, "m f lanes"]
     r_s, kappa = column(functions.r_s, s.r, 2), column(functions.kappa, s.r, 2)
     slopes = [first[2], _wave(kappa[None], *third)[1]]
     if number:
-        # A loop again: what it takes is computed once, not once for every use.
+        # One exponent after the other: what a loop takes is computed once, not for every use.
         def of(given: tuple[Array, tuple[Array, ...]]) -> Array:
             eta, block = given
             return gaussian(eta, r_s[None], *block)[1]

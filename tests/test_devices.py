@@ -1,0 +1,31 @@
+"""Devices: what is told to XLA, and what is left alone."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from jaxrecon import devices, use_all_cores
+
+WIDE = "--xla_cpu_prefer_vector_width=512"
+
+
+@pytest.mark.parametrize(
+    ("abilities", "before", "after"),
+    [
+        ("flags : avx2 avx512f", None, WIDE),
+        ("flags : avx2 avx512f", "--xla_dump_to=x", f"--xla_dump_to=x {WIDE}"),
+        ("flags : avx2 avx512f", "--xla_cpu_prefer_vector_width=128", None),
+        ("flags : avx2", "--xla_dump_to=x", None),
+        ("", None, None),
+    ],
+)
+def test_widest_vectors_where_the_processor_has_them(
+    abilities: str, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the flags that are set; a width that is set already stays."""
+    monkeypatch.setenv("XLA_FLAGS", before or "")
+    monkeypatch.setattr(devices, "_abilities", lambda: abilities)
+    use_all_cores()
+    assert os.environ["XLA_FLAGS"] == (after or before or "")
