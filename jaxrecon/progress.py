@@ -9,7 +9,10 @@ ProgressFn = Callable[[int, int], None]
 
 @contextmanager
 def reporter(progress: bool | ProgressFn, total: int) -> Iterator[ProgressFn]:
-    """The function to report to: the caller's own, a progress bar, or one that does nothing."""
+    """The function to report to: the caller's own, a progress bar, or one that does nothing.
+
+    The bar appears at the first report, so that what is wrong with the input is said without one.
+    """
     if callable(progress):
         yield progress
     elif not progress:
@@ -41,14 +44,20 @@ def _bar(total: int) -> Iterator[ProgressFn]:
         TimeRemainingColumn(elapsed_when_finished=False),
     )
     evaluations = 0
-    with Progress(*columns, console=Console(stderr=True)) as display:
-        task = display.add_task("reconstructing", total=total, rate="compiling")
+    display = Progress(*columns, console=Console(stderr=True))
+    task = display.add_task("reconstructing", total=total, rate="compiling")
 
-        def report(targets: int, new_evaluations: int) -> None:
-            nonlocal evaluations
-            evaluations += new_evaluations
-            elapsed = display.tasks[task].elapsed or 0.0
-            rate = f"{evaluations / elapsed:,.0f} evaluations/s" if elapsed > 0 else ""
-            display.update(task, advance=targets, rate=rate)
+    def report(targets: int, new_evaluations: int) -> None:
+        nonlocal evaluations
+        evaluations += new_evaluations
+        elapsed = display.tasks[task].elapsed or 0.0
+        if evaluations and elapsed > 0:
+            display.update(task, rate=f"{evaluations / elapsed:,.0f} evaluations/s")
+        display.update(task, advance=targets)
+        display.start()
 
+    try:
         yield report
+    finally:
+        if display.live.is_started:
+            display.stop()

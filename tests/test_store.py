@@ -1,0 +1,505 @@
+"""What is committed is there, to the last bit, whatever becomes of the process that did it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.db.core import Database
+
+import jaxrecon.database
+from jaxrecon.config import ReconstructConfig
+from jaxrecon.datasets import io
+from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.store import Store
+
+PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
+DESCRIPTION = {
+    "fingerprint": PLATINUM.to_dict(),
+    "config": ReconstructConfig().to_dict(),
+    "seed": 3,
+    "targets": "0123456789abcdef" * 4,
+    "symbols": ["Pt3", "PtO2"],
+    "cells": [None, [[4.0, 0.0, 0.0], [0.1, 5.0, 0.0], [0.2, 0.3, 6.0]]],
+    "indices": [0, 1],
+    "versions": {"jax": "0.10.1"},
+}
+
+
+def result(number: int = 0, **changes: Any) -> Result:
+    """Numbers of all digits, which no short text of them has."""
+    random = np.random.default_rng(number)
+    cell = random.normal(size=(3, 3)) if number % 2 else None
+    values = {
+        "atoms": Atoms("PtO2", random.normal(size=(3, 3)), cell=cell, pbc=cell is not None),
+        "residual": random.uniform() / 3e7,
+        "code": ResultCode.CONVERGED,
+        "hops": number + 1,
+        "evaluations": {"values": 7, "gradients": 0, "jacobians": number},
+        "seconds": random.uniform(),
+    }
+    return Result(**{**values, **changes})
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The description with another value at a place like ``config.hops``."""
+    description = copy.deepcopy(DESCRIPTION)
+    *outer, last = path.split(".")
+    place: Any = description
+    for key in outer:
+        place = place[key]
+    place[last] = value
+    return description
+
+
+def script(code: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, with what is above at hand."""
+    helpers = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+    return subprocess.run(
+        [sys.executable, "-c", f"{helpers}\n{textwrap.dedent(code)}", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def assert_same(found: Result, expected: Result) -> None:
+    """Bit for bit."""
+    for one, other in (
+        (found.atoms.positions, expected.atoms.positions),
+        (found.atoms.cell.array, expected.atoms.cell.array),
+        (np.float64(found.residual), np.float64(expected.residual)),
+    ):
+        assert one.dtype == other.dtype == np.float64
+        assert one.tobytes() == other.tobytes()
+    assert found.atoms.numbers.tolist() == expected.atoms.numbers.tolist()
+    assert found.atoms.pbc.tolist() == expected.atoms.pbc.tolist()
+    assert type(found.code) is type(expected.code)
+    assert json.dumps(found.to_dict()) == json.dumps(expected.to_dict())
+
+
+def test_results_come_back_bit_for_bit(tmp_path: Path) -> None:
+    extremes = np.array([[-0.0, 5e-324, 1e308], [np.nan, np.inf, -np.inf], [1 / 3, np.pi, 1e-17]])
+    lost = {"residual": np.inf, "code": ResultCode.NON_FINITE}
+    results = {
+        0: result(0),
+        1: result(1, code=ResultCode.STALLED),
+        2: result(2, atoms=Atoms("Pt3", np.full((3, 3), np.nan)), **lost),
+        3: result(3, atoms=Atoms("Pt3", extremes)),
+        4: result(4, residual=0.0),
+        5: result(5, residual=np.inf, code=ResultCode.OVERFLOW),
+        10: result(7, residual=np.float64(1e-7)),
+    }
+    store = Store(tmp_path / "found.db")
+    assert store.begin(DESCRIPTION) == {}
+    for index in (10, 4, 0, 1, 5, 3, 2):
+        store.commit(index, results[index])
+    assert store.committed == 7
+    again = Store(tmp_path / "found.db", resume=True)
+    found = again.begin(DESCRIPTION)
+    assert again.committed == 7
+    assert sorted(found) == sorted(results)
+    for index, each in results.items():
+        assert_same(found[index], each)
+        found[index].atoms.positions[0] = 0.0  # no view of what can't be written
+
+
+def test_files_of_a_resumed_run_are_those_of_one_that_was_not(tmp_path: Path) -> None:
+    results = [result(number) for number in range(4)]
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+    for index, each in enumerate(results):
+        store.commit(index, each)
+    done = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
+    for name, each in {"one": results, "two": [done[index] for index in range(4)]}.items():
+        run = Reconstruction(each, PLATINUM, ReconstructConfig(), 3, 1.0)
+        io.write_structures(tmp_path / f"{name}.extxyz", run.to_atoms())
+        io.write_json(tmp_path / f"{name}.json", run.to_dict())
+    for suffix in ("extxyz", "json"):
+        one, two = (tmp_path / f"{name}.{suffix}" for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_other_programs_can_read_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+    for number in range(3):
+        store.commit(number, result(number))
+    database = ase.db.connect(tmp_path / "found.db")
+    assert database.metadata["jaxrecon"] == json.loads(json.dumps(DESCRIPTION))
+    row = database.get(target=2)
+    assert row.formula == "PtO2"
+    assert row.residual == result(2).residual
+    assert (row.result_code, row.hops, row.evaluations) == ("converged", 3, 9)
+    assert row.data["evaluations"] == {"values": 7, "gradients": 0, "jacobians": 2}
+    assert len(list(database.select("hops>1,result_code=converged"))) == 2
+
+
+def test_a_target_is_kept_once(tmp_path: Path) -> None:
+    """By two stores too, as of two processes that do the same run."""
+    one, two = Store(tmp_path / "found.db"), Store(tmp_path / "found.db", resume=True)
+    one.begin(DESCRIPTION)
+    assert two.begin(DESCRIPTION) == {}
+    one.commit(0, result(0))
+    one.commit(0, result(1))
+    two.commit(0, result(2))
+    assert (one.committed, two.committed) == (1, 1)
+    two.commit(1, result(1))
+    found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
+    assert sorted(found) == [0, 1]
+    assert_same(found[0], result(0))
+    assert ase.db.connect(tmp_path / "found.db").count() == 2
+
+
+def test_neither_resume_nor_force(tmp_path: Path) -> None:
+    early, path = Store(tmp_path / "found.db"), tmp_path / "found.db"
+    Store(path).begin(DESCRIPTION)
+    before = path.read_bytes()
+    for begin in (lambda: Store(path), lambda: early.begin(DESCRIPTION)):
+        with pytest.raises(FileExistsError, match=r"in the way, --resume or --force, got .*found"):
+            begin()
+    with pytest.raises(ValueError, match="expected --resume or --force, got both"):
+        Store(path, resume=True, force=True)
+    assert path.read_bytes() == before
+
+
+def test_force_begins_anew_when_the_run_begins(tmp_path: Path) -> None:
+    path = tmp_path / "found.db"
+    store = Store(path)
+    store.begin(DESCRIPTION)
+    store.commit(0, result(0))
+    forced = Store(path, force=True)
+    assert sorted(Store(path, resume=True).begin(DESCRIPTION)) == [0]
+    other = changed("seed", 4)
+    assert forced.begin(other) == {}
+    forced.commit(1, result(1))
+    # The run that was there goes on in its own process, and spoils nothing.
+    store.commit(2, result(2))
+    assert sorted(Store(path, resume=True).begin(other)) == [1]
+    with pytest.raises(ValueError, match="seed: 4 != 3"):
+        Store(path, resume=True).begin(DESCRIPTION)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("seed", 4, "seed: 3 != 4"),
+        ("config.hops", 7, "config.hops: 600 != 7"),
+        ("config.shake_range", (0.02, 2.0), "config.shake_range[1]: 1.0 != 2.0"),
+        ("config.trials", 7, "config.trials: null != 7"),
+        ("fingerprint.r_cut", 6.0, "fingerprint.r_cut: 20.0 != 6.0"),
+        ("symbols", ["Pt3", "PtAu2"], 'symbols[1]: "PtO2" != "PtAu2"'),
+        ("symbols", ["Pt3"], 'symbols: ["Pt3", "PtO2"] != ["Pt3"]'),
+        ("cells", [None, None], "cells[1]: [[4.0, 0.0, 0.0], [0.1, 5.0, 0..., 6.0]] != null"),
+        ("indices", [0, 2], "indices[1]: 1 != 2"),
+        ("targets", "f" * 64, 'targets: "0123456789abcdef0123456789abc...abcdef" != "ffffff'),
+    ],
+)
+def test_another_run_is_refused(tmp_path: Path, place: str, value: Any, said: str) -> None:
+    path = tmp_path / "found.db"
+    store = Store(path)
+    store.begin(DESCRIPTION)
+    store.commit(0, result(0))
+    before = path.read_bytes()
+    other = {**changed(place, value), "versions": {}}
+    if place != "targets":
+        other["targets"] = "f" * 64  # the least telling of all that differs
+    with pytest.raises(ValueError, match="was begun with, got another: ") as error:
+        Store(path, resume=True).begin(other)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert path.read_bytes() == before
+
+
+def test_other_versions_go_on_and_the_first_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "found.db"
+    store = Store(path)
+    store.begin(DESCRIPTION)
+    store.commit(0, result(0))
+    assert sorted(Store(path, resume=True).begin(changed("versions", {"jax": "0.12"}))) == [0]
+    assert ase.db.connect(path).metadata["jaxrecon"]["versions"] == {"jax": "0.10.1"}
+
+
+def foreign_structures(path: Path) -> None:
+    ase.db.connect(path).write(Atoms("Au"))
+
+
+def foreign_tables(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE birds (name TEXT)")
+    connection.commit()
+    connection.close()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def hand_made(path: Path) -> None:
+    Store(path).begin(DESCRIPTION)
+    ase.db.connect(path).write(Atoms("Au"), target=0)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+@pytest.mark.parametrize(
+    ("make", "said", "replaced"),
+    [
+        (foreign_structures, "a database of jaxrecon, got .* with structures of another", False),
+        (foreign_tables, r"expected a database of ASE, got .* with \['birds'\]", False),
+        (hand_made, r"rows that jaxrecon wrote in .*, got row 1 \(KeyError: 'residual'\)", True),
+        (garbage, r"expected a database of jaxrecon, got .* \(file is not a database\)", True),
+    ],
+)
+def test_what_jaxrecon_did_not_make(tmp_path: Path, make: Any, said: str, replaced: bool) -> None:
+    path = tmp_path / "found.db"
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=said):
+        Store(path, resume=True).begin(DESCRIPTION)
+    assert path.read_bytes() == before
+    forced = Store(path, force=True)
+    if replaced:
+        assert forced.begin(DESCRIPTION) == {}
+        forced.commit(0, result(0))
+        assert sorted(Store(path, resume=True).begin(DESCRIPTION)) == [0]
+    else:
+        with pytest.raises(ValueError, match=said):
+            forced.begin(DESCRIPTION)
+        assert path.read_bytes() == before
+
+
+def test_a_damaged_database_is_never_taken_for_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "found.db"
+    store = Store(path)
+    store.begin(DESCRIPTION)
+    for number in range(20):
+        store.commit(number, result(number))
+    whole = path.read_bytes()
+    for size in np.linspace(1, len(whole) - 1, 25).astype(int):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="expected a database of jaxrecon, got"):
+            Store(path, resume=True).begin(DESCRIPTION)
+        assert path.read_bytes() == whole[:size]
+    path.write_bytes(b"")  # what a process leaves that is killed before it wrote anything
+    assert Store(path, resume=True).begin(DESCRIPTION) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("found.json", "a database like found.db or postgresql://.*, got .*found.json"),
+        ("found", "a database like found.db or postgresql://.*, got .*found"),
+        ("https://me:secret@host/a.db", r"got https://me:\*\*\*@host/a.db"),
+        ("folder.db", "expected a file to write to, got .*folder.db, which is none"),
+        ("none/found.db", "expected a directory to write .*found.db to"),
+    ],
+)
+def test_places_where_no_store_can_be(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "folder.db").mkdir()
+    place = name if "://" in name else tmp_path / name
+    for options in ({"resume": True}, {"force": True}):
+        with pytest.raises((ValueError, OSError), match=said):
+            Store(place, **options)
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(PermissionError, match="expected permission to write"):
+        Store(tmp_path / "found.db")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """No file of this process may grow past 120 kB: the first to fail is a commit."""
+    path = tmp_path / "found.db"
+    code = """
+        import resource
+        from test_store import DESCRIPTION, Store, result
+
+        store = Store("found.db")
+        store.begin(DESCRIPTION)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
+        for number in range(1000):
+            try:
+                store.commit(number, result(number))
+            except OSError as error:
+                print(number, store.committed, error, sep="|")
+                break
+    """
+    said = script(code, folder=tmp_path)
+    failed, committed, message = said.stdout.strip().split("|")
+    assert int(failed) == int(committed) > 10
+    assert message.startswith("expected to read and write found.db, got ")
+    assert message.endswith("; what was committed is kept, and --resume goes on from there")
+    store = Store(path, resume=True)
+    assert sorted(store.begin(DESCRIPTION)) == list(range(int(failed)))
+    store.commit(int(failed), result(int(failed)))
+    assert ase.db.connect(path).count() == int(failed) + 1
+
+
+def test_a_full_disk_in_the_words_of_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+    connect = sqlite3.connect
+
+    def full(*words: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*words, **options)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", full)
+        large = result(0, atoms=Atoms("Pt900", np.zeros((900, 3))))
+        with pytest.raises(OSError, match="got database or disk is full; what was committed"):
+            store.commit(0, large)
+    assert store.committed == 0
+    store.commit(0, large)
+    assert sorted(Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)) == [0]
+
+
+def test_others_are_waited_for_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "found.db"
+    store = Store(path)
+    store.begin(DESCRIPTION)
+    other = sqlite3.connect(path, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(jaxrecon.database, "PATIENCE", 0.3)
+    for use in (
+        lambda: store.commit(0, result(0)),
+        lambda: Store(path, resume=True).begin(DESCRIPTION),
+    ):
+        started = time.perf_counter()
+        with pytest.raises(OSError, match="got database is locked; what was committed is kept"):
+            use()
+        assert 0.2 < time.perf_counter() - started < 10.0
+    other.rollback()
+    other.close()
+    store.commit(0, result(0))
+    assert store.committed == 1
+
+
+def test_the_lock_file_of_a_killed_process_stops_nobody(tmp_path: Path) -> None:
+    """ASE waits for it to go away, without end."""
+    (tmp_path / "found.db.lock").touch()
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+    store.commit(0, result(0))
+
+
+def test_a_commit_that_fails_half_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+
+    def interrupted(self: Database, *words: Any, **options: Any) -> None:
+        self.connection.execute("INSERT INTO keys VALUES ('target', 1)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.commit(0, result(0))
+    assert store.committed == 0
+    store.commit(0, result(0))
+    connection = sqlite3.connect(tmp_path / "found.db")
+    assert connection.execute("SELECT COUNT(*) FROM keys WHERE key = 'target'").fetchone() == (1,)
+    connection.close()
+
+
+def test_processes_that_share_a_store(tmp_path: Path) -> None:
+    """Three begin at once, on nothing, and commit their own targets and some that all have."""
+    code = f"""
+        import sys, time
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from test_store import DESCRIPTION, Store, result
+
+        number = int(sys.argv[1])
+        store = Store("found.db", resume=True)
+        Path(f"ready{{number}}").touch()
+        while not Path("go").exists():
+            pass
+        store.begin(DESCRIPTION)
+        for target in [*range(10 * number, 10 * number + 10), *range(100, 110)]:
+            store.commit(target, result(target))
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    processes = [subprocess.Popen([*words, str(number)], cwd=tmp_path) for number in range(3)]
+    while len(list(tmp_path.glob("ready*"))) < 3:
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
+    assert sorted(found) == [*range(30), *range(100, 110)]
+    for target, each in found.items():
+        assert_same(each, result(target))
+    assert ase.db.connect(tmp_path / "found.db").count() == 40
+
+
+KILLED = """
+    import os, random, signal, sys, time
+    from pathlib import Path
+    from test_store import DESCRIPTION, Store, result
+
+    def child(channel, targets):
+        store = Store("found.db", resume=True)
+        done = store.begin(DESCRIPTION)
+        for target in range(targets):
+            if target not in done:
+                store.commit(target, result(target))
+                os.write(channel, bytes([target]))
+        os._exit(0)
+
+    chance, kills = random.Random(0), 0
+    for targets, longest in [(0, 0.02)] * 60 + [(40, 0.05)] * 10:
+        Path("found.db").unlink(missing_ok=True)
+        told, ended = set(), False
+        while not ended:
+            reader, writer = os.pipe()
+            process = os.fork()
+            if process == 0:
+                child(writer, targets)
+            os.close(writer)
+            time.sleep(chance.uniform(0.0, longest))
+            os.kill(process, signal.SIGKILL)
+            ended = os.waitpid(process, 0)[1] == 0
+            kills += not ended
+            told |= set(os.read(reader, 1000))
+            os.close(reader)
+            found = Store("found.db", resume=True).begin(DESCRIPTION)
+            # No target is lost that was committed; one may be there of which nothing was said.
+            assert told <= set(found), (told, set(found))
+        assert sorted(found) == list(range(targets))
+    print(kills)
+"""
+
+
+def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+    """While the database is made, between transactions and in them: children of one process."""
+    said = script(KILLED, folder=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert int(said.stdout) >= 50
+    found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
+    for target, each in found.items():
+        assert_same(each, result(target))
+    assert ase.db.connect(tmp_path / "found.db").count() == len(found) == 40
