@@ -1,137 +1,287 @@
-"""How many structures come back exactly from their fingerprints, at what cost.
+r"""How many structures come back exactly from their fingerprints, at what cost.
 
     python benchmarks/recovery.py prototypes -o results
-    python benchmarks/recovery.py pt10_fps300 --data DIR --rows 0-29 --hops 600 -o results
+    python benchmarks/recovery.py pt10_fps300 --data DIR --rows 0-29 -o results
+    python benchmarks/recovery.py qm7_500 --data DIR --budget 1e6 --ablate swap_weight=0 -o results
 
 Sets:
     prototypes    the twelve structures of figures 4 and 5 of Fung et al. (arXiv 2207.13227): six
-                  free ones from the fung2022 fingerprint, six crystals from the crystal one
-                  (composition and cell known); RMSD to the truth.
-    pt10_fps300   published fingerprints of Pt10 clusters (github.com/Fung-Lab/StructRepGen,
-                  pt10_fps300_x.csv in DIR); no structures are published with them, so a mean
-                  absolute residual <= 1e-6 is the certificate.
+                  free ones, six crystals.
+    pt10_fps300   published fingerprints of Pt10 clusters (github.com/Fung-Lab/StructRepGen); no
+                  structures are published with them.
+    pt10_pbe1000  Pt10 clusters with PBE energies (github.com/vxfung/MatDeepLearn); 60 rows.
+    qm7_500       organic molecules of 6 to 22 atoms (QM7); 100 rows.
+    perov5_200    cubic perovskites of 56 elements (Perov-5).
+    mp_200        crystals of 2 to 20 atoms and 81 elements (Materials Project).
+    clusters      compact Pt and Cu clusters of 13, 20, 38 and 55 atoms, made here.
+The files are in DIR. Free structures have the fingerprint fung2022, crystals crystal (all periodic
+images; composition and cell known), each with channels for its own elements only.
 
-Prints a table, writes SET.json and for prototypes a picture, truth beside reconstruction. The peer
-is the original PyTorch program: 1 of 10 published fingerprints at 1e-4 and none at 1e-6, in 25 s
-each, on the same kind of machine.
+A target is *certified* if the residual, computed in float64, is at most 1e-6, and *matched* if the
+structure is the one behind it: matched.py says how that is decided. A *budget* is in
+loss-and-gradient evaluations a target: what a hop costs in those is measured first. Medians and
+curves of the work and the time are of all targets; a target that is not solved counts as never. The
+time of a target includes the compilation, if it is the first of its kind.
+
+Prints tables; writes SET.json and SET.extxyz, what was found, after every target, SET_curves.png,
+the part solved against work and time, and for prototypes a picture, truth beside reconstruction.
+
+The environment variable TF_CPP_MIN_LOG_LEVEL=3 hides what XLA logs of programs that were compiled
+before.
+
+The peer is the original PyTorch program: 1 of 10 published fingerprints at 1e-4 and none at 1e-6,
+in 25 s each, on the same kind of machine.
 """
 
 import argparse
-import statistics
+import importlib.metadata
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import costs
+import jax
 import numpy as np
+import recovery_report as reports
+from costs import Costs
+from matched import match
+from recovery_report import Trial
+from recovery_sets import SETS, Target, targets_of
+from recovery_settings import UNCHANGED, Variant, config_of, variants_of
+from speed import device_name
 
-from jaxrecon import (
-    Fingerprint,
-    ReconstructConfig,
-    Reconstruction,
-    featurize,
-    matching,
-    reconstruct,
-    use_all_cores,
-)
-from jaxrecon.arguments import parse_rows
-from jaxrecon.compositions import elements_of
-from jaxrecon.datasets import io, prototypes
-from jaxrecon.plotting import Pair, side_by_side
+from jaxrecon import ReconstructConfig, reconstruct, use_all_cores
+from jaxrecon.datasets import io
+from jaxrecon.devices import enable_compilation_cache
+from jaxrecon.plotting import Pair, side_by_side, success_curves
+from jaxrecon.progress import ProgressFn, reporter
+from jaxrecon.results import Result, versions
 
-CRYSTAL_REPLICAS = 32
+
+def searched(
+    targets: Sequence[Target], configs: dict[str, ReconstructConfig], seed: int, report: ProgressFn
+) -> Iterator[tuple[Target, Result]]:
+    """Search for all targets, and hand over each as soon as it ends.
+
+    On a CPU a call has one target, as they are searched for one after the other anyway.
+
+    Args:
+        targets: in any order.
+        configs: settings by kind of target.
+        seed: of the random numbers.
+        report: what is called after every hop.
+    """
+    together = 1 if jax.default_backend() == "cpu" else len(targets)
+    groups: dict[tuple, list[Target]] = {}
+    for target in targets:
+        groups.setdefault((target.kind, target.fingerprint), []).append(target)
+    for (kind, fingerprint), group in groups.items():
+        for start in range(0, len(group), together):
+            some = group[start : start + together]
+            found = reconstruct(
+                np.asarray([target.values for target in some]),
+                fingerprint,
+                symbols=[target.symbols for target in some],
+                cell=[target.cell for target in some],
+                config=configs[kind],
+                seed=seed,
+                indices=[target.row for target in some],
+                progress=report,
+            )
+            yield from zip(some, found, strict=True)
+
+
+def tried(target: Target, result: Result, cost: Costs) -> Trial:
+    """What came of a target."""
+    known = None if target.truth is None else match(target.truth, result.atoms)
+    return Trial(target, result, cost.of(result.evaluations), known)
+
+
+def budgeted(
+    config: ReconstructConfig, costs_of: dict[str, Costs], budget: float | None
+) -> dict[str, ReconstructConfig]:
+    """The settings for each kind of target, with the hops that the budget pays for."""
+    if budget is None:
+        return dict.fromkeys(costs_of, config)
+    return {kind: config.replace(hops=cost.hops(budget, config)) for kind, cost in costs_of.items()}
+
+
+def costs_by_kind(
+    targets: Sequence[Target], config: ReconstructConfig, seconds: float
+) -> dict[str, Costs]:
+    """Measured for one target of each kind, the one in the middle; printed."""
+    found = {}
+    for kind in dict.fromkeys(target.kind for target in targets):
+        one = costs.representative([target for target in targets if target.kind == kind])
+        found[kind] = cost = costs.measured(one, config, seconds)
+        print(
+            f"{kind}: as measured for {one.name} ({len(one.symbols)} atoms, "
+            f"{one.fingerprint.size} numbers), {config.replicas} replicas on "
+            f"{cost.details['devices']} devices, in loss-and-gradient evaluations a value costs "
+            f"{cost.weights['values']:.2f}, a Levenberg-Marquardt step "
+            f"{cost.weights['jacobians']:.2f}, a hop {cost.of(config.evaluations_per_hop):,.0f}",
+            flush=True,
+        )
+    return found
+
+
+def record(variant: Variant, hops: dict[str, int], trials: list[Trial]) -> dict[str, Any]:
+    """A variant and its trials so far as plain data."""
+    preset, config = variant
+    return {
+        "fingerprint": preset,
+        "config": config.to_dict(),
+        "hops": hops,
+        **reports.to_dict(sorted(trials, key=lambda trial: trial.target.row)),
+    }
+
+
+def recover(
+    name: str,
+    load: Callable[[str | None], list[Target]],
+    variants: dict[str, Variant],
+    *,
+    budget: float | None,
+    seed: int,
+    seconds: float,
+    output: Path,
+) -> dict[str, list[Trial]]:
+    """Try all variants on the same targets; everything is written down after every target.
+
+    Args:
+        name: of the set.
+        load: its targets, by the preset of the fingerprint.
+        variants: by name.
+        budget: loss-and-gradient evaluations a target; None for the hops of the settings.
+        seed: of the search.
+        seconds: to measure each cost.
+        output: folder for the files.
+    """
+    report: dict[str, Any] = {
+        "set": name,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "budget": budget,
+        "device": f"{jax.local_device_count()} x {device_name()}",
+        "costs": {},
+        "variants": {},
+        "versions": {**versions(), "pymatgen": importlib.metadata.version("pymatgen")},
+    }
+    done: dict[str, list[Trial]] = {}
+    known: dict[str | None, tuple[list[Target], dict[str, Costs]]] = {}
+    for label, (preset, config) in variants.items():
+        if preset not in known:
+            targets = load(preset)
+            known[preset] = (targets, costs_by_kind(targets, config, seconds))
+        targets, costs_of = known[preset]
+        report["rows"] = [target.row for target in targets]
+        report["costs"][preset or "preset of the set"] = {
+            kind: {"weights": cost.weights, **cost.details} for kind, cost in costs_of.items()
+        }
+        configs = budgeted(config, costs_of, budget)
+        hops = {kind: each.hops for kind, each in configs.items()}
+        print(f"{name}, {label}: {len(targets)} targets, hops at most {hops}", flush=True)
+        started, trials = time.perf_counter(), done.setdefault(label, [])
+        with reporter(True, len(targets)) as progress:
+            for target, result in searched(targets, configs, seed, progress):
+                trials.append(tried(target, result, costs_of[target.kind]))
+                report["variants"][label] = record((preset, config), hops, trials)
+                io.write_json(output / f"{name}.json", report)
+                if label == UNCHANGED:
+                    io.write_structures(output / f"{name}.extxyz", structures_of(trials))
+        trials.sort(key=lambda trial: trial.target.row)
+        print(f"{reports.text(trials)}\n{time.perf_counter() - started:.1f} s in all", flush=True)
+    return done
+
+
+def structures_of(trials: list[Trial]) -> list[Any]:
+    """What was found, with its row and residual in ``info``."""
+    structures = []
+    for trial in sorted(trials, key=lambda trial: trial.target.row):
+        atoms = trial.result.atoms.copy()
+        atoms.info = {"row": trial.target.row, "residual": trial.result.residual}
+        structures.append(atoms)
+    return structures
+
+
+def picture_of(trials: list[Trial], path: Path) -> None:
+    """Truth beside reconstruction."""
+    pairs = [
+        Pair(
+            trial.target.name,
+            trial.target.truth,
+            trial.result.atoms,
+            trial.result.residual,
+            trial.match.rmsd,
+        )
+        for trial in trials
+        if trial.target.truth is not None and trial.match is not None
+    ]
+    side_by_side(pairs, path)
+
+
+def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the files")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--rows", help="targets, like 0-29 or 3,7")
+    which.add_argument("--targets", type=int, metavar="K", help="so many evenly spaced rows")
+    parser.add_argument("--budget", type=float, metavar="EVALS", help="evaluations a target")
+    parser.add_argument("--seed", type=int, default=0, help="of the search")
+    parser.add_argument("--fingerprint", metavar="NAME", help="preset for all targets")
+    parser.add_argument("--config", metavar="NAME|FILE.json", help="settings of the search")
+    repeated: dict[str, Any] = {"default": [], "metavar": "NAME=VALUE"}
+    parser.add_argument("--set", dest="settings", nargs="+", action="extend", **repeated)
+    parser.add_argument(
+        "--ablate", action="append", **repeated, help="do it all again with this change"
+    )
+    parser.add_argument("--seconds", type=float, default=1.0, help="to measure each cost")
+    parser.add_argument("--output", "-o", type=Path, default=Path("results"))
+    return parser.parse_args(words)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("set", choices=("prototypes", "pt10_fps300"))
-    parser.add_argument("--data", type=Path, help="folder with the published files")
-    parser.add_argument("--rows", default=None, help="targets, like 0-29 or 3,7")
-    parser.add_argument("--output", "-o", type=Path, default=Path("results"))
-    for name in ("seed", "hops", "replicas", "adam_steps", "refine_steps"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=None)
-    arguments = vars(parser.parse_args())
-    names = ("hops", "replicas", "adam_steps", "refine_steps")
-    settings = {name: arguments[name] for name in names if arguments[name] is not None}
-    seed = arguments["seed"] or 0
-    arguments["output"].mkdir(parents=True, exist_ok=True)
+    arguments = arguments_of()
+    arguments.output.mkdir(parents=True, exist_ok=True)
     use_all_cores()
-    if arguments["set"] == "prototypes":
-        report = recover_prototypes(settings, seed, arguments["output"])
-    elif arguments["data"] is None:
-        parser.error("expected --data DIR with pt10_fps300_x.csv, got none")
-    else:
-        report = recover_published(arguments["data"], arguments["rows"], settings, seed)
-    path = arguments["output"] / f"{arguments['set']}.json"
-    io.write_json(path, {"set": arguments["set"], "settings": settings, **report})
-    print(f"wrote {path}")
+    enable_compilation_cache()
+    config = config_of(arguments.config, arguments.settings)
 
-
-def recover_prototypes(settings: dict[str, int], seed: int, output: Path) -> dict[str, object]:
-    """One structure at a time: every one has its own fingerprint."""
-    print(f"{'structure':<28} {'numbers':>7} {'hops':>5} {'s':>6} {'residual':>9} {'RMSD/A':>8}")
-    pairs, runs = [], {}
-    for name in prototypes.PROTOTYPES:
-        truth = prototypes.load(name)
-        periodic = name in prototypes.CRYSTALS
-        fingerprint = Fingerprint.preset(
-            "crystal" if periodic else "fung2022", elements_of([truth])
+    def load(preset: str | None) -> list[Target]:
+        return targets_of(
+            arguments.set,
+            arguments.data,
+            preset=preset,
+            rows=arguments.rows,
+            count=arguments.targets,
         )
-        config = ReconstructConfig(replicas=CRYSTAL_REPLICAS if periodic else 64)
-        outcome = reconstruct(
-            featurize(truth, fingerprint),
-            fingerprint,
-            symbols=truth.get_chemical_formula(),
-            cell=truth.cell.array if periodic else None,
-            config=config,
-            seed=seed,
-            **settings,
-        )
-        found = outcome[0]
-        pair = Pair(name, truth, found.atoms, found.residual, matching.rmsd(truth, found.atoms))
-        print(
-            f"{name:<28} {fingerprint.size:>7} {found.hops:>5} {found.seconds:>6.1f} "
-            f"{pair.residual:>9.1e} {pair.rmsd:>8.1e}",
-            flush=True,
-        )
-        pairs.append(pair)
-        runs[name] = {"rmsd": pair.rmsd, **outcome.to_dict()}
-    recovered = sum(pair.rmsd <= 0.01 for pair in pairs)
-    certified = sum(pair.residual <= 1e-6 for pair in pairs)
-    print(f"{recovered} of {len(pairs)} within 0.01 A, {certified} certified (residual <= 1e-6)")
-    picture = output / "prototypes.png"
-    side_by_side(pairs, picture)
-    print(f"wrote {picture}")
-    return {"recovered": recovered, "certified": certified, "runs": runs}
 
-
-def recover_published(
-    data: Path, rows: str | None, settings: dict[str, int], seed: int
-) -> dict[str, object]:
-    """The search for all rows in one call, the compiled program shared."""
-    values = io.read_fingerprints(data / "pt10_fps300_x.csv").values
-    chosen = parse_rows(rows, len(values))
-    fingerprint = Fingerprint.preset("fung2022", ["Pt"])
-    outcome: Reconstruction = reconstruct(
-        values[chosen],
-        fingerprint,
-        symbols="Pt10",
-        seed=seed,
-        indices=chosen,
-        progress=True,
-        **settings,
+    done = recover(
+        arguments.set,
+        load,
+        variants_of(arguments.fingerprint, config, arguments.ablate),
+        budget=arguments.budget,
+        seed=arguments.seed,
+        seconds=arguments.seconds,
+        output=arguments.output,
     )
-    print(outcome)
-    seconds = [result.seconds for result in outcome]
-    solved = [result for result in outcome if result.residual <= 1e-6]
-    summary = {
-        "certified": len(solved),
-        "targets": len(outcome),
-        "seconds_longest": max(seconds),
-        "seconds_median": statistics.median(seconds),
-        "evaluations_median_solved": statistics.median(
-            [sum(result.evaluations.values()) for result in solved] or [np.nan]
-        ),
-    }
-    print(summary)
-    return {"summary": summary, "rows": chosen, "run": outcome.to_dict()}
+    several = len(done) > 1
+    if several:
+        print("\n" + reports.comparison(done))
+    curves = [
+        curve
+        for name, trials in done.items()
+        for curve in reports.curves(trials, name if several else "")[:2]
+    ]
+    ends = [".json", ".extxyz", "_curves.png"]
+    success_curves(curves, arguments.output / f"{arguments.set}_curves.png", title=arguments.set)
+    if arguments.set == "prototypes":
+        ends.append(".png")
+        picture_of(done[UNCHANGED], arguments.output / "prototypes.png")
+    print("wrote " + ", ".join(str(arguments.output / f"{arguments.set}{end}") for end in ends))
 
 
 if __name__ == "__main__":

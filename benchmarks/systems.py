@@ -60,32 +60,48 @@ class System(NamedTuple):
 
     def kernels(self) -> dict[str, tuple[Callable, int]]:
         """Functions of one set of positions, and the evaluations that a call of one counts for."""
-        fingerprint, target = self.fingerprint, self.target
         template = jax.tree.map(lambda leaf: leaf[0], self.structures)
 
         def structure(positions: jax.Array) -> Structure:
             return replace(template, positions=positions)
 
-        def loss(positions: jax.Array) -> jax.Array:
-            return mean_absolute_residual(fingerprint(structure(positions)), target)
+        return kernels(self.fingerprint, structure, self.target)
 
-        def steps(positions: jax.Array) -> jax.Array:
-            algorithm = levenberg_marquardt(
-                lambda x: normal_equations(fingerprint, structure(x), target), max_step=2.0
-            )
-            state, _ = jax.lax.scan(
-                lambda state, _: (algorithm.step(state), None),
-                algorithm.init(positions),
-                length=LM_STEPS,
-            )
-            return state.best_positions, state.best_residual
 
-        return {
-            "fingerprint": (lambda x: fingerprint(structure(x)), 1),
-            "loss and gradient": (jax.value_and_grad(loss), 1),
-            "fingerprint and Jacobian": (lambda x: fingerprint.with_jacobian(structure(x)), 1),
-            "Levenberg-Marquardt step": (steps, LM_STEPS + 1),
-        }
+def kernels(
+    fingerprint: Fingerprint, structure: Callable[[jax.Array], Structure], target: jax.Array
+) -> dict[str, tuple[Callable, int]]:
+    """The steps of a search as functions of one set of positions.
+
+    Args:
+        fingerprint: what is inverted.
+        structure: with these positions.
+        target: the numbers wanted.
+
+    Returns:
+        By row of the benchmark, a function and the evaluations that a call of it counts for.
+    """
+
+    def loss(positions: jax.Array) -> jax.Array:
+        return mean_absolute_residual(fingerprint(structure(positions)), target)
+
+    def steps(positions: jax.Array) -> jax.Array:
+        algorithm = levenberg_marquardt(
+            lambda x: normal_equations(fingerprint, structure(x), target), max_step=2.0
+        )
+        state, _ = jax.lax.scan(
+            lambda state, _: (algorithm.step(state), None),
+            algorithm.init(positions),
+            length=LM_STEPS,
+        )
+        return state.best_positions, state.best_residual
+
+    return {
+        "fingerprint": (lambda x: fingerprint(structure(x)), 1),
+        "loss and gradient": (jax.value_and_grad(loss), 1),
+        "fingerprint and Jacobian": (lambda x: fingerprint.with_jacobian(structure(x)), 1),
+        "Levenberg-Marquardt step": (steps, LM_STEPS + 1),
+    }
 
 
 def random_atoms(symbols: str, box: float) -> list[Atoms]:

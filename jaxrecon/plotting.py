@@ -35,6 +35,77 @@ class Pair(NamedTuple):
     rmsd: float
 
 
+class Curve(NamedTuple):
+    """A search for many targets: what each of those that it solved took.
+
+    Attributes:
+        name: of the search.
+        targets: how many there were.
+        evaluations: loss-and-gradient evaluations, or their equivalent, to each solution.
+        seconds: wall time to each solution.
+    """
+
+    name: str
+    targets: int
+    evaluations: Sequence[float]
+    seconds: Sequence[float]
+
+
+def success_curves(curves: Sequence[Curve], path: str | Path, *, title: str = "") -> None:
+    """Write a picture of the part of the targets that is solved, against the work and the time.
+
+    Args:
+        curves: one line each.
+        path: file to write; its suffix decides the format.
+        title: above both panels.
+
+    Raises:
+        ValueError: if there is no curve, or one without targets.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not curves or any(curve.targets < 1 for curve in curves):
+        raise ValueError("expected curves of at least one target each, got none")
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axis, name in ((left, "evaluations"), (right, "seconds")):
+        spent = [list(getattr(curve, name)) for curve in curves]
+        # Nothing has a place on a logarithmic axis before something is solved.
+        if any(spent):
+            axis.set_xscale("log")
+        end = 1.2 * max((max(each) for each in spent if each), default=1.0)
+        for curve, each in zip(curves, spent, strict=True):
+            steps, solved = cumulative(each, curve.targets)
+            last = solved[-1] if solved else 0.0
+            ends = [*steps, end], [*solved, last]
+            axis.step([ends[0][0], *ends[0]], [0.0, *ends[1]], where="post", label=curve.name)
+    left.set_xlabel("loss-and-gradient evaluations a target")
+    right.set_xlabel("seconds a target")
+    left.set_ylabel("part of the targets solved")
+    for axis in (left, right):
+        axis.set_ylim(0.0, 1.02)
+        axis.grid(color="#dddddd", lw=0.6)
+    right.legend(loc="lower right", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=160)
+
+
+def cumulative(spent: Sequence[float], targets: int) -> tuple[list[float], list[float]]:
+    """Where the curve of success rises, and to what part of the targets.
+
+    Args:
+        spent: on each solution.
+        targets: how many there were, solved or not.
+
+    >>> cumulative([30.0, 10.0, 30.0], 4)
+    ([10.0, 30.0], [0.25, 0.75])
+    """
+    steps, counts = np.unique(np.asarray(spent, float), return_counts=True)
+    return steps.tolist(), (np.cumsum(counts) / targets).tolist()
+
+
 def side_by_side(pairs: Sequence[Pair], path: str | Path, *, columns: int = 6) -> None:
     """Write a picture of the truth above the reconstruction, laid onto it, pair by pair.
 

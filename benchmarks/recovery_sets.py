@@ -1,0 +1,206 @@
+"""The sets of the recovery benchmark: what is to be found, and what is known of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import ase.io
+import numpy as np
+import recovery_clusters
+from ase import Atoms
+
+from jaxrecon import Fingerprint, featurize
+from jaxrecon.arguments import parse_rows
+from jaxrecon.compositions import elements_of
+from jaxrecon.datasets import io, prototypes
+
+FREE, CRYSTAL = "fung2022", "crystal"
+"""Presets, unless another one is asked for."""
+
+MOST_ELEMENTS = 24
+"""Channels of a fingerprint that several structures are computed with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One fingerprint to be inverted.
+
+    Attributes:
+        row: where it stands in its set.
+        name: what it is called in the tables.
+        values: the numbers.
+        fingerprint: what they were made with; its elements are those of the structure.
+        symbols: of the atoms; their order means nothing.
+        cell: vectors as rows in Angstrom; None for a free structure.
+        truth: the structure behind it, if that is known.
+        kind: targets of one kind cost about as much by hop.
+    """
+
+    row: int
+    name: str
+    values: np.ndarray
+    fingerprint: Fingerprint
+    symbols: tuple[str, ...]
+    cell: np.ndarray | None
+    truth: Atoms | None
+    kind: str
+
+
+class Source(NamedTuple):
+    """A set: its file, how many rows of it are taken, and how they are read.
+
+    Attributes:
+        file: in the folder of data; None if it is made here.
+        targets: evenly spaced rows that are taken unless told otherwise; None for all.
+        count: rows that there are.
+        read: names and structures of some rows, by the path of the file; None if it has
+            fingerprints and no structures.
+    """
+
+    file: str | None
+    targets: int | None
+    count: int
+    read: Callable[[Path | None, Sequence[int]], list[tuple[str, Atoms]]] | None
+
+
+def targets_of(
+    name: str, data: Path | None, *, preset: str | None, rows: str | None, count: int | None
+) -> list[Target]:
+    """The chosen targets of a set.
+
+    Args:
+        name: of the set.
+        data: folder with the files.
+        preset: of the fingerprint; None for ``FREE`` and ``CRYSTAL``.
+        rows: like ``"0-29"``.
+        count: so many evenly spaced rows, if no rows are named.
+
+    Raises:
+        ValueError: if there is no folder, the rows can't be read, or published numbers are wanted
+            with another fingerprint.
+    """
+    source = SETS[name]
+    if source.file is not None and data is None:
+        raise ValueError(f"expected --data DIR with {source.file}, got none")
+    path = None if source.file is None or data is None else data / source.file
+    if rows is not None:
+        chosen = parse_rows(rows, source.count)
+    else:
+        chosen = spread(source.count, count or source.targets)
+    if source.read is None:
+        return _published(path, chosen, preset)
+    named = source.read(path, chosen)
+    return list(_known(chosen, named, preset, by_size=name == "clusters"))
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """So many rows, evenly spaced from the first to the last; all if there are no more.
+
+    >>> spread(1000, 4)
+    [0, 333, 666, 999]
+    """
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return np.linspace(0, count - 1, wanted).round().astype(int).tolist()
+
+
+def fingerprints_of(
+    structures: Sequence[Atoms], presets: Sequence[str]
+) -> Iterator[tuple[Fingerprint, np.ndarray]]:
+    """Each structure's fingerprint with channels for its own elements alone, and its value.
+
+    Runs of structures are computed with the channels of all of them, in one program, and each is
+    given the numbers that are its own.
+    """
+    start = 0
+    while start < len(structures):
+        end = start + 1
+        while end < len(structures) and (
+            presets[end] == presets[start]
+            and len(elements_of(structures[start : end + 1])) <= MOST_ELEMENTS
+        ):
+            end += 1
+        some = structures[start:end]
+        whole = Fingerprint.preset(presets[start], elements_of(some))
+        place = {name: column for column, name in enumerate(whole.names)}
+        for atoms, values in zip(some, featurize(some, whole), strict=True):
+            own = Fingerprint.preset(presets[start], elements_of([atoms]))
+            yield own, values[[place[name] for name in own.names]]
+        start = end
+
+
+def _known(
+    rows: Sequence[int], named: list[tuple[str, Atoms]], preset: str | None, *, by_size: bool
+) -> Iterator[Target]:
+    structures = [atoms for _, atoms in named]
+    periodic = [bool(atoms.pbc.all()) for atoms in structures]
+    presets = [preset or (CRYSTAL if repeats else FREE) for repeats in periodic]
+    made = fingerprints_of(structures, presets)
+    for row, (name, atoms), repeats, (fingerprint, values) in zip(
+        rows, named, periodic, made, strict=True
+    ):
+        kind = "crystal" if repeats else "free"
+        yield Target(
+            row=row,
+            name=name,
+            values=values,
+            fingerprint=fingerprint,
+            symbols=tuple(atoms.symbols),
+            cell=atoms.cell.array if repeats else None,
+            truth=atoms,
+            kind=f"{len(atoms)} atoms" if by_size else kind,
+        )
+
+
+def _published(path: Path | None, rows: Sequence[int], preset: str | None) -> list[Target]:
+    if preset not in (None, FREE):
+        raise ValueError(f"expected --fingerprint {FREE}, as published, got {preset}")
+    fingerprint = Fingerprint.preset(FREE, ["Pt"])
+    values = io.read_fingerprints(str(path)).values
+    return [
+        Target(row, "Pt10", values[row], fingerprint, ("Pt",) * 10, None, None, "free")
+        for row in rows
+    ]
+
+
+def _frames(path: Path | None, rows: Sequence[int]) -> list[tuple[str, Atoms]]:
+    frames = ase.io.read(path, index=":")
+    return [(frames[row].get_chemical_formula(mode="metal"), frames[row]) for row in rows]
+
+
+def _prototypes(_: Path | None, rows: Sequence[int]) -> list[tuple[str, Atoms]]:
+    names = [list(prototypes.PROTOTYPES)[row] for row in rows]
+    return [(name, prototypes.load(name)) for name in names]
+
+
+CLUSTERS = [
+    (element, size, which)
+    for size in recovery_clusters.SIZES
+    for element in recovery_clusters.ELEMENTS
+    for which in (0, 1)
+]
+"""Rows of the set of clusters: which of the two minima of so many atoms."""
+
+
+def _clusters(_: Path | None, rows: Sequence[int]) -> list[tuple[str, Atoms]]:
+    made: dict[tuple[str, int], list[tuple[str, Atoms]]] = {}
+    named = []
+    for element, size, which in (CLUSTERS[row] for row in rows):
+        if (element, size) not in made:
+            made[element, size] = list(recovery_clusters.compact(element, size).items())
+        start, atoms = made[element, size][which]
+        named.append((f"{element}{size} {start}", atoms))
+    return named
+
+
+SETS = {
+    "prototypes": Source(None, None, len(prototypes.PROTOTYPES), _prototypes),
+    "pt10_fps300": Source("pt10_fps300_x.csv", None, 300, None),
+    "pt10_pbe1000": Source("pt10_pbe1000.extxyz", 60, 1000, _frames),
+    "qm7_500": Source("qm7_500.extxyz", 100, 500, _frames),
+    "perov5_200": Source("perov5_200.extxyz", None, 200, _frames),
+    "mp_200": Source("mp_200.extxyz", None, 200, _frames),
+    "clusters": Source(None, None, len(CLUSTERS), _clusters),
+}
+"""By name."""

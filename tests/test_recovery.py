@@ -1,0 +1,425 @@
+"""The recovery benchmark: what it counts, what it calls the same structure, what a budget buys."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.spacegroup import crystal
+
+from jaxrecon import Fingerprint, ReconstructConfig, featurize
+from jaxrecon.compositions import elements_of
+from jaxrecon.plotting import cumulative
+from jaxrecon.results import Result, ResultCode
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def target(atoms: Atoms, row: int = 0, kind: str = "free") -> Any:
+    periodic = bool(atoms.pbc.all())
+    preset = "crystal" if periodic else "fung2022"
+    fingerprint = Fingerprint.preset(preset, elements_of([atoms]))
+    return module("recovery_sets").Target(
+        row=row,
+        name=str(atoms.symbols),
+        values=featurize(atoms, fingerprint)[0],
+        fingerprint=fingerprint,
+        symbols=tuple(atoms.symbols),
+        cell=atoms.cell.array if periodic else None,
+        truth=atoms,
+        kind=kind,
+    )
+
+
+def trial(
+    row: int,
+    *,
+    residual: float = 1e-8,
+    evaluations: float = 1.0,
+    seconds: float = 1.0,
+    match: Any = None,
+    atoms: Atoms | None = None,
+) -> Any:
+    atoms = Atoms("H2") if atoms is None else atoms
+    code = ResultCode.of(residual, 1e-6)
+    result = Result(atoms, residual, code, 1, {"values": 3}, seconds)
+    cell = atoms.cell.array if atoms.pbc.all() else None
+    one = module("recovery_sets").Target(
+        row,
+        f"row {row}",
+        np.zeros(10 + row),
+        Fingerprint.preset("crystal", ["H"]),
+        tuple(atoms.symbols),
+        cell,
+        atoms,
+        "free",
+    )
+    return module("recovery_report").Trial(one, result, evaluations, match)
+
+
+# What is a match.
+
+
+def test_a_moved_and_mirrored_molecule_matches_and_another_does_not() -> None:
+    match = module("matched").match
+    truth = molecule("CH3CH2OH")
+    moved = truth[::-1]
+    moved.rotate(40, (1, 2, 3))
+    moved.positions = moved.positions * [1, -1, 1] + 3.0
+    assert match(truth, moved).tight
+    assert match(truth, moved).rmsd < 1e-6
+    shaken = truth.copy()
+    shaken.rattle(0.1, seed=1)
+    assert not match(truth, shaken).loose
+    near = truth.copy()
+    near.rattle(0.01, seed=1)
+    assert match(truth, near).tight
+    assert match(truth, molecule("CH3OCH3")) == match(truth, shaken)._replace(
+        rmsd=match(truth, molecule("CH3OCH3")).rmsd
+    )
+
+
+def test_other_elements_or_no_positions_do_not_match() -> None:
+    matched = module("matched")
+    assert matched.match(molecule("H2O"), molecule("SH2")) == matched.NONE
+    lost = molecule("H2O")
+    lost.positions[1] = np.nan
+    assert matched.match(molecule("H2O"), lost) == matched.NONE
+
+
+def quartz() -> Atoms:
+    """A chiral crystal in a primitive cell."""
+    sites = [(0.4697, 0.0, 1 / 3), (0.4135, 0.2669, 0.7858)]
+    cell = (4.916, 4.916, 5.405, 90, 90, 120)
+    return crystal(("Si", "O"), sites, spacegroup=152, cellpar=cell)
+
+
+def test_the_mirror_image_of_a_chiral_crystal_matches() -> None:
+    image = quartz()[::-1]
+    image.positions = 0.3 - image.positions
+    image.wrap()
+    found = module("matched").match(quartz(), image)
+    assert (found.loose, found.tight) == (True, True)
+    assert found.rms == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_crystal_matches_tightly_loosely_or_not_at_all() -> None:
+    match = module("matched").match
+    truth = quartz()
+    exact, off, wrong = truth[::-1], truth.copy(), truth.copy()
+    exact.positions += 1.0
+    assert match(truth, exact).tight
+    off.rattle(0.3, seed=0)
+    found = match(truth, off)
+    assert (found.loose, found.tight) == (True, False)
+    assert 0.02 < found.rms < 0.5
+    assert found.rmsd > 0.05
+    wrong.symbols = "O3Si6"
+    assert not match(truth, wrong).loose
+
+
+# What is counted.
+
+
+def test_summary_counts_unsolved_targets_as_never() -> None:
+    report = module("recovery_report")
+    yes = module("matched").Match(1e-7, None, True, True)
+    no = module("matched").Match(1.0, None, False, False)
+    trials = [
+        trial(0, evaluations=10, seconds=4.0, match=yes),
+        trial(1, evaluations=30, seconds=1.0, match=no),
+        trial(2, residual=1e-6, evaluations=20, seconds=2.0, match=yes),
+        trial(3, residual=1.1e-6, evaluations=500, seconds=9.0, match=yes),
+    ]
+    found = report.summary(trials)
+    assert (found["targets"], found["certified"], found["matched"]) == (4, 3, 3)
+    assert "matched loosely" not in found
+    assert found["evaluations"] == {"median": 20, "90 %": None, "longest": 30}
+    assert found["seconds"] == {"median": 2.0, "90 %": None, "longest": 4.0}
+    assert found["evaluations_in_all"] == 560
+    assert found["numbers"] == [10, 11.5, 13]
+    solved = {curve.name: curve for curve in report.curves(trials)}
+    assert solved["certified"].evaluations == [10, 20, 30]
+    assert solved["matched"].seconds == [2.0, 4.0, 9.0]
+    data = report.curves_as_data(trials)["certified"]["seconds"]
+    assert data == {"spent": [1.0, 2.0, 4.0], "solved": [0.25, 0.5, 0.75]}
+
+
+def test_without_the_truth_there_is_the_certificate_alone() -> None:
+    report = module("recovery_report")
+    trials = [trial(0), trial(1, residual=np.inf)]
+    assert "matched" not in report.summary(trials)
+    assert [curve.name for curve in report.curves(trials)] == ["certified"]
+    assert "row 1" in report.text(trials)
+    assert "row 0" not in report.text(trials)
+
+
+def test_by_atoms_and_the_list_of_what_was_not_found() -> None:
+    report, match = module("recovery_report"), module("matched").Match
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    tight, loose = match(1e-7, 1e-8, True, True), match(1.0, 0.3, True, False)
+    trials = [
+        trial(0, match=tight, atoms=salt),
+        trial(1, match=loose, atoms=salt),
+        trial(2, match=module("matched").NONE, atoms=salt * (2, 1, 1), residual=0.1),
+    ]
+    assert report.by_atoms(trials) == {
+        2: {"targets": 2, "certified": 2, "matched": 1, "matched loosely": 2},
+        4: {"targets": 1, "certified": 0, "matched": 0, "matched loosely": 0},
+    }
+    _, listed = report.text(trials).split("matcher\n")
+    listed = [line.split() for line in listed.splitlines()]
+    assert [words[2] for words in listed] == ["1", "2"]
+    assert listed[0][-2:] == ["1.0e+00", "0.300"]
+    assert listed[1][-3:] == ["1.0e-01", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("spent", "targets", "part", "expected"),
+    [
+        ([3, 1, 2], 3, 0.5, 2),
+        ([3, 1, 2], 4, 0.5, 2),
+        ([3, 1, 2], 5, 0.5, 3),
+        ([3, 1, 2], 6, 0.5, 3),
+        ([3, 1, 2], 7, 0.5, None),
+        (range(1, 11), 10, 0.9, 9),
+        (range(1, 11), 11, 0.9, 10),
+        ([], 2, 0.5, None),
+    ],
+)
+def test_quantile(spent: Sequence[float], targets: int, part: float, expected: float) -> None:
+    assert module("recovery_report").quantile(list(spent), targets, part) == expected
+
+
+def test_curves_rise_once_for_equal_times() -> None:
+    assert cumulative([2.0, 1.0, 2.0], 4) == ([1.0, 2.0], [0.25, 0.75])
+    assert cumulative([], 4) == ([], [])
+
+
+# What a budget buys.
+
+
+def test_a_budget_buys_whole_hops() -> None:
+    costs = module("costs").Costs({"values": 0.5, "gradients": 1.0, "jacobians": 3.0}, {})
+    config = ReconstructConfig(replicas=10, sites=8, adam_steps=7, refine_steps=1)
+    # 10 replicas: 10 values, 7 gradients, 2 Jacobians.
+    assert costs.of(config.evaluations_per_hop) == 10 * (5 + 7 + 6)
+    assert costs.hops(180, config) == 1
+    assert costs.hops(539, config) == 2
+    assert costs.hops(540, config) == 3
+    with pytest.raises(ValueError, match="expected --budget of at least one hop, 180, got 179"):
+        costs.hops(179, config)
+
+
+def test_each_kind_of_target_gets_the_hops_that_its_budget_pays_for() -> None:
+    recovery, costs = module("recovery"), module("costs").Costs
+    config = ReconstructConfig(replicas=1, sites=8, adam_steps=0, refine_steps=9, hops=77)
+    kinds = {
+        "cheap": costs({"values": 1.0, "gradients": 1.0, "jacobians": 1.0}, {}),
+        "dear": costs({"values": 1.0, "gradients": 1.0, "jacobians": 9.0}, {}),
+    }
+    configs = recovery.budgeted(config, kinds, 200)
+    assert {kind: each.hops for kind, each in configs.items()} == {"cheap": 10, "dear": 2}
+    assert configs["cheap"] == config.replace(hops=10)
+    assert recovery.budgeted(config, kinds, None) == {"cheap": config, "dear": config}
+
+
+def test_the_middle_one_stands_for_its_kind() -> None:
+    costs = module("costs")
+    some = [target(molecule(name)) for name in ("CH3CH2OH", "H2", "H2O")]
+    assert costs.representative(some) is some[2]
+
+
+# Which targets.
+
+
+def test_rows_are_evenly_spaced() -> None:
+    spread = module("recovery_sets").spread
+    assert spread(10, 4) == [0, 3, 6, 9]
+    assert spread(3, None) == [0, 1, 2] == spread(3, 5)
+    assert spread(500, 100)[:3] == [0, 5, 10]
+
+
+def test_structures_computed_together_have_the_numbers_of_each_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sets = module("recovery_sets")
+    monkeypatch.setattr(sets, "MOST_ELEMENTS", 3)
+    names = ["H2O", "CO2", "NH3", "SO2"]
+    structures = [molecule(name) for name in names] + [bulk("NaCl", "rocksalt", a=5.64)]
+    presets = ["crystal"] * 5
+    for atoms, (own, values) in zip(
+        structures, sets.fingerprints_of(structures, presets), strict=True
+    ):
+        assert own.descriptor.elements == elements_of([atoms])
+        np.testing.assert_allclose(values, featurize(atoms, own)[0], rtol=1e-12, atol=1e-12)
+
+
+def test_the_preset_may_change_from_one_structure_to_the_next() -> None:
+    made = list(
+        module("recovery_sets").fingerprints_of(
+            [molecule("H2"), bulk("Pt"), molecule("H2")], ["fung2022", "crystal", "fung2022"]
+        )
+    )
+    assert [len(values) for _, values in made] == [380, made[1][0].size, 380]
+    assert made[1][0] == Fingerprint.preset("crystal", ["Pt"])
+    np.testing.assert_array_equal(made[0][1], made[2][1])
+
+
+def test_sets_say_what_is_missing() -> None:
+    targets_of = module("recovery_sets").targets_of
+    with pytest.raises(ValueError, match=r"expected --data DIR with mp_200\.extxyz, got none"):
+        targets_of("mp_200", None, preset=None, rows=None, count=None)
+    with pytest.raises(ValueError, match="expected --fingerprint fung2022, as published"):
+        targets_of("pt10_fps300", Path(), preset="crystal", rows="0", count=None)
+    with pytest.raises(ValueError, match="expected --rows among 0-11"):
+        targets_of("prototypes", None, preset=None, rows="12", count=None)
+
+
+@pytest.mark.parametrize("name", ["pt10_pbe1000", "qm7_500", "perov5_200", "mp_200"])
+def test_files_have_the_rows_that_the_sets_say(data: Path, name: str) -> None:
+    sets = module("recovery_sets")
+    last = sets.SETS[name].count - 1
+    (found,) = sets.targets_of(name, data, preset=None, rows=str(last), count=None)
+    assert found.row == last
+    assert (found.kind == "crystal") == (name in ("perov5_200", "mp_200"))
+    with pytest.raises(IndexError):
+        sets.SETS[name].read(data / sets.SETS[name].file, [last + 1])
+    np.testing.assert_allclose(
+        found.values, featurize(found.truth, found.fingerprint)[0], atol=1e-12
+    )
+
+
+def test_published_fingerprints(data: Path) -> None:
+    found = module("recovery_sets").targets_of(
+        "pt10_fps300", data, preset=None, rows=None, count=None
+    )
+    assert len(found) == 300
+    assert found[7].truth is None
+    assert found[7].symbols == ("Pt",) * 10
+    first = (data / "pt10_fps300_x.csv").read_text().splitlines()[7].split(",")
+    np.testing.assert_array_equal(found[7].values, np.array(first, float))
+
+
+def test_clusters_are_two_different_compact_minima() -> None:
+    clusters = module("recovery_clusters")
+    made = clusters.compact("Cu", 13)
+    lowest, other = made.values()
+    assert next(iter(made)) == "icosahedron"
+    assert lowest.info["energy"] < other.info["energy"]
+    assert {len(lowest), len(other)} == {13}
+    assert clusters.matching.rmsd(lowest, other) > clusters.SAME
+    for atoms in (lowest, other):
+        atoms.calc = clusters.EMT()
+        assert np.linalg.norm(atoms.get_forces(), axis=1).max() <= clusters.FORCE
+        assert not atoms.pbc.any()
+
+
+def test_a_shape_is_cut_to_size() -> None:
+    clusters = module("recovery_clusters")
+    whole = clusters._cut("icosahedron", "Cu", 13)
+    assert len(whole) == 13
+    # The atom in the middle, which is bound best, stays.
+    less = clusters._cut("icosahedron", "Cu", 12)
+    centre = np.linalg.norm(less.positions - whole.positions.mean(axis=0), axis=1)
+    assert len(less) == 12
+    assert centre.min() < 1e-6
+
+
+# The words of the command line.
+
+
+def test_settings_and_their_changes() -> None:
+    settings = module("recovery_settings")
+    config = settings.config_of(None, ["hops=7", "shake_range=0.1,2", "tolerance=1e-5"])
+    assert config == ReconstructConfig(hops=7, shake_range=(0.1, 2), tolerance=1e-5)
+    assert settings.config_of("fung2022", []) == ReconstructConfig.fung2022()
+    with pytest.raises(ValueError, match=r"expected --config among \['fung2022'.*got 'other'"):
+        settings.config_of("other", [])
+    with pytest.raises(ValueError, match="expected NAME=VALUE, got 'hops'"):
+        settings.config_of(None, ["hops"])
+    variants = settings.variants_of(None, config, ["replicas=3", "fingerprint=gastegger2018"])
+    assert variants == {
+        "unchanged": (None, config),
+        "replicas=3": (None, config.replace(replicas=3)),
+        "fingerprint=gastegger2018": ("gastegger2018", config),
+    }
+
+
+def test_settings_from_a_file(tmp_path: Path) -> None:
+    settings = module("recovery_settings")
+    wanted = ReconstructConfig(replicas=5, shake_range=(0.1, 0.3))
+    for content in (wanted.to_dict(), {"config": wanted.to_dict()}):
+        (tmp_path / "c.json").write_text(json.dumps(content))
+        assert settings.config_of(str(tmp_path / "c.json"), []) == wanted
+
+
+# All together.
+
+
+def test_a_run_measures_searches_judges_and_writes(
+    tmp_path: Path, quick_compile: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovery = module("recovery")
+    some = [target(molecule("H2"), row=4), target(molecule("H2"), row=2)]
+    # A target that can't be found: the numbers of a longer molecule, and another truth.
+    some[1] = replace(some[1], values=some[1].values + 0.1)
+    config = ReconstructConfig(replicas=8, hops=2, sites=4, refine_steps=8)
+    written = []
+    monkeypatch.setattr(
+        recovery.io, "write_json", lambda path, data: written.append(json.dumps(data, default=list))
+    )
+    done = recovery.recover(
+        "tiny",
+        lambda preset: some,
+        {"unchanged": (None, config), "hops=1": (None, config.replace(hops=1))},
+        budget=None,
+        seed=3,
+        seconds=0.0,
+        output=tmp_path,
+    )
+    assert {name: [t.target.row for t in trials] for name, trials in done.items()} == {
+        "unchanged": [2, 4],
+        "hops=1": [2, 4],
+    }
+    missed, found = done["unchanged"]
+    assert found.certified
+    assert found.matched
+    assert not missed.certified
+    assert not missed.matched
+    assert missed.result.hops == 2
+    report = json.loads(written[-1])
+    costs = report["costs"]["preset of the set"]["free"]
+    assert costs["weights"]["gradients"] == 1.0
+    for trials in (done["unchanged"], done["hops=1"]):
+        for each in trials:
+            spent = sum(costs["weights"][k] * n for k, n in each.result.evaluations.items())
+            assert each.evaluations == pytest.approx(spent)
+    # Written after each of four targets, with all that had been found by then.
+    progress = [
+        [len(variant["targets"]) for variant in json.loads(text)["variants"].values()]
+        for text in written
+    ]
+    assert progress == [[1], [2], [2, 1], [2, 2]]
+    assert report["variants"]["hops=1"]["config"]["hops"] == 1
+    assert report["seed"] == 3
+    assert report["rows"] == [4, 2]
+    assert (tmp_path / "tiny.extxyz").exists()
+    table = module("recovery_report").comparison(done).splitlines()
+    assert [line.split()[:2] for line in table[1:]] == [["unchanged", "1"], ["hops=1", "1"]]
