@@ -141,8 +141,9 @@ class Database:
             if getattr(error, "sqlite_errorname", "").startswith(DAMAGED):
                 raise self._damaged(error) from error
             if type(error).__module__.partition(".")[0] in {"sqlite3", "psycopg2"}:
+                said = " ".join(str(error).split())
                 raise OSError(
-                    f"expected to read and write {self}, got {error}; what was committed is kept, "
+                    f"expected to read and write {self}, got {said}; what was committed is kept, "
                     "and --resume goes on from there"
                 ) from error
             raise

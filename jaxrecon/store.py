@@ -20,9 +20,9 @@ KEY = "jaxrecon"
 class Store:
     """Results of one run in an ASE database, committed target by target.
 
-    Every commit is durable when it returns. Positions, cell and residual come back bit for bit.
-    What a target has cost before an interruption is lost with it: ``seconds`` are those from its
-    last start to its end.
+    Every commit is durable when it returns. Positions, cell and residual come back bit for bit (of
+    a server: but for the sign of a zero). What a target has cost before an interruption is lost
+    with it: ``seconds`` are those from its last start to its end.
 
     Several processes may have the same run in one store: a target is kept once, as whoever was
     first has found it. For SQLite the file has to be on a local disk, as network file systems do

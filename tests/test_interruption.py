@@ -1,0 +1,91 @@
+"""Ctrl-C while a function is reported to, and the bar that it may be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from jaxrecon.interruption import NOTICE, stoppable
+from jaxrecon.progress import reporter
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """What was to happen at a signal before is what happens after it."""
+    handler = signal.getsignal(signal.SIGINT)
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor)
+    threads = threading.active_count()
+    yield
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.set_wakeup_fd(-1) == descriptor
+    assert threading.active_count() == threads
+
+
+def wait(capfd: pytest.CaptureFixture[str]) -> str:
+    """What is said within ten seconds."""
+    for _ in range(1000):
+        if said := capfd.readouterr().err:
+            return said
+        time.sleep(0.01)
+    return ""
+
+
+def test_the_first_stops_after_the_report_the_second_leaves(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    reports, left = [], threading.Event()
+    with stoppable(lambda *words: reports.append(words), left.set) as report:
+        report(0, 3)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert wait(capfd) == f"jaxrecon: {NOTICE}\n"
+        for number in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                report(1, number)
+        assert not left.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert left.wait(10.0)
+    assert reports == [(0, 3), (1, 0), (1, 1)]
+
+
+def test_other_signals_are_none_of_its_business(capfd: pytest.CaptureFixture[str]) -> None:
+    seen = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.set())
+    try:
+        with stoppable(lambda *_: None, lambda: None) as report:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert seen.wait(10.0)
+            time.sleep(0.1)
+            report(0, 0)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_the_search_raises_goes_through() -> None:
+    with (
+        pytest.raises(OSError, match="the disk"),
+        stoppable(lambda *_: None, lambda: None),
+    ):
+        raise OSError("the disk is full")
+
+
+def test_the_bar_appears_at_the_first_report(capfd: pytest.CaptureFixture[str]) -> None:
+    with reporter(True, 3) as report:
+        assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == ""
+    with reporter(True, 3) as report:
+        report(1, 0)
+        report(1, 500)
+    said = capfd.readouterr().err
+    assert said.count("reconstructing") == 1
+    assert "2/3" in said
+    assert "evaluations/s" in said
+    with reporter(False, 3) as report:
+        report(1, 5)
+    assert capfd.readouterr().err == ""
