@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,15 +17,26 @@ from jaxrecon.progress import reporter
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """What was to happen at a signal before is what happens after it."""
+    """What was to happen at a signal before is what happens after it, and no thread stays."""
     handler = signal.getsignal(signal.SIGINT)
-    descriptor = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(descriptor)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    before = signal.set_wakeup_fd(sender.fileno())
     threads = threading.active_count()
-    yield
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert signal.set_wakeup_fd(-1) == descriptor
-    assert threading.active_count() == threads
+    try:
+        yield
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert signal.set_wakeup_fd(-1) == sender.fileno()
+        # The one that draws a bar ends a moment later.
+        for _ in range(500):
+            if threading.active_count() == threads:
+                break
+            time.sleep(0.01)
+        assert threading.active_count() == threads
+    finally:
+        signal.set_wakeup_fd(before)
+        receiver.close()
+        sender.close()
 
 
 def wait(capfd: pytest.CaptureFixture[str]) -> str:
