@@ -15,7 +15,11 @@ class ReconstructConfig:
     Attributes:
         replicas: structures that search for one target together.
         hops: rounds at most, the first from random positions.
+        patience: hops without a better structure after which all replicas start afresh.
         tolerance: mean absolute residual that certifies a solution, without a unit.
+        solutions: different structures that are wanted of each target.
+        min_distance: what two atoms keep at least, in units of the sum of their covalent radii; 0
+            for anything.
         adam_steps: gradient steps of each hop.
         learning_rate: first Adam step, in Angstrom.
         refine_steps: Levenberg-Marquardt steps of each hop.
@@ -35,7 +39,10 @@ class ReconstructConfig:
 
     replicas: int = 64
     hops: int = 600
+    patience: int = 100
     tolerance: float = 1e-6
+    solutions: int = 1
+    min_distance: float = 0.0
     adam_steps: int = 0
     learning_rate: float = 0.1
     refine_steps: int = 30
@@ -51,7 +58,7 @@ class ReconstructConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shake_range", tuple(self.shake_range))
-        for name in ("replicas", "hops", "refine_steps", "sites"):
+        for name in ("replicas", "hops", "patience", "solutions", "refine_steps", "sites"):
             self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 1", getattr(self, name) >= 1)
         for name in ("adam_steps", "polish_steps"):
@@ -60,6 +67,7 @@ class ReconstructConfig:
         for name in ("tolerance", "learning_rate", "max_step"):
             self._check(name, "a number > 0", getattr(self, name) > 0)
         self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
+        self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
         for name in ("relocate_weight", "swap_weight", "shake_weight", "fresh_weight"):
             self._check(name, "a number >= 0", getattr(self, name) >= 0)
         kept = self.relocate_weight + self.shake_weight + self.fresh_weight
@@ -93,6 +101,18 @@ class ReconstructConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data."""
         return asdict(self)
+
+    @property
+    def compiled(self) -> "ReconstructConfig":
+        """The settings that a compiled program depends on, the others as they are by default."""
+        plain = ReconstructConfig
+        return replace(
+            self,
+            hops=plain.hops,
+            patience=plain.patience,
+            tolerance=plain.tolerance,
+            solutions=plain.solutions,
+        )
 
     @property
     def evaluations_per_hop(self) -> dict[str, int]:

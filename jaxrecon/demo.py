@@ -40,7 +40,7 @@ def run(directory: Path, *, seed: int = 0, force: bool = False, progress: bool =
         found = outcome[0]
         pair = Pair(name, truth, found.atoms, found.residual, matching.rmsd(truth, found.atoms))
         print(
-            f"{name:<30} {len(truth):>5} {outcome.fingerprint.size:>8}  {pair.residual:>8.1e}  "
+            f"{name:<30} {len(truth):>5} {outcome.fingerprints[0].size:>8}  {pair.residual:>8.1e}  "
             f"{pair.rmsd:>8.1e} {found.hops:>5} {outcome.seconds:>5.1f}",
             flush=True,
         )

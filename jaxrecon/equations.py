@@ -15,17 +15,28 @@ from jaxrecon.structures import Structure
 
 
 def normal_equations(
-    fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
+    fingerprint: Fingerprint,
+    structure: Structure,
+    target: Float[Array, " p"],
+    *,
+    strain_length: float | None = None,
 ) -> NormalEquations:
     """Model of the squared residual :math:`|R(x) - R^*|^2`: the cheap one.
 
     The residual is infinite where a neighbour is missing: no such point is ever the best one.
+
+    Args:
+        fingerprint: R.
+        structure: x.
+        target: R*.
+        strain_length: Angstrom that a strain of 1 counts as: the strain is unknown as well, in
+            nine numbers below the positions. None for a cell that stays.
     """
     view = fingerprint.view(structure)
-    value, jacobian = fingerprint.pooled_with_jacobian(view)
+    value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain_length is not None)
     wanted, absent = _split(fingerprint, view, target)
     difference = value - wanted
-    flat = jacobian.reshape(len(value), -1)
+    flat = _unknowns(jacobian, strain_length)
     return NormalEquations(
         gram=jnp.einsum("qx,qy->xy", flat, flat, precision=Precision.HIGHEST),
         gradient=_product(difference, flat),
@@ -35,20 +46,24 @@ def normal_equations(
 
 
 def bound_equations(
-    fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
+    fingerprint: Fingerprint,
+    structure: Structure,
+    target: Float[Array, " p"],
+    *,
+    strain_length: float | None = None,
 ) -> NormalEquations:
     r"""Model of all that the target demands of all atoms: for the last steps.
 
     For a largest or smallest value, squared are the differences :math:`G_{if} - R^*_f` of all
     entries that the target binds, see :func:`jaxrecon.pooling.deviations`: zero exactly where
     :math:`R(x) = R^*`, and smooth where atoms tie. It costs about twice as much as
-    :func:`normal_equations`.
+    :func:`normal_equations`, whose arguments it takes.
     """
     view = fingerprint.view(structure)
-    source = view.neighbors.source
-    rows, by_vectors = fingerprint.descriptor.with_jacobian(view.neighbors, view.elements)
-    entries = pooling.entries_by_positions(by_vectors, source)
-    flat = entries.reshape(rows.size, -1)
+    neighbors, strain = view.neighbors, strain_length is not None
+    rows, by_vectors = fingerprint.descriptor.with_jacobian(neighbors, view.elements)
+    entries = pooling.entries_by_positions(by_vectors, neighbors, strain=strain)
+    flat = _unknowns(entries.reshape(rows.size, -1, 3), strain_length)
     wanted, absent = _split(fingerprint, view, target)
     difference = fingerprint.pooled(view, rows) - wanted
     weight, force, squared = jnp.zeros_like(rows), jnp.zeros_like(rows), jnp.sum(absent**2)
@@ -67,8 +82,10 @@ def bound_equations(
             force += jnp.where(bound, deviation, 0.0).sum(0)
             squared += jnp.sum(jnp.where(bound, deviation**2, 0.0))
         else:
-            slopes = pooling.jacobian([pool], rows, by_vectors, view.groups, source)
-            slopes = slopes.reshape(off.size, -1)
+            slopes = pooling.jacobian(
+                [pool], rows, by_vectors, view.groups, neighbors, strain=strain
+            )
+            slopes = _unknowns(slopes, strain_length)
             gram += _product(slopes.T, slopes)
             gradient += _product(off.ravel(), slopes)
             squared += jnp.sum(off**2)
@@ -130,6 +147,13 @@ def _residual(
 ) -> Float[Array, ""]:
     mean = (jnp.sum(jnp.abs(difference)) + jnp.sum(jnp.abs(absent))) / len(absent)
     return jnp.where(view.neighbors.overflow, jnp.inf, mean)
+
+
+def _unknowns(slopes: Float[Array, "q x 3"], strain_length: float | None) -> Float[Array, "q d"]:
+    """Slopes by the unknowns in a row, all in 1/Angstrom."""
+    if strain_length is not None:
+        slopes = slopes.at[:, -3:].divide(strain_length)
+    return slopes.reshape(len(slopes), -1)
 
 
 def _product(left: Float[Array, "*a b"], right: Float[Array, "b c"]) -> Float[Array, "*a c"]:

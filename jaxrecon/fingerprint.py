@@ -1,10 +1,11 @@
 """Fingerprint: a descriptor and its pooling, from a structure to one vector of numbers."""
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -95,26 +96,43 @@ class Fingerprint:
     def preset(cls, name: str, elements: Iterable[str], **changes: Any) -> "Fingerprint":
         """A named set of parameters for the given elements.
 
-        ``"fung2022"``: the 380 numbers (for one element) of Fung et al., arXiv 2207.13227: G2 and
-        G5 within 20 Angstrom, crystals in the minimum image. ``"crystal"``: a shorter set within
-        6 Angstrom, over all periodic images. ``"gastegger2018"``: the weighted functions (wACSF) of
-        Gastegger et al. within 8 Angstrom, whose number does not grow with that of the elements.
-        All take the largest and the smallest value over the atoms. See
-        :mod:`jaxrecon.descriptors.recipes` for their arguments.
+        ``"default"``: broad functions within 12 Angstrom, mean and variance over the atoms of each
+        element: the shortest that inverts reliably, 34 numbers for one element. ``"crystal"``: the
+        same within 6 Angstrom, for sums over all periodic images. ``"fung2022"``: the 380 numbers
+        (for one element) of Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom, crystals
+        in the minimum image. ``"gastegger2018"``: the weighted functions (wACSF) of Gastegger et
+        al. within 8 Angstrom, whose number does not grow with that of the elements. The last two
+        take the largest and the smallest value over all atoms.
 
         Args:
-            name: one of the three.
+            name: one of the four.
             elements: chemical symbols.
-            **changes: attributes that shall differ, like ``poolings=("mean",)``.
+            **changes: attributes that shall differ, like ``poolings=("mean",)``, or arguments of
+                the recipe, like ``r_cut=8.0``; :mod:`jaxrecon.descriptors.recipes` has them.
 
         Raises:
             ValueError: if the name or an element is unknown, or a change is out of range.
         """
         if name not in RECIPES:
             raise ValueError(f"expected a preset among {PRESETS}, got {name!r}")
+        own = {key: changes.pop(key) for key in OWN if key in changes}
         if name == "fung2022":
-            changes = {"images": "minimum", **changes}
-        return cls(RECIPES[name](tuple(elements)), **changes)
+            own = {"images": "minimum", **own}
+        if name in ("default", "crystal"):
+            own = {"poolings": ("mean", "moment2"), "per_element": True, **own}
+        recipe = RECIPES[name]
+        if unknown := sorted(set(changes) - set(inspect.signature(recipe).parameters)):
+            raise ValueError(f"expected changes that preset {name!r} takes, got {unknown}")
+        return cls(recipe(tuple(elements), **changes), **own)
+
+    def restricted(self, elements: Iterable[str]) -> "Fingerprint":
+        """The fingerprint of structures of these elements alone: their numbers and no others.
+
+        >>> fingerprint = Fingerprint.preset("default", ["H", "C", "O"])
+        >>> fingerprint.size, fingerprint.restricted(["H", "O"]).size
+        (414, 160)
+        """
+        return replace(self, descriptor=replace(self.descriptor, elements=tuple(elements)))
 
     def __call__(self, structure: Structure) -> Float[Array, " p"]:
         """The fingerprint of one structure, without a unit.
@@ -175,17 +193,26 @@ class Fingerprint:
         ]
         return jnp.concatenate(values)
 
-    def pooled_with_jacobian(self, view: View) -> tuple[Float[Array, " q"], Float[Array, "q n 3"]]:
-        """The numbers of the view and their derivatives by the positions."""
-        if self._winners_suffice(view):
+    def pooled_with_jacobian(
+        self, view: View, *, strain: bool = False
+    ) -> tuple[Float[Array, " q"], Float[Array, "q x 3"]]:
+        """The numbers of the view and their derivatives by the positions, in 1/Angstrom.
+
+        Args:
+            view: of a structure.
+            strain: whether three rows follow those by the n atoms: by the symmetric strain, the
+                atoms moving with the cell, without a unit.
+        """
+        if not strain and self._winners_suffice(view):
             rows = self.rows(view)
             winner, there = pooling.winners(self.pools, rows, view.groups)
             atom = jnp.where(there, winner, len(rows))
             slopes = self.descriptor.slopes_of(view.neighbors, atom, view.elements)
             return self.pooled(view, rows), slopes.reshape(-1, *slopes.shape[2:])
         rows, by_vectors = self.descriptor.with_jacobian(view.neighbors, view.elements)
-        source = view.neighbors.source
-        slopes = pooling.jacobian(self.pools, rows, by_vectors, view.groups, source)
+        slopes = pooling.jacobian(
+            self.pools, rows, by_vectors, view.groups, view.neighbors, strain=strain
+        )
         return self.pooled(view, rows), slopes
 
     def _winners_suffice(self, view: View) -> bool:
@@ -253,7 +280,7 @@ class Fingerprint:
 
         Two elements may come in either order.
 
-        >>> fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"])
+        >>> fingerprint = Fingerprint.preset("fung2022", ["Na", "Cl"])
         >>> indices = fingerprint.find("max G5[Cl,Na] zeta=4 eta=0.1")
         >>> [fingerprint.names[i] for i in indices]
         ['max G5[Na,Cl] zeta=4 lam=-1 eta=0.1', 'max G5[Na,Cl] zeta=4 lam=1 eta=0.1']

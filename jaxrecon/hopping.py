@@ -5,70 +5,83 @@ population of replicas hops together: every replica starts from a random member 
 the last population, moves, and descends.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxrecon import initialize
 from jaxrecon.config import ReconstructConfig
+from jaxrecon.contacts import repelled
 from jaxrecon.equations import blame, normal_equations
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.minimize import adam
 from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.refine import levenberg_marquardt, refine
-from jaxrecon.structures import Bounds, Structure
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Task:
-    """What is to be inverted.
-
-    Attributes:
-        target: the fingerprint wanted, without a unit.
-        species: atomic numbers.
-        cell: lattice vectors as rows in Angstrom, or None.
-        bounds: static sizes of what the atoms see.
-    """
-
-    target: Float[Array, "*batch p"]
-    species: Int[Array, "*batch n"]
-    cell: Float[Array, "*batch 3 3"] | None
-    bounds: Bounds | None = field(default=None, metadata={"static": True})
-
-    def structure(self, positions: Float[Array, "n 3"]) -> Structure:
-        """The structure with these positions in Angstrom and the composition of the task."""
-        mask = jnp.ones(self.species.shape, bool)
-        return Structure(positions, self.species, mask, self.cell, bounds=self.bounds)
+from jaxrecon.refine import NormalEquations, levenberg_marquardt, refine
+from jaxrecon.task import STRAIN_LENGTH, Task
 
 
 def residual(
-    fingerprint: Fingerprint, task: Task, positions: Float[Array, "n 3"]
+    fingerprint: Fingerprint, task: Task, coordinates: Float[Array, "x 3"]
 ) -> Float[Array, ""]:
-    """Mean absolute residual of positions in Angstrom, without a unit."""
-    return mean_absolute_residual(fingerprint(task.structure(positions)), task.target)
+    """Mean absolute residual of coordinates in Angstrom, without a unit."""
+    return mean_absolute_residual(fingerprint(task.structure(coordinates)), task.target)
+
+
+def model(
+    equations: Callable[..., NormalEquations],
+    fingerprint: Fingerprint,
+    config: ReconstructConfig,
+    task: Task,
+) -> Callable[[Float[Array, "x 3"]], NormalEquations]:
+    """The Gauss-Newton model that a descent goes by, as a function of the coordinates.
+
+    Args:
+        equations: :func:`~jaxrecon.equations.normal_equations` or another that takes the same.
+    """
+
+    def at(coordinates: Array) -> NormalEquations:
+        structure = task.structure(coordinates)
+        strain = STRAIN_LENGTH if task.variable else None
+        result = equations(fingerprint, structure, task.target, strain_length=strain)
+        if config.min_distance:
+            shortest = config.min_distance * task.radius
+            result = repelled(result, fingerprint.view(structure).neighbors, shortest, strain)
+        return task.restrained(result)
+
+    return at
 
 
 def descend(
     fingerprint: Fingerprint,
     config: ReconstructConfig,
     task: Task,
-    positions: Float[Array, "n 3"],
-) -> tuple[Float[Array, "n 3"], Float[Array, ""]]:
-    """Adam on the L1 loss, then Levenberg-Marquardt; the best positions met and their residual."""
-    positions = adam(
-        lambda x: residual(fingerprint, task, x),
-        positions,
+    coordinates: Float[Array, "x 3"],
+) -> tuple[Float[Array, "x 3"], Float[Array, ""]]:
+    """Adam on the L1 loss, then Levenberg-Marquardt; the best coordinates and their residual."""
+    start = adam(
+        lambda x: residual(fingerprint, task, task.join(*task.split(x))),
+        coordinates,
         steps=config.adam_steps,
         learning_rate=config.learning_rate,
     )
     refinement = levenberg_marquardt(
-        lambda x: normal_equations(fingerprint, task.structure(x), task.target),
+        model(normal_equations, fingerprint, config, task),
         max_step=config.max_step,
+        moved=task.moved,
     )
-    return refine(refinement, positions, steps=config.refine_steps)
+    return refine(refinement, task.join(*task.split(start)), steps=config.refine_steps)
+
+
+def fresh(key: PRNGKeyArray, task: Task) -> Float[Array, "x 3"]:
+    """Random positions, and a random cell where it is unknown."""
+    cell = task.cell
+    if task.variable:
+        assert task.volume is not None
+        cell_key, key = jax.random.split(key)
+        cell = initialize.random_cell(cell_key, task.volume)
+    return task.join(initialize.random_positions(key, task.radius, cell), cell)
 
 
 def propose(
@@ -76,26 +89,52 @@ def propose(
     fingerprint: Fingerprint,
     config: ReconstructConfig,
     task: Task,
-    parent: Float[Array, "n 3"],
-) -> Float[Array, "n 3"]:
-    """One hop away from a parent: relocate, swap, shake or start afresh, drawn by their weights."""
-    kind_key, key = jax.random.split(key)
+    parent: Float[Array, "x 3"],
+    *,
+    afresh: Bool[Array, ""] | bool = False,
+) -> Float[Array, "x 3"]:
+    """One hop away from a parent: relocate, swap, shake or start afresh, drawn by their weights.
+
+    Args:
+        key: of the random numbers.
+        fingerprint: what the target was made with.
+        config: the weights, and what the moves need.
+        task: what is to be inverted.
+        parent: coordinates in Angstrom.
+        afresh: whether to start afresh whatever the weights are.
+    """
+    keys = jax.random.split(key, 5)
+    positions, cell = task.split(parent)
     shares = blame(fingerprint, task.structure(parent), task.target)
     moves = jnp.stack(
         [
-            relocate(key, fingerprint, config, task, parent, shares),
-            swap(key, task, parent, shares),
-            shake(key, config, parent),
-            initialize.random_positions(key, task.species, task.cell, parent.dtype),
+            relocate(keys[1], fingerprint, config, task, parent, shares),
+            task.join(swap(keys[2], task, positions, shares), cell),
+            shake(keys[3], config, task, parent),
+            fresh(keys[4], task),
         ]
     )
-    several = jnp.any(task.species != task.species[0])
+    several = jnp.any((task.species != task.species[0]) & task.atoms)
     weights = jnp.asarray(
         [config.relocate_weight, config.swap_weight, config.shake_weight, config.fresh_weight],
         parent.dtype,
     )
-    weights = weights * jnp.where(jnp.arange(4) == 1, several, True)
-    return moves[jax.random.categorical(kind_key, jnp.log(weights))]
+    kinds = jnp.arange(4)
+    weights = weights * jnp.where(kinds == 1, several, True)
+    weights = jnp.where(afresh, (kinds == 3).astype(parent.dtype), weights)
+    return moves[_drawn(jax.random.uniform(keys[0], dtype=parent.dtype), weights)]
+
+
+def _drawn(chance: Float[Array, "*c"], weights: Float[Array, " n"]) -> Int[Array, "*c"]:
+    """Which of some weighted things a number in [0, 1) stands for; never one without weight.
+
+    One draw from the generator for all that a move needs: every further one takes XLA longer to
+    compile than a fingerprint.
+    """
+    heap = jnp.cumsum(weights)
+    place = jnp.searchsorted(heap, chance * heap[-1], side="right", method="compare_all")
+    last = len(weights) - 1 - jnp.argmax(weights[::-1] > 0.0)
+    return jnp.minimum(place, last)
 
 
 def relocate(
@@ -103,59 +142,69 @@ def relocate(
     fingerprint: Fingerprint,
     config: ReconstructConfig,
     task: Task,
-    parent: Float[Array, "n 3"],
+    parent: Float[Array, "x 3"],
     shares: Float[Array, " n"],
-) -> Float[Array, "n 3"]:
+) -> Float[Array, "x 3"]:
     """Move one atom, drawn by its blame, to the best of a number of random sites.
 
     Half of the sites are uniform over the cell or the ball that holds the structure, half at a
     bonding distance from a random atom. They are compared by the residual before any descent.
     """
-    atom_key, *keys = jax.random.split(key, 6)
-    atom = jax.random.categorical(atom_key, jnp.log(shares + 1e-12))
-    sites = _sites(keys, config.sites, task, parent, atom)
+    chances = initialize.uniform(key, (config.sites + 1, 7), parent.dtype)
+    atom = _drawn(chances[-1, 0], _suspicion(task, shares))
+    sites = _sites(chances[:-1], task, *task.split(parent), atom)
     candidates = jax.vmap(lambda site: parent.at[atom].set(site))(sites)
     losses = jax.vmap(lambda x: residual(fingerprint, task, x))(candidates)
     return candidates[jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))]
 
 
+def _suspicion(task: Task, shares: Float[Array, " n"]) -> Float[Array, " n"]:
+    """How likely each atom is to be moved: by its blame, and never one that is known."""
+    return jnp.where(task.free, jnp.nan_to_num(shares) + 1e-12, 0.0)
+
+
 def _sites(
-    keys: list[PRNGKeyArray], count: int, task: Task, parent: Float[Array, "n 3"], atom: Array
+    chances: Float[Array, "count 7"],
+    task: Task,
+    positions: Float[Array, "n 3"],
+    cell: Float[Array, "3 3"] | None,
+    atom: Array,
 ) -> Float[Array, "count 3"]:
-    direction = jax.random.normal(keys[0], (count, 3), parent.dtype)
-    direction /= jnp.linalg.norm(direction, axis=-1, keepdims=True)
-    uniform = jax.random.uniform(keys[1], (count, 3), parent.dtype)
-    radii = initialize.radii(task.species, parent.dtype)
-    if task.cell is None:
-        centre = parent.mean(0)
-        reach = jnp.sqrt(jnp.max(jnp.sum((parent - centre[None]) ** 2, -1))) + radii[atom]
+    radii, uniform = task.radius, chances[:, :3]
+    height, turn = 2.0 * chances[:, 3] - 1.0, 2.0 * jnp.pi * chances[:, 4]
+    across = jnp.sqrt(1.0 - height**2)
+    direction = jnp.stack([across * jnp.cos(turn), across * jnp.sin(turn), height], axis=1)
+    if cell is None:
+        centre = jnp.mean(positions, axis=0, where=task.atoms[:, None])
+        squares = jnp.sum((positions - centre[None]) ** 2, -1)
+        reach = jnp.sqrt(jnp.max(squares, where=task.atoms, initial=0.0)) + radii[atom]
         anywhere = centre[None] + reach * jnp.cbrt(uniform[:, :1]) * direction
     else:
-        anywhere = uniform @ task.cell
-    anchor = jax.random.randint(keys[2], (count,), 0, parent.shape[0])
-    bond = (radii[atom] + radii[anchor]) * jax.random.uniform(
-        keys[3], (count,), parent.dtype, 0.8, 1.5
-    )
-    bonded = parent[anchor] + bond[:, None] * direction
-    return jnp.where((jnp.arange(count) % 2 == 0)[:, None], anywhere, bonded)
+        anywhere = uniform @ cell
+    anchor = _drawn(chances[:, 5], task.atoms.astype(chances.dtype))
+    bond = (radii[atom] + radii[anchor]) * (0.8 + 0.7 * chances[:, 6])
+    bonded = positions[anchor] + bond[:, None] * direction
+    return jnp.where((jnp.arange(len(chances)) % 2 == 0)[:, None], anywhere, bonded)
 
 
 def swap(
-    key: PRNGKeyArray, task: Task, parent: Float[Array, "n 3"], shares: Float[Array, " n"]
+    key: PRNGKeyArray, task: Task, positions: Float[Array, "n 3"], shares: Float[Array, " n"]
 ) -> Float[Array, "n 3"]:
     """Exchange an atom, drawn by its blame, with a random atom of another element."""
-    first_key, second_key = jax.random.split(key)
-    first = jax.random.categorical(first_key, jnp.log(shares + 1e-12))
-    other = task.species != task.species[first]
-    second = jax.random.categorical(second_key, jnp.where(other, 0.0, -1e9))
-    return parent.at[first].set(parent[second]).at[second].set(parent[first])
+    chances = jax.random.uniform(key, (2,), positions.dtype)
+    first = _drawn(chances[0], _suspicion(task, shares))
+    other = (task.species != task.species[first]) & task.free
+    second = _drawn(chances[1], other.astype(positions.dtype))
+    second = jnp.where(other.any(), second, first)
+    return positions.at[first].set(positions[second]).at[second].set(positions[first])
 
 
 def shake(
-    key: PRNGKeyArray, config: ReconstructConfig, parent: Float[Array, "n 3"]
-) -> Float[Array, "n 3"]:
-    """Move all atoms by Gaussian noise; its width is log-uniform over ``config.shake_range``."""
+    key: PRNGKeyArray, config: ReconstructConfig, task: Task, parent: Float[Array, "x 3"]
+) -> Float[Array, "x 3"]:
+    """Move all that is free by Gaussian noise; its width is log-uniform over ``shake_range``."""
     width_key, noise_key = jax.random.split(key)
     low, high = jnp.log(jnp.asarray(config.shake_range, parent.dtype))
     width = jnp.exp(jax.random.uniform(width_key, (), parent.dtype, low, high))
-    return parent + width * jax.random.normal(noise_key, parent.shape, parent.dtype)
+    noise = width * jax.random.normal(noise_key, (parent.size,), parent.dtype)
+    return task.join(*task.split(task.moved(parent, noise.reshape(parent.shape))))

@@ -1,5 +1,6 @@
 """reconstruct: from fingerprints to structures in one call."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,35 +10,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
-from jaxtyping import Array
 
-from jaxrecon.bounds import bounds_of, bounds_within
-from jaxrecon.compositions import composition_of
+from jaxrecon.bounds import bounds_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.hopping import Task
+from jaxrecon.problems import Problem, on_device, problems_of
 from jaxrecon.progress import ProgressFn, reporter
-from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.results import Reconstruction, Result, ResultCode, versions
 from jaxrecon.search import (
     Population,
     compiled_hop,
     compiled_polish,
-    replica_mesh,
+    device_mesh,
     slots_in_memory,
 )
-from jaxrecon.structures import Bounds, checked_cell
+from jaxrecon.solutions import Solutions
+from jaxrecon.store import Store
+
+POLISHED = 4
+"""Structures of a hop that are polished at most where several solutions are wanted."""
 
 
 def reconstruct(
-    targets: np.ndarray | Sequence[Sequence[float]],
-    fingerprint: Fingerprint,
+    targets: np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray],
+    fingerprint: Fingerprint | Sequence[Fingerprint],
     *,
     symbols: str | Sequence[str | Sequence[str]],
     cell: Any = None,
+    positions: Sequence[np.ndarray | None] | None = None,
     config: ReconstructConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
+    store: Store | None = None,
     progress: bool | ProgressFn = False,
     **settings: Any,
 ) -> Reconstruction:
@@ -45,20 +49,28 @@ def reconstruct(
 
     Algorithm 1 of Fung et al., arXiv 2207.13227, with all replicas of all trials at once and a
     second-order end: see :class:`~jaxrecon.config.ReconstructConfig`. The answer for a target
-    depends on ``seed`` and its index, not on which other targets are there.
+    depends on ``seed`` and its index, not on which other targets are there, nor on the number of
+    processes: under :func:`jax.distributed.initialize` each takes its share of the targets, and
+    all return all results.
 
     Args:
-        targets: fingerprints, shape ``(targets, p)`` or ``(p,)``, without a unit.
-        fingerprint: what they are fingerprints with.
+        targets: fingerprints, shape ``(targets, p)`` or ``(p,)``, without a unit; or a list of
+            vectors.
+        fingerprint: what they are fingerprints with; or a list with one for each target, whose
+            elements may differ: one program serves all elements.
         symbols: formula of all structures, like ``"Pt10"``; or a list with one for each target,
             each a formula or the symbols of the atoms in order.
         cell: None for free structures; lattice vectors as rows in Angstrom, shape ``(3, 3)``, or
-            lengths, or lengths and angles, of all structures; or a list with a ``(3, 3)`` array or
-            None for each target.
+            lengths, or lengths and angles, of all structures; ``"unknown"``, if the cell is to be
+            found as well; or a list with a ``(3, 3)`` array, None or ``"unknown"`` for each target.
+        positions: None, or a list with positions in Angstrom for each target, shape ``(n, 3)`` in
+            the order of its symbols, or None: atoms stay where they are given, those with NaN are
+            found.
         config: settings of the search.
         seed: of the random numbers.
         indices: of the targets for the random numbers, if they are rows of a larger set; else
             0, 1, 2, ...
+        store: where each result is kept as soon as it is there, and those of before are found.
         progress: True shows a progress bar; a function is called after every hop of a target with
             the number of targets that ended and of fingerprint evaluations since its last call.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
@@ -70,6 +82,7 @@ def reconstruct(
     Raises:
         ValueError: if a length, composition, cell or setting does not fit, or a number is not
             finite; nothing has been compiled by then.
+        OSError: if a result can't be kept.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import Fingerprint, featurize, reconstruct
@@ -80,161 +93,101 @@ def reconstruct(
     ('CONVERGED', 0.969)
     """
     config = (config or ReconstructConfig()).replace(**settings)
-    problems = _problems(np.asarray(targets, dtype=np.float64), fingerprint, symbols, cell, indices)
-    outcome: list[Result | None] = [None] * len(problems)
+    problems = problems_of(targets, fingerprint, symbols, cell, positions, indices)
     started = time.perf_counter()
+    outcome: dict[int, Result] = {}
+    if store is not None:
+        outcome = store.begin(_description(problems, config, seed))
 
     with reporter(progress, len(problems)) as report:
-        for group in _groups(problems).values():
-            _search(group, fingerprint, config, seed, outcome, report)
+        report(len(outcome), 0)
+        groups: dict[Any, list[Problem]] = {}
+        for problem in problems:
+            if problem.index not in outcome:
+                groups.setdefault(problem.group, []).append(problem)
+        for group in groups.values():
+            _search(group, config, seed, outcome, store, report)
     return Reconstruction(
-        results=[result for result in outcome if result is not None],
-        fingerprint=fingerprint,
+        results=[outcome[problem.index] for problem in problems],
+        fingerprints=[problem.fingerprint for problem in problems],
         config=config,
         seed=seed,
         seconds=time.perf_counter() - started,
     )
 
 
+def _description(problems: list[Problem], config: ReconstructConfig, seed: int) -> dict[str, Any]:
+    """All that decides the results, as plain data."""
+    numbers = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
+    fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
+    known = [problem.positions for problem in problems]
+    return {
+        "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
+        "config": config.to_dict(),
+        "seed": seed,
+        "targets": numbers.hexdigest(),
+        "symbols": ["".join(problem.symbols) for problem in problems],
+        "cells": [
+            None if p.cell is None else "unknown" if p.volume is not None else p.cell.tolist()
+            for p in problems
+        ],
+        "positions": [None if x is None else np.nan_to_num(x, nan=1e300).tolist() for x in known],
+        "indices": [problem.identity for problem in problems],
+        "versions": versions(),
+    }
+
+
 _fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
 """Keys of many targets from one key and their identities, by one small program."""
 
 
-@dataclass(frozen=True)
-class _Problem:
-    index: int
-    identity: int
-    target: np.ndarray
-    symbols: tuple[str, ...]
-    cell: np.ndarray | None
-    bounds: Bounds
-
-    def task(self, dtype: type) -> Task:
-        return Task(
-            target=_copied(self.target, dtype),
-            species=_copied([atomic_numbers[symbol] for symbol in self.symbols], np.int32),
-            cell=None if self.cell is None else _copied(self.cell, dtype),
-            bounds=self.bounds,
-        )
-
-
-def _copied(values: Any, dtype: type) -> Array:
-    """An array on the device. ``jnp.asarray`` would compile a program for every shape and type."""
-    return jax.device_put(np.asarray(values, dtype))
-
-
 @dataclass
 class _Slot:
-    """A place in the batch: the target that has it now, and the best found for it.
+    """A place in the batch: the target that has it now, and what was found for it.
 
-    ``searched`` is the lowest residual of the float32 search; ``positions`` and ``residual`` are
-    what the float64 polish made of it. ``overflow`` says that in the last hop no replica had
-    a finite residual, because there were more neighbours than room for them.
+    ``level`` is the lowest residual of the float32 search since the last restart, ``idle`` the
+    hops since it was reached. ``overflow`` says that in the last hop no replica had a finite
+    residual, because there were more neighbours than room for them.
     """
 
-    problem: _Problem
+    problem: Problem
+    solutions: Solutions
     searched: float = np.inf
-    positions: np.ndarray | None = None
-    residual: float = np.inf
+    level: float = np.inf
+    idle: int = 0
     hops: int = 0
     overflow: bool = False
     started: float = field(default_factory=time.perf_counter)
     done: bool = False
 
 
-def _problems(
-    targets: np.ndarray, fingerprint: Fingerprint, symbols: Any, cell: Any, indices: Any
-) -> list[_Problem]:
-    """Check the input and pair every target with its composition and cell."""
-    if targets.ndim == 1:
-        targets = targets[None]
-    if targets.ndim != 2 or targets.shape[1] != fingerprint.size:
-        raise ValueError(
-            f"expected fingerprints of length {fingerprint.size} "
-            f"({', '.join(fingerprint.descriptor.elements)}), got shape {targets.shape}"
-        )
-    bad = np.argwhere(~np.isfinite(targets))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"expected finite numbers, got {targets[row, column]} in target {row}, "
-            f"feature {column} ({fingerprint.names[column]})"
-        )
-    count = len(targets)
-    formulas = [symbols] * count if isinstance(symbols, str) else list(symbols)
-    if len(formulas) != count:
-        raise ValueError(f"expected one formula or {count}, one a target, got {len(formulas)}")
-    cells = [cell] * count if cell is None or _is_one_cell(cell) else list(cell)
-    if len(cells) != count:
-        raise ValueError(f"expected one cell or {count}, one a target, got {len(cells)}")
-    identities = list(range(count) if indices is None else indices)
-    if len(identities) != count:
-        raise ValueError(f"expected {count} indices, one a target, got {len(identities)}")
-    problems = []
-    for index, (identity, target, formula, box) in enumerate(
-        zip(identities, targets, formulas, cells, strict=True)
-    ):
-        composition = composition_of(formula)
-        foreign = sorted(set(composition) - set(fingerprint.descriptor.elements))
-        if foreign:
-            raise ValueError(
-                f"expected elements among {fingerprint.descriptor.elements}, got {foreign}"
-            )
-        box = None if box is None else checked_cell(box)
-        elements = len(set(composition))
-        bounds = Bounds(capacity=len(composition), elements=elements)
-        if box is not None and fingerprint.images == "all":
-            r_cut = fingerprint.descriptor.r_cut
-            bounds = bounds_within(box, r_cut, len(composition), elements=elements)
-        problems.append(_Problem(index, identity, target, composition, box, bounds))
-    return problems
-
-
-def _is_one_cell(cell: Any) -> bool:
-    try:
-        shape = np.shape(cell)
-        listed = shape != () and any(item is None for item in cell)
-        return shape in {(), (3,), (6,), (3, 3)} and not listed
-    except ValueError:
-        return False
-
-
-def _groups(
-    problems: list[_Problem],
-) -> dict[tuple[int, bool, Bounds], list[_Problem]]:
-    """Problems that one compiled program serves: as many atoms, one kind of space."""
-    groups: dict[tuple[int, bool, Bounds], list[_Problem]] = {}
-    for problem in problems:
-        key = (len(problem.symbols), problem.cell is None, problem.bounds)
-        groups.setdefault(key, []).append(problem)
-    return groups
-
-
 def _search(
-    problems: list[_Problem],
-    fingerprint: Fingerprint,
+    problems: list[Problem],
     config: ReconstructConfig,
     seed: int,
-    outcome: list[Result | None],
+    outcome: dict[int, Result],
+    store: Store | None,
     report: ProgressFn,
 ) -> None:
-    """Work through the problems; a target that ends leaves its slot to the next one."""
-    atoms = len(problems[0].symbols)
-    mesh = replica_mesh(config.replicas)
-    program = compiled_hop(fingerprint, config, mesh)
+    """Work through problems of one group; a target that ends leaves its slot to the next one."""
+    first = problems[0]
+    fingerprint = first.program
+    mesh = device_mesh(config.replicas, len(problems))
+    program = compiled_hop(fingerprint, config.compiled, mesh)
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 
     def next_slot() -> _Slot:
-        return _Slot(waiting.pop() if waiting else problems[0])
+        return _Slot(waiting.pop() if waiting else first, Solutions(config))
 
-    width = slots_in_memory(fingerprint, atoms, problems[0].bounds, config.replicas, mesh)
-    width = min(width, 1 << (len(problems) - 1).bit_length())
+    width = slots_in_memory(fingerprint, first.room, first.bounds, config.replicas, mesh)
+    rows = mesh.shape["slots"]
+    width = min(width, rows << (-(-len(problems) // rows) - 1).bit_length())
     slots = [next_slot() for _ in range(width)]
     for spare in slots[len(problems) :]:
         spare.done = True
-    positions = np.zeros((width, config.replicas, atoms, 3), np.float32)
-    residuals = np.zeros((width, config.replicas), np.float32)
+    coordinates = np.zeros((width, config.replicas, first.rows, 3), np.float32)
+    residuals = np.full((width, config.replicas), np.inf, np.float32)
     root = jax.random.key(seed)
 
     while not all(slot.done for slot in slots):
@@ -244,75 +197,111 @@ def _search(
             lambda *leaves: jnp.stack(leaves), *[slot.problem.task(np.float32) for slot in slots]
         )
         populations = Population(
-            positions=_copied(positions, np.float32),
-            residuals=_copied(residuals, np.float32),
-            hops=_copied([slot.hops for slot in slots], np.int32),
+            coordinates=on_device(coordinates, np.float32),
+            residuals=on_device(residuals, np.float32),
+            hops=on_device([slot.hops for slot in slots], np.int32),
         )
-        positions, residuals = jax.device_get(program(keys, tasks, populations))
+        found = jax.device_get(program(keys, tasks, populations))
+        coordinates, residuals = (np.array(array) for array in found)
         for number, slot in enumerate(slots):
             if slot.done:
                 continue
             slot.hops += 1
-            winner = np.argmin(residuals[number])
-            if not np.isfinite(residuals[number]).any():
-                roomy = _with_room(slot.problem, positions[number, 0], fingerprint)
-                slot.overflow = roomy is not slot.problem
-            if residuals[number, winner] < slot.searched:
-                slot.searched = float(residuals[number, winner])
-                _polish(slot, positions[number, winner], fingerprint, config)
-            report(0, hop_evaluations)
-            if slot.residual <= config.tolerance or slot.hops == config.hops:
-                outcome[slot.problem.index] = _result(slot, config)
-                report(1, 0)
+            _look_at(slot, coordinates[number], residuals[number], config)
+            ended = slot.solutions.complete or slot.hops == config.hops
+            if ended:
+                result = _result(slot, config)
+                outcome[slot.problem.index] = result
+                if store is not None:
+                    store.commit(slot.problem.index, result)
                 slot.done = not waiting
                 if waiting:
                     slots[number] = next_slot()
+                    residuals[number] = np.inf
+            report(int(ended), hop_evaluations)
 
 
-def _with_room(problem: _Problem, positions: np.ndarray, fingerprint: Fingerprint) -> _Problem:
+def _look_at(
+    slot: _Slot, coordinates: np.ndarray, residuals: np.ndarray, config: ReconstructConfig
+) -> None:
+    """Take what is good out of a population, which is changed in place where it has to go on."""
+    order = np.argsort(residuals)
+    best = float(residuals[order[0]])
+    if not np.isfinite(best):
+        slot.overflow = _with_room(slot.problem, coordinates[0]) is not slot.problem
+    if config.solutions > 1:
+        reached = -1.0
+        for replica in order[:POLISHED]:
+            searched = float(residuals[replica])
+            if np.isfinite(searched) and _polish(slot, coordinates[replica], config):
+                reached = 2.0 * searched
+        # What is found already is no parent any more.
+        residuals[residuals <= reached] = np.inf
+    elif best < slot.searched:
+        slot.searched = best
+        _polish(slot, coordinates[order[0]], config)
+    slot.idle += 1
+    if best < slot.level:
+        slot.level, slot.idle = best, 0
+    if slot.idle == config.patience:
+        slot.level, slot.idle = np.inf, 0
+        residuals[:] = np.inf
+
+
+def _with_room(problem: Problem, coordinates: np.ndarray) -> Problem:
     """The problem with bounds that hold all neighbours there are: itself where its own do."""
-    if problem.cell is None or fingerprint.images == "minimum" or not np.isfinite(positions).all():
+    if problem.cell is None or problem.fingerprint.images == "minimum":
         return problem
-    own, r_cut = problem.bounds, fingerprint.descriptor.r_cut
-    needed = bounds_of([_atoms(problem, positions)], r_cut, elements=own.elements)
+    if not np.isfinite(coordinates).all():
+        return problem
+    own, r_cut = problem.bounds, problem.fingerprint.descriptor.r_cut
+    needed = bounds_of([problem.atoms(coordinates)], r_cut)
     if needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity:
         return problem
     return replace(problem, bounds=needed)
 
 
-def _polish(
-    slot: _Slot, start: np.ndarray, fingerprint: Fingerprint, config: ReconstructConfig
-) -> None:
-    """Refine a structure in float64, judge it there, and keep it if it is the best."""
+def _polish(slot: _Slot, start: np.ndarray, config: ReconstructConfig) -> bool:
+    """Refine a structure in float64, judge it there, and keep it if it is good.
+
+    Returns:
+        Whether it hits the target.
+    """
     problem = slot.problem
     with jax.enable_x64(True):
-        polish = compiled_polish(fingerprint, config.polish_steps)
+        polish = compiled_polish(problem.program, config.compiled)
         while True:
-            begin = _copied(start, np.float64)
-            positions, residual = jax.device_get(polish(problem.task(np.float64), begin))
-            roomy = _with_room(problem, positions, fingerprint)
+            begin = on_device(start, np.float64)
+            coordinates, residual = jax.device_get(polish(problem.task(np.float64), begin))
+            roomy = _with_room(problem, coordinates)
             if roomy is problem:
                 break
             problem = roomy
-    if residual < slot.residual:
-        slot.positions, slot.residual = positions, float(residual)
-
-
-def _atoms(problem: _Problem, positions: np.ndarray) -> Atoms:
-    return Atoms(problem.symbols, positions, cell=problem.cell, pbc=problem.cell is not None)
+    judged = problem.residual(float(residual))
+    if np.isfinite(judged):
+        slot.solutions.add(problem.atoms(coordinates), judged)
+    return judged <= config.tolerance
 
 
 def _result(slot: _Slot, config: ReconstructConfig) -> Result:
-    count = len(slot.problem.symbols)
-    positions = np.full((count, 3), np.nan) if slot.positions is None else slot.positions
-    atoms = _atoms(slot.problem, positions)
-    if slot.positions is not None and slot.problem.cell is not None:
-        atoms.wrap()
+    problem, found = slot.problem, slot.solutions.found
+    if found:
+        (atoms, residual), *others = found
+    else:
+        nowhere = np.full((problem.rows, 3), np.nan)
+        atoms, residual, others = (
+            Atoms(problem.symbols, nowhere[: len(problem.symbols)]),
+            np.inf,
+            [],
+        )
+        atoms.set_cell(problem.cell)
+        atoms.pbc = problem.cell is not None
     return Result(
         atoms=atoms,
-        residual=slot.residual,
-        code=ResultCode.of(slot.residual, config.tolerance, overflow=slot.overflow),
+        residual=residual,
+        code=ResultCode.of(residual, config.tolerance, overflow=slot.overflow),
         hops=slot.hops,
         evaluations={kind: slot.hops * count for kind, count in config.evaluations_per_hop.items()},
         seconds=time.perf_counter() - slot.started,
+        others=tuple(others),
     )

@@ -31,6 +31,7 @@ from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.numerics import masked_max, masked_min
+from jaxrecon.space import Neighbors
 
 PoolingName = Literal[
     "max",
@@ -165,8 +166,10 @@ def jacobian(
     rows: Float[Array, "n f"],
     by_vectors: Float[Array, "n f m 3"],
     groups: Bool[Array, "g n"],
-    source: Int[Array, "n m"] | None,
-) -> Float[Array, "q n 3"]:
+    neighbors: Neighbors,
+    *,
+    strain: bool = False,
+) -> Float[Array, "q x 3"]:
     """Derivatives of the pooled numbers by the positions, in 1/Angstrom: pool by pool, all groups.
 
     Args:
@@ -174,9 +177,10 @@ def jacobian(
         rows: of the descriptor.
         by_vectors: their derivatives by the vectors to the neighbours.
         groups: atoms that are pooled together, one group a row.
-        source: which atom each neighbour of each atom is; None where neighbour m is atom m.
+        neighbors: what each atom sees.
+        strain: whether three rows with the derivatives by the strain follow those by the n atoms.
     """
-    n, features = rows.shape
+    features = rows.shape[1]
     selecting = [pool for pool in pools if pool.kind in SELECTING]
     blocks = {}
     if selecting:
@@ -184,41 +188,49 @@ def jacobian(
         chosen = winners(selecting, rows, groups)
         winner = chosen.winner.ravel()
         feature = jnp.tile(jnp.arange(features), len(chosen.winner))
-        slopes = by_positions(by_vectors[winner, feature], winner, source)
+        slopes = by_positions(by_vectors[winner, feature], winner, neighbors, strain=strain)
         slopes = jnp.where(chosen.there.ravel()[:, None, None], slopes, 0.0)
         ends = np.cumsum([len(groups) * pool.rows * features for pool in selecting])[:-1]
         blocks = dict(zip(selecting, jnp.split(slopes, ends), strict=True))
     if len(selecting) < len(pools):
-        entries = entries_by_positions(by_vectors, source)
+        entries = entries_by_positions(by_vectors, neighbors, strain=strain)
     for pool in pools:
         if pool.kind not in SELECTING:
             share = jax.vmap(partial(weights, pool, rows))(groups)
             slopes = jnp.einsum("gif,ifnx->gfnx", share, entries, precision=Precision.HIGHEST)
-            blocks[pool] = slopes.reshape(-1, n, 3)
+            blocks[pool] = slopes.reshape(-1, *slopes.shape[2:])
     return jnp.concatenate([blocks[pool] for pool in pools])
 
 
 def entries_by_positions(
-    by_vectors: Float[Array, "n f m 3"], source: Int[Array, "n m"] | None
-) -> Float[Array, "n f n 3"]:
-    """Derivatives of every entry of the rows by the positions, in 1/Angstrom."""
+    by_vectors: Float[Array, "n f m 3"], neighbors: Neighbors, *, strain: bool = False
+) -> Float[Array, "n f x 3"]:
+    """Derivatives of every entry of the rows, as :func:`by_positions` gives them."""
     n, f, m, _ = by_vectors.shape
     centre = jnp.repeat(jnp.arange(n), f)
-    return by_positions(by_vectors.reshape(n * f, m, 3), centre, source).reshape(n, f, n, 3)
+    slopes = by_positions(by_vectors.reshape(n * f, m, 3), centre, neighbors, strain=strain)
+    return slopes.reshape(n, f, *slopes.shape[1:])
 
 
 def by_positions(
     jacobian: Float[Array, "r m 3"],
     centre: Int[Array, " r"],
-    source: Int[Array, "n m"] | None,
-) -> Float[Array, "r n 3"]:
-    """Derivatives of some entries by the positions, from those by the neighbour vectors.
+    neighbors: Neighbors,
+    *,
+    strain: bool = False,
+) -> Float[Array, "r x 3"]:
+    r"""Derivatives of some entries by the positions, from those by the neighbour vectors.
+
+    A strain :math:`\epsilon` takes every vector v to :math:`v (1 + \epsilon)`, hence the derivative
+    :math:`\sum_m v_m \otimes \partial G/\partial v_m`, here its symmetric part.
 
     Args:
         jacobian: by the vectors to the neighbours of each entry's central atom.
         centre: that atom.
-        source: which atom each neighbour of each atom is; None where neighbour m is atom m.
+        neighbors: what each atom sees.
+        strain: whether three rows with the derivatives by the strain follow those by the n atoms.
     """
+    source = neighbors.source
     n = jacobian.shape[1] if source is None else source.shape[0]
     ends = jacobian
     if source is not None:
@@ -226,7 +238,12 @@ def by_positions(
         ends = jnp.einsum("rmx,rmn->rnx", jacobian, hot, precision=Precision.HIGHEST)
     # A vector ends at the neighbour and starts at the centre: moving the centre turns the sign.
     start = nn.one_hot(centre, n, dtype=jacobian.dtype)
-    return ends - start[:, :, None] * jacobian.sum(1)[:, None, :]
+    slopes = ends - start[:, :, None] * jacobian.sum(1)[:, None, :]
+    if not strain:
+        return slopes
+    vectors = jnp.where(neighbors.mask[:, :, None], neighbors.vectors, 0.0)
+    by_strain = jnp.einsum("rmx,rmy->rxy", vectors[centre], jacobian, precision=Precision.HIGHEST)
+    return jnp.concatenate([slopes, (by_strain + by_strain.transpose(0, 2, 1)) / 2.0], axis=1)
 
 
 def _averaged(

@@ -41,14 +41,20 @@ class RefineState(NamedTuple):
 
 
 class Refinement(NamedTuple):
-    """An algorithm as two pure functions: ``init(positions)`` and ``step(state)``."""
+    """An algorithm as two pure functions: ``init(positions)`` and ``step(state)``.
+
+    The first step evaluates the model at the start, the others move.
+    """
 
     init: Callable[[Float[Array, "n 3"]], RefineState]
     step: Callable[[RefineState], RefineState]
 
 
 def levenberg_marquardt(
-    model: Callable[[Float[Array, "n 3"]], NormalEquations], *, max_step: float
+    model: Callable[[Float[Array, "n 3"]], NormalEquations],
+    *,
+    max_step: float,
+    moved: Callable[[Float[Array, "n 3"], Float[Array, "n 3"]], Float[Array, "n 3"]] = jnp.add,
 ) -> Refinement:
     r"""Minimise a sum of squares :math:`|r(x)|^2` by damped Gauss-Newton steps.
 
@@ -62,12 +68,19 @@ def levenberg_marquardt(
     Args:
         model: positions in Angstrom to the normal equations there.
         max_step: no atom moves further than this in one step, in Angstrom.
+        moved: positions after a step; other than their sum where the model's unknowns are not
+            the positions themselves, as with a cell that is strained.
     """
 
     def init(positions: Array) -> RefineState:
-        start = model(positions)
-        damping = jnp.asarray(DAMPING_START, positions.dtype)
-        return RefineState(positions, start, damping, positions, start.residual)
+        # The first step goes nowhere and has its model accepted, so that XLA compiles it once.
+        zeros = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model, positions)
+        )
+        worst = jnp.full_like(zeros.squared, jnp.inf)
+        start = zeros._replace(squared=worst, residual=worst)
+        damping = jnp.asarray(DAMPING_START / ACCEPTED, positions.dtype)
+        return RefineState(positions, start, damping, positions, worst)
 
     def step(state: RefineState) -> RefineState:
         gram, gradient = state.model.gram, state.model.gradient
@@ -78,7 +91,7 @@ def levenberg_marquardt(
         move = jnp.where(jnp.isfinite(solution), solution, 0.0).reshape(state.positions.shape)
         longest = jnp.sqrt(jnp.max(jnp.sum(move**2, axis=-1)))
         move *= jnp.minimum(1.0, max_step / jnp.maximum(longest, 1e-12))
-        trial = state.positions + move
+        trial = moved(state.positions, move)
         at_trial = model(trial)
         lower = at_trial.squared < state.model.squared
         better = at_trial.residual < state.best_residual
@@ -97,7 +110,10 @@ def levenberg_marquardt(
 def refine(
     refinement: Refinement, positions: Float[Array, "n 3"], *, steps: int
 ) -> tuple[Float[Array, "n 3"], Float[Array, ""]]:
-    """Take a fixed number of steps; return the best positions and their mean |residual|."""
+    """Take a fixed number of steps; return the best positions and their mean |residual|.
+
+    It costs one model more than there are steps.
+    """
     state = refinement.init(positions)
-    state, _ = jax.lax.scan(lambda s, _: (refinement.step(s), None), state, length=steps)
+    state, _ = jax.lax.scan(lambda s, _: (refinement.step(s), None), state, length=steps + 1)
     return state.best_positions, state.best_residual

@@ -12,6 +12,7 @@ from ase import Atoms
 
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.solutions import Solution
 
 
 class ResultCode(enum.IntEnum):
@@ -46,6 +47,7 @@ class Result:
         evaluations: fingerprint evaluations by kind: values, gradients, jacobians. The float64
             polish of each new best structure, about 1 % of them, is not counted.
         seconds: wall time from its start to its end.
+        others: more structures with their residuals, where several solutions were wanted.
     """
 
     atoms: Atoms
@@ -54,6 +56,7 @@ class Result:
     hops: int
     evaluations: dict[str, int]
     seconds: float
+    others: tuple[Solution, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the structure, as plain data."""
@@ -65,6 +68,7 @@ class Result:
             "evaluations": sum(self.evaluations.values()),
             "evaluations_by_kind": self.evaluations,
             "seconds": self.seconds,
+            "residuals_of_others": [other.residual for other in self.others],
         }
 
 
@@ -74,14 +78,14 @@ class Reconstruction(Sequence[Result]):
 
     Attributes:
         results: one a target.
-        fingerprint: what the targets are fingerprints with.
+        fingerprints: what each target is a fingerprint with.
         config: settings of the search.
         seed: of the random numbers.
         seconds: wall time of the run, compilation included.
     """
 
     results: list[Result]
-    fingerprint: Fingerprint
+    fingerprints: list[Fingerprint]
     config: ReconstructConfig
     seed: int
     seconds: float
@@ -125,7 +129,7 @@ class Reconstruction(Sequence[Result]):
             "evaluations_per_second": evaluations / self.seconds,
             "seed": self.seed,
             "config": self.config.to_dict(),
-            "fingerprint": self.fingerprint.to_dict(),
+            "fingerprints": [each.to_dict() for each in dict.fromkeys(self.fingerprints)],
             "versions": versions(),
         }
 

@@ -11,15 +11,16 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from jaxrecon import initialize
 from jaxrecon.config import ReconstructConfig
-from jaxrecon.equations import bound_equations
+from jaxrecon.equations import bound_equations, normal_equations
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.hopping import Task, descend, propose
+from jaxrecon.hopping import descend, model, propose
+from jaxrecon.pooling import EXTREMES
 from jaxrecon.refine import levenberg_marquardt, refine
 from jaxrecon.structures import Bounds
+from jaxrecon.task import Task
 
-REPLICAS = "replicas"
+SLOTS, REPLICAS = "slots", "replicas"
 
 CACHE = 6 * 2**20
 """Bytes of a CPU's cache for one core to work in."""
@@ -32,12 +33,13 @@ class Population(NamedTuple):
     """The replicas of one target after a hop.
 
     Attributes:
-        positions: in Angstrom.
-        residuals: mean absolute residuals; infinite where they are not finite.
-        hops: hops done; before the first, positions and residuals mean nothing.
+        coordinates: positions in Angstrom, and below them the vectors of an unknown cell.
+        residuals: mean absolute residuals, infinite for what is no parent. Without a finite one
+            the next hop starts from random coordinates.
+        hops: hops done.
     """
 
-    positions: Float[Array, "*batch replicas n 3"]
+    coordinates: Float[Array, "*batch replicas x 3"]
     residuals: Float[Array, "*batch replicas"]
     hops: Int[Array, "*batch"]
 
@@ -49,25 +51,25 @@ def hop(
     task: Task,
     population: Population,
     replicas: Int[Array, " some"],
-) -> tuple[Float[Array, "some n 3"], Float[Array, " some"]]:
-    """One hop of some replicas of one target: their new positions and residuals.
+) -> tuple[Float[Array, "some x 3"], Float[Array, " some"]]:
+    """One hop of some replicas of one target: their new coordinates and residuals.
 
     Each starts from a random member of the best part of the whole population, or from random
-    positions if this is the first hop. Its key depends on the target's key, the hop and its index
+    coordinates if there is no such part. Its key depends on the target's key, the hop and its index
     alone, so the outcome does not depend on how replicas are spread over devices.
     """
     order = jnp.argsort(population.residuals)
-    parents = max(1, round(config.parents * config.replicas))
+    found = jnp.isfinite(population.residuals).sum()
+    parents = jnp.minimum(max(1, round(config.parents * config.replicas)), found)
     hop_key = jax.random.fold_in(key, population.hops)
 
     def one(replica: Array) -> tuple[Array, Array]:
         parent_key, move_key = jax.random.split(jax.random.fold_in(hop_key, replica))
-        parent = population.positions[order[jax.random.randint(parent_key, (), 0, parents)]]
-        moved = propose(move_key, fingerprint, config, task, parent)
-        fresh = initialize.random_positions(move_key, task.species, task.cell, parent.dtype)
-        start = jnp.where(population.hops == 0, fresh, moved)
-        positions, residual = descend(fingerprint, config, task, start)
-        return positions, jnp.where(jnp.isfinite(residual), residual, jnp.inf)
+        chance = jax.random.uniform(parent_key, dtype=population.coordinates.dtype)
+        parent = population.coordinates[order[jnp.floor(chance * parents).astype(int)]]
+        start = propose(move_key, fingerprint, config, task, parent, afresh=found == 0)
+        coordinates, residual = descend(fingerprint, config, task, start)
+        return coordinates, jnp.where(jnp.isfinite(residual), residual, jnp.inf)
 
     block = replicas_together(fingerprint, task, len(replicas))
     if block == len(replicas):
@@ -75,16 +77,16 @@ def hop(
     return jax.lax.map(one, replicas, batch_size=block)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def compiled_hop(
     fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
 ) -> Callable[[Key[Array, " slots"], Task, Population], tuple[Array, Array]]:
-    """The program ``(keys, tasks, populations) -> (positions, residuals)`` of one hop.
+    """The program ``(keys, tasks, populations) -> (coordinates, residuals)`` of one hop.
 
     Every argument has a leading axis of slots, one target each. Each device computes its share of
-    the replicas from the whole population of before: no device waits for another inside.
+    the replicas of its slots from their whole populations of before: no device waits for another.
     """
-    share = config.replicas // mesh.size
+    share = config.replicas // mesh.shape[REPLICAS]
 
     def local(
         keys: Key[Array, " slots"], tasks: Task, populations: Population
@@ -101,59 +103,71 @@ def compiled_hop(
         alone = one(*jax.tree.map(lambda leaf: leaf[0], slots))
         return jax.tree.map(lambda leaf: leaf[None], alone)
 
-    whole, split = PartitionSpec(), PartitionSpec(None, REPLICAS)
+    dealt, split = PartitionSpec(SLOTS), PartitionSpec(SLOTS, REPLICAS)
     return jax.jit(
         jax.shard_map(
             local,
             mesh=mesh,
-            in_specs=(whole, whole, whole),
+            in_specs=(dealt, dealt, dealt),
             out_specs=(split, split),
             check_vma=False,
         )
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def compiled_polish(
-    fingerprint: Fingerprint, steps: int
-) -> Callable[[Task, Float[Array, "n 3"]], tuple[Array, Array]]:
-    """Levenberg-Marquardt on one structure, meant for float64: positions and residual.
+    fingerprint: Fingerprint, config: ReconstructConfig
+) -> Callable[[Task, Float[Array, "x 3"]], tuple[Array, Array]]:
+    """Levenberg-Marquardt on one structure, meant for float64: coordinates and residual.
 
-    It takes the equations of all atoms: from 0.1 Angstrom off a dodecahedron those reach it in
-    every try, those of the winners alone, stopped by the ties, in one of six.
+    Where largest and smallest values are pooled it takes the equations of all atoms: from 0.1
+    Angstrom off a dodecahedron those reach it in every try, those of the winners alone, stopped by
+    the ties, in one of six.
     """
+    extremes = set(fingerprint.poolings) & set(EXTREMES)
+    equations = bound_equations if extremes else normal_equations
 
-    def polish(task: Task, positions: Array) -> tuple[Array, Array]:
+    def polish(task: Task, coordinates: Array) -> tuple[Array, Array]:
         refinement = levenberg_marquardt(
-            lambda x: bound_equations(fingerprint, task.structure(x), task.target),
-            max_step=POLISH_STEP,
+            model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )
-        return refine(refinement, positions, steps=steps)
+        return refine(refinement, coordinates, steps=config.polish_steps)
 
     return jax.jit(polish)
 
 
-def replica_mesh(replicas: int) -> Mesh:
-    """As many local devices as divide the replicas evenly, at least 8 replicas on each."""
+def device_mesh(replicas: int, targets: int) -> Mesh:
+    """The local devices as rows of slots and columns of replicas.
+
+    On accelerators every device has targets of its own as long as there are enough. The rest of
+    the devices, and the cores of a CPU, share the replicas of a target evenly, 8 at least on each.
+
+    Args:
+        replicas: of a target.
+        targets: that are to be searched.
+    """
     devices = jax.local_devices()
-    usable = [
+    alone = 1 if devices[0].platform == "cpu" else min(len(devices), targets)
+    together = [
         count
-        for count in range(1, len(devices) + 1)
+        for count in range(1, len(devices) // alone + 1)
         if replicas % count == 0 and (count == 1 or replicas // count >= 8)
     ]
-    return Mesh(np.asarray(devices[: usable[-1]]), (REPLICAS,))
+    grid = np.asarray(devices[: alone * together[-1]]).reshape(alone, together[-1])
+    return Mesh(grid, (SLOTS, REPLICAS))
 
 
 def slots_in_memory(
     fingerprint: Fingerprint, atoms: int, bounds: Bounds, replicas: int, mesh: Mesh
 ) -> int:
-    """How many targets a device holds at once: one on a CPU, else as a third of its memory fits."""
+    """How many targets the devices hold at once: one on a CPU, else what a third of them holds."""
     device = mesh.devices.flat[0]
     if device.platform == "cpu":
         return 1
     limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
-    population = _replica_bytes(fingerprint, atoms, bounds) * replicas
-    return max(1, int(limit / 3 / (population / mesh.size)))
+    share = _replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
+    return mesh.shape[SLOTS] * max(1, int(limit / 3 / share))
 
 
 def replicas_together(fingerprint: Fingerprint, task: Task, replicas: int) -> int:

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from fingerprints import FOUR, SMALL, compiled, placed, small, whole
 from strategies import random_cluster
 
-from jaxrecon import ACSF, Fingerprint, from_ase
+from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.fingerprint import PRESETS
 from jaxrecon.structures import Structure, padded
 
@@ -44,11 +45,18 @@ def test_published_set_for_one_element() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name: str) -> None:
     one, three = Fingerprint.preset(name, ["Pt"]), Fingerprint.preset(name, ["Pt", "H", "O"])
-    assert one.size == {"fung2022": 380, "crystal": 44, "gastegger2018": 64}[name]
-    grown = {"fung2022": 2 * (3 * 140 + 6 * 50), "crystal": 2 * (3 * 10 + 6 * 12)}
+    sizes = {"default": 34, "crystal": 22, "fung2022": 380, "gastegger2018": 64}
+    assert one.size == sizes[name]
+    grown = {
+        "default": 2 * 3 * (3 * 11 + 6 * 6),
+        "crystal": 2 * 3 * (3 * 5 + 6 * 6),
+        "fung2022": 2 * (3 * 140 + 6 * 50),
+    }
     assert three.size == grown.get(name, one.size)
     assert len(set(three.names)) == len(three.names) == three.size
-    assert three.poolings == ("max", "min")
+    averaged = name in ("default", "crystal")
+    assert three.poolings == (("mean", "moment2") if averaged else ("max", "min"))
+    assert three.per_element == averaged
     assert three.images == ("minimum" if name == "fung2022" else "all")
     changed = Fingerprint.preset(name, "H", images="all", poolings=("mean",), per_element=True)
     assert (changed.images, changed.poolings, changed.per_element) == ("all", ("mean",), True)
@@ -273,7 +281,23 @@ def test_differences_name_the_parameters() -> None:
 
 
 def test_unknown_presets_and_elements() -> None:
-    with pytest.raises(ValueError, match=r"expected a preset among \('fung2022'.*got 'soap'"):
+    with pytest.raises(ValueError, match=r"expected a preset among \('default'.*got 'soap'"):
         Fingerprint.preset("soap", "H")
     with pytest.raises(ValueError, match=r"expected elements as chemical symbols, got \('Q',\)"):
         Fingerprint.preset("fung2022", ["Q"])
+    with pytest.raises(ValueError, match=r"expected r_cut >= 2 Angstrom, got 1\.5"):
+        Fingerprint.preset("crystal", ["H"], r_cut=1.5)
+    with pytest.raises(ValueError, match=r"changes that preset 'fung2022' takes, got \['r_cut'\]"):
+        Fingerprint.preset("fung2022", ["H"], r_cut=5.0)
+    assert Fingerprint.preset("default", ["H"], r_cut=6.0) == Fingerprint.preset("crystal", ["H"])
+
+
+def test_the_numbers_of_some_elements() -> None:
+    """They are those of the same names, and the others of such structures are 0."""
+    whole = Fingerprint.preset("default", ["H", "C", "O"])
+    part = whole.restricted(["O", "H"])
+    water = molecule("H2O")
+    places = [whole.names.index(name) for name in part.names]
+    values = featurize(water, whole)[0]
+    np.testing.assert_allclose(values[places], featurize(water, part)[0], rtol=1e-12)
+    assert (np.delete(values, places) == 0).all()

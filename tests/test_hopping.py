@@ -13,8 +13,9 @@ from ase.data import covalent_radii
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, equations
 from jaxrecon.bounds import bounds_within
-from jaxrecon.hopping import Task, descend, propose, relocate, residual, shake, swap
+from jaxrecon.hopping import descend, propose, relocate, residual, shake, swap
 from jaxrecon.initialize import EDGE_RANGE, compact_edge
+from jaxrecon.task import Task
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -41,9 +42,9 @@ def task_of(count: int, *, crystal: bool) -> Task:
     species = jnp.array(NUMBERS[count])
     cell = jnp.asarray(CELL, jnp.float32) if crystal else None
     bounds = bounds_within(CELL, 6.0, count) if crystal else None
-    empty = Task(jnp.zeros(FINGERPRINT.size), species, cell, bounds)
+    empty = Task(jnp.zeros(FINGERPRINT.size), species, cell, bounds=bounds)
     target = jax.jit(FINGERPRINT)(empty.structure(jnp.asarray(TRUTH[:count], jnp.float32)))
-    return Task(target, species, cell, bounds)
+    return Task(target, species, cell, bounds=bounds)
 
 
 def shares_of(task: Task, parent: jax.Array) -> jax.Array:
@@ -147,7 +148,8 @@ def test_swap_draws_one_of_the_two_by_its_blame() -> None:
 def test_shake_moves_all_by_a_width_within_its_range() -> None:
     config = CONFIG.replace(shake_range=(0.02, 1.0))
     parent = jnp.zeros((400, 3))
-    moved = many(lambda key: shake(key, config, parent))
+    task = Task(jnp.zeros(FINGERPRINT.size), jnp.full(400, 78), None)
+    moved = many(lambda key: shake(key, config, task, parent))
     assert (moved != 0).all()
     widths = moved.std(axis=(1, 2))
     assert widths.min() > 0.02 * 0.9
@@ -156,7 +158,7 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
     # Uniform: mean 1/2 and deviation 1/sqrt(12), here of 64.
     assert logarithms.mean() == pytest.approx(0.5, abs=4 / np.sqrt(12 * 64))
     assert logarithms.std() == pytest.approx(1 / np.sqrt(12), abs=0.08)
-    single = many(lambda key: shake(key, CONFIG.replace(shake_range=(0.1, 0.1)), parent))
+    single = many(lambda key: shake(key, CONFIG.replace(shake_range=(0.1, 0.1)), task, parent))
     np.testing.assert_allclose(single.std(axis=(1, 2)), 0.1, rtol=0.1)
 
 
@@ -168,7 +170,7 @@ def weighted(relocate: float, swap: float, shake: float, fresh: float) -> Recons
 
 def test_propose_makes_the_moves_by_their_weights() -> None:
     task, parent = task_of(5, crystal=False), jnp.asarray(TRUTH, jnp.float32)
-    edge = EDGE_RANGE[1] * float(compact_edge(task.species, jnp.dtype("float32")))
+    edge = EDGE_RANGE[1] * float(compact_edge(task.radius))
 
     def kinds(config: ReconstructConfig) -> np.ndarray:
         moved = many(lambda key: propose(key, FINGERPRINT, config, task, parent))

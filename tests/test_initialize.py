@@ -19,7 +19,7 @@ FLOAT32 = jnp.dtype("float32")
 def drawn(count: int, species: jax.Array, cell: np.ndarray | None) -> np.ndarray:
     cell = None if cell is None else jnp.asarray(cell, FLOAT32)
     keys = jax.random.split(jax.random.key(0), count)
-    draw = jax.jit(jax.vmap(lambda key: random_positions(key, species, cell, FLOAT32)))
+    draw = jax.jit(jax.vmap(lambda key: random_positions(key, radii(species, FLOAT32), cell)))
     return np.asarray(draw(keys))
 
 
@@ -31,7 +31,7 @@ def test_radii_are_ases() -> None:
 
 def test_the_compact_cube_has_the_packing() -> None:
     for numbers in ([78] * 10, [1, 1, 8], [6]):
-        edge = float(compact_edge(jnp.array(numbers), FLOAT32))
+        edge = float(compact_edge(radii(jnp.array(numbers), FLOAT32)))
         spheres = (4 / 3 * np.pi * covalent_radii[numbers] ** 3).sum()
         assert spheres / edge**3 == pytest.approx(PACKING, rel=1e-5)
 
@@ -50,7 +50,7 @@ def test_in_a_cell_they_are_uniform() -> None:
 
 def test_free_ones_fill_cubes_of_many_sizes() -> None:
     positions = drawn(500, PT10, None)
-    edge = float(compact_edge(PT10, FLOAT32))
+    edge = float(compact_edge(radii(PT10, FLOAT32)))
     low, high = EDGE_RANGE
     assert positions.min() >= 0
     assert positions.max() <= high * edge
@@ -73,7 +73,9 @@ def test_a_key_gives_the_same_and_another_gives_another(cell: np.ndarray | None)
 def test_dtype_is_kept(cell: np.ndarray | None, dtype: str) -> None:
     with jax.enable_x64(True):
         cell = None if cell is None else jnp.asarray(cell, dtype)
-        positions = random_positions(jax.random.key(0), jnp.array([78]), cell, jnp.dtype(dtype))
+        positions = random_positions(
+            jax.random.key(0), radii(jnp.array([78]), jnp.dtype(dtype)), cell
+        )
         assert positions.dtype == dtype
         assert positions.shape == (1, 3)
         assert np.isfinite(positions).all()

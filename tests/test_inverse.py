@@ -19,6 +19,7 @@ from strategies import random_cluster, random_crystal
 
 import jaxrecon.fingerprint
 import jaxrecon.inverse
+import jaxrecon.problems
 import jaxrecon.search
 from jaxrecon import (
     ACSF,
@@ -93,7 +94,7 @@ def test_clusters_of_several_sizes_in_order() -> None:
         assert result.evaluations == expected
         assert 0 < result.seconds <= found.seconds
     assert found.converged == len(found) == 6
-    assert (found.seed, found.config, found.fingerprint) == (0, CONFIG, PLATINUM)
+    assert (found.seed, found.config, found.fingerprints) == (0, CONFIG, [PLATINUM] * 6)
     targets, evaluations = np.sum(reports, axis=0)
     assert targets == 6
     assert evaluations == sum(sum(result.evaluations.values()) for result in found)
@@ -124,7 +125,7 @@ def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
     bounds = bounds_of([truth], 8.0)
     cramped = dataclasses.replace(bounds, capacity=4)
-    monkeypatch.setattr(jaxrecon.inverse, "bounds_within", lambda *_, **__: cramped)
+    monkeypatch.setattr(jaxrecon.problems, "bounds_within", lambda *_, **__: cramped)
     target = featurize(truth, fingerprint)
     with jax.debug_nans(False):
         found = reconstruct(
@@ -307,9 +308,9 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
     traces = []
 
     def counted(function: Any) -> Any:
-        def wrapper(*arguments: Any) -> Any:
+        def wrapper(*arguments: Any, **options: Any) -> Any:
             traces.append(function.__name__)
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return wrapper
 
@@ -392,9 +393,17 @@ GOOD = {"targets": np.zeros((2, PLATINUM.size)), "symbols": "Pt2"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"targets": np.zeros((2, 7))}, r"expected fingerprints of length 18 .*got shape \(2, 7\)"),
-        ({"targets": np.zeros(())}, r"expected fingerprints of length 18 \(Pt\), got shape \(\)"),
-        ({"targets": np.zeros((1, 2, 18))}, r"expected fingerprints of .*got shape \(1, 2, 18\)"),
+        ({"targets": np.zeros((2, 7))}, r"expected fingerprints of length 18 .*got shape \(7,\)"),
+        ({"targets": np.zeros(())}, r"expected fingerprints of length 18 \(Pt\), got .* \(1,\)"),
+        ({"targets": np.zeros((1, 2, 18))}, r"expected one row of .*got shape \(1, 2, 18\)"),
+        ({"targets": [np.zeros(18), np.zeros(3)]}, "expected .* length 18, got .*several lengths"),
+        ({"positions": [None]}, "expected positions of 2 targets, got those of 1"),
+        (
+            {"positions": [np.zeros((1, 3)), None]},
+            r"expected positions of shape \(2, 3\) .*\(1, 3\)",
+        ),
+        ({"positions": [[[0, 0, np.nan], [0, 0, 0]], None]}, "expected each known position whole"),
+        ({"cell": "cubic"}, "expected a cell, None or 'unknown', got 'cubic'"),
         (
             {"targets": np.eye(2, 18) * np.nan},
             r"expected finite numbers, got nan in target 0, feature 0 \(max G2\[Pt\] eta=1 r_s=1\)",
@@ -445,7 +454,7 @@ def test_a_run_as_data() -> None:
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["seed"] == 3
     assert plain["config"]["hops"] == CONFIG.hops
-    assert Fingerprint.from_dict(plain["fingerprint"]) == PLATINUM
+    assert [Fingerprint.from_dict(each) for each in plain["fingerprints"]] == [PLATINUM]
     assert plain["evaluations"] == 2 * CONFIG.hops * sum(CONFIG.evaluations_per_hop.values())
     assert plain["evaluations_per_second"] == pytest.approx(plain["evaluations"] / found.seconds)
     assert plain["versions"]["jax"] == jax.__version__

@@ -24,6 +24,7 @@ from jaxrecon.pooling import (
     selection,
     weights,
 )
+from jaxrecon.space import Neighbors
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -210,11 +211,43 @@ def test_jacobian_is_that_of_autodiff(kinds: tuple[str, ...], images: bool) -> N
             rows(positions),
             jnp.asarray(by_vectors),
             jnp.asarray(groups),
-            end if images else None,
+            neighbors_of(positions, end, images=images),
         )
         slopes = jax.jit(jax.jacfwd(numbers))(positions)
     assert np.abs(slopes).max() > 0.1
     np.testing.assert_allclose(closed, slopes, atol=1e-12)
+
+
+@pytest.mark.parametrize("kinds", [("mean",), ("max", "moment2"), ("none", "sum")])
+def test_jacobian_by_the_strain_is_that_of_autodiff(kinds: tuple[str, ...]) -> None:
+    """Of rows that are linear in the vectors, which a strain of the space turns and stretches."""
+    rng = np.random.default_rng(1)
+    by_vectors = jnp.asarray(rng.normal(size=(ATOMS, FEATURES, 9, 3)), jnp.float32)
+    source = jnp.asarray(rng.integers(0, ATOMS, (ATOMS, 9)))
+    pools, groups = tuple(map(pool_of, kinds)), jnp.ones((1, ATOMS), bool)
+    seen = neighbors_of(jnp.asarray(rng.normal(size=(ATOMS, 3)), jnp.float32), source, images=True)
+    seen = seen._replace(mask=seen.mask.at[:, 4:6].set(False))
+    there = jnp.where(seen.mask[:, :, None], seen.vectors, 0.0)
+
+    def numbers(strain: jax.Array) -> jax.Array:
+        vectors = there @ (jnp.eye(3) + (strain + strain.T) / 2.0)
+        rows = jnp.einsum("ifmx,imx->if", by_vectors, vectors)
+        return jnp.concatenate([pooled(pool, rows, groups[0]).ravel() for pool in pools])
+
+    slopes = jax.jacfwd(numbers)(jnp.zeros((3, 3)))
+    rows = jnp.einsum("ifmx,imx->if", by_vectors, there)
+    closed = jacobian(pools, rows, by_vectors, groups, seen, strain=True)
+    alone = jacobian(pools, rows, by_vectors, groups, seen)
+    np.testing.assert_array_equal(closed[:, :-3], alone)
+    assert np.abs(slopes).max() > 0.1
+    np.testing.assert_allclose(closed[:, -3:], slopes, atol=2e-5)
+
+
+def neighbors_of(positions: jax.Array, source: jax.Array, *, images: bool) -> Neighbors:
+    """What atoms see if each sees these others."""
+    vectors = positions[source] - positions[:, None, :]
+    there = jnp.ones(source.shape, bool)
+    return Neighbors(vectors, source, there, source if images else None)
 
 
 @pytest.mark.parametrize("images", [False, True])
@@ -227,9 +260,10 @@ def test_derivatives_by_positions(images: bool) -> None:
     centre = np.repeat(np.arange(n), f)[::-1].copy()
     flat = by_vectors.reshape(n * f, m, 3)[::-1].copy()
     with jax.enable_x64(True):
-        known = None if source is None else jnp.asarray(source)
-        derivative = by_positions(jnp.asarray(flat), jnp.asarray(centre), known)
-        entries = entries_by_positions(jnp.asarray(by_vectors), known)
+        end = jnp.asarray(np.tile(np.arange(n), (n, 1)) if source is None else source)
+        seen = neighbors_of(jnp.zeros((n, 3)), end, images=images)
+        derivative = by_positions(jnp.asarray(flat), jnp.asarray(centre), seen)
+        entries = entries_by_positions(jnp.asarray(by_vectors), seen)
     expected = np.zeros((n, f, n, 3))
     for i, feature, neighbor in np.ndindex(n, f, m):
         end = neighbor if source is None else source[i, neighbor]

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
@@ -110,13 +111,14 @@ def values_and_jacobian(
         ends = _sums(by_third, terms[..., None] * s.vectors[None, None])
         starts = weights[..., None] * s.vectors[None, :, None, None, :]
         slopes += radial.T[None, :, :, None, None] * (starts - ends)
-    jacobians = []
-    for a, b in pairs_of(s.channel.shape[1]):
-        jacobian = s.channel[None, :, a, None, None] * slopes[..., b, :]
-        if a != b:
-            jacobian += s.channel[None, :, b, None, None] * slopes[..., a, :]
-        jacobians.append(jnp.swapaxes(jacobian, 1, 2).reshape(-1, len(s.r), 3))
-    return _close(sums, terms), jnp.stack(jacobians)
+    first, second = np.asarray(pairs_of(s.channel.shape[1])).T
+    weight = s.channel.T[:, None, :, None, None]
+    slopes = jnp.moveaxis(slopes, 3, 0)
+    # A pair of one channel counts once.
+    other = weight[second] * jnp.asarray(first != second, s.r.dtype).reshape(-1, 1, 1, 1, 1)
+    jacobian = weight[first] * slopes[second] + other * slopes[first]
+    jacobian = jnp.swapaxes(jacobian, 2, 3).reshape(len(first), -1, len(s.r), 3)
+    return _close(sums, terms), jacobian
 
 
 def radial_terms(
@@ -193,6 +195,6 @@ def _sums(kernel: Float[Array, "a *e j k"], terms: Float[Array, "e s k *x"]) -> 
 def _close(sums: Float[Array, "a m e s"], terms: Float[Array, "e s m"]) -> Float[Array, "c f"]:
     """Close the sum over j: one value for each unordered pair of channels, each pair once."""
     totals = einsum("ajes,etj->aest", sums, terms)
-    pairs = pairs_of(terms.shape[1])
-    once = [totals[..., b, a] * (0.5 if a == b else 1.0) for a, b in pairs]
-    return jnp.stack(once).reshape(len(pairs), -1)
+    first, second = np.asarray(pairs_of(terms.shape[1])).T
+    once = jnp.where(first == second, 0.5, 1.0).astype(totals.dtype)
+    return (totals[..., second, first] * once[None, None]).reshape(-1, len(first)).T
