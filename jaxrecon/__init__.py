@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxrecon.fingerprint import Fingerprint
     from jaxrecon.inverse import reconstruct
     from jaxrecon.results import Reconstruction, Result, ResultCode
+    from jaxrecon.store import Store
     from jaxrecon.structures import Structure, from_ase, to_ase
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Reconstruction",
     "Result",
     "ResultCode",
+    "Store",
     "Structure",
     "batch",
     "batches",
@@ -43,6 +45,7 @@ _HOME = {
     "Reconstruction": "results",
     "Result": "results",
     "ResultCode": "results",
+    "Store": "store",
     "Structure": "structures",
     "datasets": "datasets",
     "featurize": "batching",

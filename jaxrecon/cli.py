@@ -5,9 +5,11 @@ Whatever needs JAX or ASE is imported inside the verbs, so that the help answers
 
 import gc
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -53,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             context.command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        kept = f": {stop}; to go on: {_resuming(words)}" if str(stop) else ""
+        return _fail(f"interrupted{kept}", INTERRUPTED)
     except USAGE_ERROR as error:
         message = getattr(error, "format_message", error.__str__)()
         return _fail(f"{message} (see jaxrecon --help)", BAD_INPUT)
@@ -68,11 +71,20 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _resuming(words: Sequence[str]) -> str:
+    """The command line that goes on where this one has stopped."""
+    from jaxrecon.database import without_password
+
+    kept = [without_password(word) for word in words if word not in {"--force", "--resume"}]
+    return shlex.join(["jaxrecon", *kept, "--resume"])
+
+
 def _leave(*_: object) -> None:
     """End this process at Ctrl-C, without an exception.
 
     JAX swallows one that is raised in its callbacks, and crashes when Python is taken down while
-    it compiles. All that is lost is a draft, in the moment in which it is written.
+    it compiles. All that is lost is a draft, in the moment in which it is written, and what a
+    search has done on targets that are not in its store.
     """
     # The progress bar, if there is one, has hidden the cursor of the terminal.
     restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""
@@ -170,6 +182,7 @@ def fingerprint(
     epilog="""\b
 Examples:
   jaxrecon reconstruct clusters.npz -o found.extxyz
+  jaxrecon reconstruct clusters.npz -o found.extxyz --resume
   jaxrecon reconstruct targets.csv -o found.extxyz --symbols Pt10 --rows 0-4
   jaxrecon reconstruct crystal.csv -o found.cif --symbols NaCl --cell "4 4 4 60 60 60\""""
 )
@@ -224,22 +237,42 @@ def reconstruct(
         str | None,
         typer.Option(metavar="0-29|3,7", help="Targets to do, from 0.  [default: all]"),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.db|URL",
+            help="ASE database that has each target as soon as it ends: a file, or "
+            "postgresql://user:password@host/name.  [default: OUT.db]",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the same run where it stopped, if it began."),
+    ] = False,
     force: Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Find the structures whose fingerprints are given.
 
     Each frame of OUT.extxyz has its `residual` and `result_code` (converged, stalled, non_finite).
+    Ctrl-C ends a search after the hop that it is at; what the database has then is never lost.
     """
     from jaxrecon import arguments
     from jaxrecon.datasets import io
+    from jaxrecon.interruption import stoppable
     from jaxrecon.inverse import reconstruct
+    from jaxrecon.progress import reporter
+    from jaxrecon.store import Store
 
     details = output.with_suffix(".json")
     if details == output:
         raise ValueError(f"expected an output of structures, not .json, got {output}")
+    kept = Store(store or output.with_suffix(".db"), resume=resume, force=force)
+    if os.path.realpath(str(kept)) == os.path.realpath(output):
+        raise ValueError(f"expected an output beside the database, not in it, got {output}")
     for path in (output, details):
-        io.check_output(path, force)
+        # Outputs without a database are not of a run that can be resumed.
+        io.check_output(path, force or (resume and kept.begun))
     config = ReconstructConfig(replicas=replicas, hops=hops, tolerance=tolerance)
     file = io.read_fingerprints(fingerprints)
     numbers = arguments.parse_rows(rows, len(file))
@@ -250,16 +283,27 @@ def reconstruct(
     chosen = arguments.fingerprint_of(file, preset, PRESET, formulas)
     io.check_format(output, arguments.placeholders(formulas, cells))
     _start_jax()
-    found = reconstruct(
-        file.values,
-        chosen,
-        symbols=formulas,
-        cell=cells,
-        config=config,
-        seed=seed,
-        indices=numbers,
-        progress=not quiet,
-    )
+    # Called from Python, it is the caller who decides what Ctrl-C does.
+    own_process = signal.getsignal(signal.SIGINT) is _leave
+    with reporter(not quiet, len(numbers)) as report:
+        try:
+            with stoppable(report, _leave) if own_process else nullcontext(report) as progress:
+                found = reconstruct(
+                    file.values,
+                    chosen,
+                    symbols=formulas,
+                    cell=cells,
+                    config=config,
+                    seed=seed,
+                    indices=numbers,
+                    progress=progress,
+                    store=kept,
+                )
+        except KeyboardInterrupt:
+            if not kept.begun:
+                raise
+            ended = f"{kept.committed} of {len(numbers)} targets are in {kept}"
+            raise KeyboardInterrupt(ended) from None
     inputs = {
         "fingerprints": str(fingerprints),
         "rows": numbers,

@@ -63,11 +63,9 @@ class Database:
             self._handle = connect(self._address, use_lock_file=False)
 
     def remove(self) -> None:
-        """Remove the file."""
+        """Remove the file. A journal of it may stay: SQLite drops one that a new file has."""
         assert self.file is not None
         self.file.unlink()
-        # SQLite would write what an interrupted transaction has left there into the next file.
-        Path(f"{self.file}-journal").unlink(missing_ok=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:

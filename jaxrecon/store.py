@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxrecon.database import Database
 from jaxrecon.results import Result, ResultCode
+from jaxrecon.solutions import Solution
 
 KEY = "jaxrecon"
 """Of the description of the run, in the metadata of the database."""
@@ -39,6 +40,10 @@ class Store:
         FileExistsError: if there is a file and neither option.
         OSError: if the directory is missing, something else than a file is in the place, or
             writing is not allowed.
+
+    >>> from jaxrecon import Store, reconstruct
+    >>> store = Store("found.db", resume=True)
+    >>> run = reconstruct(targets, fingerprint, symbols="Pt10", store=store)  # doctest: +SKIP
     """
 
     def __init__(
@@ -135,7 +140,8 @@ class Store:
         }
         with self._database.transaction() as database:
             if not database.count(unique_id=name):
-                database.write(row, pairs, {"evaluations": result.evaluations})
+                others = [other._asdict() for other in result.others]
+                database.write(row, pairs, {"evaluations": result.evaluations, "others": others})
         self._kept.add(index)
 
     def _open(self) -> None:
@@ -164,6 +170,7 @@ class Store:
                     hops=values["hops"],
                     evaluations=dict(row.data["evaluations"]),
                     seconds=values["seconds"],
+                    others=tuple(Solution(**other) for other in row.data["others"]),
                 )
             # What somebody has changed by hand fails in ASE, NumPy or here, each in its own way.
             except Exception as error:

@@ -6,11 +6,13 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import ase.db
 import ase.io
 import numpy as np
 import pytest
@@ -73,31 +75,42 @@ def files(tmp_path) -> dict[str, bytes]:
     Path("word.csv").write_text("1,2\n3,four\n")
     for name in ("text.npz", "text.xyz"):
         Path(name).write_text("hello")
-    for name in ("old.npz", "old.extxyz", "details.json"):
+    for name in ("old.npz", "old.extxyz", "details.json", "kept.db"):
         Path(name).write_bytes(OLD)
-    Path("folder").mkdir()
+    for name in ("folder", "folder.db"):
+        Path(name).mkdir()
     return contents(tmp_path)
 
 
 @pytest.fixture
 def asked(monkeypatch) -> dict[str, Any]:
-    """What the verb asks of the library, which answers with atoms at no place in particular."""
-    call: dict[str, Any] = {}
+    """What the verb asks of the library, which answers with atoms at no place in particular.
 
-    def answer(targets, fingerprint, *, symbols, cell, config, seed, indices, progress):
+    Each target is a hop; a Ctrl-C comes before the one that is named under ``interrupted``.
+    """
+    call: dict[str, Any] = {"searched": []}
+
+    def answer(targets, fingerprint, *, symbols, cell, config, seed, indices, progress, store):
         call.update(locals())
-        results = [
-            Result(
-                atoms=Atoms(formula, cell=box, pbc=box is not None),
-                residual=float("inf"),
-                code=ResultCode.NON_FINITE,
-                hops=1,
-                evaluations={"values": 1},
-                seconds=1.0,
-            )
-            for formula, box in zip(symbols, cell, strict=True)
-        ]
-        return Reconstruction(results, fingerprint, config, seed, seconds=1.0)
+        done = store.begin({"seed": seed, "targets": targets.tolist()})
+        progress(len(done), 0)
+        for number, (formula, box) in enumerate(zip(symbols, cell, strict=True)):
+            if number not in done:
+                if call.get("interrupted") == number:
+                    raise KeyboardInterrupt
+                call["searched"].append(number)
+                done[number] = Result(
+                    atoms=Atoms(formula, cell=box, pbc=box is not None),
+                    residual=float("inf"),
+                    code=ResultCode.NON_FINITE,
+                    hops=1,
+                    evaluations={"values": 1},
+                    seconds=1.0,
+                )
+                store.commit(number, done[number])
+                progress(1, 1)
+        results = [done[number] for number in range(len(targets))]
+        return Reconstruction(results, [fingerprint] * len(results), config, seed, seconds=1.0)
 
     monkeypatch.setattr("jaxrecon.inverse.reconstruct", answer)
     return call
@@ -131,7 +144,7 @@ def test_water_there_and_back(tmp_path):
     assert run["evaluations_per_second"] > 0.0
     for key, value in {
         "config": ReconstructConfig(replicas=16, hops=5).to_dict(),
-        "fingerprint": fingerprint.to_dict(),
+        "fingerprints": [fingerprint.to_dict()],
     }.items():
         assert run[key] == json.loads(json.dumps(value))
     assert run["seed"] == 3
@@ -183,13 +196,16 @@ def test_what_is_asked_of_the_library(asked, capsys):
     assert asked["symbols"] == ["Pt10"] * 3
     assert asked["cell"] == [None] * 3
     assert asked["config"] == ReconstructConfig(replicas=3, hops=2, tolerance=1e-5)
-    assert (asked["seed"], asked["progress"]) == (7, False)
+    assert asked["seed"] == 7
     assert asked["indices"] == [1, 0, 1]
+    assert ase.db.connect("out.db").count() == 3
     assert len(ase.io.read("out.extxyz", ":")) == 3
     run = json.loads(Path("out.json").read_text())
     assert run["inputs"]["rows"] == [1, 0, 1]
     assert run["targets"][0]["residual"] is None
-    assert "0 of 3 converged" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "0 of 3 converged" in said.out
+    assert said.err == ""
 
 
 @pytest.mark.usefixtures("files")
@@ -211,14 +227,72 @@ def test_cells(asked, text, cell):
     assert json.loads(Path("out.json").read_text())["inputs"]["cells"][1] == box.tolist()
 
 
-@pytest.mark.usefixtures("files")
-def test_force_replaces(asked):
-    Path("details.extxyz").write_bytes(OLD)
+@pytest.mark.usefixtures("files", "asked")
+def test_force_replaces(capsys):
+    for name in ("details.extxyz", "details.db"):
+        Path(name).write_bytes(OLD)
     line = "reconstruct pt10.npz -o details.extxyz --preset fung2022 --force"
     assert cli.main(line.split()) == 0
     assert len(ase.io.read("details.extxyz", ":")) == 2
     assert len(json.loads(Path("details.json").read_text())["targets"]) == 2
-    assert asked["progress"] is True
+    assert ase.db.connect("details.db").count() == 2
+    assert "2/2" in capsys.readouterr().err
+    assert cli.main([*line.split(), "--seed", "3"]) == 0
+    assert ase.db.connect("details.db").metadata["jaxrecon"]["seed"] == 3
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("options", ["", "--force", "--resume", "--store 'my own.db'"])
+def test_an_interrupted_run_is_resumed(asked, capsys, options):
+    """By the command line that it says; its files are those of a run without interruption."""
+    line = "reconstruct pt10.npz --rows 0-1,0-1"
+    assert cli.main(shlex.split(f"{line} -o whole.extxyz")) == 0
+    for name in ("new.extxyz", "new.db") if options == "--force" else ():
+        Path(name).write_bytes(OLD)
+    asked.update(interrupted=2, searched=[])
+    capsys.readouterr()
+    assert cli.main(shlex.split(f"{line} -o new.extxyz --quiet {options}")) == 130
+    database = "my own.db" if "store" in options else "new.db"
+    kept = options if "store" in options else ""
+    words = shlex.split(f"{line} -o new.extxyz --quiet {kept} --resume")
+    again = shlex.join(["jaxrecon", *words])
+    assert capsys.readouterr().err == (
+        f"jaxrecon: error: interrupted: 2 of 4 targets are in {database}; to go on: {again}\n"
+    )
+    assert not Path("new.json").exists()
+    asked["interrupted"] = None
+    assert cli.main(shlex.split(again)[1:]) == 0
+    assert asked["searched"] == [0, 1, 2, 3]
+    for suffix in (".extxyz", ".json"):
+        whole = Path("whole").with_suffix(suffix)
+        assert Path("new").with_suffix(suffix).read_bytes() == whole.read_bytes()
+    # All is done: the files are written again, and nothing else.
+    Path("new.extxyz").unlink()
+    assert cli.main(shlex.split(again)[1:]) == 0
+    assert asked["searched"] == [0, 1, 2, 3]
+    assert Path("new.extxyz").read_bytes() == Path("whole.extxyz").read_bytes()
+
+
+@pytest.mark.usefixtures("files")
+def test_a_password_is_never_said(asked, capsys, monkeypatch):
+    class Server:
+        begun, committed = True, 0
+
+        def __init__(self, url: str, **options: bool) -> None:
+            self.url = url
+
+        def __str__(self) -> str:
+            return "there"
+
+        def begin(self, description: dict[str, Any]) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxrecon.store.Store", Server)
+    url = "postgresql://me:secret@host/name"
+    assert cli.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--store", url]) == 130
+    assert asked["store"].url == url
+    said = capsys.readouterr().err
+    assert "--store 'postgresql://me:***@host/name' --resume" in said
 
 
 RECONSTRUCT = "reconstruct pt10.npz -o out.extxyz"
@@ -264,6 +338,14 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
         ("reconstruct pt10.npz -o old.extxyz", "in the way or --force, got old.extxyz"),
         ("reconstruct pt10.npz -o details.extxyz", "in the way or --force, got details.json"),
         ("reconstruct pt10.npz -o out.json", "expected an output of structures, not .json"),
+        ("reconstruct pt10.npz -o out.db", "expected an output beside the database, not in it"),
+        ("reconstruct pt10.npz -o kept.xyz", "in the way, --resume or --force, got kept.db"),
+        ("reconstruct pt10.npz -o kept.xyz --resume", "a database of jaxrecon, got kept.db (file"),
+        ("reconstruct pt10.npz -o old.extxyz --resume", "in the way or --force, got old.extxyz"),
+        (f"{RECONSTRUCT} --resume --force", "expected --resume or --force, got both"),
+        (f"{RECONSTRUCT} --store out.json", "expected a database like found.db or postgresql:"),
+        (f"{RECONSTRUCT} --store none/out.db", "expected a directory to write none/out.db to"),
+        (f"{RECONSTRUCT} --store folder.db", "expected a file to write to, got folder.db"),
         ("reconstruct pt10.npz -o none/out.extxyz", "expected a directory to write none/out."),
         ("reconstruct pt10.npz -o water.xyz/out.xyz", "expected a directory to write water.xyz"),
         ("reconstruct pt10.npz -o folder --force", "expected a file to write to, got folder"),
@@ -323,24 +405,72 @@ def test_interruption_is_one_line_and_writes_nothing(files, tmp_path, capsys, mo
     assert contents(tmp_path) == files
 
 
-def test_interruption_ends_the_process(files, tmp_path):
-    """Even where an exception is swallowed, as JAX does in its callbacks."""
-    code = """
-        import contextlib, os, signal, sys
-        import jaxrecon.inverse
-        from jaxrecon.cli import main
+def interrupted(where: str, then: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A process that sends itself a Ctrl-C in a function, swallowed as JAX does in its callbacks.
 
-        def interrupted(*_, **__):
+    Then it goes on in that function.
+    """
+    code = f"""
+        import contextlib, hashlib, os, signal, sys, threading, time
+        import jaxrecon.cli, jaxrecon.inverse
+
+        def stop():
             with contextlib.suppress(BaseException):
                 os.kill(os.getpid(), signal.SIGINT)
 
-        jaxrecon.inverse.reconstruct = interrupted
+        def interrupted(*_, **given):
+            stop()
+            {then}
+
+        {where} = interrupted
         sys.argv = "jaxrecon reconstruct pt10.npz -o old.extxyz --force".split()
-        main()
+        sys.exit(jaxrecon.cli.main())
     """
-    done = python("-c", textwrap.dedent(code), folder=tmp_path)
+    return python("-c", textwrap.dedent(code), folder=folder)
+
+
+def test_interruption_ends_the_process(files, tmp_path):
+    """Before the search: at once."""
+    done = interrupted("jaxrecon.cli._start_jax", "time.sleep(60.0)", tmp_path)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "jaxrecon: error: interrupted\n"
+    assert contents(tmp_path) == files
+
+
+NOTICE = "jaxrecon: stopping after this hop; again to stop at once\n"
+
+
+def test_interruption_ends_the_search_after_the_hop(files, tmp_path):
+    """And after the commit, even where Python's own instructions are few and far between."""
+    then = """
+            given["store"].begin({})
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)
+            print("hop")
+            given["progress"](0, 1)
+            print("not reached")
+    """
+    done = interrupted("jaxrecon.inverse.reconstruct", then.strip(), tmp_path)
+    assert (done.returncode, done.stdout) == (130, "hop\n")
+    first, *_, last = done.stderr.splitlines(keepends=True)
+    assert first == NOTICE
+    assert last == (
+        "jaxrecon: error: interrupted: 0 of 2 targets are in old.db; to go on: "
+        "jaxrecon reconstruct pt10.npz -o old.extxyz --resume\n"
+    )
+    assert {**contents(tmp_path), "old.db": b""} == files | {"cache": b"", "old.db": b""}
+
+
+def test_a_second_interruption_does_not_wait(files, tmp_path):
+    """For a hop of a minute: one instruction of Python's, after which its handlers would run."""
+    then = """
+            threading.Timer(1.0, stop).start()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
+    """
+    started = time.perf_counter()
+    done = interrupted("jaxrecon.inverse.reconstruct", then.strip(), tmp_path)
+    assert time.perf_counter() - started < 30.0
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == f"{NOTICE}jaxrecon: error: interrupted\n"
     assert contents(tmp_path) == files | {"cache": b""}
 
 
