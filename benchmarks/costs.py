@@ -2,7 +2,9 @@
 
 A hop screens sites (values of the fingerprint), may do steps of Adam (loss and gradient) and does
 Levenberg-Marquardt steps, which count as Jacobians. One is not as dear as another: all three are
-timed in turns for a structure of the kind, at the batch that the search uses.
+timed in turns for a structure of the kind, at the batch that the search uses. The gradient is the
+unit, and a larger unit would make every budget larger: it is timed in blocks of four as well, which
+are faster where many together leave the cache, and the faster way counts.
 """
 
 import math
@@ -11,18 +13,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ase.data import atomic_numbers
 from recovery_sets import Target
 from systems import kernels
 from timing import rates, spread
 
-from jaxrecon import ReconstructConfig, initialize
-from jaxrecon.bounds import bounds_within
-from jaxrecon.hopping import Task
-from jaxrecon.search import replica_mesh, replicas_together
-from jaxrecon.structures import Bounds
+from jaxrecon import ReconstructConfig
+from jaxrecon.equations import normal_equations
+from jaxrecon.hopping import fresh, model
+from jaxrecon.problems import Problem, problems_of
+from jaxrecon.refine import levenberg_marquardt
+from jaxrecon.search import SLOTS, device_mesh, replicas_together, slots_in_memory
 
 ROWS = {
     "values": "fingerprint",
@@ -30,6 +31,13 @@ ROWS = {
     "jacobians": "Levenberg-Marquardt step",
 }
 """The row of the speed benchmark that each kind of evaluation is timed as."""
+
+
+GRADIENT = ROWS["gradients"]
+FEW = 4
+"""Structures in a block that stays in the cache."""
+
+FEWER = f"{GRADIENT}, {FEW} together"
 
 
 class Costs(NamedTuple):
@@ -61,41 +69,50 @@ class Costs(NamedTuple):
         return int(budget // hop)
 
 
-def measured(target: Target, config: ReconstructConfig, seconds: float) -> Costs:
-    """Costs at random positions of a target, as many replicas on as many devices as in a search.
+def measured(target: Target, config: ReconstructConfig, targets: int, seconds: float) -> Costs:
+    """Costs at random coordinates of a target, as many at once as in a search.
 
     Args:
         target: any of its kind.
-        config: its number of replicas counts.
+        config: settings of the search.
+        targets: that there are of the kind: an accelerator searches for many at once.
         seconds: measured time of each row.
     """
-    task = task_of(target)
-    keys = jax.random.split(jax.random.key(0), config.replicas)
-    positions = jax.vmap(
-        lambda key: initialize.random_positions(
-            key, task.species, task.cell, jnp.dtype(jnp.float32)
-        )
-    )(keys)
-    devices = replica_mesh(config.replicas).size
-    block = replicas_together(target.fingerprint, task, config.replicas // devices)
-    functions = kernels(target.fingerprint, task.structure, task.target)
+    problem = problem_of(target)
+    fingerprint, task = problem.program, problem.task(np.float32)
+    mesh = device_mesh(config.replicas, targets)
+    slots = slots_in_memory(fingerprint, problem.room, problem.bounds, config.replicas, mesh)
+    batch = config.replicas * max(min(slots, targets), mesh.shape[SLOTS])
+    block = replicas_together(fingerprint, task, batch // mesh.size)
+    blocks = dict.fromkeys(ROWS.values(), block)
+    if jax.default_backend() == "cpu":
+        blocks[FEWER] = min(FEW, block)
+    keys = jax.random.split(jax.random.key(0), batch)
+    coordinates = jax.vmap(lambda key: fresh(key, task))(keys)
+    refinement = levenberg_marquardt(
+        model(normal_equations, fingerprint, config, task),
+        max_step=config.max_step,
+        moved=task.moved,
+    )
+    functions = kernels(fingerprint, task.structure, task.target, refinement)
     runs = {}
-    for row in ROWS.values():
-        function, count = functions[row]
-        runs[row] = (partial(spread(function, devices, block), positions), count * config.replicas)
+    for row, size in blocks.items():
+        function, count = functions[GRADIENT if row == FEWER else row]
+        runs[row] = (partial(spread(function, mesh.size, size), coordinates), count * batch)
     speeds = {row: each["per_second"] for row, each in rates(runs, seconds).items()}
-    gradient = speeds[ROWS["gradients"]]
+    gradient = max(speeds[GRADIENT], speeds.get(FEWER, 0.0))
+    weights = {kind: gradient / speeds[row] for kind, row in ROWS.items()} | {"gradients": 1.0}
     details = {
         "row": target.row,
         "name": target.name,
         "atoms": len(target.symbols),
         "numbers": target.fingerprint.size,
-        "replicas": config.replicas,
-        "devices": devices,
+        "at_once": batch,
+        "devices": mesh.size,
         "together": block,
         "per_second": speeds,
     }
-    return Costs({kind: gradient / speeds[row] for kind, row in ROWS.items()}, details)
+    return Costs(weights, details)
 
 
 def representative(targets: list[Target]) -> Target:
@@ -104,17 +121,9 @@ def representative(targets: list[Target]) -> Target:
     return order[len(order) // 2]
 
 
-def task_of(target: Target) -> Task:
-    """The target as the search has it, with room for as many neighbours."""
-    species = [atomic_numbers[symbol] for symbol in target.symbols]
-    elements = len(set(species))
-    bounds = Bounds(capacity=len(species), elements=elements)
-    if target.cell is not None and target.fingerprint.images == "all":
-        r_cut = target.fingerprint.descriptor.r_cut
-        bounds = bounds_within(target.cell, r_cut, len(species), elements=elements)
-    return Task(
-        target=jnp.asarray(target.values, jnp.float32),
-        species=jnp.asarray(species, jnp.int32),
-        cell=None if target.cell is None else jnp.asarray(np.asarray(target.cell), jnp.float32),
-        bounds=bounds,
+def problem_of(target: Target) -> Problem:
+    """The target as the search has it."""
+    (problem,) = problems_of(
+        [target.values], [target.fingerprint], [target.symbols], [target.cell], None, [target.row]
     )
+    return problem

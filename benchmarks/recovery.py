@@ -14,14 +14,15 @@ Sets:
     perov5_200    cubic perovskites of 56 elements (Perov-5).
     mp_200        crystals of 2 to 20 atoms and 81 elements (Materials Project).
     clusters      compact Pt and Cu clusters of 13, 20, 38 and 55 atoms, made here.
-The files are in DIR. Free structures have the fingerprint fung2022, crystals crystal (all periodic
-images; composition and cell known), each with channels for its own elements only.
+The files are in DIR. Free structures have the fingerprint fung2022, crystals crystal, with all
+periodic images; each with channels for its own elements only. Known are the composition and, unless
+told otherwise, the cell.
 
 A target is *certified* if the residual, computed in float64, is at most 1e-6, and *matched* if the
 structure is the one behind it: matched.py says how that is decided. A *budget* is in
 loss-and-gradient evaluations a target: what a hop costs in those is measured first. Medians and
 curves of the work and the time are of all targets; a target that is not solved counts as never. The
-time of a target includes the compilation, if it is the first of its kind.
+time of a target is that of its search, without what JAX took to trace and compile meanwhile.
 
 Prints tables; writes SET.json and SET.extxyz, what was found, after every target, SET_curves.png,
 the part solved against work and time, and for prototypes a picture, truth beside reconstruction.
@@ -37,66 +38,26 @@ import argparse
 import importlib.metadata
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import costs
 import jax
-import numpy as np
 import recovery_report as reports
 from costs import Costs
-from matched import match
 from recovery_report import Trial
+from recovery_search import by_row, searched
 from recovery_sets import SETS, Target, targets_of
 from recovery_settings import UNCHANGED, Variant, config_of, variants_of
-from speed import device_name
+from timing import device_name
 
-from jaxrecon import ReconstructConfig, reconstruct, use_all_cores
+from jaxrecon import ReconstructConfig, use_all_cores
 from jaxrecon.datasets import io
 from jaxrecon.devices import enable_compilation_cache
 from jaxrecon.plotting import Pair, side_by_side, success_curves
-from jaxrecon.progress import ProgressFn, reporter
-from jaxrecon.results import Result, versions
-
-
-def searched(
-    targets: Sequence[Target], configs: dict[str, ReconstructConfig], seed: int, report: ProgressFn
-) -> Iterator[tuple[Target, Result]]:
-    """Search for all targets, and hand over each as soon as it ends.
-
-    On a CPU a call has one target, as they are searched for one after the other anyway.
-
-    Args:
-        targets: in any order.
-        configs: settings by kind of target.
-        seed: of the random numbers.
-        report: what is called after every hop.
-    """
-    together = 1 if jax.default_backend() == "cpu" else len(targets)
-    groups: dict[tuple, list[Target]] = {}
-    for target in targets:
-        groups.setdefault((target.kind, target.fingerprint), []).append(target)
-    for (kind, fingerprint), group in groups.items():
-        for start in range(0, len(group), together):
-            some = group[start : start + together]
-            found = reconstruct(
-                np.asarray([target.values for target in some]),
-                fingerprint,
-                symbols=[target.symbols for target in some],
-                cell=[target.cell for target in some],
-                config=configs[kind],
-                seed=seed,
-                indices=[target.row for target in some],
-                progress=report,
-            )
-            yield from zip(some, found, strict=True)
-
-
-def tried(target: Target, result: Result, cost: Costs) -> Trial:
-    """What came of a target."""
-    known = None if target.truth is None else match(target.truth, result.atoms)
-    return Trial(target, result, cost.of(result.evaluations), known)
+from jaxrecon.results import versions
 
 
 def budgeted(
@@ -114,28 +75,18 @@ def costs_by_kind(
     """Measured for one target of each kind, the one in the middle; printed."""
     found = {}
     for kind in dict.fromkeys(target.kind for target in targets):
-        one = costs.representative([target for target in targets if target.kind == kind])
-        found[kind] = cost = costs.measured(one, config, seconds)
+        some = [target for target in targets if target.kind == kind]
+        one = costs.representative(some)
+        found[kind] = cost = costs.measured(one, config, len(some), seconds)
         print(
             f"{kind}: as measured for {one.name} ({len(one.symbols)} atoms, "
-            f"{one.fingerprint.size} numbers), {config.replicas} replicas on "
+            f"{one.fingerprint.size} numbers), {cost.details['at_once']} at once on "
             f"{cost.details['devices']} devices, in loss-and-gradient evaluations a value costs "
             f"{cost.weights['values']:.2f}, a Levenberg-Marquardt step "
             f"{cost.weights['jacobians']:.2f}, a hop {cost.of(config.evaluations_per_hop):,.0f}",
             flush=True,
         )
     return found
-
-
-def record(variant: Variant, hops: dict[str, int], trials: list[Trial]) -> dict[str, Any]:
-    """A variant and its trials so far as plain data."""
-    preset, config = variant
-    return {
-        "fingerprint": preset,
-        "config": config.to_dict(),
-        "hops": hops,
-        **reports.to_dict(sorted(trials, key=lambda trial: trial.target.row)),
-    }
 
 
 def recover(
@@ -176,34 +127,37 @@ def recover(
             targets = load(preset)
             known[preset] = (targets, costs_by_kind(targets, config, seconds))
         targets, costs_of = known[preset]
+        configs = budgeted(config, costs_of, budget)
+        hops = {kind: each.hops for kind, each in configs.items()}
         report["rows"] = [target.row for target in targets]
         report["costs"][preset or "preset of the set"] = {
             kind: {"weights": cost.weights, **cost.details} for kind, cost in costs_of.items()
         }
-        configs = budgeted(config, costs_of, budget)
-        hops = {kind: each.hops for kind, each in configs.items()}
+        settings = {"fingerprint": preset, "config": config.to_dict(), "hops": hops}
         print(f"{name}, {label}: {len(targets)} targets, hops at most {hops}", flush=True)
-        started, trials = time.perf_counter(), done.setdefault(label, [])
-        with reporter(True, len(targets)) as progress:
-            for target, result in searched(targets, configs, seed, progress):
-                trials.append(tried(target, result, costs_of[target.kind]))
-                report["variants"][label] = record((preset, config), hops, trials)
-                io.write_json(output / f"{name}.json", report)
-                if label == UNCHANGED:
-                    io.write_structures(output / f"{name}.extxyz", structures_of(trials))
-        trials.sort(key=lambda trial: trial.target.row)
-        print(f"{reports.text(trials)}\n{time.perf_counter() - started:.1f} s in all", flush=True)
+        started = time.perf_counter()
+        keep = partial(write, output / name, report, label, settings)
+        done[label] = searched(targets, configs, costs_of, seed, keep)
+        print(reports.text(done[label]))
+        print(f"{time.perf_counter() - started:.1f} s of wall time", flush=True)
     return done
 
 
-def structures_of(trials: list[Trial]) -> list[Any]:
-    """What was found, with its row and residual in ``info``."""
+def write(
+    stem: Path, report: dict[str, Any], label: str, settings: dict[str, Any], trials: list[Trial]
+) -> None:
+    """Write down all that is known when a target has ended."""
+    trials = by_row(trials)
+    report["variants"][label] = {**settings, **reports.to_dict(trials)}
+    io.write_json(stem.with_suffix(".json"), report)
+    if label != UNCHANGED:
+        return
     structures = []
-    for trial in sorted(trials, key=lambda trial: trial.target.row):
+    for trial in trials:
         atoms = trial.result.atoms.copy()
         atoms.info = {"row": trial.target.row, "residual": trial.result.residual}
         structures.append(atoms)
-    return structures
+    io.write_structures(stem.with_suffix(".extxyz"), structures)
 
 
 def picture_of(trials: list[Trial], path: Path) -> None:
@@ -232,6 +186,7 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, metavar="EVALS", help="evaluations a target")
     parser.add_argument("--seed", type=int, default=0, help="of the search")
     parser.add_argument("--fingerprint", metavar="NAME", help="preset for all targets")
+    parser.add_argument("--cell", choices=("known", "unknown"), default="known", help="of crystals")
     parser.add_argument("--config", metavar="NAME|FILE.json", help="settings of the search")
     repeated: dict[str, Any] = {"default": [], "metavar": "NAME=VALUE"}
     parser.add_argument("--set", dest="settings", nargs="+", action="extend", **repeated)
@@ -257,6 +212,7 @@ def main() -> None:
             preset=preset,
             rows=arguments.rows,
             count=arguments.targets,
+            cell_known=arguments.cell == "known",
         )
 
     done = recover(

@@ -1,7 +1,7 @@
 """The sets of the recovery benchmark: what is to be found, and what is known of it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,17 +9,16 @@ import ase.io
 import numpy as np
 import recovery_clusters
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.arguments import parse_rows
 from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import io, prototypes
+from jaxrecon.problems import UNKNOWN
 
 FREE, CRYSTAL = "fung2022", "crystal"
 """Presets, unless another one is asked for."""
-
-MOST_ELEMENTS = 24
-"""Channels of a fingerprint that several structures are computed with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Target:
         values: the numbers.
         fingerprint: what they were made with; its elements are those of the structure.
         symbols: of the atoms; their order means nothing.
-        cell: vectors as rows in Angstrom; None for a free structure.
+        cell: vectors as rows in Angstrom; None for a free structure, "unknown" if it is wanted.
         truth: the structure behind it, if that is known.
         kind: targets of one kind cost about as much by hop.
     """
@@ -42,7 +41,7 @@ class Target:
     values: np.ndarray
     fingerprint: Fingerprint
     symbols: tuple[str, ...]
-    cell: np.ndarray | None
+    cell: np.ndarray | str | None
     truth: Atoms | None
     kind: str
 
@@ -65,7 +64,13 @@ class Source(NamedTuple):
 
 
 def targets_of(
-    name: str, data: Path | None, *, preset: str | None, rows: str | None, count: int | None
+    name: str,
+    data: Path | None,
+    *,
+    preset: str | None,
+    rows: str | None,
+    count: int | None,
+    cell_known: bool = True,
 ) -> list[Target]:
     """The chosen targets of a set.
 
@@ -75,6 +80,7 @@ def targets_of(
         preset: of the fingerprint; None for ``FREE`` and ``CRYSTAL``.
         rows: like ``"0-29"``.
         count: so many evenly spaced rows, if no rows are named.
+        cell_known: whether the search is told the cells of crystals.
 
     Raises:
         ValueError: if there is no folder, the rows can't be read, or published numbers are wanted
@@ -91,7 +97,10 @@ def targets_of(
     if source.read is None:
         return _published(path, chosen, preset)
     named = source.read(path, chosen)
-    return list(_known(chosen, named, preset, by_size=name == "clusters"))
+    targets = list(_known(chosen, named, preset, by_size=name == "clusters"))
+    if cell_known:
+        return targets
+    return [target if target.cell is None else replace(target, cell=UNKNOWN) for target in targets]
 
 
 def spread(count: int, wanted: int | None) -> list[int]:
@@ -107,27 +116,29 @@ def spread(count: int, wanted: int | None) -> list[int]:
 
 def fingerprints_of(
     structures: Sequence[Atoms], presets: Sequence[str]
-) -> Iterator[tuple[Fingerprint, np.ndarray]]:
+) -> list[tuple[Fingerprint, np.ndarray]]:
     """Each structure's fingerprint with channels for its own elements alone, and its value.
 
-    Runs of structures are computed with the channels of all of them, in one program, and each is
-    given the numbers that are its own.
+    Unweighted functions tell elements apart and no more: structures of as many elements are
+    computed together, with names in the same order, as a program for each set would take longer.
     """
-    start = 0
-    while start < len(structures):
-        end = start + 1
-        while end < len(structures) and (
-            presets[end] == presets[start]
-            and len(elements_of(structures[start : end + 1])) <= MOST_ELEMENTS
-        ):
-            end += 1
-        some = structures[start:end]
-        whole = Fingerprint.preset(presets[start], elements_of(some))
-        place = {name: column for column, name in enumerate(whole.names)}
-        for atoms, values in zip(some, featurize(some, whole), strict=True):
-            own = Fingerprint.preset(presets[start], elements_of([atoms]))
-            yield own, values[[place[name] for name in own.names]]
-        start = end
+    owns, renamed = [], []
+    together: dict[Fingerprint, list[int]] = {}
+    for number, (atoms, preset) in enumerate(zip(structures, presets, strict=True)):
+        own = Fingerprint.preset(preset, elements_of([atoms]))
+        kinds = own.descriptor.elements
+        names = kinds if own.descriptor.weighted else chemical_symbols[1 : len(kinds) + 1]
+        other = atoms.copy()
+        other.symbols = [names[kinds.index(symbol)] for symbol in atoms.symbols]
+        owns.append(own)
+        renamed.append(other)
+        together.setdefault(Fingerprint.preset(preset, names), []).append(number)
+    values: list[np.ndarray] = [np.empty(0)] * len(owns)
+    for fingerprint, numbers in together.items():
+        found = featurize([renamed[number] for number in numbers], fingerprint)
+        for number, row in zip(numbers, found, strict=True):
+            values[number] = row
+    return list(zip(owns, values, strict=True))
 
 
 def _known(

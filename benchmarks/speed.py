@@ -29,8 +29,6 @@ Output: speed.json, roofline.png. On a machine with a GPU the same command measu
 """
 
 import argparse
-import platform
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -45,12 +43,12 @@ from ase import Atoms
 from counts import H200, WORK, Machine, floor
 from roofline import roofline
 from systems import SYSTEMS, System, system
-from timing import dscribe_acsf, dscribe_runs, rates, spread
+from timing import device_name, dscribe_acsf, dscribe_runs, rates, spread
 
 from jaxrecon import ReconstructConfig, reconstruct, use_all_cores
 from jaxrecon.datasets import io
 from jaxrecon.results import versions
-from jaxrecon.search import replica_mesh
+from jaxrecon.search import device_mesh
 
 LONGEST_CALL = 2.0
 """Seconds that a call may take, by the rate of the batch before."""
@@ -58,15 +56,6 @@ LONGEST_CALL = 2.0
 HOPS = 20
 VALUE, GRADIENT, _, STEP = WORK
 Table = dict[str, dict[str, dict[str, float]]]
-
-
-def device_name() -> str:
-    kind = str(jax.devices()[0].device_kind)
-    if kind != "cpu":
-        return kind
-    path = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", path.read_text() if path.exists() else "")
-    return str(model[1]) if model else platform.processor() or kind
 
 
 def speeds(one: System, batches: list[int], limits: dict[str, Machine], seconds: float) -> Table:
@@ -118,7 +107,7 @@ def search(one: System, seconds: float) -> dict[str, float]:
     """A search that finds nothing, in Levenberg-Marquardt steps per second; and bare steps."""
     cpu = jax.devices()[0].platform == "cpu"
     config = ReconstructConfig(replicas=64 if cpu else 1024, hops=HOPS, tolerance=1e-30)
-    devices = replica_mesh(config.replicas).size
+    devices = device_mesh(config.replicas, 1).size
     positions = jnp.asarray(one.positions(config.replicas))
     runs: dict[str, tuple[Callable[[], object], int]] = {}
     for name, (function, count) in one.kernels().items():

@@ -14,7 +14,7 @@ from counts import Problem
 from jaxrecon import Fingerprint, Structure, batch
 from jaxrecon.equations import normal_equations
 from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.refine import levenberg_marquardt
+from jaxrecon.refine import Refinement, levenberg_marquardt
 
 VARIANTS = 64
 """Different structures of each system; larger batches repeat them."""
@@ -65,11 +65,17 @@ class System(NamedTuple):
         def structure(positions: jax.Array) -> Structure:
             return replace(template, positions=positions)
 
-        return kernels(self.fingerprint, structure, self.target)
+        refinement = levenberg_marquardt(
+            lambda x: normal_equations(self.fingerprint, structure(x), self.target), max_step=2.0
+        )
+        return kernels(self.fingerprint, structure, self.target, refinement)
 
 
 def kernels(
-    fingerprint: Fingerprint, structure: Callable[[jax.Array], Structure], target: jax.Array
+    fingerprint: Fingerprint,
+    structure: Callable[[jax.Array], Structure],
+    target: jax.Array,
+    refinement: Refinement,
 ) -> dict[str, tuple[Callable, int]]:
     """The steps of a search as functions of one set of positions.
 
@@ -77,6 +83,7 @@ def kernels(
         fingerprint: what is inverted.
         structure: with these positions.
         target: the numbers wanted.
+        refinement: of the positions.
 
     Returns:
         By row of the benchmark, a function and the evaluations that a call of it counts for.
@@ -86,12 +93,9 @@ def kernels(
         return mean_absolute_residual(fingerprint(structure(positions)), target)
 
     def steps(positions: jax.Array) -> jax.Array:
-        algorithm = levenberg_marquardt(
-            lambda x: normal_equations(fingerprint, structure(x), target), max_step=2.0
-        )
         state, _ = jax.lax.scan(
-            lambda state, _: (algorithm.step(state), None),
-            algorithm.init(positions),
+            lambda state, _: (refinement.step(state), None),
+            refinement.init(positions),
             length=LM_STEPS,
         )
         return state.best_positions, state.best_residual

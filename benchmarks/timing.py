@@ -1,10 +1,13 @@
-"""What the benchmarks share: rates, the spread over devices, and the peer."""
+"""What the benchmarks share: the device, rates, the spread over devices, and the peer."""
 
 import os
+import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,6 +15,16 @@ from ase import Atoms
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxrecon import ACSF
+
+
+def device_name() -> str:
+    """The kind of the devices; of a CPU, its model."""
+    kind = str(jax.devices()[0].device_kind)
+    if kind != "cpu":
+        return kind
+    path = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", path.read_text() if path.exists() else "")
+    return str(model[1]) if model else platform.processor() or kind
 
 
 def rates(

@@ -72,9 +72,7 @@ def success_curves(curves: Sequence[Curve], path: str | Path, *, title: str = ""
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, name in ((left, "evaluations"), (right, "seconds")):
         spent = [list(getattr(curve, name)) for curve in curves]
-        # Nothing has a place on a logarithmic axis before something is solved.
-        if any(spent):
-            axis.set_xscale("log")
+        axis.set_xscale("log")
         end = 1.2 * max((max(each) for each in spent if each), default=1.0)
         for curve, each in zip(curves, spent, strict=True):
             steps, solved = cumulative(each, curve.targets)

@@ -2,12 +2,16 @@
 
 import importlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ase.io
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
@@ -16,7 +20,7 @@ from ase.spacegroup import crystal
 
 from jaxrecon import Fingerprint, ReconstructConfig, featurize
 from jaxrecon.compositions import elements_of
-from jaxrecon.plotting import cumulative
+from jaxrecon.plotting import Curve, cumulative, success_curves
 from jaxrecon.results import Result, ResultCode
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -31,19 +35,19 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def target(atoms: Atoms, row: int = 0, kind: str = "free") -> Any:
+def target(atoms: Atoms, row: int = 0, *, featurized: bool = True) -> Any:
     periodic = bool(atoms.pbc.all())
     preset = "crystal" if periodic else "fung2022"
     fingerprint = Fingerprint.preset(preset, elements_of([atoms]))
     return module("recovery_sets").Target(
         row=row,
         name=str(atoms.symbols),
-        values=featurize(atoms, fingerprint)[0],
+        values=featurize(atoms, fingerprint)[0] if featurized else np.zeros(fingerprint.size),
         fingerprint=fingerprint,
         symbols=tuple(atoms.symbols),
         cell=atoms.cell.array if periodic else None,
         truth=atoms,
-        kind=kind,
+        kind="free",
     )
 
 
@@ -58,7 +62,7 @@ def trial(
 ) -> Any:
     atoms = Atoms("H2") if atoms is None else atoms
     code = ResultCode.of(residual, 1e-6)
-    result = Result(atoms, residual, code, 1, {"values": 3}, seconds)
+    result = Result(atoms, residual, code, 1, {"values": 3}, seconds + 100.0)
     cell = atoms.cell.array if atoms.pbc.all() else None
     one = module("recovery_sets").Target(
         row,
@@ -70,7 +74,7 @@ def trial(
         atoms,
         "free",
     )
-    return module("recovery_report").Trial(one, result, evaluations, match)
+    return module("recovery_report").Trial(one, result, evaluations, seconds, match)
 
 
 # What is a match.
@@ -153,6 +157,7 @@ def test_summary_counts_unsolved_targets_as_never() -> None:
     assert found["evaluations"] == {"median": 20, "90 %": None, "longest": 30}
     assert found["seconds"] == {"median": 2.0, "90 %": None, "longest": 4.0}
     assert found["evaluations_in_all"] == 560
+    assert (found["seconds_in_all"], found["seconds_compiling"]) == (16.0, 400.0)
     assert found["numbers"] == [10, 11.5, 13]
     solved = {curve.name: curve for curve in report.curves(trials)}
     assert solved["certified"].evaluations == [10, 20, 30]
@@ -212,6 +217,40 @@ def test_curves_rise_once_for_equal_times() -> None:
     assert cumulative([], 4) == ([], [])
 
 
+def test_the_picture_of_success_is_there_even_if_nothing_is_solved(tmp_path: Path) -> None:
+    some = Curve("some", 4, [10.0, 20.0], [1.0, 3.0])
+    for number, curves in enumerate(([some], [some._replace(evaluations=[], seconds=[])])):
+        path = tmp_path / f"{number}.png"
+        success_curves(curves, path)
+        assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="expected curves of at least one target each, got none"):
+        success_curves([some._replace(targets=0)], path)
+
+
+# What time is counted.
+
+
+def test_every_moment_of_compiling_counts_once_and_only_within() -> None:
+    made = module("compilations").Compilations()
+    made._stretches = [(1.0, 2.0), (5.0, 9.0), (6.0, 7.0), (8.0, 10.0), (20.0, 30.0)]
+    assert made.within(0.0, 100.0) == 1.0 + 5.0 + 10.0
+    assert made.within(5.5, 8.5) == 3.0
+    assert made.within(1.5, 25.0) == 0.5 + 5.0 + 5.0
+    assert made.within(11.0, 19.0) == 0.0
+
+
+def test_what_jax_compiles_is_noticed() -> None:
+    made = module("compilations").Compilations()
+    program = jax.jit(lambda x: jnp.linalg.inv(jnp.sin(x)) @ x)
+    start = time.perf_counter()
+    program(jnp.eye(3)).block_until_ready()
+    middle = time.perf_counter()
+    program(jnp.eye(3)).block_until_ready()
+    end = time.perf_counter()
+    assert 0.3 * (middle - start) < made.within(start, middle) <= middle - start
+    assert made.within(middle, end) == 0.0
+
+
 # What a budget buys.
 
 
@@ -240,10 +279,29 @@ def test_each_kind_of_target_gets_the_hops_that_its_budget_pays_for() -> None:
     assert recovery.budgeted(config, kinds, None) == {"cheap": config, "dear": config}
 
 
-def test_the_middle_one_stands_for_its_kind() -> None:
+def test_costs_are_ratios_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = module("costs")
-    some = [target(molecule(name)) for name in ("CH3CH2OH", "H2", "H2O")]
-    assert costs.representative(some) is some[2]
+    work = {}
+
+    def rates(runs: Any, seconds: float) -> Any:
+        work.update({row: count for row, (_, count) in runs.items()})
+        speeds = (500.0, 100.0, 20.0, 200.0)
+        return {row: {"per_second": speed} for row, speed in zip(runs, speeds, strict=True)}
+
+    monkeypatch.setattr(costs, "rates", rates)
+    one = target(molecule("H2O"), featurized=False)
+    found = costs.measured(one, ReconstructConfig(replicas=6), 5, 0.1)
+    # The faster way to take a gradient counts.
+    assert found.weights == {"values": 0.4, "gradients": 1.0, "jacobians": 10.0}
+    assert list(work.values()) == [6, 6, 6 * 11, 6]
+    assert found.details["at_once"] == 6
+
+
+def test_the_middle_one_stands_for_its_kind() -> None:
+    names = ("CH3CH2OH", "H2", "H2O", "C6H6")
+    some = [target(molecule(name), featurized=False) for name in names]
+    # Benzene has more atoms, ethanol more numbers times atoms.
+    assert module("costs").representative(some) is some[3]
 
 
 # Which targets.
@@ -256,22 +314,18 @@ def test_rows_are_evenly_spaced() -> None:
     assert spread(500, 100)[:3] == [0, 5, 10]
 
 
+@pytest.mark.parametrize("preset", ["crystal", "gastegger2018"])
 def test_structures_computed_together_have_the_numbers_of_each_alone(
-    monkeypatch: pytest.MonkeyPatch,
+    preset: str, quick_compile: None
 ) -> None:
-    sets = module("recovery_sets")
-    monkeypatch.setattr(sets, "MOST_ELEMENTS", 3)
-    names = ["H2O", "CO2", "NH3", "SO2"]
-    structures = [molecule(name) for name in names] + [bulk("NaCl", "rocksalt", a=5.64)]
-    presets = ["crystal"] * 5
-    for atoms, (own, values) in zip(
-        structures, sets.fingerprints_of(structures, presets), strict=True
-    ):
-        assert own.descriptor.elements == elements_of([atoms])
+    structures = [molecule("H2O"), molecule("CO2"), molecule("H2")]
+    made = module("recovery_sets").fingerprints_of(structures, [preset] * 3)
+    for atoms, (own, values) in zip(structures, made, strict=True):
+        assert own == Fingerprint.preset(preset, elements_of([atoms]))
         np.testing.assert_allclose(values, featurize(atoms, own)[0], rtol=1e-12, atol=1e-12)
 
 
-def test_the_preset_may_change_from_one_structure_to_the_next() -> None:
+def test_the_preset_may_change_from_one_structure_to_the_next(quick_compile: None) -> None:
     made = list(
         module("recovery_sets").fingerprints_of(
             [molecule("H2"), bulk("Pt"), molecule("H2")], ["fung2022", "crystal", "fung2022"]
@@ -304,6 +358,20 @@ def test_files_have_the_rows_that_the_sets_say(data: Path, name: str) -> None:
     np.testing.assert_allclose(
         found.values, featurize(found.truth, found.fingerprint)[0], atol=1e-12
     )
+
+
+def test_the_cell_may_be_kept_back(data: Path, quick_compile: None) -> None:
+    targets_of = module("recovery_sets").targets_of
+    told, kept = (
+        targets_of("perov5_200", data, preset=None, rows=None, count=2, cell_known=known)
+        for known in (True, False)
+    )
+    assert [target.row for target in kept] == [0, 199]
+    assert [target.cell for target in kept] == ["unknown"] * 2
+    np.testing.assert_array_equal(told[0].cell, told[0].truth.cell.array)
+    np.testing.assert_array_equal(told[0].values, kept[0].values)
+    free = targets_of("pt10_pbe1000", data, preset=None, rows="5", count=None, cell_known=False)
+    assert free[0].cell is None
 
 
 def test_published_fingerprints(data: Path) -> None:
@@ -362,6 +430,20 @@ def test_settings_and_their_changes() -> None:
     }
 
 
+def test_words_may_be_repeated_and_rows_are_named_or_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments_of = module("recovery").arguments_of
+    words = "mp_200 --set hops=1 replicas=2 --set sites=3 --ablate hops=4 --ablate sites=5"
+    found = arguments_of([*words.split(), "--budget", "1e6"])
+    assert found.settings == ["hops=1", "replicas=2", "sites=3"]
+    assert found.ablate == ["hops=4", "sites=5"]
+    assert (found.budget, found.cell, found.seed) == (1e6, "known", 0)
+    with pytest.raises(SystemExit):
+        arguments_of(["mp_200", "--rows", "1", "--targets", "2"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_settings_from_a_file(tmp_path: Path) -> None:
     settings = module("recovery_settings")
     wanted = ReconstructConfig(replicas=5, shake_range=(0.1, 0.3))
@@ -371,6 +453,37 @@ def test_settings_from_a_file(tmp_path: Path) -> None:
 
 
 # All together.
+
+
+def test_each_kind_is_searched_with_its_settings_and_judged_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search, costs = module("recovery_search"), module("costs").Costs
+    first, second, third = (
+        replace(target(molecule("H2"), row, featurized=False), kind=kind)
+        for row, kind in ((7, "a"), (5, "b"), (3, "a"))
+    )
+    calls = []
+
+    def reconstruct(values: Any, *_: Any, store: Any, config: Any, **given: Any) -> None:
+        calls.append((len(values), config, given["indices"], given["seed"]))
+        for index in reversed(range(len(values))):
+            atoms = molecule("H2") if given["indices"][index] != 5 else Atoms("H2", [[0, 0, 0]] * 2)
+            result = Result(atoms, 0.0, ResultCode.CONVERGED, 1, {"values": 10 * index + 2}, 0.0)
+            store.commit(index, result)
+
+    monkeypatch.setattr(search, "reconstruct", reconstruct)
+    configs = {"a": ReconstructConfig(hops=1), "b": ReconstructConfig(hops=2)}
+    prices = {"a": costs({"values": 1.0}, {}), "b": costs({"values": 100.0}, {})}
+    kept = []
+    done = search.searched(
+        [first, second, third], configs, prices, 9, lambda some: kept.append(len(some))
+    )
+    assert calls == [(2, configs["a"], [7, 3], 9), (1, configs["b"], [5], 9)]
+    assert kept == [1, 2, 3]
+    assert [trial.target for trial in done] == [third, second, first]
+    assert [trial.evaluations for trial in done] == [12, 200, 2]
+    assert [trial.matched for trial in done] == [True, False, True]
 
 
 def test_a_run_measures_searches_judges_and_writes(
@@ -411,6 +524,10 @@ def test_a_run_measures_searches_judges_and_writes(
         for each in trials:
             spent = sum(costs["weights"][k] * n for k, n in each.result.evaluations.items())
             assert each.evaluations == pytest.approx(spent)
+            assert 0 < each.seconds <= each.result.seconds
+    # The first of its kind compiled; the same program served the second.
+    assert found.seconds < 0.5 * found.result.seconds
+    assert missed.seconds > 0.5 * missed.result.seconds
     # Written after each of four targets, with all that had been found by then.
     progress = [
         [len(variant["targets"]) for variant in json.loads(text)["variants"].values()]
@@ -420,6 +537,9 @@ def test_a_run_measures_searches_judges_and_writes(
     assert report["variants"]["hops=1"]["config"]["hops"] == 1
     assert report["seed"] == 3
     assert report["rows"] == [4, 2]
-    assert (tmp_path / "tiny.extxyz").exists()
+    assert [each["row"] for each in report["variants"]["unchanged"]["targets"]] == [2, 4]
+    frames = ase.io.read(tmp_path / "tiny.extxyz", index=":")
+    assert [frame.info["row"] for frame in frames] == [2, 4]
+    np.testing.assert_allclose(frames[1].positions, found.result.atoms.positions, atol=1e-7)
     table = module("recovery_report").comparison(done).splitlines()
     assert [line.split()[:2] for line in table[1:]] == [["unchanged", "1"], ["hops=1", "1"]]
