@@ -47,13 +47,18 @@ def main() -> None:
     use_all_cores()
     pt10 = system("Pt10")
     times = [time.perf_counter()]
+
+    def hopped(_: int, evaluations: int) -> None:
+        if evaluations:
+            times.append(time.perf_counter())
+
     reconstruct(
         np.asarray(pt10.target),
         pt10.fingerprint,
         symbols="Pt10",
         hops=2,
         tolerance=1e-30,
-        progress=lambda *_: times.append(time.perf_counter()),
+        progress=hopped,
     )
     start, first, second = times[:3]
     stats = jax.devices()[0].memory_stats() or {}

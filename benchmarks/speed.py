@@ -115,13 +115,18 @@ def search(one: System, seconds: float) -> dict[str, float]:
             run = partial(spread(function, devices, config.replicas), positions)
             runs[name] = (run, count * config.replicas)
     times: list[float] = []
+
+    def hopped(_: int, evaluations: int) -> None:
+        if evaluations:
+            times.append(time.perf_counter())
+
     before = rates(runs, seconds)
     reconstruct(
         np.asarray(one.target),
         one.fingerprint,
         symbols="Pt10",
         config=config,
-        progress=lambda *_: times.append(time.perf_counter()),
+        progress=hopped,
     )
     after = rates(runs, seconds)
     bare, values = (
