@@ -1,0 +1,75 @@
+"""A run and its results, with numbers of all digits, to be kept and found again."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from jaxrecon.config import ReconstructConfig
+from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.results import Result, ResultCode
+from jaxrecon.solutions import Solution
+
+PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
+DESCRIPTION = {
+    "fingerprint": PLATINUM.to_dict(),
+    "config": ReconstructConfig().to_dict(),
+    "seed": 3,
+    "targets": "0123456789abcdef" * 4,
+    "symbols": ["Pt3", "PtO2"],
+    "cells": [None, [[4.0, 0.0, 0.0], [0.1, 5.0, 0.0], [0.2, 0.3, 6.0]]],
+    "indices": [0, 1],
+    "versions": {"jax": "0.10.1"},
+}
+
+
+def result(number: int = 0, **changes: Any) -> Result:
+    """Numbers of all digits, which no short text of them has."""
+    random = np.random.default_rng(number)
+    cell = random.normal(size=(3, 3)) if number % 2 else None
+    values = {
+        "atoms": Atoms("PtO2", random.normal(size=(3, 3)), cell=cell, pbc=cell is not None),
+        "residual": random.uniform() / 3e7,
+        "code": ResultCode.CONVERGED,
+        "hops": number + 1,
+        "evaluations": {"values": 7, "gradients": 0, "jacobians": number},
+        "seconds": random.uniform(),
+    }
+    return Result(**{**values, **changes})
+
+
+def solution(number: int) -> Solution:
+    each = result(number)
+    return Solution(each.atoms, each.residual)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The description with another value at a place like ``config.hops``."""
+    description = copy.deepcopy(DESCRIPTION)
+    *outer, last = path.split(".")
+    place: Any = description
+    for key in outer:
+        place = place[key]
+    place[last] = value
+    return description
+
+
+def assert_same(found: Result, expected: Result) -> None:
+    """Bit for bit."""
+    pairs = [(found, expected), *zip(found.others, expected.others, strict=True)]
+    for one, other in pairs:
+        for value, wanted in (
+            (one.atoms.positions, other.atoms.positions),
+            (one.atoms.cell.array, other.atoms.cell.array),
+            (np.float64(one.residual), np.float64(other.residual)),
+        ):
+            assert value.dtype == wanted.dtype == np.float64
+            assert value.tobytes() == wanted.tobytes()
+        assert one.atoms.numbers.tolist() == other.atoms.numbers.tolist()
+        assert one.atoms.pbc.tolist() == other.atoms.pbc.tolist()
+    assert type(found.code) is type(expected.code)
+    assert json.dumps(found.to_dict()) == json.dumps(expected.to_dict())

@@ -1,0 +1,395 @@
+"""What is committed is there whatever becomes of the process, the disk and the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.db.core import Database
+from ase.db.sqlite import SQLite3Database
+from stored import DESCRIPTION, assert_same, changed, result, solution
+
+import jaxrecon.database
+from jaxrecon.store import Store
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(code: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, with what is above at hand."""
+    helpers = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+    return subprocess.run(
+        [sys.executable, "-c", f"{helpers}\n{textwrap.dedent(code)}", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def foreign_structures(path: Path) -> None:
+    ase.db.connect(path).write(Atoms("Au"))
+
+
+def foreign_tables(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE birds (name TEXT)")
+    connection.commit()
+    connection.close()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def hand_made(path: Path) -> None:
+    Store(path).begin(DESCRIPTION)
+    ase.db.connect(path).write(Atoms("Au"), target=0)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+@pytest.mark.parametrize(
+    ("make", "said", "replaced"),
+    [
+        (foreign_structures, "a database of jaxrecon, got .* with structures of another", False),
+        (foreign_tables, r"expected a database of ASE, got .* with \['birds'\]", False),
+        (hand_made, r"rows that jaxrecon wrote in .*, got row 1 \(KeyError: 'residual'\)", True),
+        (garbage, r"expected a database of jaxrecon, got .* \(file is not a database\)", True),
+    ],
+)
+def test_what_jaxrecon_did_not_make(tmp_path: Path, make: Any, said: str, replaced: bool) -> None:
+    path = tmp_path / "found.db"
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=said):
+        Store(path, resume=True).begin(DESCRIPTION)
+    assert path.read_bytes() == before
+    forced = Store(path, force=True)
+    if replaced:
+        assert forced.begin(DESCRIPTION) == {}
+        forced.commit(0, result(0))
+        assert sorted(Store(path, resume=True).begin(DESCRIPTION)) == [0]
+    else:
+        with pytest.raises(ValueError, match=said):
+            forced.begin(DESCRIPTION)
+        assert path.read_bytes() == before
+
+
+def test_a_damaged_database_is_never_taken_for_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "found.db"
+    store = Store(path)
+    store.begin(DESCRIPTION)
+    for number in range(20):
+        store.commit(number, result(number))
+    whole = path.read_bytes()
+    cut = [whole[:size] for size in np.linspace(1, len(whole) - 1, 25).astype(int)]
+    pages = range(4096, len(whole), 4096)
+    for content in [*cut, *(whole[:page] + bytes(4096) + whole[page + 4096 :] for page in pages)]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="expected a database of jaxrecon, got"):
+            Store(path, resume=True).begin(DESCRIPTION)
+        assert path.read_bytes() == content
+    path.write_bytes(b"")  # what a process leaves that is killed before it wrote anything
+    assert Store(path, resume=True).begin(DESCRIPTION) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("found.json", "a database like found.db or postgresql://.*, got .*found.json"),
+        ("found", "a database like found.db or postgresql://.*, got .*found"),
+        ("https://me:secret@host/a.db", r"got https://me:\*\*\*@host/a.db"),
+        ("folder.db", "expected a file to write to, got .*folder.db, which is none"),
+        ("none/found.db", "expected a directory to write .*found.db to"),
+    ],
+)
+def test_places_where_no_store_can_be(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "folder.db").mkdir()
+    place = name if "://" in name else tmp_path / name
+    for options in ({"resume": True}, {"force": True}):
+        with pytest.raises((ValueError, OSError), match=said):
+            Store(place, **options)
+
+
+def test_a_server_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ase_db_backends.postgresql", None)
+    store = Store("postgresql://me:secret@localhost/name", resume=True)
+    with pytest.raises(ValueError, match=r"expected ase-db-backends for .*me:\*\*\*@localhost"):
+        store.begin(DESCRIPTION)
+
+
+@pytest.mark.skipif(
+    "JAXRECON_POSTGRESQL" not in os.environ,
+    reason="needs an empty database on a server: JAXRECON_POSTGRESQL=postgresql://...",
+)
+def test_a_server() -> None:
+    url = os.environ["JAXRECON_POSTGRESQL"]
+    lost = Atoms("Pt3", [[np.nan] * 3, [np.inf] * 3, [5e-324, 1 / 3, 1e308]])
+    results = [
+        result(0, others=(solution(1),)),
+        result(1),
+        result(2, atoms=lost, residual=np.inf),
+    ]
+    store = Store(url, force=True)
+    assert store.begin(DESCRIPTION) == {}
+    for index in (2, 0, 1, 0):
+        store.commit(index, results[index])
+    found = Store(url, resume=True).begin(DESCRIPTION)
+    assert sorted(found) == [0, 1, 2]
+    for index, each in enumerate(results):
+        np.testing.assert_array_equal(found[index].atoms.positions, each.atoms.positions)
+        np.testing.assert_array_equal(found[index].atoms.cell.array, each.atoms.cell.array)
+        assert found[index].to_dict() == each.to_dict()
+    with pytest.raises(FileExistsError, match="in the way"):
+        Store(url).begin(DESCRIPTION)
+    with pytest.raises(ValueError, match="seed: 3 != 4"):
+        Store(url, resume=True).begin(changed("seed", 4))
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(PermissionError, match="expected permission to write"):
+        Store(tmp_path / "found.db")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """No file of this process may grow past 120 kB: the first to fail is a commit."""
+    path = tmp_path / "found.db"
+    code = """
+        import resource
+        from stored import DESCRIPTION, result
+        from jaxrecon.store import Store
+
+        store = Store("found.db")
+        store.begin(DESCRIPTION)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
+        for number in range(1000):
+            try:
+                store.commit(number, result(number))
+            except OSError as error:
+                print(number, store.committed, error, sep="|")
+                break
+    """
+    said = script(code, folder=tmp_path)
+    failed, committed, message = said.stdout.strip().split("|")
+    assert int(failed) == int(committed) > 10
+    assert message.startswith("expected to read and write found.db, got ")
+    assert message.endswith("; what was committed is kept, and --resume goes on from there")
+    store = Store(path, resume=True)
+    assert sorted(store.begin(DESCRIPTION)) == list(range(int(failed)))
+    store.commit(int(failed), result(int(failed)))
+    assert ase.db.connect(path).count() == int(failed) + 1
+
+
+def test_a_full_disk_in_the_words_of_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+    connect = sqlite3.connect
+
+    def full(*words: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*words, **options)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", full)
+        large = result(0, atoms=Atoms("Pt900", np.zeros((900, 3))))
+        with pytest.raises(OSError, match="got database or disk is full; what was committed"):
+            store.commit(0, large)
+    assert store.committed == 0
+    store.commit(0, large)
+    assert sorted(Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)) == [0]
+
+
+def test_others_are_waited_for_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "found.db"
+    store = Store(path)
+    store.begin(DESCRIPTION)
+    other = sqlite3.connect(path, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(jaxrecon.database, "PATIENCE", 0.3)
+    for use in (
+        lambda: store.commit(0, result(0)),
+        lambda: Store(path, resume=True).begin(DESCRIPTION),
+    ):
+        started = time.perf_counter()
+        with pytest.raises(OSError, match="got database is locked; what was committed is kept"):
+            use()
+        assert 0.2 < time.perf_counter() - started < 10.0
+    other.rollback()
+    other.close()
+    store.commit(0, result(0))
+    assert store.committed == 1
+
+
+def test_the_lock_file_of_a_killed_process_stops_nobody(tmp_path: Path) -> None:
+    """ASE waits for it to go away, without end."""
+    (tmp_path / "found.db.lock").touch()
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+    store.commit(0, result(0))
+
+
+def test_a_commit_that_fails_half_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "found.db")
+    store.begin(DESCRIPTION)
+
+    def interrupted(self: Database, *words: Any, **options: Any) -> None:
+        self.connection.execute("INSERT INTO keys VALUES ('target', 1)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.commit(0, result(0))
+    assert store.committed == 0
+    store.commit(0, result(0))
+    connection = sqlite3.connect(tmp_path / "found.db")
+    assert connection.execute("SELECT COUNT(*) FROM keys WHERE key = 'target'").fetchone() == (1,)
+    connection.close()
+
+
+def test_one_process_at_a_time_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before it looks for a run until its own is there."""
+    path, read = tmp_path / "found.db", SQLite3Database.metadata.fget
+
+    def watched(self: SQLite3Database) -> Any:
+        other = sqlite3.connect(path, timeout=0.0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+        return read(self)
+
+    looked = property(watched, SQLite3Database.metadata.fset)
+    monkeypatch.setattr(SQLite3Database, "metadata", looked)
+    for _ in range(2):
+        assert Store(path, resume=True).begin(DESCRIPTION) == {}
+
+
+def test_processes_that_share_a_store(tmp_path: Path) -> None:
+    """Three begin at once, on nothing, and commit their own targets and some that all have."""
+    code = f"""
+        import sys, time
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from stored import DESCRIPTION, result
+        from jaxrecon.store import Store
+
+        number = int(sys.argv[1])
+        store = Store("found.db", resume=True)
+        Path(f"ready{{number}}").touch()
+        while not Path("go").exists():
+            pass
+        store.begin(DESCRIPTION)
+        for target in [*range(10 * number, 10 * number + 10), *range(100, 110)]:
+            store.commit(target, result(target))
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    processes = [subprocess.Popen([*words, str(number)], cwd=tmp_path) for number in range(3)]
+    while len(list(tmp_path.glob("ready*"))) < 3:
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
+    assert sorted(found) == [*range(30), *range(100, 110)]
+    for target, each in found.items():
+        assert_same(each, result(target))
+    assert ase.db.connect(tmp_path / "found.db").count() == 40
+
+
+KILLED = """
+    import os, random, signal, time
+    from pathlib import Path
+    from stored import DESCRIPTION, result
+    from jaxrecon.store import Store
+
+    def child(channel, targets):
+        store = Store("found.db", resume=True)
+        done = store.begin(DESCRIPTION)
+        for target in range(targets):
+            if target not in done:
+                store.commit(target, result(target))
+                os.write(channel, bytes([target]))
+        os._exit(0)
+
+    def run(targets, limit):
+        # What it says to have committed, and whether it was killed before it ended.
+        reader, writer = os.pipe()
+        process = os.fork()
+        if process == 0:
+            child(writer, targets)
+        os.close(writer)
+        if limit is not None:
+            time.sleep(limit)
+            os.kill(process, signal.SIGKILL)
+        killed = os.waitpid(process, 0)[1] != 0
+        told = set(os.read(reader, 1000))
+        os.close(reader)
+        return told, killed
+
+    chance, kills = random.Random(0), 0
+    for targets, rounds, parts in [(0, 30, 1), (40, 4, 4)]:
+        started = time.perf_counter()
+        run(targets, None)
+        longest = (time.perf_counter() - started) / parts
+        for _ in range(rounds):
+            Path("found.db").unlink()
+            told, killed, limit = set(), True, longest
+            while killed:
+                new, killed = run(targets, chance.uniform(0.0, limit))
+                limit *= 1.1  # a disk may be slower than it was
+                told, kills = told | new, kills + killed
+                found = Store("found.db", resume=True).begin(DESCRIPTION)
+                # No target is lost that was committed; one may be there of which nothing was said.
+                assert told <= set(found), (told, set(found))
+            assert sorted(found) == list(range(targets))
+    print(kills)
+"""
+
+
+def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+    """While the database is made, between transactions and in them: children of one process."""
+    said = script(KILLED, folder=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert int(said.stdout) >= 10
+    found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
+    for target, each in found.items():
+        assert_same(each, result(target))
+    assert ase.db.connect(tmp_path / "found.db").count() == len(found) == 40
+
+
+def test_runs_that_are_interrupted_end_as_if_they_were_not(tmp_path: Path) -> None:
+    """Three of the kills of benchmarks/interruptions.py, which does twenty, and one Ctrl-C."""
+    words = "--targets 6 --sizes 4 --kills 3 --stops 1 --cold 0 --commits 1 -o results"
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "interruptions.py", *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "results" / "interruptions.json").read_text())
+    for how, count in {"SIGKILL": 3, "SIGINT": 1}.items():
+        assert report[how].pop("whole runs") >= 1
+        assert sum(report[how].values()) == count
