@@ -15,8 +15,8 @@ Sets:
     mp_200        crystals of 2 to 20 atoms and 81 elements (Materials Project).
     clusters      compact Pt and Cu clusters of 13, 20, 38 and 55 atoms, made here.
 The files are in DIR. Free structures have the fingerprint fung2022, crystals crystal, with all
-periodic images; each with channels for its own elements only. Known are the composition and, unless
-told otherwise, the cell.
+periodic images; each with channels for its own elements only. Composition and cell are known unless
+told otherwise.
 
 A target is *certified* if the residual, computed in float64, is at most 1e-6, and *matched* if the
 structure is the one behind it: matched.py says how that is decided. A *budget* is in
@@ -98,6 +98,7 @@ def recover(
     seed: int,
     seconds: float,
     output: Path,
+    composition_known: bool = True,
 ) -> dict[str, list[Trial]]:
     """Try all variants on the same targets; everything is written down after every target.
 
@@ -109,6 +110,7 @@ def recover(
         seed: of the search.
         seconds: to measure each cost.
         output: folder for the files.
+        composition_known: whether the search is told it.
     """
     report: dict[str, Any] = {
         "set": name,
@@ -137,7 +139,9 @@ def recover(
         print(f"{name}, {label}: {len(targets)} targets, hops at most {hops}", flush=True)
         started = time.perf_counter()
         keep = partial(write, output / name, report, label, settings)
-        done[label] = searched(targets, configs, costs_of, seed, keep)
+        done[label] = searched(
+            targets, configs, costs_of, seed, keep, composition_known=composition_known
+        )
         print(reports.text(done[label]))
         print(f"{time.perf_counter() - started:.1f} s of wall time", flush=True)
     return done
@@ -187,6 +191,12 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the search")
     parser.add_argument("--fingerprint", metavar="NAME", help="preset for all targets")
     parser.add_argument("--cell", choices=("known", "unknown"), default="known", help="of crystals")
+    parser.add_argument(
+        "--elements",
+        choices=("known", "unknown"),
+        default="known",
+        help="unknown: the number of atoms alone, and elements as the fingerprint has channels",
+    )
     parser.add_argument("--config", metavar="NAME|FILE.json", help="settings of the search")
     repeated: dict[str, Any] = {"default": [], "metavar": "NAME=VALUE"}
     parser.add_argument("--set", dest="settings", nargs="+", action="extend", **repeated)
@@ -223,6 +233,7 @@ def main() -> None:
         seed=arguments.seed,
         seconds=arguments.seconds,
         output=arguments.output,
+        composition_known=arguments.elements == "known",
     )
     several = len(done) > 1
     if several:

@@ -47,6 +47,8 @@ def searched(
     costs: Mapping[str, Costs],
     seed: int,
     keep: Callable[[list[Trial]], None],
+    *,
+    composition_known: bool = True,
 ) -> list[Trial]:
     """Search for all targets.
 
@@ -56,6 +58,7 @@ def searched(
         costs: of its evaluations by kind of target.
         seed: of the random numbers.
         keep: called with all trials so far when a target has ended.
+        composition_known: whether the search is told it, or the number of atoms alone.
 
     Returns:
         One trial a target, by row.
@@ -72,10 +75,13 @@ def searched(
                 trials.append(tried(some[index], result, seconds, costs[some[index].kind]))
                 keep(trials)
 
+            told: dict[str, Any] = {"symbols": [target.symbols for target in some]}
+            if not composition_known:
+                told = {"atoms": [len(target.symbols) for target in some]}
             reconstruct(
                 [target.values for target in some],
                 [target.fingerprint for target in some],
-                symbols=[target.symbols for target in some],
+                **told,
                 cell=[target.cell for target in some],
                 config=config,
                 seed=seed,

@@ -466,7 +466,8 @@ def test_each_kind_is_searched_with_its_settings_and_judged_one_by_one(
     calls = []
 
     def reconstruct(values: Any, *_: Any, store: Any, config: Any, **given: Any) -> None:
-        calls.append((len(values), config, given["indices"], given["seed"]))
+        told = given.get("atoms") or given["symbols"]
+        calls.append((len(values), config, given["indices"], given["seed"], told))
         for index in reversed(range(len(values))):
             atoms = molecule("H2") if given["indices"][index] != 5 else Atoms("H2", [[0, 0, 0]] * 2)
             result = Result(atoms, 0.0, ResultCode.CONVERGED, 1, {"values": 10 * index + 2}, 0.0)
@@ -479,11 +480,18 @@ def test_each_kind_is_searched_with_its_settings_and_judged_one_by_one(
     done = search.searched(
         [first, second, third], configs, prices, 9, lambda some: kept.append(len(some))
     )
-    assert calls == [(2, configs["a"], [7, 3], 9), (1, configs["b"], [5], 9)]
+    hydrogen = ("H", "H")
+    assert calls == [
+        (2, configs["a"], [7, 3], 9, [hydrogen] * 2),
+        (1, configs["b"], [5], 9, [hydrogen]),
+    ]
     assert kept == [1, 2, 3]
     assert [trial.target for trial in done] == [third, second, first]
     assert [trial.evaluations for trial in done] == [12, 200, 2]
     assert [trial.matched for trial in done] == [True, False, True]
+    configs.pop("a")
+    search.searched([second], configs, prices, 9, len, composition_known=False)
+    assert calls[-1] == (1, configs["b"], [5], 9, [2])
 
 
 def test_a_run_measures_searches_judges_and_writes(
