@@ -179,6 +179,8 @@ def main() -> None:
         print(f"without interruption: {longest:.1f} s, the programs once compiled")
         report["seconds"] = longest
         for how, kills in ((signal.SIGKILL, arguments.kills), (signal.SIGINT, arguments.stops)):
+            if not kills:
+                continue
             cold = arguments.cold if how == signal.SIGKILL else 0
             counted = interrupted(folder, how.name, chance, kills, how, longest, cold)
             stages = ", ".join(f"{counted[stage]} {stage}" for stage in STAGES)
