@@ -123,7 +123,7 @@ def representative(targets: list[Target]) -> Target:
 
 def problem_of(target: Target) -> Problem:
     """The target as the search has it."""
-    (problem,) = problems_of(
+    [[problem]] = problems_of(
         [target.values], [target.fingerprint], [target.symbols], [target.cell], None, [target.row]
     )
     return problem

@@ -1,10 +1,28 @@
-"""Which elements there are, and how many atoms of each."""
+"""Which elements there are, and how many atoms of each: from structures, formulas, fingerprints."""
 
-from collections.abc import Iterable, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Float, Int
+
+from jaxrecon.fingerprint import Fingerprint
+
+MOST = 32
+"""Compositions that are worth a search each."""
+
+DIGITS = 1e-5
+"""Error that a number may have, in units of the largest one: ten times that of float32."""
+
+USELESS = 50.0
+"""Error of a logarithm from where on it tells nothing, and its exponential is no number."""
+
+WIDER = 1.5
+"""Factor by which larger errors are tried, if no composition fits within those."""
 
 
 def elements_of(structures: Iterable[Atoms]) -> tuple[str, ...]:
@@ -40,3 +58,155 @@ def composition_of(symbols: str | Sequence[str] | Sequence[int]) -> tuple[str, .
     if not listed or "X" in listed:
         raise ValueError(f"expected a chemical formula like 'Pt10' or 'TiO2', got {symbols!r}")
     return tuple(listed)
+
+
+def candidates(
+    target: Float[np.ndarray, " p"], fingerprint: Fingerprint, atoms: int, most: int = MOST
+) -> list[tuple[str, ...]]:
+    r"""Compositions that a fingerprint may belong to, the one that fits best first.
+
+    A two-body function sums over pairs, and both elements count the same ones: of their means
+    :math:`n_a \,\mathrm{mean}_a G_b = n_b \,\mathrm{mean}_b G_a`, in free structures and in
+    crystals. So the pooling ``mean`` for each element tells the ratios of the numbers of atoms of
+    all elements that see each other. Whatever it leaves open, as another pooling does, is
+    enumerated. An element whose numbers are all 0 is taken for absent: an atom that sees no other
+    leaves no trace.
+
+    Args:
+        target: the fingerprint, without a unit.
+        fingerprint: what it was made with.
+        atoms: how many there are, in the cell or in all.
+        most: compositions at most.
+
+    Returns:
+        Symbols of all atoms by atomic number, one tuple a composition.
+
+    Raises:
+        ValueError: if there are fewer atoms than elements, or more compositions than ``most``.
+
+    >>> from ase.build import molecule
+    >>> from jaxrecon import Fingerprint, featurize
+    >>> fingerprint = Fingerprint.preset("default", elements=["H", "C", "N", "O"])
+    >>> candidates(featurize(molecule("CH3CHO"), fingerprint)[0], fingerprint, atoms=7)
+    [('H', 'H', 'H', 'H', 'C', 'C', 'O')]
+    """
+    if atoms < 1:
+        raise ValueError(f"expected atoms >= 1, got {atoms}")
+    there, sure = _present(target, fingerprint)
+    if sure and atoms < len(there):
+        raise ValueError(
+            f"expected at least {len(there)} atoms, as the fingerprint has {', '.join(there)}, "
+            f"got {atoms}"
+        )
+    least = 1 if sure else 0
+    logs, errors = _ratios(target, fingerprint, there)
+    count = math.comb(atoms - least * len(there) + len(there) - 1, len(there) - 1)
+    informed = bool(np.isfinite(errors).any())
+    if not informed and count > most:
+        raise _undecided(str(count), there, atoms, most)
+    width = 1.0
+    while True:
+        found = []
+        for counts in _compositions(logs, width * errors, atoms, least):
+            found.append(counts)
+            if len(found) > most:
+                raise _undecided(f"more than {most}", there, atoms, most)
+        if found:
+            break
+        width *= WIDER
+    found.sort(key=lambda counts: (_misfit(counts, logs, errors), counts))
+    return [
+        tuple(s for s, n in zip(there, counts, strict=True) for _ in range(n)) for counts in found
+    ]
+
+
+def _undecided(count: str, elements: Sequence[str], atoms: int, most: int) -> ValueError:
+    return ValueError(
+        f"expected symbols, or a fingerprint with pooling 'mean' per element, to tell the "
+        f"composition of {atoms} atoms of {', '.join(elements)}, got {count} that fit, not at "
+        f"most {most}"
+    )
+
+
+def _present(
+    target: Float[np.ndarray, " p"], fingerprint: Fingerprint
+) -> tuple[tuple[str, ...], bool]:
+    """The elements that left a trace; if they leave none, all, of which some may be absent."""
+    elements = fingerprint.descriptor.elements
+    seen = np.abs(target) > DIGITS / 10.0 * np.abs(target).max()
+    traces = _traces(fingerprint)
+    found = tuple(each for each in elements if each in traces and seen[traces[each]].any())
+    return (found, True) if found or len(elements) == 1 else (elements, False)
+
+
+@lru_cache(maxsize=64)
+def _traces(fingerprint: Fingerprint) -> dict[str, Int[np.ndarray, " some"]]:
+    """Features that are 0 unless an element is there: those of its atoms, or that see them."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(fingerprint.names):
+        named = re.match(r"\w+\[(\w+)\]" if fingerprint.per_element else r"\w+ \w+\[(\w+)\]", name)
+        if named is not None:
+            places.setdefault(named[1], []).append(place)
+    return {element: np.asarray(some) for element, some in places.items()}
+
+
+@lru_cache(maxsize=64)
+def _pairs(fingerprint: Fingerprint) -> dict[tuple[str, str], Int[np.ndarray, " some"]]:
+    """Positive two-body functions by central element and neighbour, of which there are means."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, name in enumerate(fingerprint.names):
+        named = re.match(r"mean\[(\w+)\] G[12]\[(\w+)\]", name)
+        if named is not None:
+            places.setdefault((named[1], named[2]), []).append(place)
+    return {pair: np.asarray(some) for pair, some in places.items()}
+
+
+def _ratios(
+    target: Float[np.ndarray, " p"], fingerprint: Fingerprint, elements: Sequence[str]
+) -> tuple[Float[np.ndarray, "e e"], Float[np.ndarray, "e e"]]:
+    """Logarithms of the numbers of atoms of each element by those of each, and their errors."""
+    sums = np.zeros((len(elements), len(elements)))
+    for (center, neighbor), places in _pairs(fingerprint).items():
+        if {center, neighbor} <= set(elements):
+            sums[elements.index(center), elements.index(neighbor)] = target[places].sum()
+    known = (sums > 0.0) & (sums.T > 0.0) & ~np.eye(len(elements), dtype=bool)
+    safe = np.where(known, sums, 1.0)
+    # The ratio of two sums is governed by the largest functions, which have the most digits.
+    errors = DIGITS * sums.max() * (1.0 / safe + 1.0 / safe.T)
+    return np.log(safe.T / safe), np.where(known, errors, np.inf)
+
+
+def _compositions(
+    logs: Float[np.ndarray, "e e"], errors: Float[np.ndarray, "e e"], atoms: int, least: int
+) -> Iterator[tuple[int, ...]]:
+    """Numbers of atoms, ``atoms`` in all, whose ratios are within the errors."""
+    order = [0]
+    # Each element after one that tells most of it: nearly every guess is right.
+    while len(order) < len(errors):
+        others = [each for each in range(len(errors)) if each not in order]
+        order.append(min(others, key=lambda each: errors[order, each].min()))
+
+    def continued(counts: dict[int, int], left: int) -> Iterator[tuple[int, ...]]:
+        if len(counts) == len(order):
+            yield tuple(counts[place] for place in range(len(order)))
+            return
+        place = order[len(counts)]
+        later = len(order) - len(counts) - 1
+        low, high = float(least if later else left), float(left - least * later)
+        for other, count in counts.items():
+            middle, error = logs[place, other], errors[place, other]
+            if error < USELESS:
+                low = max(low, count * np.exp(middle - error))
+                high = min(high, count * np.exp(middle + error))
+        for count in range(math.ceil(low), math.floor(high) + 1):
+            yield from continued({**counts, place: count}, left - count)
+
+    return continued({}, atoms)
+
+
+def _misfit(
+    counts: Sequence[int], logs: Float[np.ndarray, "e e"], errors: Float[np.ndarray, "e e"]
+) -> float:
+    """The largest deviation of a ratio, in units of its error."""
+    own = np.log(np.maximum(counts, 1))
+    return float((np.abs(own[:, None] - own[None, :] - logs) / errors).max(initial=0.0))

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 
+from jaxrecon import hosts
 from jaxrecon.bounds import bounds_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
@@ -35,7 +36,8 @@ def reconstruct(
     targets: np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray],
     fingerprint: Fingerprint | Sequence[Fingerprint],
     *,
-    symbols: str | Sequence[str | Sequence[str]],
+    symbols: str | Sequence[str | Sequence[str]] | None = None,
+    atoms: int | Sequence[int] | None = None,
     cell: Any = None,
     positions: Sequence[np.ndarray | None] | None = None,
     config: ReconstructConfig | None = None,
@@ -51,7 +53,7 @@ def reconstruct(
     second-order end: see :class:`~jaxrecon.config.ReconstructConfig`. The answer for a target
     depends on ``seed`` and its index, not on which other targets are there, nor on the number of
     processes: under :func:`jax.distributed.initialize` each takes its share of the targets, and
-    all return all results.
+    all return all results. A store is one file or server that all of them reach.
 
     Args:
         targets: fingerprints, shape ``(targets, p)`` or ``(p,)``, without a unit; or a list of
@@ -59,7 +61,11 @@ def reconstruct(
         fingerprint: what they are fingerprints with; or a list with one for each target, whose
             elements may differ: one program serves all elements.
         symbols: formula of all structures, like ``"Pt10"``; or a list with one for each target,
-            each a formula or the symbols of the atoms in order.
+            each a formula or the symbols of the atoms in order. None if that is unknown.
+        atoms: how many there are where the symbols are unknown, in all targets or in each: the
+            composition is that which :func:`~jaxrecon.compositions.candidates` finds in the
+            fingerprint; where several are possible they are searched for in turn until one
+            converges, ``hops`` each, and the result counts the work on all.
         cell: None for free structures; lattice vectors as rows in Angstrom, shape ``(3, 3)``, or
             lengths, or lengths and angles, of all structures; ``"unknown"``, if the cell is to be
             found as well; or a list with a ``(3, 3)`` array, None or ``"unknown"`` for each target.
@@ -93,31 +99,73 @@ def reconstruct(
     ('CONVERGED', 0.969)
     """
     config = (config or ReconstructConfig()).replace(**settings)
-    problems = problems_of(targets, fingerprint, symbols, cell, positions, indices)
+    alternatives = problems_of(targets, fingerprint, symbols, cell, positions, indices, atoms)
     started = time.perf_counter()
     outcome: dict[int, Result] = {}
-    if store is not None:
-        outcome = store.begin(_description(problems, config, seed))
+    if store is not None or jax.process_count() > 1:
+        outcome = hosts.begin(store, _description(alternatives, config, seed))
 
-    with reporter(progress, len(problems)) as report:
+    with reporter(progress, len(alternatives)) as report:
         report(len(outcome), 0)
-        groups: dict[Any, list[Problem]] = {}
-        for problem in problems:
-            if problem.index not in outcome:
-                groups.setdefault(problem.group, []).append(problem)
-        for group in groups.values():
-            _search(group, config, seed, outcome, store, report)
+        first = [problems[0] for problems in alternatives if problems[0].index not in outcome]
+        mine = [alternatives[p.index] for group in hosts.share(_groups(first)) for p in group]
+        everywhere = hosts.together(lambda: _work(mine, config, seed, store, report))
+        for process, found in enumerate(everywhere):
+            outcome.update(found)
+            if process != jax.process_index():
+                work = sum(sum(result.evaluations.values()) for result in found.values())
+                report(len(found), work)
     return Reconstruction(
-        results=[outcome[problem.index] for problem in problems],
-        fingerprints=[problem.fingerprint for problem in problems],
+        results=[outcome[index] for index in range(len(alternatives))],
+        fingerprints=[problems[0].fingerprint for problems in alternatives],
         config=config,
         seed=seed,
         seconds=time.perf_counter() - started,
     )
 
 
-def _description(problems: list[Problem], config: ReconstructConfig, seed: int) -> dict[str, Any]:
+def _groups(problems: list[Problem]) -> list[list[Problem]]:
+    """Those that share a compiled program."""
+    groups: dict[Any, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(problem.group, []).append(problem)
+    return list(groups.values())
+
+
+def _work(
+    alternatives: list[list[Problem]],
+    config: ReconstructConfig,
+    seed: int,
+    store: Store | None,
+    report: ProgressFn,
+) -> dict[int, Result]:
+    """The results of some targets, by index: of the first of its problems that converges."""
+    outcome: dict[int, Result] = {}
+    met: dict[int, Result] = {}
+    last = {problems[0].index: problems[-1] for problems in alternatives}
+
+    def keep(problem: Problem, result: Result) -> bool:
+        index = problem.index
+        met[index] = result if index not in met else met[index].continued(result)
+        ended = result.code is ResultCode.CONVERGED or problem is last[index]
+        if ended:
+            outcome[index] = met[index]
+            if store is not None:
+                store.commit(index, met[index])
+        return ended
+
+    for turn in range(max(map(len, alternatives), default=0)):
+        left = [each[turn] for each in alternatives if len(each) > turn]
+        for group in _groups([problem for problem in left if problem.index not in outcome]):
+            _search(group, config, seed, keep, report)
+    return outcome
+
+
+def _description(
+    alternatives: list[list[Problem]], config: ReconstructConfig, seed: int
+) -> dict[str, Any]:
     """All that decides the results, as plain data."""
+    problems = [possible[0] for possible in alternatives]
     numbers = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
     fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
     known = [problem.positions for problem in problems]
@@ -126,7 +174,7 @@ def _description(problems: list[Problem], config: ReconstructConfig, seed: int) 
         "config": config.to_dict(),
         "seed": seed,
         "targets": numbers.hexdigest(),
-        "symbols": ["".join(problem.symbols) for problem in problems],
+        "symbols": [" ".join("".join(p.symbols) for p in possible) for possible in alternatives],
         "cells": [
             None if p.cell is None else "unknown" if p.volume is not None else p.cell.tolist()
             for p in problems
@@ -165,11 +213,13 @@ def _search(
     problems: list[Problem],
     config: ReconstructConfig,
     seed: int,
-    outcome: dict[int, Result],
-    store: Store | None,
+    keep: Callable[[Problem, Result], bool],
     report: ProgressFn,
 ) -> None:
-    """Work through problems of one group; a target that ends leaves its slot to the next one."""
+    """Work through problems of one group; one that ends leaves its slot to the next one.
+
+    ``keep`` takes its result, and says whether the target has ended with it.
+    """
     first = problems[0]
     fingerprint = first.program
     mesh = device_mesh(config.replicas, len(problems))
@@ -208,12 +258,9 @@ def _search(
                 continue
             slot.hops += 1
             _look_at(slot, coordinates[number], residuals[number], config)
-            ended = slot.solutions.complete or slot.hops == config.hops
-            if ended:
-                result = _result(slot, config)
-                outcome[slot.problem.index] = result
-                if store is not None:
-                    store.commit(slot.problem.index, result)
+            ended = False
+            if slot.solutions.complete or slot.hops == config.hops:
+                ended = keep(slot.problem, _result(slot, config))
                 slot.done = not waiting
                 if waiting:
                     slots[number] = next_slot()

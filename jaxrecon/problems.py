@@ -12,7 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.bounds import bounds_within
-from jaxrecon.compositions import composition_of
+from jaxrecon.compositions import candidates, composition_of
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.structures import Bounds, checked_cell
 from jaxrecon.task import Task
@@ -134,9 +134,18 @@ def rounded(atoms: int) -> int:
 
 
 def problems_of(
-    targets: Any, fingerprints: Any, symbols: Any, cell: Any, positions: Any, indices: Any
-) -> list[Problem]:
+    targets: Any,
+    fingerprints: Any,
+    symbols: Any,
+    cell: Any,
+    positions: Any,
+    indices: Any,
+    atoms: Any = None,
+) -> list[list[Problem]]:
     """Check the arguments of :func:`jaxrecon.reconstruct` and pair what belongs together.
+
+    Returns:
+        The problems of each target, one a composition that it may have.
 
     Raises:
         ValueError: if a length, composition, cell or position does not fit, or a number is not
@@ -144,9 +153,7 @@ def problems_of(
     """
     vectors, every = _paired(targets, fingerprints)
     count = len(vectors)
-    formulas = [symbols] * count if isinstance(symbols, str) else list(symbols)
-    if len(formulas) != count:
-        raise ValueError(f"expected one formula or {count}, one a target, got {len(formulas)}")
+    compositions = _compositions(vectors, every, symbols, atoms)
     cells = [cell] * count if _is_one_cell(cell) else list(cell)
     if len(cells) != count:
         raise ValueError(f"expected one cell or {count}, one a target, got {len(cells)}")
@@ -156,8 +163,39 @@ def problems_of(
     identities = list(range(count) if indices is None else indices)
     if len(identities) != count:
         raise ValueError(f"expected {count} indices, one a target, got {len(identities)}")
-    everything = zip(identities, vectors, every, formulas, cells, known, strict=True)
-    return [_problem(index, *given) for index, given in enumerate(everything)]
+    if symbols is None and any(each is not None for each in known):
+        raise ValueError("expected symbols where positions are known, got none")
+    everything = zip(identities, vectors, every, cells, known, strict=True)
+    return [
+        [_problem(index, *given, composition) for composition in compositions[index]]
+        for index, given in enumerate(everything)
+    ]
+
+
+def _compositions(
+    vectors: list[np.ndarray], fingerprints: list[Fingerprint], symbols: Any, atoms: Any
+) -> list[list[tuple[str, ...]]]:
+    """Those that each target may have."""
+    count = len(vectors)
+    if symbols is not None:
+        if atoms is not None:
+            raise ValueError("expected symbols or atoms, got both")
+        formulas = [symbols] * count if isinstance(symbols, str) else list(symbols)
+        if len(formulas) != count:
+            raise ValueError(f"expected one formula or {count}, one a target, got {len(formulas)}")
+        return [[composition_of(formula)] for formula in formulas]
+    if atoms is None:
+        raise ValueError("expected symbols, or the number of atoms, got neither")
+    numbers = [atoms] * count if np.ndim(atoms) == 0 else list(atoms)
+    if len(numbers) != count:
+        raise ValueError(f"expected one number of atoms or {count}, got {len(numbers)}")
+    possible = []
+    for row, given in enumerate(zip(vectors, fingerprints, numbers, strict=True)):
+        try:
+            possible.append(candidates(*given))
+        except ValueError as error:
+            raise ValueError(f"{error}, in target {row}") from error
+    return possible
 
 
 def _paired(targets: Any, fingerprints: Any) -> tuple[list[np.ndarray], list[Fingerprint]]:
@@ -201,11 +239,10 @@ def _problem(
     identity: int,
     target: np.ndarray,
     fingerprint: Fingerprint,
-    formula: Any,
     box: Any,
     known: Any,
+    composition: tuple[str, ...],
 ) -> Problem:
-    composition = composition_of(formula)
     foreign = sorted(set(composition) - set(fingerprint.descriptor.elements))
     if foreign:
         raise ValueError(

@@ -5,7 +5,7 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from ase import Atoms
@@ -57,6 +57,13 @@ class Result:
     evaluations: dict[str, int]
     seconds: float
     others: tuple[Solution, ...] = ()
+
+    def continued(self, other: "Result") -> "Result":
+        """The better of two searches for one target, with the work of both."""
+        best = self if self.residual <= other.residual else other
+        evaluations = {kind: n + other.evaluations[kind] for kind, n in self.evaluations.items()}
+        hops, seconds = self.hops + other.hops, self.seconds + other.seconds
+        return replace(best, hops=hops, evaluations=evaluations, seconds=seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the structure, as plain data."""

@@ -138,24 +138,36 @@ def compiled_polish(
 
 
 def device_mesh(replicas: int, targets: int) -> Mesh:
-    """The local devices as rows of slots and columns of replicas.
+    """The local devices as rows of slots and columns of replicas: see :func:`mesh_shape`."""
+    devices = jax.local_devices()
+    rows, columns = mesh_shape(len(devices), devices[0].platform, replicas, targets)
+    return Mesh(np.asarray(devices[: rows * columns]).reshape(rows, columns), (SLOTS, REPLICAS))
+
+
+def mesh_shape(devices: int, platform: str, replicas: int, targets: int) -> tuple[int, int]:
+    """How many rows of slots and columns of replicas to make of the devices.
 
     On accelerators every device has targets of its own as long as there are enough. The rest of
     the devices, and the cores of a CPU, share the replicas of a target evenly, 8 at least on each.
 
     Args:
+        devices: how many there are.
+        platform: what they are: ``"cpu"``, ``"gpu"``, ...
         replicas: of a target.
         targets: that are to be searched.
+
+    >>> [mesh_shape(8, "gpu", replicas=64, targets=n) for n in (100, 4, 3, 1)]
+    [(8, 1), (4, 2), (3, 2), (1, 8)]
+    >>> mesh_shape(12, "cpu", replicas=64, targets=100)
+    (1, 8)
     """
-    devices = jax.local_devices()
-    alone = 1 if devices[0].platform == "cpu" else min(len(devices), targets)
-    together = [
+    rows = 1 if platform == "cpu" else min(devices, targets)
+    columns = [
         count
-        for count in range(1, len(devices) // alone + 1)
+        for count in range(1, devices // rows + 1)
         if replicas % count == 0 and (count == 1 or replicas // count >= 8)
     ]
-    grid = np.asarray(devices[: alone * together[-1]]).reshape(alone, together[-1])
-    return Mesh(grid, (SLOTS, REPLICAS))
+    return rows, columns[-1]
 
 
 def slots_in_memory(
@@ -164,7 +176,7 @@ def slots_in_memory(
     """How many targets the devices hold at once: one on a CPU, else what a third of them holds."""
     device = mesh.devices.flat[0]
     if device.platform == "cpu":
-        return 1
+        return mesh.shape[SLOTS]
     limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
     share = _replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
     return mesh.shape[SLOTS] * max(1, int(limit / 3 / share))

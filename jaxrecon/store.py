@@ -114,6 +114,21 @@ class Store:
         self._kept = set(done)
         return done
 
+    def join(self, description: dict[str, Any]) -> None:
+        """Take part in the run that another process has begun.
+
+        Args:
+            description: what that one has begun it with.
+
+        Raises:
+            ValueError: if the run is not there: the processes have a file each, say.
+            OSError: if it can't be read or written, or others hold it for a minute.
+        """
+        if not self.begun:
+            raise ValueError(f"expected {self} where all processes find it, got one without it")
+        self._resume, self._force = True, False
+        self.begin(description)
+
     def commit(self, index: int, result: Result) -> None:
         """Write the result of a target, unless it is there already.
 
