@@ -1,0 +1,209 @@
+"""Many devices and many processes: the same answers, each target searched once."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.db import connect
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, featurize, hosts
+from jaxrecon.search import mesh_shape
+
+ROOT = Path(__file__).parents[1]
+# As this process was started: tests of other modules change them, and wider vectors other digits.
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
+
+FINGERPRINT = Fingerprint(
+    ACSF(
+        elements=("Pt",),
+        r_cut=8.0,
+        g2_eta=(1.0,),
+        g2_r_s=(1.0, 2.0, 3.0, 4.0, 5.0),
+        g5_zeta=(1, 4),
+        g5_eta=(0.05,),
+    )
+)
+CONFIG = ReconstructConfig(replicas=64, hops=5, refine_steps=8, sites=4, polish_steps=5)
+TRUTH = Atoms("Pt3", [(0, 0, 0), (2.6, 0, 0), (1.2, 2.3, 0)])
+
+CHILD = """
+import pickle, sys
+import jax
+job = pickle.load(sys.stdin.buffer)
+jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_num_cpu_devices", job["devices"])
+if job["address"]:
+    jax.distributed.initialize(job["address"], 2, job["process"])
+import jaxrecon.search
+from jaxrecon import Store, reconstruct
+
+searched = []
+own_search = jaxrecon.inverse._search
+jaxrecon.inverse._search = lambda problems, *rest: (
+    searched.extend(p.identity for p in problems), own_search(problems, *rest))
+
+def run(seed=3, **options):
+    reports = []
+    searched.clear()
+    try:
+        found = list(reconstruct(
+            *job["arguments"], **job["settings"], seed=seed,
+            progress=lambda *done: reports.append(done), **options))
+    except (ValueError, OSError) as error:
+        found = error
+    return found, list(searched), tuple(map(sum, zip(*reports)))
+
+answers = [run()]
+if job["devices"] > 1:
+    jaxrecon.search.mesh_shape = lambda *_: (4, 2)
+    answers.append(run())
+if job["address"]:
+    path = job["path"]
+    answers += [run(store=Store(path)), run(store=Store(path, resume=True))]
+    answers += [run(store=Store(path, resume=True), seed=4), run(seed=job["process"])]
+with open(job["output"], "wb") as file:  # others print as well
+    pickle.dump((len(jax.local_devices()), answers), file)
+"""
+
+
+def targets() -> np.ndarray:
+    """One that is found before its hops are spent, and three that no structure has."""
+    near = featurize([TRUTH] * 4, FINGERPRINT)
+    near[1:] += np.random.default_rng(0).normal(size=near[1:].shape) * 0.3
+    return near
+
+
+def started(output: Path, **job: Any) -> subprocess.Popen[bytes]:
+    settings = {"symbols": "Pt3", "indices": [5, 7, 2, 0], "config": CONFIG}
+    arguments = (targets(), FINGERPRINT)
+    same = {"devices": 1, "address": None, "arguments": arguments, "settings": settings}
+    same["output"] = output
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    child.stdin.write(pickle.dumps({**same, **job}))
+    child.stdin.close()
+    child.stdin = None
+    return child
+
+
+def answers_of(child: subprocess.Popen[bytes], output: Path) -> tuple[int, list[Any]]:
+    _, err = child.communicate(timeout=300)
+    assert child.returncode == 0, err.decode()
+    return pickle.loads(output.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
+    """What one process with one device finds."""
+    output = tmp_path_factory.mktemp("alone") / "answers"
+    devices, [(found, searched, _)] = answers_of(started(output), output)
+    assert (devices, searched) == (1, [5, 7, 2, 0])
+    assert found[0].code is ResultCode.CONVERGED
+    assert found[0].hops < CONFIG.hops
+    assert [result.hops for result in found[1:]] == [CONFIG.hops] * 3
+    return found
+
+
+def assert_same(found: list[Result], expected: list[Result]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.atoms.positions, other.atoms.positions)
+        assert (one.residual, one.hops, one.code) == (other.residual, other.hops, other.code)
+
+
+def test_eight_devices_find_what_one_finds(alone: list[Result], tmp_path: Path) -> None:
+    """Each with 8 replicas of a target; and, as accelerators do, with targets of its own."""
+    output = tmp_path / "answers"
+    devices, answers = answers_of(started(output, devices=8), output)
+    assert devices == 8
+    assert len(answers) == 2
+    for found, searched, _ in answers:
+        assert searched == [5, 7, 2, 0]
+        assert_same(found, alone)
+
+
+def test_two_processes_find_what_one_finds(alone: list[Result], tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    path = tmp_path / "found.db"
+    job = {"address": address, "path": path}
+    outputs = [tmp_path / "first", tmp_path / "second"]
+    children = [started(each, process=number, **job) for number, each in enumerate(outputs)]
+    both = list(map(answers_of, children, outputs))
+    work = sum(sum(result.evaluations.values()) for result in alone)
+    kept = []
+    for (devices, answers), own in zip(both, ([5, 2], [7, 0]), strict=True):
+        assert devices == 1
+        plain, stored, resumed, other_run, other_call = answers
+        for (found, searched, reported), expected in (
+            (plain, (own, (4, work))),
+            (stored, (own, (4, work))),
+            (resumed, ([], (4, 0))),
+        ):
+            assert_same(found, alone)
+            assert (searched, reported) == expected
+        kept.append([result.seconds for result in resumed[0]])
+        assert kept[-1] == [result.seconds for result in stored[0]]
+        # What is wrong in one process is said in all.
+        assert isinstance(other_run[0], ValueError)
+        assert "got another: seed: 3 != 4" in str(other_run[0])
+        assert str(other_call[0]) == "expected the same call in all processes, got 2 that differ"
+        assert other_run[1] == other_call[1] == []
+    assert kept[0] == kept[1]
+    with connect(path) as database:
+        assert sorted(row.target for row in database.select()) == [0, 1, 2, 3]
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=6), processes=st.integers(1, 5))
+def test_shares_are_even_and_complete(sizes: list[int], processes: int) -> None:
+    groups = [[(number, item) for item in range(size)] for number, size in enumerate(sizes)]
+    shares = []
+    for process in range(processes):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jax, "process_count", lambda: processes)
+            patch.setattr(jax, "process_index", lambda own=process: own)
+            shares.append(hosts.share(groups))
+    for number, group in enumerate(groups):
+        parts = [share[number] for share in shares]
+        assert sorted(item for part in parts for item in part) == group
+        assert all(part == sorted(part) for part in parts)
+    totals = [sum(map(len, share)) for share in shares]
+    assert max(totals) - min(totals) <= 1
+
+
+@given(
+    devices=st.integers(1, 16),
+    platform=st.sampled_from(["cpu", "gpu"]),
+    replicas=st.integers(1, 130),
+    targets=st.integers(1, 40),
+)
+def test_meshes(devices: int, platform: str, replicas: int, targets: int) -> None:
+    rows, columns = mesh_shape(devices, platform, replicas, targets)
+    assert 1 <= rows * columns <= devices
+    assert replicas % columns == 0
+    assert columns == 1 or replicas // columns >= 8
+    # Targets first: none of the devices is left to a target's replicas while targets wait.
+    assert rows == (1 if platform == "cpu" else min(devices, targets))
+    assert not any(
+        replicas % more == 0 and replicas // more >= 8
+        for more in range(columns + 1, devices // rows + 1)
+    )
