@@ -1,0 +1,179 @@
+"""The sets of the recovery benchmark, and what it calls the same structure."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.spacegroup import crystal
+from recovering import module
+
+from jaxrecon import Fingerprint, featurize
+from jaxrecon.compositions import elements_of
+
+# What is a match.
+
+
+def test_a_moved_and_mirrored_molecule_matches_and_another_does_not() -> None:
+    match = module("matched").match
+    truth = molecule("CH3CH2OH")
+    moved = truth[::-1]
+    moved.rotate(40, (1, 2, 3))
+    moved.positions = moved.positions * [1, -1, 1] + 3.0
+    assert match(truth, moved).tight
+    assert match(truth, moved).rmsd < 1e-6
+    shaken = truth.copy()
+    shaken.rattle(0.1, seed=1)
+    assert not match(truth, shaken).loose
+    near = truth.copy()
+    near.rattle(0.01, seed=1)
+    assert match(truth, near).tight
+    assert match(truth, molecule("CH3OCH3")) == match(truth, shaken)._replace(
+        rmsd=match(truth, molecule("CH3OCH3")).rmsd
+    )
+
+
+def test_other_elements_or_no_positions_do_not_match() -> None:
+    matched = module("matched")
+    assert matched.match(molecule("H2O"), molecule("SH2")) == matched.NONE
+    lost = molecule("H2O")
+    lost.positions[1] = np.nan
+    assert matched.match(molecule("H2O"), lost) == matched.NONE
+
+
+def quartz() -> Atoms:
+    """A chiral crystal in a primitive cell."""
+    sites = [(0.4697, 0.0, 1 / 3), (0.4135, 0.2669, 0.7858)]
+    cell = (4.916, 4.916, 5.405, 90, 90, 120)
+    return crystal(("Si", "O"), sites, spacegroup=152, cellpar=cell)
+
+
+def test_the_mirror_image_of_a_chiral_crystal_matches() -> None:
+    image = quartz()[::-1]
+    image.positions = 0.3 - image.positions
+    image.wrap()
+    found = module("matched").match(quartz(), image)
+    assert (found.loose, found.tight) == (True, True)
+    assert found.rms == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_crystal_matches_tightly_loosely_or_not_at_all() -> None:
+    match = module("matched").match
+    truth = quartz()
+    exact, off, wrong = truth[::-1], truth.copy(), truth.copy()
+    exact.positions += 1.0
+    assert match(truth, exact).tight
+    off.rattle(0.3, seed=0)
+    found = match(truth, off)
+    assert (found.loose, found.tight) == (True, False)
+    assert 0.02 < found.rms < 0.5
+    assert found.rmsd > 0.05
+    wrong.symbols = "O3Si6"
+    assert not match(truth, wrong).loose
+
+
+# Which targets.
+
+
+def test_rows_are_evenly_spaced() -> None:
+    spread = module("recovery_sets").spread
+    assert spread(10, 4) == [0, 3, 6, 9]
+    assert spread(3, None) == [0, 1, 2] == spread(3, 5)
+    assert spread(500, 100)[:3] == [0, 5, 10]
+
+
+@pytest.mark.parametrize("preset", ["crystal", "gastegger2018"])
+def test_structures_computed_together_have_the_numbers_of_each_alone(
+    preset: str, quick_compile: None
+) -> None:
+    structures = [molecule("H2O"), molecule("CO2"), molecule("H2")]
+    made = module("recovery_sets").fingerprints_of(structures, [preset] * 3)
+    for atoms, (own, values) in zip(structures, made, strict=True):
+        assert own == Fingerprint.preset(preset, elements_of([atoms]))
+        np.testing.assert_allclose(values, featurize(atoms, own)[0], rtol=1e-12, atol=1e-12)
+
+
+def test_the_preset_may_change_from_one_structure_to_the_next(quick_compile: None) -> None:
+    made = list(
+        module("recovery_sets").fingerprints_of(
+            [molecule("H2"), bulk("Pt"), molecule("H2")], ["fung2022", "crystal", "fung2022"]
+        )
+    )
+    assert [len(values) for _, values in made] == [380, made[1][0].size, 380]
+    assert made[1][0] == Fingerprint.preset("crystal", ["Pt"])
+    np.testing.assert_array_equal(made[0][1], made[2][1])
+
+
+def test_sets_say_what_is_missing() -> None:
+    targets_of = module("recovery_sets").targets_of
+    with pytest.raises(ValueError, match=r"expected --data DIR with mp_200\.extxyz, got none"):
+        targets_of("mp_200", None, preset=None, rows=None, count=None)
+    with pytest.raises(ValueError, match="expected --fingerprint fung2022, as published"):
+        targets_of("pt10_fps300", Path(), preset="crystal", rows="0", count=None)
+    with pytest.raises(ValueError, match="expected --rows among 0-11"):
+        targets_of("prototypes", None, preset=None, rows="12", count=None)
+
+
+@pytest.mark.parametrize("name", ["pt10_pbe1000", "qm7_500", "perov5_200", "mp_200"])
+def test_files_have_the_rows_that_the_sets_say(data: Path, name: str) -> None:
+    sets = module("recovery_sets")
+    last = sets.SETS[name].count - 1
+    (found,) = sets.targets_of(name, data, preset=None, rows=str(last), count=None)
+    assert found.row == last
+    assert (found.kind == "crystal") == (name in ("perov5_200", "mp_200"))
+    with pytest.raises(IndexError):
+        sets.SETS[name].read(data / sets.SETS[name].file, [last + 1])
+    np.testing.assert_allclose(
+        found.values, featurize(found.truth, found.fingerprint)[0], atol=1e-12
+    )
+
+
+def test_the_cell_may_be_kept_back(data: Path, quick_compile: None) -> None:
+    targets_of = module("recovery_sets").targets_of
+    told, kept = (
+        targets_of("perov5_200", data, preset=None, rows=None, count=2, cell_known=known)
+        for known in (True, False)
+    )
+    assert [target.row for target in kept] == [0, 199]
+    assert [target.cell for target in kept] == ["unknown"] * 2
+    np.testing.assert_array_equal(told[0].cell, told[0].truth.cell.array)
+    np.testing.assert_array_equal(told[0].values, kept[0].values)
+    free = targets_of("pt10_pbe1000", data, preset=None, rows="5", count=None, cell_known=False)
+    assert free[0].cell is None
+
+
+def test_published_fingerprints(data: Path) -> None:
+    found = module("recovery_sets").targets_of(
+        "pt10_fps300", data, preset=None, rows=None, count=None
+    )
+    assert len(found) == 300
+    assert found[7].truth is None
+    assert found[7].symbols == ("Pt",) * 10
+    first = (data / "pt10_fps300_x.csv").read_text().splitlines()[7].split(",")
+    np.testing.assert_array_equal(found[7].values, np.array(first, float))
+
+
+def test_clusters_are_two_different_compact_minima() -> None:
+    clusters = module("recovery_clusters")
+    made = clusters.compact("Cu", 13)
+    lowest, other = made.values()
+    assert next(iter(made)) == "icosahedron"
+    assert lowest.info["energy"] < other.info["energy"]
+    assert {len(lowest), len(other)} == {13}
+    assert clusters.matching.rmsd(lowest, other) > clusters.SAME
+    for atoms in (lowest, other):
+        atoms.calc = clusters.EMT()
+        assert np.linalg.norm(atoms.get_forces(), axis=1).max() <= clusters.FORCE
+        assert not atoms.pbc.any()
+
+
+def test_a_shape_is_cut_to_size() -> None:
+    clusters = module("recovery_clusters")
+    whole = clusters._cut("icosahedron", "Cu", 13)
+    assert len(whole) == 13
+    # The atom in the middle, which is bound best, stays.
+    less = clusters._cut("icosahedron", "Cu", 12)
+    centre = np.linalg.norm(less.positions - whole.positions.mean(axis=0), axis=1)
+    assert len(less) == 12
+    assert centre.min() < 1e-6
