@@ -37,7 +37,7 @@ class ReconstructConfig:
         ValueError: if a value is out of range, named with what was expected and what came.
     """
 
-    replicas: int = 64
+    replicas: int = 32
     hops: int = 600
     patience: int = 100
     tolerance: float = 1e-6

@@ -97,7 +97,7 @@ class Fingerprint:
         """A named set of parameters for the given elements.
 
         ``"default"``: broad functions within 12 Angstrom, mean and variance over the atoms of each
-        element: the shortest that inverts reliably, 34 numbers for one element. ``"crystal"``: the
+        element: the shortest that inverts reliably, 46 numbers for one element. ``"crystal"``: the
         same within 6 Angstrom, for sums over all periodic images. ``"fung2022"``: the 380 numbers
         (for one element) of Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom, crystals
         in the minimum image. ``"gastegger2018"``: the weighted functions (wACSF) of Gastegger et
@@ -130,7 +130,7 @@ class Fingerprint:
 
         >>> fingerprint = Fingerprint.preset("default", ["H", "C", "O"])
         >>> fingerprint.size, fingerprint.restricted(["H", "O"]).size
-        (414, 160)
+        (630, 232)
         """
         return replace(self, descriptor=replace(self.descriptor, elements=tuple(elements)))
 

@@ -45,11 +45,11 @@ def test_published_set_for_one_element() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name: str) -> None:
     one, three = Fingerprint.preset(name, ["Pt"]), Fingerprint.preset(name, ["Pt", "H", "O"])
-    sizes = {"default": 34, "crystal": 22, "fung2022": 380, "gastegger2018": 64}
+    sizes = {"default": 46, "crystal": 34, "fung2022": 380, "gastegger2018": 64}
     assert one.size == sizes[name]
     grown = {
-        "default": 2 * 3 * (3 * 11 + 6 * 6),
-        "crystal": 2 * 3 * (3 * 5 + 6 * 6),
+        "default": 2 * 3 * (3 * 11 + 6 * 12),
+        "crystal": 2 * 3 * (3 * 5 + 6 * 12),
         "fung2022": 2 * (3 * 140 + 6 * 50),
     }
     assert three.size == grown.get(name, one.size)

@@ -14,7 +14,7 @@ def fung2022(elements: Iterable[str]) -> ACSF:
 
 
 def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
-    r"""Broad functions whose mean and variance invert well: G2 at every Angstrom, and six of G5.
+    r"""Broad functions whose mean and variance invert well: G2 at every Angstrom, and twelve of G5.
 
     Gaussians as wide as their distance (:math:`\eta = 0.5` per Angstrom squared) leave no gaps, so
     that a descent feels an atom wherever it is; sharper ones make a rugged landscape. Compared by
@@ -36,7 +36,7 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
         g2_eta=(0.5,),
         g2_r_s=tuple(range(1, math.ceil(r_cut))),
         g5_zeta=(1, 4, 16),
-        g5_eta=(0.05,),
+        g5_eta=(0.02, 0.1),
     )
 
 
