@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from ase import Atoms
@@ -23,6 +24,9 @@ USELESS = 50.0
 
 WIDER = 1.5
 """Factor by which larger errors are tried, if no composition fits within those."""
+
+TWICE = 2.0
+"""Misfit up to which others are possible then, in units of that of the best."""
 
 
 def elements_of(structures: Iterable[Atoms]) -> tuple[str, ...]:
@@ -70,7 +74,8 @@ def candidates(
     crystals. So the pooling ``mean`` for each element tells the ratios of the numbers of atoms of
     all elements that see each other. Whatever it leaves open, as another pooling does, is
     enumerated. An element whose numbers are all 0 is taken for absent: an atom that sees no other
-    leaves no trace.
+    leaves no trace. If the numbers are of no structure exactly, what fits best comes first, and
+    what misfits up to twice as much follows.
 
     Args:
         target: the fingerprint, without a unit.
@@ -104,17 +109,18 @@ def candidates(
     informed = bool(np.isfinite(errors).any())
     if not informed and count > most:
         raise _undecided(str(count), there, atoms, most)
+
+    def within(width: float) -> list[tuple[int, ...]]:
+        found = list(islice(_compositions(logs, width * errors, atoms, least), most + 1))
+        if len(found) > most:
+            raise _undecided(f"more than {most}", there, atoms, most)
+        return sorted(found, key=lambda counts: (_misfit(counts, logs, errors), counts))
+
     width = 1.0
-    while True:
-        found = []
-        for counts in _compositions(logs, width * errors, atoms, least):
-            found.append(counts)
-            if len(found) > most:
-                raise _undecided(f"more than {most}", there, atoms, most)
-        if found:
-            break
+    while not (found := within(width)):
         width *= WIDER
-    found.sort(key=lambda counts: (_misfit(counts, logs, errors), counts))
+    if width > 1.0:
+        found = within(TWICE * _misfit(found[0], logs, errors))
     return [
         tuple(s for s, n in zip(there, counts, strict=True) for _ in range(n)) for counts in found
     ]
@@ -136,7 +142,7 @@ def _present(
     seen = np.abs(target) > DIGITS / 10.0 * np.abs(target).max()
     traces = _traces(fingerprint)
     found = tuple(each for each in elements if each in traces and seen[traces[each]].any())
-    return (found, True) if found or len(elements) == 1 else (elements, False)
+    return (found, True) if found else (elements, False)
 
 
 @lru_cache(maxsize=64)
