@@ -21,6 +21,7 @@ from timing import rates, spread
 from jaxrecon import ReconstructConfig
 from jaxrecon.equations import normal_equations
 from jaxrecon.hopping import fresh, model
+from jaxrecon.pooling import EXTREMES
 from jaxrecon.problems import Problem, problems_of
 from jaxrecon.refine import levenberg_marquardt
 from jaxrecon.search import SLOTS, device_mesh, replicas_together, slots_in_memory
@@ -110,6 +111,7 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
         "at_once": batch,
         "devices": mesh.size,
         "together": block,
+        "smooth": is_smooth(target),
         "per_second": speeds,
     }
     return Costs(weights, details)
@@ -119,6 +121,11 @@ def representative(targets: list[Target]) -> Target:
     """The one in the middle, by the numbers that its Jacobian has."""
     order = sorted(targets, key=lambda each: len(each.symbols) * each.fingerprint.size)
     return order[len(order) // 2]
+
+
+def is_smooth(target: Target) -> bool:
+    """Whether its fingerprint has no largest and smallest values."""
+    return not set(target.fingerprint.poolings) & set(EXTREMES)
 
 
 def problem_of(target: Target) -> Problem:

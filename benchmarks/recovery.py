@@ -64,9 +64,14 @@ def budgeted(
     config: ReconstructConfig, costs_of: dict[str, Costs], budget: float | None
 ) -> dict[str, ReconstructConfig]:
     """The settings for each kind of target, with the hops that the budget pays for."""
+    settled = {
+        kind: config.settled(smooth=cost.details["smooth"]) for kind, cost in costs_of.items()
+    }
     if budget is None:
-        return dict.fromkeys(costs_of, config)
-    return {kind: config.replace(hops=cost.hops(budget, config)) for kind, cost in costs_of.items()}
+        return settled
+    return {
+        kind: own.replace(hops=costs_of[kind].hops(budget, own)) for kind, own in settled.items()
+    }
 
 
 def costs_by_kind(
@@ -77,13 +82,14 @@ def costs_by_kind(
     for kind in dict.fromkeys(target.kind for target in targets):
         some = [target for target in targets if target.kind == kind]
         one = costs.representative(some)
-        found[kind] = cost = costs.measured(one, config, len(some), seconds)
+        own = config.settled(smooth=costs.is_smooth(one))
+        found[kind] = cost = costs.measured(one, own, len(some), seconds)
         print(
             f"{kind}: as measured for {one.name} ({len(one.symbols)} atoms, "
             f"{one.fingerprint.size} numbers), {cost.details['at_once']} at once on "
             f"{cost.details['devices']} devices, in loss-and-gradient evaluations a value costs "
             f"{cost.weights['values']:.2f}, a Levenberg-Marquardt step "
-            f"{cost.weights['jacobians']:.2f}, a hop {cost.of(config.evaluations_per_hop):,.0f}",
+            f"{cost.weights['jacobians']:.2f}, a hop {cost.of(own.evaluations_per_hop):,.0f}",
             flush=True,
         )
     return found

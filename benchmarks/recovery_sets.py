@@ -17,8 +17,8 @@ from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import io, prototypes
 from jaxrecon.problems import UNKNOWN
 
-FREE, CRYSTAL = "fung2022", "crystal"
-"""Presets, unless another one is asked for."""
+FREE, CRYSTAL, PUBLISHED = "default", "crystal", "fung2022"
+"""Presets, unless another one is asked for; shapes of the paper have its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def targets_of(
     Args:
         name: of the set.
         data: folder with the files.
-        preset: of the fingerprint; None for ``FREE`` and ``CRYSTAL``.
+        preset: of the fingerprint; None for ``FREE``, ``CRYSTAL`` or ``PUBLISHED``.
         rows: like ``"0-29"``.
         count: so many evenly spaced rows, if no rows are named.
         cell_known: whether the search is told the cells of crystals.
@@ -97,7 +97,8 @@ def targets_of(
     if source.read is None:
         return _published(path, chosen, preset)
     named = source.read(path, chosen)
-    targets = list(_known(chosen, named, preset, by_size=name == "clusters"))
+    free = PUBLISHED if name == "prototypes" else FREE
+    targets = list(_known(chosen, named, preset, free=free, by_size=name == "clusters"))
     if cell_known:
         return targets
     return [target if target.cell is None else replace(target, cell=UNKNOWN) for target in targets]
@@ -142,11 +143,16 @@ def fingerprints_of(
 
 
 def _known(
-    rows: Sequence[int], named: list[tuple[str, Atoms]], preset: str | None, *, by_size: bool
+    rows: Sequence[int],
+    named: list[tuple[str, Atoms]],
+    preset: str | None,
+    *,
+    free: str,
+    by_size: bool,
 ) -> Iterator[Target]:
     structures = [atoms for _, atoms in named]
     periodic = [bool(atoms.pbc.all()) for atoms in structures]
-    presets = [preset or (CRYSTAL if repeats else FREE) for repeats in periodic]
+    presets = [preset or (CRYSTAL if repeats else free) for repeats in periodic]
     made = fingerprints_of(structures, presets)
     for row, (name, atoms), repeats, (fingerprint, values) in zip(
         rows, named, periodic, made, strict=True
@@ -165,9 +171,9 @@ def _known(
 
 
 def _published(path: Path | None, rows: Sequence[int], preset: str | None) -> list[Target]:
-    if preset not in (None, FREE):
-        raise ValueError(f"expected --fingerprint {FREE}, as published, got {preset}")
-    fingerprint = Fingerprint.preset(FREE, ["Pt"])
+    if preset not in (None, PUBLISHED):
+        raise ValueError(f"expected --fingerprint {PUBLISHED}, as published, got {preset}")
+    fingerprint = Fingerprint.preset(PUBLISHED, ["Pt"])
     values = io.read_fingerprints(str(path)).values
     return [
         Target(row, "Pt10", values[row], fingerprint, ("Pt",) * 10, None, None, "free")

@@ -17,7 +17,7 @@ import typer
 
 from jaxrecon.config import ReconstructConfig
 
-PRESET, CRYSTAL_PRESET = "fung2022", "crystal"
+PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
 BAD_INPUT, INTERRUPTED = 2, 130
 GARBAGE_THRESHOLD = 20_000
 # What a command line that can't be parsed raises; its module differs between releases of typer.
@@ -147,8 +147,8 @@ def fingerprint(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="fung2022, crystal or gastegger2018: the parameters.  "
-            "[default: crystal if a structure is periodic, else fung2022]",
+            help="default, crystal, fung2022 or gastegger2018: the parameters.  "
+            "[default: crystal if a structure is periodic, else default]",
         ),
     ] = None,
     elements: Annotated[
@@ -220,12 +220,17 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="NAME",
-            help=f"Parameters of the fingerprint.  [default: those of FP.npz, or {PRESET}]",
+            help="Parameters of the fingerprint.  [default: those of FP.npz, or "
+            f"{PUBLISHED_PRESET}]",
         ),
     ] = None,
     seed: Seed = 0,
     replicas: Annotated[
-        int, typer.Option(help="Structures that search for one target together.")
+        int,
+        typer.Option(
+            help="Structures that search for one target together; 0 for 64 where the fingerprint "
+            "has largest or smallest values, else 32."
+        ),
     ] = ReconstructConfig.replicas,
     hops: Annotated[
         int, typer.Option(help="Rounds for each target at most.")
@@ -280,7 +285,7 @@ def reconstruct(
     formulas = arguments.formulas_of(file, symbols, numbers)
     box = None if cell is None else arguments.parse_cell(cell)
     cells = file.cells if box is None and file.cells is not None else [box] * len(file)
-    chosen = arguments.fingerprint_of(file, preset, PRESET, formulas)
+    chosen = arguments.fingerprint_of(file, preset, PUBLISHED_PRESET, formulas)
     io.check_format(output, arguments.placeholders(formulas, cells))
     _start_jax()
     # Called from Python, it is the caller who decides what Ctrl-C does.

@@ -13,7 +13,8 @@ class ReconstructConfig:
     ``tolerance`` or after ``hops``.
 
     Attributes:
-        replicas: structures that search for one target together.
+        replicas: structures that search for one target together; 0 for 64 where largest or smallest
+            values are pooled, and 32 where the fingerprint is smooth.
         hops: rounds at most, the first from random positions.
         patience: hops without a better structure after which all replicas start afresh.
         tolerance: mean absolute residual that certifies a solution, without a unit.
@@ -37,7 +38,7 @@ class ReconstructConfig:
         ValueError: if a value is out of range, named with what was expected and what came.
     """
 
-    replicas: int = 32
+    replicas: int = 0
     hops: int = 600
     patience: int = 100
     tolerance: float = 1e-6
@@ -58,10 +59,10 @@ class ReconstructConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shake_range", tuple(self.shake_range))
-        for name in ("replicas", "hops", "patience", "solutions", "refine_steps", "sites"):
+        for name in ("hops", "patience", "solutions", "refine_steps", "sites"):
             self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 1", getattr(self, name) >= 1)
-        for name in ("adam_steps", "polish_steps"):
+        for name in ("replicas", "adam_steps", "polish_steps"):
             self._check(name, "a whole number >= 0", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 0", getattr(self, name) >= 0)
         for name in ("tolerance", "learning_rate", "max_step"):
@@ -101,6 +102,14 @@ class ReconstructConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data."""
         return asdict(self)
+
+    def settled(self, *, smooth: bool) -> "ReconstructConfig":
+        """The settings with the number of replicas, if it was left open.
+
+        Args:
+            smooth: whether the fingerprint has no largest and smallest values.
+        """
+        return self if self.replicas else replace(self, replicas=32 if smooth else 64)
 
     @property
     def compiled(self) -> "ReconstructConfig":

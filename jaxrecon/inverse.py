@@ -15,6 +15,7 @@ from jaxrecon import hosts
 from jaxrecon.bounds import bounds_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.pooling import EXTREMES
 from jaxrecon.problems import Problem, on_device, problems_of
 from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.results import Reconstruction, Result, ResultCode, versions
@@ -100,6 +101,8 @@ def reconstruct(
     """
     config = (config or ReconstructConfig()).replace(**settings)
     alternatives = problems_of(targets, fingerprint, symbols, cell, positions, indices, atoms)
+    kinds = {kind for problems in alternatives for kind in problems[0].fingerprint.poolings}
+    config = config.settled(smooth=not kinds & set(EXTREMES))
     started = time.perf_counter()
     outcome: dict[int, Result] = {}
     if store is not None or jax.process_count() > 1:
@@ -316,14 +319,16 @@ def _polish(slot: _Slot, start: np.ndarray, config: ReconstructConfig) -> bool:
     """
     problem = slot.problem
     with jax.enable_x64(True):
-        polish = compiled_polish(problem.program, config.compiled)
+        polish, before = compiled_polish(problem.program, config.compiled), np.inf
         while True:
             begin = on_device(start, np.float64)
             coordinates, residual = jax.device_get(polish(problem.task(np.float64), begin))
             roomy = _with_room(problem, coordinates)
-            if roomy is problem:
+            # Where a structure is symmetric the descent is linear: what is there goes on.
+            closer = config.tolerance >= residual and residual < before / 4.0
+            if roomy is problem and not closer:
                 break
-            problem = roomy
+            problem, start, before = roomy, coordinates, residual
     judged = problem.residual(float(residual))
     if np.isfinite(judged):
         slot.solutions.add(problem.atoms(coordinates), judged)

@@ -76,12 +76,12 @@ NAN, INFINITE = float("nan"), float("inf")
     [
         *[
             (name, value, "a whole number >= 1")
-            for name in ("replicas", "hops", "refine_steps", "sites")
+            for name in ("hops", "patience", "solutions", "refine_steps", "sites")
             for value in (0, -1, 2.5)
         ],
         *[
             (name, value, "a whole number >= 0")
-            for name in ("adam_steps", "polish_steps")
+            for name in ("replicas", "adam_steps", "polish_steps")
             for value in (-1, 2.5)
         ],
         *[
@@ -89,6 +89,7 @@ NAN, INFINITE = float("nan"), float("inf")
             for name in ("tolerance", "learning_rate", "max_step")
             for value in (0.0, -1.0, NAN)
         ],
+        *[("min_distance", value, r"a number in \[0, 1\)") for value in (-0.1, 1.0, NAN)],
         *[("parents", value, r"a fraction in \(0, 1\]") for value in (0.0, 1.1, -0.5, NAN)],
         *[
             (f"{move}_weight", value, "a number >= 0")
@@ -106,6 +107,20 @@ def test_values_out_of_range(name: str, value: object, expected: str, unchecked:
         ReconstructConfig(**{name: value})
     with pytest.raises(ValueError, match=f"expected {name} to be {expected}, got "):
         ReconstructConfig().replace(**{name: value})
+
+
+def test_replicas_that_are_left_open() -> None:
+    config = ReconstructConfig(hops=7)
+    assert config.settled(smooth=True) == config.replace(replicas=32)
+    assert config.settled(smooth=False) == config.replace(replicas=64)
+    assert config.replace(replicas=5).settled(smooth=True).replicas == 5
+
+
+def test_a_program_does_not_depend_on_the_loop_around_it() -> None:
+    config = ReconstructConfig(sites=5, min_distance=0.5)
+    around = config.replace(hops=3, patience=2, tolerance=1e-3, solutions=4)
+    assert around.compiled == config.compiled == config
+    assert config.replace(sites=6).compiled != config.compiled
 
 
 def test_some_move_must_be_left() -> None:

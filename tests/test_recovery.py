@@ -152,13 +152,15 @@ def test_each_kind_of_target_gets_the_hops_that_its_budget_pays_for() -> None:
     recovery, costs = module("recovery"), module("costs").Costs
     config = ReconstructConfig(replicas=1, sites=8, adam_steps=0, refine_steps=9, hops=77)
     kinds = {
-        "cheap": costs({"values": 1.0, "gradients": 1.0, "jacobians": 1.0}, {}),
-        "dear": costs({"values": 1.0, "gradients": 1.0, "jacobians": 9.0}, {}),
+        "cheap": costs({"values": 1.0, "gradients": 1.0, "jacobians": 1.0}, {"smooth": True}),
+        "dear": costs({"values": 1.0, "gradients": 1.0, "jacobians": 9.0}, {"smooth": False}),
     }
     configs = recovery.budgeted(config, kinds, 200)
     assert {kind: each.hops for kind, each in configs.items()} == {"cheap": 10, "dear": 2}
     assert configs["cheap"] == config.replace(hops=10)
     assert recovery.budgeted(config, kinds, None) == {"cheap": config, "dear": config}
+    open_ones = recovery.budgeted(config.replace(replicas=0), kinds, None)
+    assert {kind: each.replicas for kind, each in open_ones.items()} == {"cheap": 32, "dear": 64}
 
 
 def test_costs_are_ratios_of_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,147 @@
+"""Several solutions of one target, and the volume that a fingerprint tells of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.spacegroup import crystal
+
+from jaxrecon import ACSF, Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
+from jaxrecon.matching import rmsd
+from jaxrecon.solutions import SAME, Solutions
+from jaxrecon.volume import expected_volume
+
+quick = pytest.mark.usefixtures("quick_compile")
+# Distances alone, and those as an average: four atoms have more than one shape for them.
+DISTANCES = Fingerprint(
+    ACSF(
+        elements=("Pt",),
+        r_cut=9.0,
+        g2_eta=(2.0,),
+        g2_r_s=(1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),
+        g5_zeta=(),
+    ),
+    ("mean",),
+)
+
+
+def pair(length: float) -> Atoms:
+    return Atoms("Pt2", [(0, 0, 0), (length, 0, 0)])
+
+
+def test_the_best_different_ones_are_kept() -> None:
+    found = Solutions(ReconstructConfig(solutions=3, tolerance=1e-3))
+    for length, residual in [(2.0, 0.5), (2.5, 1e-4), (3.0, 0.2), (2.5 + SAME, 1e-5), (4.0, 0.3)]:
+        found.add(pair(length), residual)
+        assert not found.complete
+    assert [each.residual for each in found.found] == [1e-5, 0.2, 0.3]
+    found.add(pair(2.5), 2e-5)  # the same as the best, and worse
+    assert [each.residual for each in found.found] == [1e-5, 0.2, 0.3]
+    found.add(pair(3.5), 1e-3)
+    found.add(pair(4.5), 0.0)
+    assert [each.residual for each in found.found] == [0.0, 1e-5, 1e-3]
+    assert found.complete
+
+
+def test_one_solution_is_compared_by_its_residual_alone() -> None:
+    found = Solutions(ReconstructConfig())
+    for length, residual in [(2.0, 0.5), (2.5, 0.1), (3.0, 0.2)]:
+        found.add(pair(length), residual)
+    assert [each.residual for each in found.found] == [0.1]
+    assert found.found[0].atoms.get_distance(0, 1) == 2.5
+
+
+def planar(*points: tuple[int, int]) -> Atoms:
+    return Atoms("Pt4", 1.5 * np.pad(np.array(points, float), ((0, 0), (0, 1))))
+
+
+@quick
+def test_different_structures_with_the_same_distances() -> None:
+    """Two shapes of four points on a grid have the same six distances, and there are more."""
+    shapes = [planar((0, 0), (0, 2), (1, 3), (2, 0)), planar((0, 0), (1, 1), (1, 3), (3, 1))]
+    targets = featurize(shapes, DISTANCES)
+    np.testing.assert_allclose(*targets, atol=1e-12)
+    assert rmsd(*shapes) > 0.3
+    config = ReconstructConfig(replicas=16, hops=12, refine_steps=15, sites=8)
+    one = reconstruct(targets[0], DISTANCES, symbols="Pt4", config=config)[0]
+    assert one.others == ()
+    both = reconstruct(targets[0], DISTANCES, symbols="Pt4", config=config, solutions=2)[0]
+    assert both.code is ResultCode.CONVERGED
+    assert both.to_dict()["residuals_of_others"] == [both.others[0].residual]
+    assert both.residual <= both.others[0].residual <= 1e-6
+    found = [both.atoms, both.others[0].atoms]
+    assert rmsd(*found) > SAME
+    for atoms in found:
+        np.testing.assert_allclose(featurize(atoms, DISTANCES)[0], targets[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        bulk("Cu", cubic=True),
+        bulk("NaCl", "rocksalt", a=5.64),
+        crystal(
+            ("Sr", "Ti", "O"),
+            [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)],
+            spacegroup=221,
+            cellpar=[3.9, 3.9, 3.9, 90, 90, 90],
+        ),
+    ],
+)
+def test_the_volume_is_in_the_fingerprint(atoms: Atoms) -> None:
+    fingerprint = Fingerprint.preset("crystal", set(atoms.symbols))
+    target = featurize(atoms, fingerprint)[0]
+    expected = expected_volume(target, fingerprint, atoms.get_chemical_symbols())
+    assert expected == pytest.approx(atoms.get_volume(), rel=0.2)
+    wide = atoms.copy()
+    wide.set_cell(1.1 * atoms.cell, scale_atoms=True)
+    wider = expected_volume(
+        featurize(wide, fingerprint)[0], fingerprint, atoms.get_chemical_symbols()
+    )
+    assert wider / expected == pytest.approx(1.1**3, rel=0.2)
+
+
+def test_without_means_the_volume_is_that_of_a_packing() -> None:
+    fingerprint = Fingerprint.preset("fung2022", ["Pt"], images="all")
+    assert expected_volume(np.ones(380), fingerprint, ["Pt"] * 4) == pytest.approx(60.0, rel=0.05)
+
+
+@quick
+def test_a_crystal_and_its_cell() -> None:
+    truth = bulk("NaCl", "rocksalt", a=5.2)
+    fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"], r_cut=5.0)
+    target = featurize(truth, fingerprint)[0]
+    found = reconstruct(
+        target, fingerprint, symbols="NaCl", cell="unknown", replicas=16, hops=8, refine_steps=20
+    )[0]
+    assert found.code is ResultCode.CONVERGED
+    assert found.atoms.pbc.all()
+    assert found.atoms.get_volume() == pytest.approx(truth.get_volume(), rel=1e-3)
+    np.testing.assert_allclose(featurize(found.atoms, fingerprint)[0], target, atol=1e-4)
+    assert rmsd(truth, found.atoms) < 0.02
+
+
+@quick
+def test_the_rest_of_a_molecule_and_least_distances() -> None:
+    """Two hydrogen atoms are found, the others are where they are known to be."""
+    truth = molecule("CH3OH")
+    fingerprint = Fingerprint.preset("default", ["H", "C", "O"], r_cut=6.0)
+    target = featurize(truth, fingerprint)[0]
+    known = truth.positions.copy()
+    known[-2:] = np.nan
+    found = reconstruct(
+        target,
+        fingerprint,
+        symbols=[truth.get_chemical_symbols()],
+        positions=[known],
+        replicas=8,
+        hops=8,
+        refine_steps=15,
+        sites=8,
+        min_distance=0.7,
+    )[0]
+    assert found.code is ResultCode.CONVERGED
+    np.testing.assert_array_equal(found.atoms.positions[:-2], truth.positions[:-2])
+    assert rmsd(truth, found.atoms) < 1e-3
