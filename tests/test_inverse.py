@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +243,7 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
     targets = featurize(truths, PLATINUM)
     targets[1] = impossible(1)[0]
     reports = []
+    one_by_one = reconstruct(targets, PLATINUM, symbols="Pt3", config=CONFIG)
     monkeypatch.setattr(jaxrecon.inverse, "slots_in_memory", lambda *_: width)
     for count in (3, 5):
         reports.clear()
@@ -262,45 +260,10 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
             else:
                 assert_found(result, truth, PLATINUM)
                 assert result.hops < CONFIG.hops
+            # On a CPU to the last bit, as all that is done for one target is done in turn.
+            assert_same(result, one_by_one[number])
         work = sum(sum(result.evaluations.values()) for result in found)
         assert tuple(np.sum(reports, axis=0)) == (count, work)
-
-
-TWO_DEVICES = """
-import pickle, sys, jax
-jax.config.update("jax_num_cpu_devices", 2)
-from jaxrecon import reconstruct
-assert jax.local_device_count() == 2
-calls = pickle.load(sys.stdin.buffer)
-found = [reconstruct(*arguments, **options)[0] for arguments, options in calls]
-pickle.dump(found, sys.stdout.buffer)
-"""
-
-
-def test_the_answer_does_not_depend_on_the_devices() -> None:
-    """Nor on whether annotations are checked: this process has one device and strict mode."""
-    assert jax.local_device_count() == 1
-    # Compiled as for a user, and so with settings of its own.
-    options = {"config": CONFIG.replace(max_step=1.8, polish_steps=7), "seed": 4}
-    zeros = np.zeros(MINIMUM.size)
-    calls = [
-        ((impossible(1)[0], PLATINUM), {"symbols": "Pt3", **options}),
-        ((zeros, MINIMUM), {"symbols": "OPt", "cell": 4.0 * np.eye(3), **options}),
-    ]
-    run = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES],
-        cwd=ROOT,
-        env={"JAX_PLATFORMS": "cpu"},
-        input=pickle.dumps(calls),
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr.decode()
-    for (arguments, keywords), two in zip(calls, pickle.loads(run.stdout), strict=True):
-        [one] = reconstruct(*arguments, **keywords)
-        assert one.hops == CONFIG.hops
-        assert_same(one, two)
 
 
 @quick

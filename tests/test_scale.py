@@ -28,14 +28,15 @@ ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 FINGERPRINT = Fingerprint(
     ACSF(
         elements=("Pt",),
-        r_cut=8.0,
+        r_cut=5.0,
         g2_eta=(1.0,),
-        g2_r_s=(1.0, 2.0, 3.0, 4.0, 5.0),
-        g5_zeta=(1, 4),
+        g2_r_s=(1.0, 2.0, 3.0, 4.0),
+        g5_zeta=(4,),
         g5_eta=(0.05,),
     )
 )
 CONFIG = ReconstructConfig(replicas=64, hops=5, refine_steps=8, sites=4, polish_steps=5)
+CELL = np.array([[4.1, 0, 0], [0.6, 4.4, 0], [0.3, -0.8, 4.7]])
 TRUTH = Atoms("Pt3", [(0, 0, 0), (2.6, 0, 0), (1.2, 2.3, 0)])
 
 CHILD = """
@@ -49,23 +50,27 @@ if job["address"]:
 import jaxrecon.search
 from jaxrecon import Store, reconstruct
 
+jaxrecon.search.CACHE = 2**18  # for a few replicas of a crystal
+
 searched = []
 own_search = jaxrecon.inverse._search
 jaxrecon.inverse._search = lambda problems, *rest: (
     searched.extend(p.identity for p in problems), own_search(problems, *rest))
 
-def run(seed=3, **options):
+def run(seed=3, arguments=job["clusters"], **options):
     reports = []
     searched.clear()
     try:
         found = list(reconstruct(
-            *job["arguments"], **job["settings"], seed=seed,
+            **arguments, seed=seed,
             progress=lambda *done: reports.append(done), **options))
     except (ValueError, OSError) as error:
         found = error
     return found, list(searched), tuple(map(sum, zip(*reports)))
 
 answers = [run()]
+if not job["address"]:
+    answers.append(run(arguments=job["crystal"]))
 if job["devices"] > 1:
     jaxrecon.search.mesh_shape = lambda *_: (4, 2)
     answers.append(run())
@@ -86,10 +91,15 @@ def targets() -> np.ndarray:
 
 
 def started(output: Path, **job: Any) -> subprocess.Popen[bytes]:
-    settings = {"symbols": "Pt3", "indices": [5, 7, 2, 0], "config": CONFIG}
-    arguments = (targets(), FINGERPRINT)
-    same = {"devices": 1, "address": None, "arguments": arguments, "settings": settings}
-    same["output"] = output
+    clusters = {"targets": targets(), "symbols": "Pt3", "indices": [5, 7, 2, 0], "config": CONFIG}
+    crystal = {"targets": targets()[1], "symbols": "Pt2", "indices": [7], "cell": CELL}
+    same = {
+        "devices": 1,
+        "address": None,
+        "output": output,
+        "clusters": {"fingerprint": FINGERPRINT, **clusters},
+        "crystal": {"fingerprint": FINGERPRINT, **crystal, "config": CONFIG.replace(hops=2)},
+    }
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD],
         cwd=ROOT,
@@ -112,15 +122,16 @@ def answers_of(child: subprocess.Popen[bytes], output: Path) -> tuple[int, list[
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
-    """What one process with one device finds."""
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], list[Result]]:
+    """What one process with one device finds: clusters, and a crystal with all its images."""
     output = tmp_path_factory.mktemp("alone") / "answers"
-    devices, [(found, searched, _)] = answers_of(started(output), output)
+    devices, [(found, searched, _), (crystal, *_)] = answers_of(started(output), output)
     assert (devices, searched) == (1, [5, 7, 2, 0])
+    assert [result.hops for result in crystal] == [2]
     assert found[0].code is ResultCode.CONVERGED
     assert found[0].hops < CONFIG.hops
     assert [result.hops for result in found[1:]] == [CONFIG.hops] * 3
-    return found
+    return found, crystal
 
 
 def assert_same(found: list[Result], expected: list[Result]) -> None:
@@ -129,18 +140,23 @@ def assert_same(found: list[Result], expected: list[Result]) -> None:
         assert (one.residual, one.hops, one.code) == (other.residual, other.hops, other.code)
 
 
-def test_eight_devices_find_what_one_finds(alone: list[Result], tmp_path: Path) -> None:
+def test_eight_devices_find_what_one_finds(
+    alone: tuple[list[Result], list[Result]], tmp_path: Path
+) -> None:
     """Each with 8 replicas of a target; and, as accelerators do, with targets of its own."""
     output = tmp_path / "answers"
     devices, answers = answers_of(started(output, devices=8), output)
     assert devices == 8
-    assert len(answers) == 2
-    for found, searched, _ in answers:
-        assert searched == [5, 7, 2, 0]
-        assert_same(found, alone)
+    clusters, crystal = alone
+    for (found, searched, _), expected in zip(answers, (clusters, crystal, clusters), strict=True):
+        assert searched == ([7] if expected is crystal else [5, 7, 2, 0])
+        assert_same(found, expected)
 
 
-def test_two_processes_find_what_one_finds(alone: list[Result], tmp_path: Path) -> None:
+def test_two_processes_find_what_one_finds(
+    alone: tuple[list[Result], list[Result]], tmp_path: Path
+) -> None:
+    clusters, _ = alone
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -149,7 +165,7 @@ def test_two_processes_find_what_one_finds(alone: list[Result], tmp_path: Path) 
     outputs = [tmp_path / "first", tmp_path / "second"]
     children = [started(each, process=number, **job) for number, each in enumerate(outputs)]
     both = list(map(answers_of, children, outputs))
-    work = sum(sum(result.evaluations.values()) for result in alone)
+    work = sum(sum(result.evaluations.values()) for result in clusters)
     kept = []
     for (devices, answers), own in zip(both, ([5, 2], [7, 0]), strict=True):
         assert devices == 1
@@ -159,7 +175,7 @@ def test_two_processes_find_what_one_finds(alone: list[Result], tmp_path: Path) 
             (stored, (own, (4, work))),
             (resumed, ([], (4, 0))),
         ):
-            assert_same(found, alone)
+            assert_same(found, clusters)
             assert (searched, reported) == expected
         kept.append([result.seconds for result in resumed[0]])
         assert kept[-1] == [result.seconds for result in stored[0]]
