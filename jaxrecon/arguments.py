@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -60,6 +61,34 @@ def parse_cell(text: str) -> np.ndarray:
     # Absurd lengths overflow before they are refused.
     with np.errstate(all="ignore"):
         return checked_cell(np.reshape(numbers, (3, 3)) if len(numbers) == 9 else numbers)
+
+
+def parse_processes(text: str) -> dict[str, Any]:
+    """Which of how many processes this is and where they meet, for :func:`jaxrecon.hosts.meet`.
+
+    Args:
+        text: ``auto``, or ``HOST:PORT,P,I``.
+
+    Raises:
+        ValueError: if it can't be read.
+
+    >>> parse_processes("node1:1234,8,0")
+    {'coordinator_address': 'node1:1234', 'num_processes': 8, 'process_id': 0}
+    >>> parse_processes("auto")
+    {}
+    """
+    if text == "auto":
+        return {}
+    match = re.fullmatch(r"([^\s,]+:\d+),(\d+),(\d+)", text, re.ASCII)
+    if match is None or int(match[3]) >= int(match[2]):
+        raise ValueError(
+            f"expected --distributed auto or HOST:PORT,P,I with process I of P from 0, got {text!r}"
+        )
+    return {
+        "coordinator_address": match[1],
+        "num_processes": int(match[2]),
+        "process_id": int(match[3]),
+    }
 
 
 def formulas_of(file: FingerprintFile, symbols: str | None, rows: Sequence[int]) -> list[str]:

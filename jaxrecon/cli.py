@@ -254,6 +254,14 @@ def reconstruct(
         bool,
         typer.Option("--resume", help="Go on with the same run where it stopped, if it began."),
     ] = False,
+    distributed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT,P,I",
+            help="Share the targets with other processes: those of SLURM or Open MPI; or process "
+            "I of P, which meet where process 0 listens. That one writes the outputs.",
+        ),
+    ] = None,
     force: Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -262,7 +270,7 @@ def reconstruct(
     Each frame of OUT.extxyz has its `residual` and `result_code` (converged, stalled, non_finite).
     Ctrl-C ends a search after the hop that it is at; what the database has then is never lost.
     """
-    from jaxrecon import arguments
+    from jaxrecon import arguments, hosts
     from jaxrecon.datasets import io
     from jaxrecon.interruption import stoppable
     from jaxrecon.inverse import reconstruct
@@ -287,10 +295,14 @@ def reconstruct(
     cells = file.cells if box is None and file.cells is not None else [box] * len(file)
     chosen = arguments.fingerprint_of(file, preset, PUBLISHED_PRESET, formulas)
     io.check_format(output, arguments.placeholders(formulas, cells))
+    processes = None if distributed is None else arguments.parse_processes(distributed)
+    if processes is not None:
+        hosts.meet(**processes)
     _start_jax()
+    first = processes is None or hosts.is_first()
     # Called from Python, it is the caller who decides what Ctrl-C does.
     own_process = signal.getsignal(signal.SIGINT) is _leave
-    with reporter(not quiet, len(numbers)) as report:
+    with reporter(first and not quiet, len(numbers)) as report:
         try:
             with stoppable(report, _leave) if own_process else nullcontext(report) as progress:
                 found = reconstruct(
@@ -309,6 +321,8 @@ def reconstruct(
                 raise
             ended = f"{kept.committed} of {len(numbers)} targets are in {kept}"
             raise KeyboardInterrupt(ended) from None
+    if not first:
+        return
     inputs = {
         "fingerprints": str(fingerprints),
         "rows": numbers,

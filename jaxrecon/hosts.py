@@ -18,6 +18,30 @@ from jaxrecon.store import Store
 T = TypeVar("T")
 
 
+def meet(**processes: Any) -> None:
+    """Wait for the other processes, before JAX computes anything.
+
+    Args:
+        **processes: arguments of :func:`jax.distributed.initialize`; none for what SLURM or Open
+            MPI have set.
+
+    Raises:
+        ValueError: if none are given and nothing is set.
+        OSError: if they do not come.
+    """
+    try:
+        jax.distributed.initialize(**processes)
+    except ValueError as error:
+        raise ValueError(f"expected processes of SLURM or Open MPI, got none ({error})") from error
+    except RuntimeError as error:
+        raise OSError(f"expected the processes to meet, got {error}") from error
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks for all."""
+    return jax.process_index() == 0
+
+
 def share(groups: Iterable[Sequence[T]]) -> list[list[T]]:
     """What this process does of each group: all are dealt one by one, on from group to group."""
     processes, turn = jax.process_count(), jax.process_index()
@@ -69,9 +93,8 @@ def begin(store: Store | None, description: dict[str, Any]) -> dict[int, Result]
         raise ValueError(f"expected the same call in all processes, got {len(digests)} that differ")
     if store is None:
         return {}
-    first = jax.process_index() == 0
-    done, *_ = together(lambda: store.begin(description) if first else {})
-    together(lambda: None if first else store.join(description))
+    done, *_ = together(lambda: store.begin(description) if is_first() else {})
+    together(lambda: None if is_first() else store.join(description))
     return done
 
 

@@ -181,6 +181,14 @@ def test_between_two_compositions(halfway: float, hydrogens: list[int]) -> None:
     assert [Counter(each)["H"] for each in possible] == hydrogens
 
 
+@pytest.mark.parametrize("lost", [0.0, 1e-300, 1e-9])
+def test_one_side_of_the_pairs_is_lost(lost: float) -> None:
+    """It tells nothing then, and all that have both elements fit."""
+    values = featurize(WATER, MEANS)[0]
+    values[MEANS.find("mean[O] G2[H]")] *= lost
+    assert [Counter(each)["H"] for each in candidates(values, MEANS, 5)] == [1, 2, 3, 4]
+
+
 def test_parts_that_do_not_see_each_other() -> None:
     """The ratios in each part are known, how large the parts are is not."""
     apart = WATER + Atoms("N2S", [(40, 0, 0), (41.1, 0, 0), (40, 1.5, 0)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import shlex
 import socket
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, featurize, hosts
+from jaxrecon.arguments import parse_processes
+from jaxrecon.datasets import io
 from jaxrecon.search import mesh_shape
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +119,12 @@ def started(output: Path, **job: Any) -> subprocess.Popen[bytes]:
     return child
 
 
+def free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
 def answers_of(child: subprocess.Popen[bytes], output: Path) -> tuple[int, list[Any]]:
     _, err = child.communicate(timeout=300)
     assert child.returncode == 0, err.decode()
@@ -157,11 +167,8 @@ def test_two_processes_find_what_one_finds(
     alone: tuple[list[Result], list[Result]], tmp_path: Path
 ) -> None:
     clusters, _ = alone
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
     path = tmp_path / "found.db"
-    job = {"address": address, "path": path}
+    job = {"address": free_address(), "path": path}
     outputs = [tmp_path / "first", tmp_path / "second"]
     children = [started(each, process=number, **job) for number, each in enumerate(outputs)]
     both = list(map(answers_of, children, outputs))
@@ -187,6 +194,49 @@ def test_two_processes_find_what_one_finds(
     assert kept[0] == kept[1]
     with connect(path) as database:
         assert sorted(row.target for row in database.select()) == [0, 1, 2, 3]
+
+
+COMMAND = """
+import sys
+import jax
+from jaxrecon import cli
+jax.config.update("jax_disable_most_optimizations", True)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_the_first_process_of_a_command_line_writes(tmp_path: Path) -> None:
+    io.write_fingerprints(tmp_path / "pt.npz", targets()[:2], FINGERPRINT, [TRUTH] * 2)
+    words = shlex.split("reconstruct pt.npz -o found.extxyz --replicas 2 --hops 1 --distributed")
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *words, f"{address},2,{process}"],
+            cwd=tmp_path,
+            env={**ENVIRONMENT, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for address in [free_address()]
+        for process in range(2)
+    ]
+    said = [child.communicate(timeout=300) for child in children]
+    assert [child.returncode for child in children] == [0, 0], said
+    (first, bar), (second, silence) = said
+    assert "of 2 converged in" in first
+    assert "converged" not in second
+    assert "reconstructing" in bar
+    assert "reconstructing" not in silence
+    assert len(io.read_structures(tmp_path / "found.extxyz")) == 2
+    assert len(json.loads((tmp_path / "found.json").read_text())["targets"]) == 2
+    with connect(tmp_path / "found.db") as database:
+        assert sorted(row.target for row in database.select()) == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["", "here", "host:1,2", "host:1,2,2", "host,2,0", "h:1,-2,0"])
+def test_processes_that_can_not_be_read(text: str) -> None:
+    with pytest.raises(ValueError, match="expected --distributed auto or HOST:PORT,P,I"):
+        parse_processes(text)
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=6), processes=st.integers(1, 5))
