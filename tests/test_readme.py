@@ -16,17 +16,19 @@ def blocks(language: str) -> list[str]:
 
 
 def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    there_and_back, many = blocks("python")
+    there_and_back, derivatives, many = blocks("python")
     names: dict[str, object] = {}
     exec(compile(there_and_back, "README.md", "exec"), names)
     solved, deviation = capsys.readouterr().out.splitlines()
     assert solved.endswith("CONVERGED")
     assert float(deviation.split()[0]) < 1e-3
-    exec(compile(many, "README.md", "exec"), names)
+    exec(compile(derivatives, "README.md", "exec"), names)
     feature, shape = capsys.readouterr().out.splitlines()
-    assert feature.startswith("mean[Na] G5[Na,Cl] zeta=4 lam=1 eta=0.1 ")
+    assert feature.startswith("mean[Na] G5[Na,Cl] zeta=4 lam=1 eta=0.05 ")
     assert float(feature.split()[-1]) > 0
     assert shape == "(2, 3, 3)"
+    exec(compile(many, "README.md", "exec"), names)
+    assert "3 of 3 converged" in capsys.readouterr().out
 
 
 def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> None:
