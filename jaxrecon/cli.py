@@ -229,7 +229,7 @@ def reconstruct(
         int,
         typer.Option(
             help="Structures that search for one target together; 0 for 64 where the fingerprint "
-            "has largest or smallest values, else 32."
+            "has largest or smallest values, else 16."
         ),
     ] = ReconstructConfig.replicas,
     hops: Annotated[

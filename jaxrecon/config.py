@@ -14,7 +14,7 @@ class ReconstructConfig:
 
     Attributes:
         replicas: structures that search for one target together; 0 for 64 where largest or smallest
-            values are pooled, and 32 where the fingerprint is smooth.
+            values are pooled, and 16 where the fingerprint is smooth.
         hops: rounds at most, the first from random positions.
         patience: hops without a better structure after which all replicas start afresh.
         tolerance: mean absolute residual that certifies a solution, without a unit.
@@ -109,7 +109,7 @@ class ReconstructConfig:
         Args:
             smooth: whether the fingerprint has no largest and smallest values.
         """
-        return self if self.replicas else replace(self, replicas=32 if smooth else 64)
+        return self if self.replicas else replace(self, replicas=16 if smooth else 64)
 
     @property
     def compiled(self) -> "ReconstructConfig":

@@ -111,7 +111,7 @@ def test_values_out_of_range(name: str, value: object, expected: str, unchecked:
 
 def test_replicas_that_are_left_open() -> None:
     config = ReconstructConfig(hops=7)
-    assert config.settled(smooth=True) == config.replace(replicas=32)
+    assert config.settled(smooth=True) == config.replace(replicas=16)
     assert config.settled(smooth=False) == config.replace(replicas=64)
     assert config.replace(replicas=5).settled(smooth=True).replicas == 5
 
