@@ -4,6 +4,7 @@ They meet before the search and after it; in between none waits for another.
 """
 
 import hashlib
+import itertools
 import json
 import pickle
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,11 @@ from jaxrecon.results import Result
 from jaxrecon.store import Store
 
 T = TypeVar("T")
+
+LONGEST = 30 * 24 * 3_600_000
+"""Milliseconds to wait for other processes: a month. One that dies is noticed at once."""
+
+_meetings = itertools.count()
 
 
 def meet(**processes: Any) -> None:
@@ -99,8 +105,13 @@ def begin(store: Store | None, description: dict[str, Any]) -> dict[int, Result]
 
 
 def _gathered(value: T) -> list[T]:
+    from jax._src import distributed
     from jax.experimental.multihost_utils import process_allgather
 
+    # A collective of CPUs fails where the others come more than half an hour later.
+    client = distributed.global_state.client
+    assert client is not None, "there are several processes"
+    client.wait_at_barrier(f"jaxrecon-{next(_meetings)}", LONGEST)
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     sizes = process_allgather(np.asarray([len(data)], np.uint32))[:, 0]
     padded = np.zeros(sizes.max(), np.uint8)

@@ -266,7 +266,8 @@ def test_bad_input(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.usefixtures("quick_compile")
 def test_structures_of_unknown_composition(tmp_path: Path) -> None:
     """Where several are possible each has its hops, and the work on all of them counts."""
-    truths = [molecule("O3"), WATER, molecule("H2O2")]
+    peroxyl = Atoms("HO2", [(0.9, 0.3, 0), (0, 0, 0), (-0.4, 1.2, 0)])
+    truths = [peroxyl, WATER, molecule("H2O2")]
     values = featurize(truths, EXTREMES)
     values[2] += 0.3
     store, reports = Store(tmp_path / "found.db"), []
@@ -279,12 +280,12 @@ def test_structures_of_unknown_composition(tmp_path: Path) -> None:
         progress=lambda *done: reports.append(done),
     )
     assert [len(result.atoms) for result in run] == [3, 3, 4]
-    ozone, water, nothing = run
-    assert ozone.code is water.code is ResultCode.CONVERGED
-    assert ozone.atoms.get_chemical_formula() == "O3"
-    # HO2 comes first, and is none.
+    radical, water, nothing = run
+    assert radical.code is water.code is ResultCode.CONVERGED
+    assert radical.atoms.get_chemical_formula() == "HO2"
+    # HO2 comes first, also where it is none.
     assert water.atoms.get_chemical_formula() == "H2O"
-    assert ozone.hops < CONFIG.hops < water.hops < 2 * CONFIG.hops
+    assert radical.hops < CONFIG.hops < water.hops < 2 * CONFIG.hops
     assert (nothing.code, nothing.hops) == (ResultCode.STALLED, 3 * CONFIG.hops)
     single = [
         reconstruct(values[2], EXTREMES, symbols=each, config=CONFIG, indices=[2])[0]
