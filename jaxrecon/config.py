@@ -40,7 +40,7 @@ class ReconstructConfig:
 
     replicas: int = 0
     hops: int = 600
-    patience: int = 100
+    patience: int = 25
     tolerance: float = 1e-6
     solutions: int = 1
     min_distance: float = 0.0
