@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.db import connect
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, featurize, hosts
@@ -256,6 +256,7 @@ def test_shares_are_even_and_complete(sizes: list[int], processes: int) -> None:
     assert max(totals) - min(totals) <= 1
 
 
+@settings(max_examples=300)
 @given(
     devices=st.integers(1, 16),
     platform=st.sampled_from(["cpu", "gpu"]),
