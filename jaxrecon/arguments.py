@@ -10,6 +10,7 @@ from ase import Atoms
 from jaxrecon.compositions import composition_of
 from jaxrecon.datasets.io import FingerprintFile
 from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.problems import UNKNOWN
 from jaxrecon.structures import checked_cell
 
 
@@ -40,11 +41,12 @@ def parse_rows(text: str | None, count: int) -> list[int]:
     return rows
 
 
-def parse_cell(text: str) -> np.ndarray:
+def parse_cell(text: str) -> np.ndarray | str:
     """The cell, vectors as rows in Angstrom, from lengths, lengths and angles, or vectors.
 
     Args:
-        text: 3, 6 or 9 numbers between blanks or commas, in Angstrom and degrees.
+        text: 3, 6 or 9 numbers between blanks or commas, in Angstrom and degrees; or ``unknown``,
+            which is handed on.
 
     Raises:
         ValueError: if it can't be read, or such a cell is singular, left-handed or impossible.
@@ -52,12 +54,14 @@ def parse_cell(text: str) -> np.ndarray:
     >>> parse_cell("3 4 5").diagonal().tolist()
     [3.0, 4.0, 5.0]
     """
+    if text == UNKNOWN:
+        return UNKNOWN
     try:
         numbers = [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
         numbers = []
     if len(numbers) not in {3, 6, 9}:
-        raise ValueError(f"expected --cell of 3, 6 or 9 numbers, got {text!r}")
+        raise ValueError(f"expected --cell of 3, 6 or 9 numbers or {UNKNOWN!r}, got {text!r}")
     # Absurd lengths overflow before they are refused.
     with np.errstate(all="ignore"):
         return checked_cell(np.reshape(numbers, (3, 3)) if len(numbers) == 9 else numbers)
@@ -146,13 +150,14 @@ def fingerprint_of(
     return file.fingerprint
 
 
-def placeholders(formulas: Sequence[str], cells: Sequence[np.ndarray | None]) -> list[Atoms]:
+def placeholders(formulas: Sequence[str], cells: Sequence[np.ndarray | str | None]) -> list[Atoms]:
     """Structures as the results will be but for their positions, to try out a format with."""
     structures = []
     for formula, cell in zip(formulas, cells, strict=True):
         symbols = composition_of(formula)
         positions = np.arange(3.0 * len(symbols)).reshape(-1, 3)
-        atoms = Atoms(symbols, positions, cell=cell, pbc=cell is not None)
+        box = 9.0 * np.eye(3) if isinstance(cell, str) else cell
+        atoms = Atoms(symbols, positions, cell=box, pbc=box is not None)
         atoms.info.update(residual=1.0, result_code="stalled")
         structures.append(atoms)
     return structures

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -213,7 +213,7 @@ def reconstruct(
         typer.Option(
             metavar="'A B C'",
             help="Cell of all targets: 3 lengths in Angstrom; 3 lengths and 3 angles in degrees; "
-            "or 3 vectors.  [default: that of FP.npz, or none: free]",
+            "or 3 vectors; or `unknown`, to be found.  [default: that of FP.npz, or none: free]",
         ),
     ] = None,
     preset: Annotated[
@@ -292,7 +292,9 @@ def reconstruct(
     file = file.select(numbers)
     formulas = arguments.formulas_of(file, symbols, numbers)
     box = None if cell is None else arguments.parse_cell(cell)
-    cells = file.cells if box is None and file.cells is not None else [box] * len(file)
+    cells: list[Any] = [box] * len(file)
+    if box is None and file.cells is not None:
+        cells = file.cells
     chosen = arguments.fingerprint_of(file, preset, PUBLISHED_PRESET, formulas)
     io.check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
@@ -327,7 +329,9 @@ def reconstruct(
         "fingerprints": str(fingerprints),
         "rows": numbers,
         "symbols": formulas,
-        "cells": [None if each is None else each.tolist() for each in cells],
+        "cells": [
+            each if each is None or isinstance(each, str) else each.tolist() for each in cells
+        ],
     }
     io.write_structures(output, found.to_atoms())
     io.write_json(details, {"inputs": inputs, **found.to_dict()})

@@ -312,8 +312,15 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
         (f"{RECONSTRUCT} --symbols Au10", "expected elements among ('Pt',), got ['Au']"),
         (f"{RECONSTRUCT} --cell '4 4 0'", "expected a cell with a volume, got a singular one"),
         (f"{RECONSTRUCT} --cell '0 4 0 4 0 0 0 0 4'", "expected a right-handed cell"),
-        (f"{RECONSTRUCT} --cell '4 4'", "expected --cell of 3, 6 or 9 numbers, got '4 4'"),
-        (f"{RECONSTRUCT} --cell cubic", "expected --cell of 3, 6 or 9 numbers, got 'cubic'"),
+        (
+            f"{RECONSTRUCT} --cell '4 4'",
+            "expected --cell of 3, 6 or 9 numbers or 'unknown', got '4 4'",
+        ),
+        (
+            f"{RECONSTRUCT} --cell cubic",
+            "expected --cell of 3, 6 or 9 numbers or 'unknown', got 'cubic'",
+        ),
+        (f"{RECONSTRUCT} --cell unknown", "expected images='all' with a cell that is unknown"),
         (f"{RECONSTRUCT} --cell '4 4 4 10 10 170'", "expected a cell as 3 lengths"),
         (f"{RECONSTRUCT} --cell '1e200 1e200 1e200'", "expected a cell with a volume"),
         (f"{RECONSTRUCT} --cell 'nan 4 4'", "expected a finite cell"),
