@@ -192,13 +192,16 @@ def jacobian(
         slopes = jnp.where(chosen.there.ravel()[:, None, None], slopes, 0.0)
         ends = np.cumsum([len(groups) * pool.rows * features for pool in selecting])[:-1]
         blocks = dict(zip(selecting, jnp.split(slopes, ends), strict=True))
-    if len(selecting) < len(pools):
+    averaging = [pool for pool in pools if pool.kind not in SELECTING]
+    if averaging:
         entries = entries_by_positions(by_vectors, neighbors, strain=strain)
-    for pool in pools:
-        if pool.kind not in SELECTING:
-            share = jax.vmap(partial(weights, pool, rows))(groups)
-            slopes = jnp.einsum("gif,ifnx->gfnx", share, entries, precision=Precision.HIGHEST)
-            blocks[pool] = slopes.reshape(-1, *slopes.shape[2:])
+        # All in one product as well: it has to read the entries, which are many.
+        shares = [jax.vmap(partial(weights, pool, rows))(groups) for pool in averaging]
+        slopes = jnp.einsum(
+            "gif,ifnx->gfnx", jnp.concatenate(shares), entries, precision=Precision.HIGHEST
+        )
+        parts = slopes.reshape(len(averaging), -1, *slopes.shape[2:])
+        blocks |= dict(zip(averaging, parts, strict=True))
     return jnp.concatenate([blocks[pool] for pool in pools])
 
 
