@@ -29,6 +29,9 @@ from jaxrecon.search import (
 from jaxrecon.solutions import Solutions
 from jaxrecon.store import Store
 
+LEAST_VOLUME = 1.0
+"""Cubic Angstrom for each atom below which a cell is no crystal's."""
+
 POLISHED = 4
 """Structures of a hop that are polished at most where several solutions are wanted."""
 
@@ -256,6 +259,7 @@ def _search(
         )
         found = jax.device_get(program(keys, tasks, populations))
         coordinates, residuals = (np.array(array) for array in found)
+        endings = []
         for number, slot in enumerate(slots):
             if slot.done:
                 continue
@@ -268,6 +272,9 @@ def _search(
                 if waiting:
                     slots[number] = next_slot()
                     residuals[number] = np.inf
+            endings.append(ended)
+        # Only now, as it is here that Ctrl-C may end the run: all that ended is kept.
+        for ended in endings:
             report(int(ended), hop_evaluations)
 
 
@@ -302,10 +309,12 @@ def _with_room(problem: Problem, coordinates: np.ndarray) -> Problem:
     """The problem with bounds that hold all neighbours there are: itself where its own do."""
     if problem.cell is None or problem.fingerprint.images == "minimum":
         return problem
-    if not np.isfinite(coordinates).all():
+    atoms = problem.atoms(coordinates)
+    # An unknown cell may have collapsed.
+    if not np.isfinite(coordinates).all() or atoms.get_volume() < LEAST_VOLUME * len(atoms):
         return problem
     own, r_cut = problem.bounds, problem.fingerprint.descriptor.r_cut
-    needed = bounds_of([problem.atoms(coordinates)], r_cut)
+    needed = bounds_of([atoms], r_cut)
     if needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity:
         return problem
     return replace(problem, bounds=needed)

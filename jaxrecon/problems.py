@@ -112,10 +112,21 @@ class Problem:
         return float((searched * len(columns) + np.abs(others).sum()) / len(self.target))
 
     def atoms(self, coordinates: Float[np.ndarray, "x 3"]) -> Atoms:
-        """The structure with some coordinates in Angstrom."""
-        cell = self.cell if self.volume is None else coordinates[-3:]
+        """The structure with some coordinates in Angstrom; an unknown cell in its shortest form."""
+        cell = self.cell if self.volume is None else _shortest(coordinates[-3:])
         positions = coordinates[: len(self.symbols)]
         return Atoms(self.symbols, positions, cell=cell, pbc=cell is not None)
+
+
+def _shortest(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
+    """The shortest vectors of a lattice, right-handed; as they are if they span no volume."""
+    from ase.geometry import minkowski_reduce
+
+    lengths = np.linalg.norm(cell, axis=1)
+    if not np.isfinite(cell).all() or abs(np.linalg.det(cell)) <= 1e-6 * lengths.prod():
+        return cell
+    reduced = np.asarray(minkowski_reduce(cell)[0])
+    return reduced if np.linalg.det(reduced) > 0.0 else -reduced
 
 
 def on_device(values: Any, dtype: type) -> Array:

@@ -10,6 +10,7 @@ from ase.spacegroup import crystal
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.matching import rmsd
+from jaxrecon.problems import problems_of
 from jaxrecon.solutions import SAME, Solutions
 from jaxrecon.volume import expected_volume
 
@@ -121,6 +122,22 @@ def test_a_crystal_and_its_cell() -> None:
     assert found.atoms.get_volume() == pytest.approx(truth.get_volume(), rel=1e-3)
     np.testing.assert_allclose(featurize(found.atoms, fingerprint)[0], target, atol=1e-4)
     assert rmsd(truth, found.atoms) < 0.02
+
+
+def test_a_cell_that_was_unknown_is_told_in_short_form() -> None:
+    fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"])
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    target = featurize(salt, fingerprint)
+    [[problem]] = problems_of(target, fingerprint, "NaCl", "unknown", None, None)
+    skewed = np.array([[1, 0, 0], [2, 1, 0], [-1, 3, -1]]) @ salt.cell.array
+    assert np.linalg.det(skewed) < 0
+    found = problem.atoms(np.concatenate([salt.positions, skewed]))
+    assert np.linalg.det(found.cell.array) == pytest.approx(salt.get_volume())
+    np.testing.assert_allclose(found.cell.lengths(), salt.cell.lengths())
+    np.testing.assert_allclose(featurize(found, fingerprint), target, rtol=1e-9)
+    flat = np.concatenate([salt.positions, np.ones((3, 3))])
+    np.testing.assert_array_equal(problem.atoms(flat).cell.array, np.ones((3, 3)))
+    assert np.isnan(problem.atoms(np.full((5, 3), np.nan)).cell.array).all()
 
 
 @quick
