@@ -132,7 +132,9 @@ def compiled_polish(
         refinement = levenberg_marquardt(
             model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )
-        return refine(refinement, coordinates, steps=config.polish_steps)
+        # Known atoms are where they are known to be, not where float32 has put them.
+        start = task.join(*task.split(coordinates))
+        return refine(refinement, start, steps=config.polish_steps)
 
     return jax.jit(polish)
 

@@ -121,7 +121,7 @@ def test_water_there_and_back(tmp_path):
     ase.io.write("water.xyz", water)
     first = process("fingerprint water.xyz -o water.npz", tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout == "water.npz: 1 fingerprints of 860 numbers\n"
+    assert first.stdout == "water.npz: 1 fingerprints of 232 numbers\n"
 
     search = "reconstruct water.npz --replicas 16 --hops 5 --seed 3 -o"
     cold = process(f"{search} found.extxyz", tmp_path)
