@@ -124,6 +124,9 @@ class Database:
         _make_tables(handle)
         if not handle.connection.in_transaction:
             cursor.execute("BEGIN IMMEDIATE")
+            # Another process may have begun a run meanwhile: ASE keeps the metadata that it met.
+            handle.initialized = False
+            _make_tables(handle)
 
     def _damaged(self, reason: object) -> ValueError:
         return ValueError(f"expected a database of jaxrecon, got {self} ({reason})")

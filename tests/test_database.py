@@ -316,6 +316,28 @@ def test_processes_that_share_a_store(tmp_path: Path) -> None:
     assert ase.db.connect(tmp_path / "found.db").count() == 40
 
 
+def test_a_run_that_another_process_begins_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ASE ends the transaction in which it makes the tables: there the other one comes in."""
+    path, calls = tmp_path / "found.db", []
+    make_tables = jaxrecon.database._make_tables
+
+    def slow(handle: object) -> None:
+        make_tables(handle)
+        calls.append(handle)
+        if len(calls) == 1:
+            other = Store(path, resume=True)
+            assert other.begin(DESCRIPTION) == {}
+            other.commit(3, result(3))
+
+    monkeypatch.setattr(jaxrecon.database, "_make_tables", slow)
+    [(target, found)] = Store(path, resume=True).begin(DESCRIPTION).items()
+    assert target == 3
+    assert_same(found, result(3))
+    assert len(calls) > 2
+
+
 KILLED = """
     import os, random, signal, time
     from pathlib import Path
