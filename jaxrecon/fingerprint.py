@@ -97,8 +97,8 @@ class Fingerprint:
         """A named set of parameters for the given elements.
 
         ``"default"``: broad functions within 12 Angstrom, mean and variance over the atoms of each
-        element: the shortest that inverts reliably, 46 numbers for one element. ``"crystal"``:
-        fewer within 6 Angstrom, for sums over all periodic images. ``"fung2022"``: the 380 numbers
+        element: the shortest that inverts reliably, 46 numbers for one element. ``"crystal"``: the
+        same within 6 Angstrom, for sums over all periodic images. ``"fung2022"``: the 380 numbers
         (for one element) of Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom, crystals
         in the minimum image. ``"gastegger2018"``: the weighted functions (wACSF) of Gastegger et
         al. within 8 Angstrom, whose number does not grow with that of the elements. The last two

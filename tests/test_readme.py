@@ -24,7 +24,7 @@ def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert float(deviation.split()[0]) < 1e-3
     exec(compile(derivatives, "README.md", "exec"), names)
     feature, shape = capsys.readouterr().out.splitlines()
-    assert feature.startswith("mean[Na] G5[Na,Cl] zeta=4 lam=1 eta=0.05 ")
+    assert feature.startswith("mean[Na] G5[Na,Cl] zeta=4 lam=1 eta=0.1 ")
     assert float(feature.split()[-1]) > 0
     assert shape == "(2, 3, 3)"
     exec(compile(many, "README.md", "exec"), names)
