@@ -24,6 +24,14 @@ from jaxrecon.structures import Structure
 
 PRESETS: tuple[str, ...] = tuple(RECIPES)
 
+_SMOOTH = {"poolings": ("mean", "moment2"), "per_element": True}
+AROUND: dict[str, dict[str, Any]] = {
+    "default": _SMOOTH,
+    "crystal": _SMOOTH,
+    "fung2022": {"images": "minimum"},
+}
+"""What a preset sets besides its recipe for the descriptor."""
+
 
 class View(NamedTuple):
     """One structure as its atoms see it, in the channels that it needs.
@@ -115,11 +123,7 @@ class Fingerprint:
         """
         if name not in RECIPES:
             raise ValueError(f"expected a preset among {PRESETS}, got {name!r}")
-        own = {key: changes.pop(key) for key in OWN if key in changes}
-        if name == "fung2022":
-            own = {"images": "minimum", **own}
-        if name in ("default", "crystal"):
-            own = {"poolings": ("mean", "moment2"), "per_element": True, **own}
+        own = AROUND.get(name, {}) | {key: changes.pop(key) for key in OWN if key in changes}
         recipe = RECIPES[name]
         if unknown := sorted(set(changes) - set(inspect.signature(recipe).parameters)):
             raise ValueError(f"expected changes that preset {name!r} takes, got {unknown}")

@@ -128,8 +128,8 @@ def propose(
 def _drawn(chance: Float[Array, "*c"], weights: Float[Array, " n"]) -> Int[Array, "*c"]:
     """Which of some weighted things a number in [0, 1) stands for; never one without weight.
 
-    One draw from the generator for all that a move needs: every further one takes XLA longer to
-    compile than a fingerprint.
+    So that one draw from the generator does for all that a move needs: every further one adds to
+    the time to compile.
     """
     heap = jnp.cumsum(weights)
     place = jnp.searchsorted(heap, chance * heap[-1], side="right", method="compare_all")

@@ -26,7 +26,7 @@ def radii(species: Int[Array, " n"], dtype: jnp.dtype) -> Float[Array, " n"]:
 
 
 def uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "..."]:
-    """Uniform numbers in [0, 1), drawn in one row: XLA compiles that in a fifth of the time."""
+    """Uniform numbers in [0, 1), drawn in one row, which XLA compiles several times faster."""
     return jax.random.uniform(key, (math.prod(shape),), dtype).reshape(shape)
 
 

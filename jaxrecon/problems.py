@@ -82,9 +82,9 @@ class Problem:
         """The problem as arrays on the device."""
         n, room = len(self.symbols), self.room
         program, columns = _canonical(self.fingerprint, self.symbols)
-        kinds = sorted(set(self.symbols), key=lambda symbol: atomic_numbers[symbol])
-        named = dict(zip(kinds, program.descriptor.elements, strict=True))
-        numbers = [atomic_numbers[named[symbol]] for symbol in self.symbols]
+        own = self.fingerprint.restricted(self.symbols)
+        named = dict(zip(own.descriptor.elements, program.descriptor.species, strict=True))
+        numbers = [named[symbol] for symbol in self.symbols]
         known = np.full((n, 3), np.nan) if self.positions is None else self.positions
         fixed = np.isfinite(known).all(axis=1)
         volume = self.volume
@@ -325,13 +325,12 @@ def _canonical(
 
     Weighted functions depend on the atomic numbers themselves: there the elements keep their names.
     """
-    kinds = sorted(set(symbols), key=lambda symbol: atomic_numbers[symbol])
-    own = fingerprint.restricted(kinds)
+    own = fingerprint.restricted(symbols)
     places = {name: place for place, name in enumerate(fingerprint.names)}
     columns = np.asarray([places[name] for name in own.names])
     if fingerprint.descriptor.weighted:
         return own, columns
-    return own.restricted(chemical_symbols[1 : len(kinds) + 1]), columns
+    return own.restricted(chemical_symbols[1 : len(own.descriptor.elements) + 1]), columns
 
 
 def _padded(values: Any, size: int) -> np.ndarray:

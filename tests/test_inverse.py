@@ -29,6 +29,7 @@ from jaxrecon import (
 )
 from jaxrecon.bounds import bounds_of
 from jaxrecon.matching import rmsd
+from jaxrecon.solutions import Solutions
 
 ROOT = Path(__file__).parents[1]
 
@@ -264,6 +265,19 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
             assert_same(result, one_by_one[number])
         work = sum(sum(result.evaluations.values()) for result in found)
         assert tuple(np.sum(reports, axis=0)) == (count, work)
+
+
+def test_a_population_that_finds_nothing_better_starts_afresh() -> None:
+    [[problem]] = jaxrecon.problems.problems_of(impossible(1), PLATINUM, "Pt3", None, None, None)
+    config = CONFIG.replace(patience=3)
+    slot = jaxrecon.inverse._Slot(problem, Solutions(config), searched=0.0)
+    coordinates = np.zeros((2, 3, 3), np.float32)
+    for best, afresh in [(5, False), (4, False), (4, False), (6, False), (4, True), (9, False)]:
+        residuals = np.array([best, 10.0], np.float32)
+        jaxrecon.inverse._look_at(slot, coordinates, residuals, config)
+        assert np.isinf(residuals).all() == afresh
+    # It is the best since the restart that counts: 9 is progress now.
+    assert (slot.level, slot.idle) == (9.0, 0)
 
 
 @quick

@@ -178,6 +178,23 @@ def test_padding_changes_nothing() -> None:
     assert np.abs(moved[:, :3]).max() < 8.0
 
 
+def test_a_search_keeps_the_least_distances() -> None:
+    """With the shortest distance above that of the target, the target itself is no solution."""
+    task = Task(jnp.zeros(MEANS.size), NUMBERS, None)
+    positions = jnp.asarray(POSITIONS, jnp.float32)
+    task = Task(jax.jit(MEANS)(task.structure(positions)), NUMBERS, None)
+    free, kept = (
+        jax.jit(model(normal_equations, MEANS, CONFIG.replace(min_distance=share), task))(positions)
+        for share in (0.0, 0.99)
+    )
+    lengths = np.linalg.norm(POSITIONS[:, None] - POSITIONS, axis=-1)[np.triu_indices(3, 1)]
+    radii = covalent_radii[np.asarray(NUMBERS)]
+    overlaps = np.maximum(0.99 * np.add.outer(radii, radii)[np.triu_indices(3, 1)] - lengths, 0.0)
+    assert overlaps.sum() > 0.01
+    # Each pair is seen from both sides.
+    assert float(kept.residual - free.residual) == pytest.approx(2.0 * overlaps.sum(), rel=1e-4)
+
+
 @pytest.mark.parametrize("strain", [None, 5.0])
 def test_contacts_push_apart(strain: float | None) -> None:
     """Half the sum of squared overlaps, its gradient by difference quotients; images count."""

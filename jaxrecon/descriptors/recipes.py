@@ -19,7 +19,7 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
     Gaussians as wide as their distance (:math:`\eta = 0.5` per Angstrom squared) leave no gaps, so
     that a descent feels an atom wherever it is; sharper ones make a rugged landscape. With one
     width of G5 instead of two most targets come back as well, and the hard ones don't. There have
-    to be more numbers than unknowns, 3 for each atom: of one element more than 15 atoms need more
+    to be more numbers than unknowns, 3 for each atom: of one element more than 17 atoms need more
     of them, by other poolings or by functions of your own.
 
     Args:
