@@ -24,6 +24,9 @@ BOND = 1.2
 
 INK = "#333333"
 
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""That everybody can tell apart (Okabe and Ito, 2008)."""
+
 
 class Pair(NamedTuple):
     """A structure, what was recovered from its fingerprint, and how well."""
@@ -73,6 +76,7 @@ def success_curves(curves: Sequence[Curve], path: str | Path, *, title: str = ""
     for axis, name in ((left, "evaluations"), (right, "seconds")):
         spent = [list(getattr(curve, name)) for curve in curves]
         axis.set_xscale("log")
+        axis.set_prop_cycle(color=COLORS)
         end = 1.2 * max((max(each) for each in spent if each), default=1.0)
         # Each on top is thinner: where curves are the same, all are seen.
         widths = np.linspace(3.5, 1.2, len(curves))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,3 +77,16 @@ def assert_same(found: Result, expected: Result) -> None:
         assert one.atoms.pbc.tolist() == other.atoms.pbc.tolist()
     assert type(found.code) is type(expected.code)
     assert json.dumps(found.to_dict()) == json.dumps(expected.to_dict())
+
+
+def script(code: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, with what is above at hand."""
+    helpers = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+    return subprocess.run(
+        [sys.executable, "-c", f"{helpers}\n{textwrap.dedent(code)}", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

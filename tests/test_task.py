@@ -180,14 +180,15 @@ def test_padding_changes_nothing() -> None:
 
 def test_a_search_keeps_the_least_distances() -> None:
     """With the shortest distance above that of the target, the target itself is no solution."""
+    close = 0.9 * POSITIONS
+    positions = jnp.asarray(close, jnp.float32)
     task = Task(jnp.zeros(MEANS.size), NUMBERS, None)
-    positions = jnp.asarray(POSITIONS, jnp.float32)
     task = Task(jax.jit(MEANS)(task.structure(positions)), NUMBERS, None)
     free, kept = (
         jax.jit(model(normal_equations, MEANS, CONFIG.replace(min_distance=share), task))(positions)
         for share in (0.0, 0.99)
     )
-    lengths = np.linalg.norm(POSITIONS[:, None] - POSITIONS, axis=-1)[np.triu_indices(3, 1)]
+    lengths = np.linalg.norm(close[:, None] - close, axis=-1)[np.triu_indices(3, 1)]
     radii = covalent_radii[np.asarray(NUMBERS)]
     overlaps = np.maximum(0.99 * np.add.outer(radii, radii)[np.triu_indices(3, 1)] - lengths, 0.0)
     assert overlaps.sum() > 0.01
