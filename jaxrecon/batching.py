@@ -113,7 +113,7 @@ def batch(
     >>> fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"])
     >>> crystals = batch([bulk("NaCl", "rocksalt", a=a) for a in (5.5, 5.7)], fingerprint)
     >>> jax.jit(jax.vmap(fingerprint))(crystals).shape
-    (2, 112)
+    (2, 184)
     """
     items = list(structures)
     if not items:
