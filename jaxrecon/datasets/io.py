@@ -10,7 +10,6 @@ import json
 import math
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
+from jaxrecon.datasets.archives import check_version, member, read_archive, reason
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.structures import is_periodic
 
@@ -107,7 +107,7 @@ def write_fingerprints(
         content["formulas"] = np.array([str(atoms.symbols) for atoms in structures], dtype=np.str_)
         content["cells"] = np.array(cells, dtype=np.float64)
         content["pbc"] = np.array(periodic, dtype=np.bool_)
-    with _draft(path) as draft:
+    with replacing(path) as draft:
         np.savez_compressed(draft, **content)
 
 
@@ -124,7 +124,7 @@ def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
         ValueError: if it is not one of the two formats, by its suffix or by its content; is of
             another version; or holds a number that is not finite.
     """
-    path = _existing(path, "a file of fingerprints")
+    path = existing(path, "a file of fingerprints")
     if path.suffix == ".npz":
         return _read_npz(path)
     if path.suffix == ".csv":
@@ -141,13 +141,13 @@ def read_structures(path: str | os.PathLike[str]) -> list[Atoms]:
         FileNotFoundError: if there is no such file.
         ValueError: if ASE can't read it, or there is no structure in it, or one without atoms.
     """
-    path = _existing(path, "a file of structures")
+    path = existing(path, "a file of structures")
     try:
         frames = ase.io.read(path, index=":", do_not_split_by_at_sign=True)
     # Every format of ASE has its own way to fail.
     except Exception as error:
         raise ValueError(
-            f"expected structures that ASE can read, got {path} ({_reason(error)})"
+            f"expected structures that ASE can read, got {path} ({reason(error)})"
         ) from error
     structures = [frames] if isinstance(frames, Atoms) else list(frames)
     if not structures:
@@ -170,7 +170,7 @@ def write_structures(path: str | os.PathLike[str], structures: Sequence[Atoms]) 
         OSError: if the file can't be written.
     """
     path = Path(path)
-    with _draft(path) as draft:
+    with replacing(path) as draft:
         _write_frames(draft, structures)
 
 
@@ -195,7 +195,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
         TypeError: if something is not plain data.
         OSError: if the file can't be written.
     """
-    with _draft(Path(path)) as draft:
+    with replacing(Path(path)) as draft:
         draft.write_text(json.dumps(_finite(data), indent=2, allow_nan=False) + "\n")
 
 
@@ -233,11 +233,14 @@ def check_output(
 
 
 @contextmanager
-def _draft(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file of the same name, in a directory of its own beside it, that replaces it at the end.
 
     ASE goes by the name, and some of its formats leave other files behind: both ask for a directory
     and not for another name.
+
+    Args:
+        path: of the file to be; what it links to is replaced.
     """
     real = Path(os.path.realpath(path))
     with tempfile.TemporaryDirectory(dir=real.parent, prefix=".jaxrecon-") as directory:
@@ -255,21 +258,23 @@ def _write_frames(path: Path, structures: Sequence[Atoms]) -> None:
     except Exception as error:
         raise ValueError(
             f"expected a file that ASE can write {len(structures)} structures to, like .extxyz, "
-            f"got {path.name} ({_reason(error)})"
+            f"got {path.name} ({reason(error)})"
         ) from error
 
 
-def _existing(path: str | os.PathLike[str], what: str) -> Path:
+def existing(path: str | os.PathLike[str], what: str) -> Path:
+    """The path, if there is a file.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        ValueError: if it is something else.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"expected {what}, got {path}, which does not exist")
     if not path.is_file():
         raise ValueError(f"expected {what}, got {path}, which is no file")
     return path
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _finite(data: Any) -> Any:
@@ -282,59 +287,29 @@ def _finite(data: Any) -> Any:
 
 def _read_npz(path: Path) -> FingerprintFile:
     expected = f"expected an .npz file of fingerprints that jaxrecon wrote, got {path}"
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{expected}, which is no zip archive")
-    try:
-        # NumPy does not close what it opened itself when the archive is damaged.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            content = {key: archive[key] for key in archive.files}
-    # A damaged archive fails in zipfile, zlib, struct or numpy, each in its own way.
-    except Exception as error:
-        raise ValueError(f"{expected} ({_reason(error)})") from error
+    content = read_archive(path, expected)
     missing = sorted({"version", "values", "fingerprint"} - set(content))
     if missing:
         raise ValueError(f"{expected} without {missing}")
-    if str(content["version"]) != str(VERSION):
-        raise ValueError(
-            f"expected version {VERSION} of the format in {path}, got {content['version']}"
-        )
+    check_version(content, VERSION, path)
     try:
         fingerprint = Fingerprint.from_json(str(content["fingerprint"]))
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{expected} with unreadable parameters ({_reason(error)})") from error
-    values = _member(content, "values", "f", (None, fingerprint.size), expected)
+        raise ValueError(f"{expected} with unreadable parameters ({reason(error)})") from error
+    values = member(content, "values", "f", (None, fingerprint.size), expected)
     _check_values(values, fingerprint, path)
     if not {"formulas", "cells", "pbc"} & set(content):
         return FingerprintFile(values, fingerprint)
     count = len(values)
-    formulas = _member(content, "formulas", "U", (count,), expected)
-    cells = _member(content, "cells", "f", (count, 3, 3), expected)
-    periodic = _member(content, "pbc", "b", (count,), expected)
+    formulas = member(content, "formulas", "U", (count,), expected)
+    cells = member(content, "cells", "f", (count, 3, 3), expected)
+    periodic = member(content, "pbc", "b", (count,), expected)
     return FingerprintFile(
         values,
         fingerprint,
         formulas=[str(formula) for formula in formulas],
         cells=[cell if repeats else None for cell, repeats in zip(cells, periodic, strict=True)],
     )
-
-
-def _member(
-    content: dict[str, np.ndarray],
-    name: str,
-    kind: str,
-    shape: tuple[int | None, ...],
-    expected: str,
-) -> np.ndarray:
-    """An array of an archive, if it has the kind and the shape that it should have."""
-    array = content.get(name)
-    if array is None:
-        raise ValueError(f"{expected} without ['{name}']")
-    fits = len(shape) == array.ndim and all(
-        size in (None, length) for size, length in zip(shape, array.shape, strict=True)
-    )
-    if not fits or array.dtype.kind != kind:
-        raise ValueError(f"{expected} with {name} of shape {array.shape} and type {array.dtype}")
-    return array.astype(np.float64) if kind == "f" else array
 
 
 def _read_csv(path: Path) -> np.ndarray:
@@ -344,7 +319,7 @@ def _read_csv(path: Path) -> np.ndarray:
             lines = [(reader.line_num, cells) for cells in reader if "".join(cells).strip()]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
-            f"expected lines of comma-separated numbers in {path}, got {_reason(error)}"
+            f"expected lines of comma-separated numbers in {path}, got {reason(error)}"
         ) from error
     if lines and all(_number(cell) is None for cell in lines[0][1]):
         lines = lines[1:]
