@@ -91,8 +91,8 @@ def random_cluster(
     Raises:
         ValueError: if the formula can't be read, or an argument is out of range.
 
-    >>> chosen = random_cluster("Pt10", seed=4)
-    >>> len(chosen), chosen.info["container"], bool(chosen.get_all_distances()[0, 1] > 1.9)
+    >>> atoms = random_cluster("Pt10", seed=4, container="ball")
+    >>> len(atoms), atoms.info["container"], bool(atoms.get_distance(0, 1) > 0.7 * 2 * 1.36)
     (10, 'ball', True)
     """
     composition = composition_of(symbols)
