@@ -16,7 +16,7 @@ PACKING = 0.6
 SIZES = (0.9, 2.6)
 """From compact to dissociated: length of a container by that of the compact cluster's."""
 
-SHAPES = 0.7
+SHAPES = 1.0
 """Spread of the logarithms of a box's edges: from cubes to plates and rods."""
 
 LONGEST = 3.2
