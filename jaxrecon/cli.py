@@ -9,16 +9,17 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jaxrecon import cli_dataset
 from jaxrecon.config import ReconstructConfig
+from jaxrecon.interruption import INTERRUPTED, interruptible, leave
 
 PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 GARBAGE_THRESHOLD = 20_000
 # What a command line that can't be parsed raises; its module differs between releases of typer.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name; None for those of this process.
     """
     if arguments is None:
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, leave)
         # To import and trace makes millions of objects that stay. Python looks for garbage among
         # them after every 700 new ones: a tenth of the time until the search begins.
         gc.set_threshold(GARBAGE_THRESHOLD)
@@ -77,19 +78,6 @@ def _resuming(words: Sequence[str]) -> str:
 
     kept = [without_password(word) for word in words if word not in {"--force", "--resume"}]
     return shlex.join(["jaxrecon", *kept, "--resume"])
-
-
-def _leave(*_: object) -> None:
-    """End this process at Ctrl-C, without an exception.
-
-    JAX swallows one that is raised in its callbacks, and crashes when Python is taken down while
-    it compiles. All that is lost is a draft, in the moment in which it is written, and what a
-    search has done on targets that are not in its store.
-    """
-    # The progress bar, if there is one, has hidden the cursor of the terminal.
-    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""
-    os.write(2, f"{restore}jaxrecon: error: interrupted\n".encode())
-    os._exit(INTERRUPTED)
 
 
 def _start_jax() -> None:
@@ -272,7 +260,6 @@ def reconstruct(
     """
     from jaxrecon import arguments, hosts
     from jaxrecon.datasets import io
-    from jaxrecon.interruption import stoppable
     from jaxrecon.inverse import reconstruct
     from jaxrecon.progress import reporter
     from jaxrecon.store import Store
@@ -302,11 +289,9 @@ def reconstruct(
         hosts.meet(**processes)
     _start_jax()
     first = processes is None or hosts.is_first()
-    # Called from Python, it is the caller who decides what Ctrl-C does.
-    own_process = signal.getsignal(signal.SIGINT) is _leave
     with reporter(first and not quiet, len(numbers)) as report:
         try:
-            with stoppable(report, _leave) if own_process else nullcontext(report) as progress:
+            with interruptible(report) as progress:
                 found = reconstruct(
                     file.values,
                     chosen,
@@ -355,6 +340,10 @@ def demo(
     from jaxrecon import demo as example
 
     example.run(output, seed=seed, force=force)
+
+
+app.add_typer(cli_dataset.app, name="dataset")
+app.command(epilog=cli_dataset.JUDGE_EXAMPLES)(cli_dataset.judge)
 
 
 if __name__ == "__main__":

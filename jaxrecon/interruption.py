@@ -1,4 +1,4 @@
-"""Ctrl-C during a search: the first ends it after the hop, the second at once."""
+"""Ctrl-C during long work: the first ends it after the piece that is done, the second at once."""
 
 import os
 import signal
@@ -6,15 +6,45 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from jaxrecon.progress import ProgressFn
 
 NOTICE = "stopping after this hop; again to stop at once"
+INTERRUPTED = 130
+"""Exit code of a process that Ctrl-C has ended."""
+
+
+def leave(*_: object) -> None:
+    """End this process at Ctrl-C, without an exception.
+
+    JAX swallows one that is raised in its callbacks, and crashes when Python is taken down while
+    it compiles. All that is lost is a draft, in the moment in which it is written, and what was
+    done on pieces that are not in a store.
+    """
+    # The progress bar, if there is one, has hidden the cursor of the terminal.
+    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""
+    os.write(2, f"{restore}jaxrecon: error: interrupted\n".encode())
+    os._exit(INTERRUPTED)
+
+
+def interruptible(progress: ProgressFn, notice: str = NOTICE) -> AbstractContextManager[ProgressFn]:
+    """:func:`stoppable`, but only in a process of the command line.
+
+    Called from Python, it is the caller who decides what Ctrl-C does.
+
+    Args:
+        progress: what to report to.
+        notice: what to say at the first Ctrl-C.
+    """
+    own_process = signal.getsignal(signal.SIGINT) is leave
+    return stoppable(progress, leave, notice) if own_process else nullcontext(progress)
 
 
 @contextmanager
-def stoppable(progress: ProgressFn, leave: Callable[[], None]) -> Iterator[ProgressFn]:
+def stoppable(
+    progress: ProgressFn, leave: Callable[[], None], notice: str = NOTICE
+) -> Iterator[ProgressFn]:
     """A function to report to that raises ``KeyboardInterrupt`` after a Ctrl-C.
 
     Python runs the handler of a signal only between its own instructions, and a hop or a
@@ -25,6 +55,7 @@ def stoppable(progress: ProgressFn, leave: Callable[[], None]) -> Iterator[Progr
     Args:
         progress: what to report to.
         leave: what to do at the second Ctrl-C: end the process. It is called in that thread.
+        notice: what to say at the first.
 
     Raises:
         ValueError: if this is not the main thread.
@@ -42,7 +73,7 @@ def stoppable(progress: ProgressFn, leave: Callable[[], None]) -> Iterator[Progr
             stop.set()
             # Over the progress bar, if there is one, which is drawn again below.
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-            os.write(2, f"{clear}jaxrecon: {NOTICE}\n".encode())
+            os.write(2, f"{clear}jaxrecon: {notice}\n".encode())
 
     def report(targets: int, evaluations: int) -> None:
         progress(targets, evaluations)

@@ -1,0 +1,308 @@
+"""Calculators by name: potentials and electronic structure programs, each with what it needs.
+
+A name stands for fixed settings, which are recorded with every result. The packages are optional
+and imported where they are used.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+Mesh = tuple[int, int, int]
+
+VACUUM = 7.0
+"""Angstrom between a cluster and its periodic images, where a calculator has nothing but cells."""
+LEAST_EDGE = 14.0
+"""Angstrom: of the box of a compact cluster, so that most energies are of one box."""
+K_LENGTH = 33.0
+"""Angstrom times k-points along an axis: 12 for the primitive cell of platinum."""
+
+
+@dataclass(frozen=True)
+class Calculators:
+    """What a name stands for: calculators for clusters and for crystals.
+
+    Attributes:
+        name: by which it was asked for.
+        settings: what decides the energies, as plain data for JSON.
+        versions: of the packages that compute them.
+        free: makes the calculator for a cluster.
+        crystal: makes the calculator for a crystal with a mesh of k-points.
+        boxed: whether clusters have to be in a periodic box.
+        least_length: Angstrom to which cells are repeated, where there is one k-point only.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    free: Callable[[Atoms], Any]
+    crystal: Callable[[Atoms, Mesh], Any]
+    boxed: bool = False
+    least_length: float = 0.0
+
+    def for_cluster(self, atoms: Atoms) -> Atoms:
+        """A copy of a cluster, with its calculator, in the box that this one needs.
+
+        Args:
+            atoms: positions in Angstrom, which stay as they are; its own cell does not matter.
+        """
+        copy = Atoms(atoms.numbers, atoms.positions)
+        if self.boxed:
+            copy.set_cell(np.maximum(np.ptp(atoms.positions, axis=0) + VACUUM, LEAST_EDGE))
+            copy.center()
+            copy.pbc = True
+        copy.calc = self.free(copy)
+        return copy
+
+    def for_bulk(self, atoms: Atoms) -> Atoms:
+        """A copy of a crystal with its calculator: repeated, where there are no k-points.
+
+        The atoms of the cell come first. The mesh stays if the cell is changed afterwards.
+
+        Args:
+            atoms: positions and cell in Angstrom, periodic along all three axes.
+        """
+        copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        lengths = copy.cell.lengths()
+        if self.least_length:
+            copy = copy.repeat([int(n) for n in np.ceil(self.least_length / lengths)])
+        # A hair less, so that a length that is not quite exact has the mesh of the exact one.
+        first, second, third = (int(n) for n in np.ceil(K_LENGTH / lengths - 1e-3))
+        copy.calc = self.crystal(copy, (first, second, third))
+        return copy
+
+
+@cache
+def calculator(name: str) -> Calculators:
+    """The calculators that a name stands for; loaded once in a process.
+
+    ``emt`` is effective medium theory and comes with ASE. ``chgnet`` and ``sevennet`` (7net-mf-0,
+    as trained on PBE) are universal potentials, ``xtb`` is GFN1-xTB of tblite, ``gpaw`` and
+    ``vasp`` are PBE with plane waves. ``module:factory`` calls a function of your own, which
+    returns an ASE calculator for free clusters and crystals, or :class:`Calculators`.
+
+    Args:
+        name: one of these.
+
+    Raises:
+        ValueError: if there is none of this name, or its package is missing.
+
+    >>> emt = calculator("emt")
+    >>> cluster = emt.for_cluster(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]]))
+    >>> round(float(cluster.get_potential_energy()), 2)
+    3.19
+    """
+    if ":" in name:
+        return _own(name)
+    if name not in _NAMED:
+        raise ValueError(f"expected a calculator among {', '.join(NAMES)}, got {name!r}")
+    return _NAMED[name]()
+
+
+def _emt() -> Calculators:
+    from ase.calculators.emt import EMT
+
+    return Calculators(
+        "emt", {"calculator": "emt"}, _versions("ase"), lambda _: EMT(), lambda _, mesh: EMT()
+    )
+
+
+def _chgnet() -> Calculators:
+    _require("chgnet", "chgnet")
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    potential = CHGNetCalculator(on_isolated_atoms="ignore")
+    return Calculators(
+        "chgnet",
+        {"calculator": "chgnet", "vacuum": VACUUM, "least_edge": LEAST_EDGE},
+        _versions("ase", "chgnet", "torch"),
+        lambda _: potential,
+        lambda _, mesh: potential,
+        boxed=True,
+    )
+
+
+def _sevennet() -> Calculators:
+    _require("sevenn", "sevennet")
+    import warnings
+
+    import torch
+    from sevenn.calculator import SevenNetCalculator
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # Clusters are small: several processes with a thread each are faster than one with several.
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        potential = SevenNetCalculator("7net-mf-0", modal="PBE", device=device)
+    return Calculators(
+        "sevennet",
+        {"calculator": "sevennet", "model": "7net-mf-0", "modal": "PBE"},
+        _versions("ase", "sevenn", "torch"),
+        lambda _: potential,
+        lambda _, mesh: potential,
+    )
+
+
+def _xtb() -> Calculators:
+    _require("tblite", "judges")
+    from tblite.ase import TBLite
+
+    def made(*_: object) -> Any:
+        return TBLite(method="GFN1-xTB", verbosity=0)
+
+    return Calculators(
+        "xtb",
+        {"calculator": "xtb", "method": "GFN1-xTB", "supercell": 12.0},
+        _versions("ase", "tblite"),
+        made,
+        made,
+        least_length=12.0,
+    )
+
+
+def _gpaw() -> Calculators:
+    _require("gpaw", "gpaw")
+    from gpaw import GPAW, PW, FermiDirac
+    from gpaw.setup_data import search_for_file
+
+    convergence = {"energy": 1e-4, "density": 1e-3, "eigenstates": 1e-5}
+
+    def setups(atoms: Atoms) -> dict[str, str]:
+        """Those of ten electrons, where there are any: they agree at a third of the cost."""
+        found = {}
+        for symbol in set(atoms.symbols):
+            try:
+                search_for_file(f"{symbol}.10.PBE")
+            except FileNotFoundError:
+                continue
+            found[symbol] = "10"
+        return found
+
+    def made(atoms: Atoms, **options: Any) -> Any:
+        return GPAW(
+            mode=PW(300),
+            xc="PBE",
+            setups=setups(atoms),
+            occupations=FermiDirac(0.1),
+            convergence=convergence,
+            spinpol=False,
+            txt=None,
+            **options,
+        )
+
+    return Calculators(
+        "gpaw",
+        {
+            "calculator": "gpaw",
+            "mode": "plane waves, 300 eV",
+            "xc": "PBE",
+            "setups": "of ten electrons where there are any",
+            "smearing": "Fermi-Dirac, 0.1 eV, energy extrapolated to zero",
+            "convergence": convergence,
+            "spin": False,
+            "vacuum": VACUUM,
+            "least_edge": LEAST_EDGE,
+            "k_length": K_LENGTH,
+        },
+        _versions("ase", "gpaw", "gpaw-data"),
+        lambda atoms: made(atoms, symmetry="off"),
+        lambda atoms, mesh: made(atoms, kpts={"size": mesh, "gamma": True}),
+        boxed=True,
+    )
+
+
+def _vasp() -> Calculators:
+    from ase.calculators.calculator import CalculatorSetupError
+    from ase.calculators.vasp import Vasp
+
+    try:
+        Vasp().make_command()
+    except CalculatorSetupError as error:
+        raise ValueError(
+            "expected a command for the calculator vasp in ASE_VASP_COMMAND, got none"
+        ) from error
+    settings = {"xc": "PBE", "encut": 300.0, "ismear": 0, "sigma": 0.1, "ediff": 1e-4, "ispin": 1}
+    # Each process writes its own files, one calculation over the other.
+    folder = os.path.abspath(f"vasp-{os.getpid()}")
+
+    def made(mesh: Mesh) -> Any:
+        return Vasp(directory=folder, kpts=mesh, gamma=True, lwave=False, lcharg=False, **settings)
+
+    return Calculators(
+        "vasp",
+        {
+            "calculator": "vasp",
+            **settings,
+            "vacuum": VACUUM,
+            "least_edge": LEAST_EDGE,
+            "k_length": K_LENGTH,
+        },
+        _versions("ase"),
+        lambda _: made((1, 1, 1)),
+        lambda _, mesh: made(mesh),
+        boxed=True,
+    )
+
+
+def _own(name: str) -> Calculators:
+    module, _, factory = name.partition(":")
+    # A command of its own does not look where it was called, as `python -m` does.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        made = getattr(importlib.import_module(module), factory)()
+    # It is somebody else's code, which may fail in any way.
+    except Exception as error:
+        raise ValueError(
+            f"expected a function that returns an ASE calculator, got {name} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if isinstance(made, Calculators):
+        return made
+    if not hasattr(made, "get_potential_energy"):
+        raise ValueError(
+            f"expected an ASE calculator from {name}, got an object of {type(made).__name__}"
+        )
+    versions = _versions("ase", module.partition(".")[0])
+    return Calculators(name, {"calculator": name}, versions, lambda _: made, lambda _, mesh: made)
+
+
+def _require(package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        name = {"judges": "xtb"}.get(extra, extra)
+        raise ValueError(
+            f"expected the package {package} for the calculator {name}, got none: "
+            f'pip install "jaxrecon[{extra}]"'
+        )
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Of those that are installed: a module of the user's own is no package."""
+    known = {}
+    for package in packages:
+        try:
+            known[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return known
+
+
+_NAMED: dict[str, Callable[[], Calculators]] = {
+    "emt": _emt,
+    "chgnet": _chgnet,
+    "sevennet": _sevennet,
+    "xtb": _xtb,
+    "gpaw": _gpaw,
+    "vasp": _vasp,
+}
+NAMES = (*_NAMED, "module:factory")
+"""What :func:`calculator` takes."""
