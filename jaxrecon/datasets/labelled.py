@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -12,11 +12,17 @@ from jaxtyping import Float, Int
 
 from jaxrecon.datasets import io
 
+Quantity = Literal["energy", "e_form"]
+"""Total energies in eV, or formation energies in eV/atom."""
+
+DATA = Path(__file__).parent / "data"
+"""Where the sets are that come with the package."""
+
 PLAIN = "biufU"
 """Kinds of values, as NumPy abbreviates them, that a column may have."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledSet:
     """Structures, or fingerprints alone, and what is known of each; :meth:`of` fills the gaps.
 
@@ -109,6 +115,10 @@ class LabelledSet:
     def __len__(self) -> int:
         return len(self.energies)
 
+    def __repr__(self) -> str:
+        what = "fingerprints" if self.structures is None else "structures"
+        return f"<LabelledSet of {len(self)} {what}>"
+
     def select(self, indices: Sequence[int] | np.ndarray) -> "LabelledSet":
         """Some of the structures, in the order asked for.
 
@@ -139,34 +149,9 @@ class LabelledSet:
         Raises:
             ValueError: if there are none.
         """
-        from ase.calculators.singlepoint import SinglePointCalculator
+        from jaxrecon.datasets.frames import to_frames
 
-        if self.structures is None:
-            raise ValueError("expected a set of structures, got one of fingerprints alone")
-        frames = []
-        for number, original in enumerate(self.structures):
-            atoms = Atoms(
-                original.numbers, original.positions, cell=original.cell, pbc=original.pbc
-            )
-            known: dict[str, Any] = {}
-            if np.isfinite(self.energies[number]):
-                known["energy"] = float(self.energies[number])
-            if self.forces is not None and np.isfinite(self.forces[number]).all():
-                known["forces"] = self.forces[number]
-            if known:
-                atoms.calc = SinglePointCalculator(atoms, **known)
-            if np.isfinite(self.formation_energies[number]):
-                atoms.info["e_form"] = float(self.formation_energies[number])
-            atoms.info["trajectory"] = int(self.trajectories[number])
-            atoms.info["kind"] = self.kinds[number]
-            for name, values in self.columns.items():
-                value = values[number].item()
-                if value == value:
-                    atoms.info[name] = value
-            frames.append(atoms)
-        if frames and self.metadata:
-            frames[0].info["metadata"] = self.metadata
-        return frames
+        return to_frames(self)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write a compact ``.npz``, positions and forces in float32, or an ``.extxyz`` file.
@@ -213,11 +198,10 @@ def load(name: str = "pt10") -> LabelledSet:
     """
     from jaxrecon.datasets.labelled_npz import read_npz
 
-    folder = Path(__file__).parent / "data"
-    names = sorted(path.stem for path in folder.glob("*.npz"))
+    names = sorted(path.stem for path in DATA.glob("*.npz"))
     if name not in names:
         raise ValueError(f"expected a set among {names}, got {name!r}")
-    return read_npz(folder / f"{name}.npz")
+    return read_npz(DATA / f"{name}.npz")
 
 
 def split_by_trajectory(

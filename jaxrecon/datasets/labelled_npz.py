@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from jaxrecon.datasets import io
 from jaxrecon.datasets.archives import check_version, member, read_archive, reason
@@ -73,25 +74,25 @@ def read_npz(path: Path) -> LabelledSet:
     if "fingerprints" in content:
         fingerprints = member(content, "fingerprints", "f", (*count, None), expected)
     try:
-        metadata = json.loads(str(content["metadata"]))
-        structures, forces = _atoms(content, len(energies), expected)
-        return LabelledSet.of(
-            structures,
-            energies=energies,
-            formation_energies=member(content, "e_form", "f", count, expected),
-            trajectories=member(content, "trajectory", "i", count, expected),
-            kinds=member(content, "kind", "U", count, expected).tolist(),
-            forces=forces,
-            fingerprints=fingerprints,
-            columns={
-                name.removeprefix(COLUMN): values
-                for name, values in content.items()
-                if name.startswith(COLUMN)
-            },
-            metadata=metadata,
-        )
-    except json.JSONDecodeError as error:
+        metadata = dict(json.loads(str(content["metadata"])))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{expected} with unreadable metadata ({reason(error)})") from error
+    structures, forces = _atoms(content, len(energies), expected)
+    return LabelledSet.of(
+        structures,
+        energies=energies,
+        formation_energies=member(content, "e_form", "f", count, expected),
+        trajectories=member(content, "trajectory", "i", count, expected),
+        kinds=member(content, "kind", "U", count, expected).tolist(),
+        forces=forces,
+        fingerprints=fingerprints,
+        columns={
+            name.removeprefix(COLUMN): values
+            for name, values in content.items()
+            if name.startswith(COLUMN)
+        },
+        metadata=metadata,
+    )
 
 
 def _atoms(
@@ -103,9 +104,11 @@ def _atoms(
     sizes = member(content, "atoms", "i", (count,), expected)
     total = len(content.get("numbers", ()))
     if (sizes < 1).any() or sizes.sum() != total:
-        raise ValueError(f"{expected} with {total} atoms in numbers and {sizes.sum()} by structure")
+        raise ValueError(f"{expected} with {total} atoms in structures of {sizes.tolist()}")
     ends = np.cumsum(sizes)[:-1]
-    numbers = np.split(member(content, "numbers", "u", (total,), expected), ends)
+    kinds = member(content, "numbers", "u", (total,), expected)
+    if total and not 1 <= kinds.min() <= kinds.max() < len(chemical_symbols):
+        raise ValueError(f"{expected} with atomic numbers {kinds.min()}-{kinds.max()}")
     positions = np.split(member(content, "positions", "f", (total, 3), expected), ends)
     cells = member(content, "cells", "f", (count, 3, 3), expected)
     periodic = member(content, "pbc", "b", (count, 3), expected)
@@ -113,7 +116,9 @@ def _atoms(
     if "forces" in content:
         forces = np.split(member(content, "forces", "f", (total, 3), expected), ends)
     structures = [
-        Atoms(kinds, places, cell=cell, pbc=repeats)
-        for kinds, places, cell, repeats in zip(numbers, positions, cells, periodic, strict=False)
+        Atoms(own, places, cell=cell, pbc=repeats)
+        for own, places, cell, repeats in zip(
+            np.split(kinds, ends), positions, cells, periodic, strict=False
+        )
     ]
     return structures, forces

@@ -1,0 +1,172 @@
+"""Folders and archives as MatDeepLearn has them: a file a structure, and a table of targets.
+
+Nothing of an archive is written to a path that it names: its files go, under numbers, to a
+temporary folder where ASE reads them.
+"""
+
+import csv
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from ase import Atoms
+
+from jaxrecon.datasets import io
+from jaxrecon.datasets.archives import reason
+from jaxrecon.datasets.labelled import LabelledSet, Quantity
+
+TARGETS = "targets.csv"
+
+NO_STRUCTURES = {".csv", ".txt", ".md", ".py", ".yml", ".yaml"}
+"""Endings of files that may have the name of a structure and are none."""
+
+
+def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
+    """Read a folder or an archive with ``targets.csv`` of lines ``name,number,...``.
+
+    The file of a structure is ``name.json`` or has another ending that ASE knows; files that the
+    table does not name are passed over. Numbers after the first become columns, ``target_1`` and so
+    on, unless a first line names them.
+
+    Args:
+        path: of the folder, or of a tar or zip archive.
+        quantity: of the first numbers: total energies in eV, or formation energies in eV/atom.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if it has no table of targets, a target without a structure, a file that ASE
+            can't read, or anything else than plain files where these should be.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _folder(path) if path.is_dir() else _archive(path, Path(scratch))
+        tables = [name for name in files if name.name == TARGETS]
+        if len(tables) != 1:
+            raise ValueError(f"expected one {TARGETS} in {path}, got {len(tables)}")
+        names, numbers, titles = _table(files[tables[0]], f"{TARGETS} of {path}")
+        places = _places(files, tables[0].parent)
+        structures = []
+        for name in names:
+            found = places.get(name, [])
+            if len(found) != 1:
+                raise ValueError(
+                    f"expected one file of the structure {name!r} of {TARGETS} in {path}, got "
+                    f"{len(found)}"
+                )
+            structures.append(_structure(found[0], name, path))
+    columns = {title: numbers[:, 1 + place] for place, title in enumerate(titles[1:])}
+    columns["name"] = np.array(names)
+    return LabelledSet.of(
+        structures,
+        energies=numbers[:, 0] if quantity == "energy" else None,
+        formation_energies=numbers[:, 0] if quantity == "e_form" else None,
+        columns=columns,
+    )
+
+
+def _folder(path: Path) -> dict[PurePosixPath, Path]:
+    return {
+        PurePosixPath(file.relative_to(path).as_posix()): file
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _archive(path: Path, scratch: Path) -> dict[PurePosixPath, Path]:
+    """The files of an archive, each in a file of its own in the folder."""
+    path = io.existing(path, "a folder or an archive of structures")
+    files = {}
+    try:
+        for number, (name, content) in enumerate(_members(path)):
+            if name.is_absolute() or ".." in name.parts:
+                raise ValueError(f"expected names within the archive {path}, got {name}")
+            copy = scratch / f"{number}{name.suffix}"
+            copy.write_bytes(content)
+            files[name] = copy
+    except ValueError:
+        raise
+    # A damaged archive fails in tarfile, zipfile, gzip, zlib or lzma, each in its own way.
+    except Exception as error:
+        raise ValueError(
+            f"expected an archive of structures, got {path} ({reason(error)})"
+        ) from error
+    return files
+
+
+def _members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as zipped:
+            for entry in zipped.infolist():
+                if not entry.is_dir():
+                    yield PurePosixPath(entry.filename), zipped.read(entry)
+        return
+    with tarfile.open(path) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is not None:
+                yield PurePosixPath(member.name), content.read()
+            elif not member.isdir():
+                raise ValueError(
+                    f"expected plain files in {path}, got {member.name}, which is none"
+                )
+
+
+def _table(file: Path, source: str) -> tuple[list[str], np.ndarray, list[str]]:
+    """Names, numbers, and what the numbers are called."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(stream) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"expected lines name,number in {source}, got {reason(error)}") from error
+    width = len(lines[0]) if lines else 0
+    titles = ["target", *(f"target_{place}" for place in range(1, width - 1))]
+    if lines and not any(map(_is_number, lines[0][1:])):
+        titles = lines.pop(0)[1:]
+    if not lines or width < 2:
+        raise ValueError(f"expected lines name,number in {source}, got none")
+    for line in lines:
+        if len(line) != width or not all(map(_is_number, line[1:])):
+            raise ValueError(
+                f"expected a name and {width - 1} numbers in every line of {source}, got "
+                f"{','.join(line)!r}"
+            )
+    return (
+        [line[0] for line in lines],
+        np.array([[*map(float, line[1:])] for line in lines]),
+        titles,
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _places(files: dict[PurePosixPath, Path], folder: PurePosixPath) -> dict[str, list[Path]]:
+    """The files that a name may mean: with its ending, or without."""
+    places: dict[str, list[Path]] = {}
+    for name, file in files.items():
+        if name.suffix in NO_STRUCTURES or not name.is_relative_to(folder):
+            continue
+        for word in {name.name, name.stem}:
+            places.setdefault(word, []).append(file)
+    return places
+
+
+def _structure(file: Path, name: str, path: Path) -> Atoms:
+    try:
+        frames = io.read_structures(file)
+    except ValueError as error:
+        why = reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+        raise ValueError(
+            f"expected a structure that ASE can read as {name!r} of {path}, got none ({why})"
+        ) from error
+    if len(frames) != 1:
+        raise ValueError(f"expected one structure in {name!r} of {path}, got {len(frames)}")
+    atoms = frames[0]
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
