@@ -10,7 +10,6 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jaxrecon.datasets.calculators import calculator as calculators_of
-from jaxrecon.datasets.energies import formation_energy
 from jaxrecon.datasets.labels import FAILED, LabelStore, Work, digest, label_piece
 from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.results import versions
@@ -112,19 +111,19 @@ def judge(
         "versions": {**versions(), **calculators.versions},
     }
     symbols = {symbol for atoms in structures for symbol in atoms.symbols}
-    calls = [
-        (f"structure-{number}", atoms, calculator, {"kind": "judged", "number": number})
-        for number, atoms in enumerate(structures)
-    ]
-    with reporter(progress, len(calls), *WORDS) as report:
+    names = [f"structure-{number}" for number in range(len(structures))]
+    with reporter(progress, len(names), *WORDS) as report:
         work = Work(description, store, jobs)
-        report(sum(call[0] in work.done for call in calls), 0)
+        report(sum(name in work.done for name in names), 0)
         references = work.bulk_energies(symbols, calculators, bulk)
+        calls = [
+            (name, atoms, calculator, references, {"kind": "judged", "number": number})
+            for number, (name, atoms) in enumerate(zip(names, structures, strict=True))
+        ]
         for _ in work(label_piece, calls):
             report(1, 1)
     judged = [
-        _judged(atoms, work.done[call[0]][0], references)
-        for atoms, call in zip(structures, calls, strict=True)
+        _judged(atoms, work.done[name][0]) for atoms, name in zip(structures, names, strict=True)
     ]
     metadata = {
         "calculator": calculators.settings,
@@ -137,7 +136,7 @@ def judge(
     return found
 
 
-def _judged(original: Atoms, found: Atoms, references: Mapping[str, float]) -> Atoms:
+def _judged(original: Atoms, found: Atoms) -> Atoms:
     """The original with what was found, and what it said before under other names."""
     atoms = original.copy()
     atoms.info.pop("reason", None)
@@ -150,5 +149,5 @@ def _judged(original: Atoms, found: Atoms, references: Mapping[str, float]) -> A
         return atoms
     energy, forces = float(found.get_potential_energy()), found.get_forces()
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
-    atoms.info["e_form"] = formation_energy(energy, atoms.symbols, references)
+    atoms.info["e_form"] = float(found.info["e_form"])
     return atoms

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jaxrecon.datasets.calculators import Calculators, calculator
-from jaxrecon.datasets.energies import Label, label, relaxed_bulk
+from jaxrecon.datasets.energies import Label, formation_energy, label, relaxed_bulk
 from jaxrecon.parallel import unordered
 from jaxrecon.runs import Row, RunStore
 
@@ -63,10 +63,22 @@ def failed(atoms: Atoms, error: Exception, **info: Any) -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=about)
 
 
-def label_piece(name: str, atoms: Atoms, calculators: str, info: dict[str, Any]) -> Piece:
-    """A structure with its label, or with the reason why it has none."""
+def label_piece(
+    name: str, atoms: Atoms, calculators: str, bulk: Mapping[str, float], info: dict[str, Any]
+) -> Piece:
+    """A structure with its label and ``e_form`` in eV/atom, or with the reason why it has none.
+
+    Args:
+        name: of the piece.
+        atoms: the structure.
+        calculators: name of the calculator.
+        bulk: energies of the elements in eV/atom.
+        info: what else is to be known of it.
+    """
     try:
-        return name, [labelled(atoms, label(atoms, calculator(calculators)), **info)]
+        known = label(atoms, calculator(calculators))
+        e_form = formation_energy(known.energy, atoms.symbols, bulk)
+        return name, [labelled(atoms, known, **info, e_form=e_form)]
     # Every calculator has its own way to fail, and one structure is not worth all others.
     except Exception as error:
         return name, [failed(atoms, error, **info)]
