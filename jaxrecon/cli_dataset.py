@@ -1,6 +1,8 @@
 """`jaxrecon dataset <verb>` and `jaxrecon judge`: labelled structures, made and looked at."""
 
+import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,12 @@ from jaxrecon.interruption import interruptible
 from jaxrecon.progress import ProgressFn, reporter
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxrecon.datasets.labelled import LabelledSet
     from jaxrecon.datasets.labels import LabelStore
 
+WIDTH = 88
 NOTICE = "stopping after this piece; again to stop at once"
 JUDGE_EXAMPLES = """\b
 Examples:
@@ -26,6 +32,12 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="Set that `dataset build` wrote, or any format of labelled structures."
+    ),
+]
 Calculator = Annotated[
     str,
     typer.Option(
@@ -97,6 +109,172 @@ def judge(
     for number, reason in found.failures.items():
         print(f"structure {number} has no energy: {reason}")
     print(f"{output}: {found}")
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  jaxrecon dataset build --symbols Pt10 --size 1000 -o pt10.npz
+  jaxrecon dataset build --symbols Pt10 --size 10000 --calculator sevennet -o pt10.npz --jobs 8
+  jaxrecon dataset build --symbols Pt10 --size 10000 --calculator sevennet -o pt10.npz --resume"""
+)
+def build(
+    symbols: Annotated[
+        str, typer.Option(metavar="Pt10", help="Formula of the clusters.", show_default=False)
+    ],
+    size: Annotated[int, typer.Option(metavar="N", min=1, help="Structures that are wanted.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.npz|OUT.extxyz",
+            readable=False,
+            help="Set to write: compact, or for other programs.",
+        ),
+    ],
+    calculator: Calculator = "emt",
+    seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 0,
+    perturbed: Annotated[
+        float, typer.Option(help="Part of it that is perturbed copies of low-lying structures.")
+    ] = 0.3,
+    max_e_form: Annotated[
+        float, typer.Option(help="Energy of formation up to which structures are kept, eV/atom.")
+    ] = 3.7,
+    steps: Annotated[int, typer.Option(help="Of a relaxation at most.")] = 200,
+    jobs: Jobs = None,
+    store: Kept = None,
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make clusters, from compact to dissociated, with energies and forces.
+
+    Random clusters are relaxed, their minima kept with structures on the way there, and perturbed
+    copies of the lowest computed as well, all with the number of their trajectory. A relaxation
+    that fails is counted and skipped. The set is the same whatever the processes and
+    interruptions.
+    """
+    from jaxrecon.datasets import build as building
+
+    if output.suffix not in {".npz", ".extxyz"}:
+        raise ValueError(f"expected an output ending in .npz or .extxyz, got {output}")
+    kept = _store(output, store=store, resume=resume, force=force)
+    _start_jax()
+    with _reporting(kept, size, building.WORDS, quiet) as progress:
+        found = building.build(
+            symbols,
+            size,
+            calculator=calculator,
+            seed=seed,
+            perturbed=perturbed,
+            max_e_form=max_e_form,
+            steps=steps,
+            jobs=jobs,
+            store=kept,
+            progress=progress,
+        )
+    found.write(output)
+    for name, reason in found.metadata["failures"].items():
+        print(f"{name} has failed: {reason}")
+    if len(found) < size:
+        print(f"no more than {len(found)} different structures have turned up of {size}")
+    print(f"{output}: {_summary(found)}")
+
+
+@app.command()
+def info(file: File) -> None:
+    """Say what is in a set: structures, energies, and how it was made."""
+    from jaxrecon.datasets.readers import read_labelled
+
+    labelled = read_labelled(file)
+    print(f"{file}: {_summary(labelled)}")
+    for name, values in labelled.columns.items():
+        print(f"  {name}: {_column(values)}")
+    for name, value in labelled.metadata.items():
+        print(f"  {name}: {_short(value)}")
+
+
+@app.command(
+    epilog="""\b
+Example:
+  jaxrecon dataset sample pt10.npz -n 300 -o pt10_300.extxyz"""
+)
+def sample(
+    file: File,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="K", min=1, help="Structures to choose.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT.npz|OUT.extxyz", readable=False, help="Set to write."
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="Parameters of the fingerprint to choose by.")
+    ] = "default",
+    force: Force = False,
+) -> None:
+    """Choose structures that are spread out: each the furthest from those before it.
+
+    By the distances of their fingerprints; the first is the one furthest from the mean.
+    """
+    from jaxrecon.batching import featurize
+    from jaxrecon.compositions import elements_of
+    from jaxrecon.datasets import io
+    from jaxrecon.datasets.readers import read_labelled
+    from jaxrecon.datasets.sampling import furthest_points
+    from jaxrecon.fingerprint import Fingerprint
+
+    io.check_output(output, force)
+    labelled = read_labelled(file)
+    _start_jax()
+    values = labelled.fingerprints
+    if labelled.structures is not None:
+        fingerprint = Fingerprint.preset(preset, elements_of(labelled.structures))
+        values = featurize(labelled.structures, fingerprint)
+    assert values is not None, "a set has structures or fingerprints"
+    chosen = labelled.select(furthest_points(values, count))
+    chosen.write(output)
+    print(f"{output}: {_summary(chosen)}")
+
+
+def _summary(labelled: "LabelledSet") -> str:
+    """Number of structures of each kind and trajectories, and the range of the energies."""
+    import numpy as np
+
+    kinds = Counter(labelled.kinds)
+    parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    trajectories = len(set(labelled.trajectories.tolist()))
+    known = labelled.formation_energies[np.isfinite(labelled.formation_energies)]
+    spread = ""
+    if len(known):
+        low, middle, high = np.percentile(known, [0, 50, 100])
+        spread = f", E_form {low:.3f} to {high:.3f} eV/atom, {middle:.3f} in the median"
+    return f"{len(labelled)} structures ({parts}) of {trajectories} trajectories{spread}"
+
+
+def _column(values: "np.ndarray") -> str:
+    import numpy as np
+
+    if values.dtype.kind != "f":
+        return f"{len(set(values.tolist()))} different values"
+    known = values[np.isfinite(values)]
+    spread = f", {known.min():.6g} to {known.max():.6g}" if len(known) else ""
+    return f"{len(known)} numbers{spread}"
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4]} ..."
+
+
+def _start_jax() -> None:
+    from jaxrecon import devices
+
+    devices.use_all_cores()
+    devices.enable_compilation_cache()
 
 
 def _store(

@@ -123,7 +123,7 @@ def build(
             name = f"trajectory-{number}"
             return name, symbols, number, seeded, calculator, references, how
 
-        relaxed = collected.until(size - copies, relaxation, relax, how.frames)
+        relaxed = collected.until(size - copies, "trajectories", relaxation, relax, how.frames)
         parents = sorted(relaxed, key=lambda atoms: atoms.info["e_form"])
         parents = parents[: math.ceil(LOW * len(parents))]
 
@@ -135,7 +135,7 @@ def build(
 
         # Where relaxations have no more to give, copies do not take their place.
         share = min(copies, round(len(relaxed) * perturbed / (1.0 - perturbed)))
-        structures = relaxed + collected.until(share, label_piece, copy, 1.0)
+        structures = relaxed + collected.until(share, "copies", label_piece, copy, 1.0)
     return _as_set(structures, {**description, "bulk_energies": references, **collected.metadata()})
 
 
@@ -156,6 +156,7 @@ class _Collected:
     def until(
         self,
         wanted: int,
+        what: str,
         function: Callable[..., Piece],
         call: Callable[[int], tuple[Any, ...]],
         each: float,
@@ -167,6 +168,7 @@ class _Collected:
 
         Args:
             wanted: number of structures.
+            what: name of such pieces, to count them by.
             function: makes a piece.
             call: its arguments, by the number of the piece.
             each: structures that a piece is expected to give.
@@ -177,7 +179,7 @@ class _Collected:
             new = self._run(function, calls)
             number += len(calls)
             each, missing = new / len(calls), missing - new
-        self._counts[function.__name__] = number
+        self._counts[what] = number
         self._cut(before + wanted)
         return self._kept[before:]
 

@@ -25,8 +25,8 @@ class Judgement(Sequence[Atoms]):
     """Structures with what a calculator says of them.
 
     Energy (eV) and forces (eV/Angstrom) are those of each structure's calculator, ``info`` has
-    ``e_form`` in eV/atom and all that it had; energies that came with it are in ``energy_before``
-    and ``e_form_before``. One that could not be computed has ``info["reason"]`` instead.
+    ``e_form`` in eV/atom, ``judged_by`` and all that it had; energies that came with it are in
+    ``energy_before`` and ``e_form_before``. One that could not be computed has ``info["reason"]`` instead.
 
     Attributes:
         structures: in order.
@@ -123,7 +123,8 @@ def judge(
         for _ in work(label_piece, calls):
             report(1, 1)
     judged = [
-        _judged(atoms, work.done[name][0]) for atoms, name in zip(structures, names, strict=True)
+        _judged(atoms, work.done[name][0], calculator)
+        for atoms, name in zip(structures, names, strict=True)
     ]
     metadata = {
         "calculator": calculators.settings,
@@ -136,10 +137,11 @@ def judge(
     return found
 
 
-def _judged(original: Atoms, found: Atoms) -> Atoms:
+def _judged(original: Atoms, found: Atoms, calculator: str) -> Atoms:
     """The original with what was found, and what it said before under other names."""
     atoms = original.copy()
     atoms.info.pop("reason", None)
+    atoms.info["judged_by"] = calculator
     if original.calc is not None and "energy" in original.calc.results:
         atoms.info[f"energy{BEFORE}"] = float(original.calc.results["energy"])
     if "e_form" in atoms.info:
