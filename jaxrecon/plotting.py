@@ -1,4 +1,4 @@
-"""Every figure; matplotlib is imported nowhere else."""
+"""Figures of reconstructions; matplotlib is imported here and in plotting_data alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
