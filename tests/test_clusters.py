@@ -67,6 +67,15 @@ def test_balls_are_round_and_as_large_as_asked_for():
     np.testing.assert_allclose(places.std(axis=0), places.std(), rtol=0.1)
 
 
+def test_a_container_grows_no_more_than_it_has_to():
+    extents = [
+        random_cluster("Pt10", seed, container="ball", size=0.05).get_all_distances().max()
+        for seed in SEEDS
+    ]
+    # Ten spheres of 1.9 Angstrom have their centres within about 5 Angstrom, packed at random.
+    assert np.mean(extents) < 5.3
+
+
 def test_compact_and_dissociated_clusters_chains_and_plates_occur():
     made = [random_cluster("Pt10", seed) for seed in range(400)]
     axes = np.array([widths(atoms) for atoms in made])
@@ -99,6 +108,7 @@ def test_relaxed_energies_reach_from_compact_to_falling_apart():
         ({"symbols": "Xx2"}, "expected a chemical formula like 'Pt10' or 'TiO2', got 'Xx2'"),
         ({"size": 0.0}, "expected size > 0, got 0.0"),
         ({"size": float("nan")}, "expected size > 0, got nan"),
+        ({"size": float("inf")}, "expected size > 0, got inf"),
         ({"least": -0.1}, "expected least >= 0, got -0.1"),
         ({"container": "tube"}, "expected container 'ball' or 'box', got 'tube'"),
     ],

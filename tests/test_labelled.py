@@ -119,6 +119,14 @@ def test_fingerprints_alone(tmp_path):
         alone.to_atoms()
 
 
+def test_what_is_not_told_is_unknown():
+    bare = LabelledSet.of([Atoms("Pt"), Atoms("Pt")])
+    assert np.isnan([bare.energies, bare.formation_energies]).all()
+    assert (bare.trajectories.tolist(), bare.kinds) == ([0, 1], ["unknown", "unknown"])
+    assert (bare.forces, bare.fingerprints, bare.columns, bare.metadata) == (None, None, {}, {})
+    assert repr(bare) == "<LabelledSet of 2 structures>"
+
+
 def test_select_keeps_the_order_asked_for(tmp_path):
     labelled = example()
     part = labelled.select([3, 0])
@@ -249,9 +257,10 @@ def test_a_split_keeps_trajectories_together(sizes, fraction, seed):
     assert set(names[training]).isdisjoint(names[validation])
     assert min(len(training), len(validation)) > 0
     assert (np.diff(training) > 0).all()
-    # One trajectory more or less would not bring it nearer by more than half of the longest.
-    room = max(sizes) if 1 < fraction * len(names) < len(names) - max(sizes) else len(names)
-    assert abs(len(validation) - fraction * len(names)) <= room
+    # One trajectory more or less would bring it no nearer; at the ends, one has to be there.
+    wanted, longest = fraction * len(names), max(sizes)
+    room = longest / 2 if longest <= wanted <= len(names) - longest else longest
+    assert abs(len(validation) - wanted) <= room
     again = split_by_trajectory(labelled, fraction, seed)
     assert (again[0].tolist(), again[1].tolist()) == (training.tolist(), validation.tolist())
 

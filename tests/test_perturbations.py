@@ -51,6 +51,11 @@ def test_atoms_keep_their_distance(seed):
     assert closest(perturbed(parent, seed)) >= min(0.7, closest(parent))
 
 
+def test_atoms_keep_their_distance_across_a_face():
+    parent = Atoms("Pt2", [[0, 0, 0], [0, 0, 5.8]], cell=[8, 8, 8], pbc=True)
+    assert min(closest(perturbed(parent, seed)) for seed in range(100)) >= 0.7
+
+
 def test_all_kinds_are_as_frequent():
     counts = [len(balanced(name)) for name in ("rattled", "displaced", "strained")]
     assert sum(counts) == COPIES

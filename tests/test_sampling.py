@@ -85,7 +85,7 @@ def test_distinct_rows_of_small_tables(values, tolerance):
 
 
 @pytest.mark.parametrize("block", [7, 64, 2048])
-@pytest.mark.parametrize("away", [0.0, 1e4])
+@pytest.mark.parametrize("away", [0.0, 1e6])
 def test_distinct_rows_whatever_the_blocks(monkeypatch, block, away):
     monkeypatch.setattr(sampling, "BLOCK", block)
     random = np.random.default_rng(2)
@@ -100,6 +100,12 @@ def test_distinct_rows_whatever_the_blocks(monkeypatch, block, away):
 def test_a_chain_of_near_rows_loses_every_other_one():
     # The second falls to the first, and so the third stays, near to the second alone.
     assert distinct(np.array([[0.0], [0.9], [1.8], [2.7], [3.6]]), 1.0).tolist() == [0, 2, 4]
+
+
+def test_places_without_a_row_cover_none(monkeypatch):
+    monkeypatch.setattr(sampling, "BLOCK", 4)
+    # Two of four are kept, and the last is at the mean of all, where room to spare is.
+    assert distinct(np.array([[-1.0], [1.0], [-1.0], [1.0], [0.0]]), 0.1).tolist() == [0, 1, 4]
 
 
 def test_whole_numbers_are_numbers(unchecked):
