@@ -204,6 +204,7 @@ def save(path: Path, **changes: object) -> Path:
         ({"metadata": "[1]"}, "with unreadable metadata"),
         ({"column:step": np.ones(4)}, "expected 5 step, got 4"),
         ({"numbers": np.full(11, 200, np.uint8)}, "with atomic numbers 200-200"),
+        ({"numbers": np.arange(11, dtype=np.uint8)}, "with atomic numbers 0-10"),
     ],
 )
 def test_npz_of_somebody_else_is_refused(tmp_path, changes, message):
@@ -230,11 +231,13 @@ def test_a_damaged_npz_is_refused_or_read_unharmed(tmp_path, data):
 def test_load_says_what_there_is(monkeypatch, tmp_path):
     from jaxrecon.datasets import labelled
 
-    monkeypatch.setattr(labelled, "DATA", tmp_path)
+    monkeypatch.setattr(labelled, "DATA", tmp_path / "data")
     with pytest.raises(ValueError, match=re.escape("expected a set among [], got 'pt10'")):
         load()
     expected = example()
-    expected.write(tmp_path / "pt10.npz")
+    (tmp_path / "data").mkdir()
+    for folder in (tmp_path, tmp_path / "data"):
+        expected.write(folder / "pt10.npz")
     assert_same(load(), expected, digits=1e-6)
     with pytest.raises(ValueError, match=re.escape("expected a set among ['pt10'], got '../pt10'")):
         load("../pt10")

@@ -35,7 +35,7 @@ def write_npz(path: Path, labelled: LabelledSet) -> None:
         "e_form": labelled.formation_energies,
         "trajectory": labelled.trajectories,
         "kind": np.array(labelled.kinds, dtype=np.str_),
-        "metadata": np.str_(json.dumps(labelled.metadata, sort_keys=True)),
+        "metadata": np.str_(json.dumps(labelled.metadata)),
         **{COLUMN + name: values for name, values in labelled.columns.items()},
     }
     if labelled.structures is not None:
