@@ -83,6 +83,7 @@ def test_what_belongs_to_a_structure_becomes_a_column(tmp_path):
     frames[2].info = {"id": 9, "good": True, "dipole": [1.0, 2.0], "mixed": "a"}
     frames[1].info["mixed"] = 3
     ase.io.write(tmp_path / "set.extxyz", frames)
+    assert read_labelled(tmp_path / "set.extxyz").forces is None
     found = read_labelled(tmp_path / "set.extxyz").columns
     assert set(found) == {"gap", "id", "good", "source", "some"}
     np.testing.assert_array_equal(found["gap"], [1.5, 2.0, np.nan])
