@@ -104,6 +104,7 @@ def test_other_programs_find_energies_and_forces_in_extxyz(tmp_path):
     assert set(frames[0].calc.results) == {"forces"}
     assert set(frames[1].calc.results) == {"energy"}
     assert frames[2].info["kind"] == "minimum"
+    assert "e_form_pbe" not in frames[2].info
 
 
 def test_fingerprints_alone(tmp_path):
