@@ -52,23 +52,23 @@ def unordered(
 
 
 def _called(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-    if multiprocessing.parent_process() is not None:
-        _end_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        _end_with(parent.pid)
     return function(*arguments)
 
 
 _watched = threading.Event()
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it has: it may have been killed.
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it does: it may have been killed already.
 
     Ctrl-C reaches all processes of a terminal; only the one that talks to it answers.
     """
     if _watched.is_set():
         return
     _watched.set()
-    parent = os.getppid()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -80,13 +80,13 @@ def build(
         Relaxed structures by trajectory, then copies, with the trajectory of their parent.
 
     Raises:
-        ValueError: if an argument is out of range, there is no such calculator, or it can't
-            compute a reference crystal.
+        ValueError: if an argument is out of range, there is no such calculator, it can't compute
+            a reference crystal, or there is no structure of low energy.
         OSError: if a structure can't be kept.
 
     >>> clusters = build("Pt3", 8, seed=1)
     >>> len(clusters), clusters.kinds[0]
-    (8, 'intermediate')
+    (8, 'minimum')
     """
     composition = composition_of(symbols)
     if size < 1:
@@ -124,6 +124,11 @@ def build(
             return name, symbols, number, seeded, calculator, references, how
 
         relaxed = collected.until(size - copies, "trajectories", relaxation, relax, how.frames)
+        if not relaxed:
+            raise ValueError(
+                f"expected structures below {max_e_form} eV/atom, got none: "
+                f"{collected.metadata()}"
+            )
         parents = sorted(relaxed, key=lambda atoms: atoms.info["e_form"])
         parents = parents[: math.ceil(LOW * len(parents))]
 

@@ -26,7 +26,8 @@ class Judgement(Sequence[Atoms]):
 
     Energy (eV) and forces (eV/Angstrom) are those of each structure's calculator, ``info`` has
     ``e_form`` in eV/atom, ``judged_by`` and all that it had; energies that came with it are in
-    ``energy_before`` and ``e_form_before``. One that could not be computed has ``info["reason"]`` instead.
+    ``energy_before`` and ``e_form_before``. One that could not be computed has ``info["reason"]``
+    instead.
 
     Attributes:
         structures: in order.

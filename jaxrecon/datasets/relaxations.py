@@ -109,7 +109,9 @@ def spread(energies: np.ndarray, count: int, highest: float) -> list[int]:
     """
     low = [int(number) for number in np.flatnonzero(energies <= highest)]
     last = [len(energies) - 1] if len(energies) else []
-    if not low or count < 2:
+    if len(low) <= count:
+        return sorted({*low, *last})
+    if count < 2:
         return last
     some = energies[low]
     wanted = np.linspace(some.max(), some.min(), count)

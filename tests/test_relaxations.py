@@ -1,0 +1,131 @@
+"""The way down: what is kept of it, and what becomes of one that does not end well."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.optimize import FIRE
+from hypothesis import given
+from hypothesis import strategies as st
+from labelling import CALLS, energy_of, use, watched
+
+from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.relaxations import Relaxing, relaxation, spread
+
+BULK = {"Pt": -0.1}
+
+
+def relaxed(seed: int = 0, calculators: str = "emt", **how) -> list[Atoms]:
+    name, found = relaxation("one", "Pt5", 7, seed, calculators, BULK, Relaxing(**how))
+    assert name == "one"
+    return found
+
+
+@given(
+    st.lists(st.floats(-5.0, 5.0), min_size=1, max_size=40),
+    st.integers(1, 12),
+    st.floats(-6.0, 6.0),
+)
+def test_what_is_chosen_is_low_spread_and_ends_with_the_last(energies, count, highest) -> None:
+    values = np.array(energies)
+    chosen = spread(values, count, highest)
+    assert chosen == sorted(set(chosen))
+    assert chosen[-1] == len(values) - 1
+    assert len(chosen) <= count + 1
+    assert (values[chosen[:-1]] <= highest).all()
+    low = values[values <= highest]
+    if len(low) and count > 1:
+        assert low.min() in values[chosen]
+        assert low.max() in values[chosen]
+        # No gap between neighbours is wider than the steps and the spacing make it.
+        gaps = np.diff(np.sort(values[chosen][values[chosen] <= highest]))
+        widest = np.diff(np.sort(low)).max(initial=0.0)
+        assert gaps.max(initial=0.0) <= np.ptp(low) / (count - 1) + widest + 1e-9
+
+
+def test_structures_of_a_relaxation() -> None:
+    found = relaxed(seed=3)
+    minimum, *others = found
+    assert minimum.info["kind"] == "minimum"
+    assert {atoms.info["kind"] for atoms in others} == {"intermediate"}
+    assert np.linalg.norm(minimum.get_forces(), axis=1).max() < 0.05
+    assert len(others) >= 5
+    steps = [atoms.info["step"] for atoms in found]
+    assert steps == sorted(steps, reverse=True)
+    for atoms in found:
+        energy = energy_of(atoms)
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+        assert atoms.info["e_form"] == pytest.approx(energy / 5 + 0.1, abs=1e-9)
+        assert atoms.info["e_form"] <= 3.7
+        assert atoms.info["trajectory"] == 7
+        assert np.allclose(atoms.positions.mean(axis=0), 0.0)
+        assert not atoms.pbc.any()
+    energies = [atoms.get_potential_energy() for atoms in found]
+    assert min(energies) == energies[0]
+    # Another optimiser finds nothing lower from there.
+    oracle = minimum.copy()
+    from ase.calculators.emt import EMT
+
+    oracle.calc = EMT()
+    FIRE(oracle, logfile=None).run(fmax=1e-3, steps=300)
+    assert energies[0] - oracle.get_potential_energy() < 0.01
+
+
+def test_the_seed_decides() -> None:
+    one, same, other = (relaxed(seed=seed, steps=20) for seed in (3, 3, 4))
+    assert [a.positions.tobytes() for a in one] == [a.positions.tobytes() for a in same]
+    assert one[0].positions.tobytes() != other[0].positions.tobytes()
+    start = random_cluster("Pt5", 3)
+    [first] = relaxed(seed=3, steps=0, max_e_form=99.0)
+    assert np.allclose(first.positions, start.positions - start.positions.mean(axis=0))
+
+
+def test_steps_and_energies_have_limits() -> None:
+    last, *others = relaxed(seed=3, steps=4, max_e_form=99.0)
+    assert (last.info["kind"], last.info["step"]) == ("unrelaxed", 4)
+    assert len(others) == 4
+    # Nothing is low enough but the end, which is there whatever it is.
+    assert [a.info["kind"] for a in relaxed(seed=3, steps=4, max_e_form=-99.0)] == ["unrelaxed"]
+    whole = relaxed(seed=3, max_e_form=99.0)
+    limit = float(np.median([atoms.info["e_form"] for atoms in whole]))
+    few = relaxed(seed=3, max_e_form=limit)
+    assert max(atoms.info["e_form"] for atoms in few) <= limit
+    assert few[0].positions.tobytes() == whole[0].positions.tobytes()
+
+
+def fail(atoms: Atoms, call: int) -> None:
+    if call == 4:
+        raise RuntimeError("no\nconvergence")
+
+
+def vanish(atoms: Atoms, call: int) -> None:
+    if call == 4:
+        atoms.info["energy"] = np.nan
+
+
+def collapse(atoms: Atoms, call: int) -> None:
+    if call == 4:
+        atoms.positions[1] = atoms.positions[0] + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("happen", "reason"),
+    [
+        (fail, "RuntimeError: no convergence"),
+        (vanish, "ValueError: expected forces below 1000 eV/A"),
+        (collapse, "ValueError: expected forces below 1000 eV/A"),
+    ],
+)
+def test_a_relaxation_that_fails_keeps_what_was_before(monkeypatch, happen, reason) -> None:
+    use(monkeypatch, watched(happen))
+    failed, *others = relaxed(seed=3, calculators="watched", max_e_form=99.0)
+    assert len(CALLS) == 4
+    assert failed.info["kind"] == "failed"
+    assert failed.info["reason"].startswith(reason)
+    assert failed.info["step"] == 3
+    assert failed.calc is None
+    assert [atoms.info["step"] for atoms in others] == [2, 1, 0]
+    assert {atoms.info["kind"] for atoms in others} == {"intermediate"}
+    for atoms in others:
+        assert atoms.get_potential_energy() == pytest.approx(energy_of(atoms), abs=1e-9)
