@@ -89,7 +89,7 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
     if jax.default_backend() == "cpu":
         blocks[FEWER] = min(FEW, block)
     keys = jax.random.split(jax.random.key(0), batch)
-    coordinates = jax.vmap(lambda key: fresh(key, task))(keys)
+    coordinates = jax.vmap(lambda key: fresh(key, config, task))(keys)
     refinement = levenberg_marquardt(
         model(normal_equations, fingerprint, config, task),
         max_step=config.max_step,

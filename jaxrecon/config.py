@@ -30,6 +30,8 @@ class ReconstructConfig:
         swap_weight: how often two atoms of different elements are exchanged.
         shake_weight: how often all atoms are shaken.
         fresh_weight: how often a replica starts afresh.
+        inversion: how often a fresh start of a crystal has a centre of inversion, and a move of one
+            that has it keeps it.
         sites: sites screened by each relocation.
         shake_range: smallest and largest width of a shake, in Angstrom.
         polish_steps: float64 Levenberg-Marquardt steps on a structure better than all before.
@@ -53,6 +55,7 @@ class ReconstructConfig:
     swap_weight: float = 0.15
     shake_weight: float = 0.25
     fresh_weight: float = 0.15
+    inversion: float = 0.5
     sites: int = 24
     shake_range: tuple[float, float] = (0.02, 1.0)
     polish_steps: int = 20
@@ -69,6 +72,7 @@ class ReconstructConfig:
             self._check(name, "a number > 0", getattr(self, name) > 0)
         self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
         self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
+        self._check("inversion", "a fraction in [0, 1]", 0 <= self.inversion <= 1)
         for name in ("relocate_weight", "swap_weight", "shake_weight", "fresh_weight"):
             self._check(name, "a number >= 0", getattr(self, name) >= 0)
         kept = self.relocate_weight + self.shake_weight + self.fresh_weight

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxrecon import initialize
+from jaxrecon import initialize, symmetry
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.contacts import repelled
 from jaxrecon.equations import blame, normal_equations
@@ -74,14 +74,21 @@ def descend(
     return refine(refinement, task.join(*task.split(start)), steps=config.refine_steps)
 
 
-def fresh(key: PRNGKeyArray, task: Task) -> Float[Array, "x 3"]:
-    """Random positions, and a random cell where it is unknown."""
+def fresh(key: PRNGKeyArray, config: ReconstructConfig, task: Task) -> Float[Array, "x 3"]:
+    """Random positions, and a random cell where it is unknown; some with a centre of inversion."""
     cell = task.cell
     if task.variable:
         assert task.volume is not None
         cell_key, key = jax.random.split(key)
         cell = initialize.random_cell(cell_key, task.volume)
-    return task.join(initialize.random_positions(key, task.radius, cell), cell)
+    if cell is None:
+        return task.join(initialize.random_positions(key, task.radius, cell), cell)
+    key, centre_key = jax.random.split(key)
+    positions = initialize.random_positions(key, task.radius, cell)
+    chances = initialize.uniform(centre_key, (max(len(positions), 8) + 1, 2), positions.dtype)
+    partner = symmetry.partners(task.species, task.atoms)
+    centred = symmetry.centred(chances[:-1], positions, cell, partner)
+    return task.join(jnp.where(chances[-1, 0] < config.inversion, centred, positions), cell)
 
 
 def propose(
@@ -111,7 +118,7 @@ def propose(
             relocate(keys[1], fingerprint, config, task, parent, shares),
             task.join(swap(keys[2], task, positions, shares), cell),
             shake(keys[3], config, task, parent),
-            fresh(keys[4], task),
+            fresh(keys[4], config, task),
         ]
     )
     several = jnp.any((task.species != task.species[0]) & task.atoms)
@@ -147,13 +154,20 @@ def relocate(
 ) -> Float[Array, "x 3"]:
     """Move one atom, drawn by its blame, to the best of a number of random sites.
 
+    In a crystal with a centre of inversion its image moves with it, as often as the settings say.
     Half of the sites are uniform over the cell or the ball that holds the structure, half at a
     bonding distance from a random atom. They are compared by the residual before any descent.
     """
     chances = initialize.uniform(key, (config.sites + 1, 7), parent.dtype)
     atom = _drawn(chances[-1, 0], _suspicion(task, shares))
     sites = _sites(chances[:-1], task, *task.split(parent), atom)
-    candidates = jax.vmap(lambda site: parent.at[atom].set(site))(sites)
+    image, kept = _image(config, task, parent, chances[-1, 1])
+    partner = jnp.where(kept, image[atom], atom)
+    # Of an atom that is its own image the second assignment has to be the same as the first.
+    sign = jnp.where(partner == atom, 1.0, -1.0)
+    candidates = jax.vmap(lambda site: parent.at[partner].set(sign * site).at[atom].set(site))(
+        sites
+    )
     losses = jax.vmap(lambda x: residual(fingerprint, task, x))(candidates)
     return candidates[jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))]
 
@@ -202,9 +216,29 @@ def swap(
 def shake(
     key: PRNGKeyArray, config: ReconstructConfig, task: Task, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
-    """Move all that is free by Gaussian noise; its width is log-uniform over ``shake_range``."""
+    """Move all that is free by Gaussian noise; its width is log-uniform over ``shake_range``.
+
+    It is odd in a crystal with a centre of inversion, as often as the settings say.
+    """
     width_key, noise_key = jax.random.split(key)
+    chances = jax.random.uniform(width_key, (2,), parent.dtype)
     low, high = jnp.log(jnp.asarray(config.shake_range, parent.dtype))
-    width = jnp.exp(jax.random.uniform(width_key, (), parent.dtype, low, high))
+    width = jnp.exp(low + (high - low) * chances[0])
     noise = width * jax.random.normal(noise_key, (parent.size,), parent.dtype)
-    return task.join(*task.split(task.moved(parent, noise.reshape(parent.shape))))
+    noise = noise.reshape(parent.shape)
+    image, kept = _image(config, task, parent, chances[1])
+    atoms = noise[: len(image)]
+    noise = noise.at[: len(image)].set(jnp.where(kept, (atoms - atoms[image]) / 2**0.5, atoms))
+    return task.join(*task.split(task.moved(parent, noise)))
+
+
+def _image(
+    config: ReconstructConfig, task: Task, parent: Float[Array, "x 3"], chance: Float[Array, ""]
+) -> tuple[Int[Array, " n"], Bool[Array, ""]]:
+    """The images of the atoms by inversion, and whether a move is to keep it."""
+    positions, cell = task.split(parent)
+    if cell is None:
+        return jnp.arange(len(positions)), jnp.asarray(False)
+    partner = symmetry.partners(task.species, task.atoms)
+    image, holds = symmetry.images(positions, cell, partner, task.atoms)
+    return image, holds & (chance < config.inversion)

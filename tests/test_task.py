@@ -133,7 +133,7 @@ def test_known_atoms_stay_in_every_move_and_descent() -> None:
     @jax.jit
     @jax.vmap
     def hop(key: jax.Array) -> tuple[jax.Array, ...]:
-        parent = fresh(key, task)
+        parent = fresh(key, CONFIG, task)
         moved = propose(key, MEANS, CONFIG, task, parent)
         return parent, moved, *descend(MEANS, CONFIG, task, moved)
 
