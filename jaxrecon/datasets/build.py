@@ -1,6 +1,7 @@
 """Build: a set of labelled clusters from nothing, by any calculator."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -33,8 +34,8 @@ rattled by 0.02 Angstrom by 0.012 in the median.
 """
 LOW = 0.25
 """Part of the relaxed structures, the lowest ones, of which copies are perturbed."""
-LEAST_YIELD = 0.05
-"""Structures that a piece of work has to give on average: below it there is no point to go on."""
+LEAST_YIELD, ENOUGH = 0.05, 20
+"""Structures that pieces have to give on average, and of how many pieces that is to be believed."""
 RELAXED, COPIED = 0, 1
 """What random numbers are drawn for."""
 
@@ -126,8 +127,7 @@ def build(
         relaxed = collected.until(size - copies, "trajectories", relaxation, relax, how.frames)
         if not relaxed:
             raise ValueError(
-                f"expected structures below {max_e_form} eV/atom, got none: "
-                f"{collected.metadata()}"
+                f"expected structures below {max_e_form} eV/atom, got none: {collected.complaint()}"
             )
         parents = sorted(relaxed, key=lambda atoms: atoms.info["e_form"])
         parents = parents[: math.ceil(LOW * len(parents))]
@@ -179,11 +179,15 @@ class _Collected:
             each: structures that a piece is expected to give.
         """
         before, number, missing = len(self._kept), 0, wanted
-        while missing > 0 and each >= LEAST_YIELD:
-            calls = [call(number + further) for further in range(math.ceil(missing / each))]
+        while missing > 0:
+            # Where little is found, no more than has been done already is risked at a time.
+            count = min(math.ceil(missing / each), number or sys.maxsize)
+            calls = [call(number + further) for further in range(count)]
             new = self._run(function, calls)
             number += len(calls)
-            each, missing = new / len(calls), missing - new
+            if len(calls) >= ENOUGH and new < LEAST_YIELD * len(calls):
+                break
+            each, missing = max(new, 0.5) / len(calls), missing - new
         self._counts[what] = number
         self._cut(before + wanted)
         return self._kept[before:]
@@ -191,6 +195,12 @@ class _Collected:
     def metadata(self) -> dict[str, Any]:
         """What has become of all that was computed."""
         return {"counts": dict(self._counts), "failures": self._failures}
+
+    def complaint(self) -> str:
+        """How many structures were computed, and the first reason why some were not."""
+        reasons = list(self._failures.values())
+        computed = f"{self._counts['structures']} were higher, {self._counts['failed']} failed"
+        return f"{computed} ({reasons[0]})" if reasons else computed
 
     def _run(self, function: Callable[..., Piece], calls: list[tuple[Any, ...]]) -> int:
         """Do some pieces, keep what is new in them, and say how many structures that are."""
