@@ -5,7 +5,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,7 +18,7 @@ POLL = 0.5
 
 def unordered(
     function: Callable[..., T], calls: Iterable[tuple[Any, ...]], jobs: int | None = None
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """What a function returns for many arguments, each as soon as it is there.
 
     Inside :class:`joblib.parallel_config` its backend does the work: processes of this machine by
@@ -32,48 +34,55 @@ def unordered(
         OSError: if a process dies.
     """
     import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     if jobs is not None and jobs < 1:
         raise ValueError(f"expected at least 1 job, got {jobs}")
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        joblib.delayed(_called)(function, arguments) for arguments in calls
-    )
+    with _deaf_children():
+        spread = joblib.Parallel(
+            n_jobs=jobs, return_as="generator_unordered", initializer=_end_with_parent
+        )
+        results = spread(joblib.delayed(function)(*arguments) for arguments in calls)
     try:
         yield from results
-    except TerminatedWorkerError as error:
+    except BrokenProcessPool as error:
+        said = " ".join(str(error).split()).partition(". ")[0]
         raise OSError(
-            "expected the processes to live, got one that died, of a lack of memory maybe; "
-            "what was committed is kept, and --resume goes on from there"
+            "expected the processes to live, got one that died, of a lack of memory maybe; what "
+            f"was committed is kept, and --resume goes on from there ({said})"
         ) from error
     finally:
         # Where the caller has had enough, what runs is stopped now and not at its end.
-        results.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
 
 
-def _called(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid is not None:
-        _end_with(parent.pid)
-    return function(*arguments)
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started here do not hear Ctrl-C, which reaches all of a terminal.
 
-
-_watched = threading.Event()
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it does: it may have been killed already.
-
-    Ctrl-C reaches all processes of a terminal; only the one that talks to it answers.
+    Only the one that talks to it answers. Before they could ask for that themselves they would die
+    of it, and take down all others.
     """
-    if _watched.is_set():
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    _watched.set()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it does: it may have been killed already."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent.pid:
             time.sleep(POLL)
         os._exit(1)
 

@@ -187,8 +187,9 @@ def test_where_nothing_comes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(CALLS) < 60
 
 
-def test_fewer_where_there_are_no_more() -> None:
+def test_fewer_where_there_are_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two atoms have one distance: there are so many different ones, and no more."""
+    monkeypatch.setattr("jaxrecon.datasets.build.LEAST_YIELD", 2.0)
     found = build("Pt2", 300, bulk={"Pt": 0.0}, perturbed=0.5, steps=30)
     assert 20 < len(found) < 300
     assert sum(kind in COPIES for kind in found.kinds) <= len(found) / 2

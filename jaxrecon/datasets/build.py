@@ -204,14 +204,16 @@ class _Collected:
 
     def _run(self, function: Callable[..., Piece], calls: list[tuple[Any, ...]]) -> int:
         """Do some pieces, keep what is new in them, and say how many structures that are."""
-        told = 0
-        for structures in (self._work.done[name] for name, *_ in calls if name in self._work.done):
-            told += len(self._low(structures))
+        told = sum(len(self._low(self._work.done.get(name, []))) for name, *_ in calls)
         self._report(told, 0)
-        for structures in self._work(function, calls):
+
+        def ended(structures: list[Atoms]) -> None:
+            nonlocal told
             low = len(self._low(structures))
-            self._report(low, 1 + max(atoms.info.get("step", 0) for atoms in structures))
             told += low
+            self._report(low, 1 + max(atoms.info.get("step", 0) for atoms in structures))
+
+        self._work(function, calls, ended)
         found = []
         for name, *_ in calls:
             structures = self._work.done[name]

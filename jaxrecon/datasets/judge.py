@@ -121,8 +121,7 @@ def judge(
             (name, atoms, calculator, references, {"kind": "judged", "number": number})
             for number, (name, atoms) in enumerate(zip(names, structures, strict=True))
         ]
-        for _ in work(label_piece, calls):
-            report(1, 1)
+        work(label_piece, calls, lambda _: report(1, 1))
     judged = [
         _judged(atoms, work.done[name][0], calculator)
         for atoms, name in zip(structures, names, strict=True)

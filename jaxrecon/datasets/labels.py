@@ -1,7 +1,8 @@
 """Labels: structures with energies and forces, kept in a database piece by piece."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -109,20 +110,29 @@ class Work:
         self._store, self._jobs = store, jobs
 
     def __call__(
-        self, function: Callable[..., Piece], calls: Iterable[tuple[Any, ...]]
-    ) -> Iterator[list[Atoms]]:
-        """Make those pieces that are not there; each is committed before it is handed on.
+        self,
+        function: Callable[..., Piece],
+        calls: Iterable[tuple[Any, ...]],
+        ended: Callable[[list[Atoms]], None] | None = None,
+    ) -> None:
+        """Make those pieces that are not there.
 
         Args:
             function: makes one.
             calls: its arguments, of which the first is the name of the piece.
+            ended: called with each piece, once it is committed; what it raises ends the work.
         """
         missing = [call for call in calls if call[0] not in self.done]
-        for name, structures in unordered(function, missing, self._jobs) if missing else ():
-            if self._store is not None:
-                self._store.commit(name, structures)
-            self.done[name] = structures
-            yield structures
+        if not missing:
+            return
+        # Closed at once if it is not wanted any more: it would go on until somebody forgets it.
+        with closing(unordered(function, missing, self._jobs)) as pieces:
+            for name, structures in pieces:
+                if self._store is not None:
+                    self._store.commit(name, structures)
+                self.done[name] = structures
+                if ended is not None:
+                    ended(structures)
 
     def bulk_energies(
         self, symbols: Iterable[str], calculators: Calculators, known: Mapping[str, float] | None
@@ -130,8 +140,7 @@ class Work:
         """Energies of the reference crystals in eV/atom, but for those that are known."""
         energies = dict(known or {})
         wanted = sorted(set(symbols) - set(energies))
-        for _ in self(bulk_piece, [(f"bulk-{each}", each, calculators.name) for each in wanted]):
-            pass
+        self(bulk_piece, [(f"bulk-{each}", each, calculators.name) for each in wanted])
         for each in wanted:
             [crystal] = self.done[f"bulk-{each}"]
             energies[each] = float(crystal.get_potential_energy()) / len(crystal)
