@@ -44,7 +44,8 @@ def unordered(
         )
         results = spread(joblib.delayed(function)(*arguments) for arguments in calls)
     try:
-        yield from results
+        # Handed on one by one, as `yield from` would close them in its own way, with a warning.
+        yield from (result for result in results)
     except BrokenProcessPool as error:
         said = " ".join(str(error).split()).partition(". ")[0]
         raise OSError(

@@ -220,6 +220,7 @@ def test_killed_runs_end_as_if_they_were_not(tmp_path: Path) -> None:
             assert error.startswith(f"jaxrecon: {cli_dataset.NOTICE}\n")
             assert "pieces are in set.db; to go on: jaxrecon dataset build" in error
             assert "Traceback" not in error
+            assert "Warning" not in error
     process = popen(line, tmp_path)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 0, error

@@ -66,6 +66,22 @@ def test_a_process_that_dies_is_an_error_of_the_system() -> None:
         list(unordered(os._exit, [(3,), (3,)], jobs=2))
 
 
+def test_processes_do_not_hear_ctrl_c() -> None:
+    """It reaches all of a terminal: the one that asked answers, and hears it as before."""
+    before = signal.getsignal(signal.SIGINT)
+    assert list(unordered(signal.getsignal, [(signal.SIGINT,)] * 2, jobs=2)) == [signal.SIG_IGN] * 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_is_not_wanted_any_more_is_stopped_in_silence() -> None:
+    """Warnings are errors here."""
+    started = time.perf_counter()
+    results = unordered(time.sleep, [(0.0,), *[(60.0,)] * 3], jobs=2)
+    assert next(results) is None
+    results.close()
+    assert time.perf_counter() - started < 30.0
+
+
 KILLED = """
     import sys, time
     sys.path.insert(0, {folder!r})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -92,6 +94,17 @@ def test_steps_and_energies_have_limits() -> None:
     few = relaxed(seed=3, max_e_form=limit)
     assert max(atoms.info["e_form"] for atoms in few) <= limit
     assert few[0].positions.tobytes() == whole[0].positions.tobytes()
+
+
+def test_the_box_of_a_calculator_is_left_behind(monkeypatch) -> None:
+    made = replace(watched(lambda atoms, call: None), boxed=True)
+    use(monkeypatch, made)
+    boxed, free = relaxed(seed=3, calculators="watched"), relaxed(seed=3)
+    assert len(boxed) == len(free)
+    for one, other in zip(boxed, free, strict=True):
+        assert np.allclose(one.positions, other.positions, atol=1e-6)
+        assert not one.cell.any()
+        assert not one.pbc.any()
 
 
 def fail(atoms: Atoms, call: int) -> None:
