@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,14 @@ Calculator = Annotated[
         help="emt, chgnet, sevennet, xtb, gpaw, vasp, or module:factory, a function of your own.",
     ),
 ]
+Bulk = Annotated[
+    str | None,
+    typer.Option(
+        metavar="Pt=-5.83",
+        help="Energies of bulk crystals in eV/atom, between commas.  [default: those that the "
+        "calculator gives]",
+    ),
+]
 Jobs = Annotated[int | None, typer.Option(metavar="J", help="Processes.  [default: 1]")]
 Kept = Annotated[
     str | None,
@@ -82,6 +91,7 @@ def judge(
         ),
     ],
     calculator: Calculator = "emt",
+    bulk: Bulk = None,
     jobs: Jobs = None,
     store: Kept = None,
     resume: Resume = False,
@@ -99,11 +109,13 @@ def judge(
     details = output.with_suffix(".json")
     if details == output:
         raise ValueError(f"expected an output of structures, not .json, got {output}")
-    frames = io.read_structures(structures)
+    frames, references = io.read_structures(structures), _energies(bulk)
     kept = _store(output, details, store=store, resume=resume, force=force)
     io.check_format(output, frames)
     with _reporting(kept, len(frames), judging.WORDS, quiet) as progress:
-        found = judging.judge(frames, calculator, jobs=jobs, store=kept, progress=progress)
+        found = judging.judge(
+            frames, calculator, bulk=references, jobs=jobs, store=kept, progress=progress
+        )
     io.write_structures(output, found.structures)
     io.write_json(details, {"structures": str(structures), **found.metadata})
     for number, reason in found.failures.items():
@@ -142,6 +154,7 @@ def build(
         float, typer.Option(help="Energy of formation up to which structures are kept, eV/atom.")
     ] = 3.7,
     steps: Annotated[int, typer.Option(help="Of a relaxation at most.")] = 200,
+    bulk: Bulk = None,
     jobs: Jobs = None,
     store: Kept = None,
     resume: Resume = False,
@@ -159,6 +172,7 @@ def build(
 
     if output.suffix not in {".npz", ".extxyz"}:
         raise ValueError(f"expected an output ending in .npz or .extxyz, got {output}")
+    references = _energies(bulk)
     kept = _store(output, store=store, resume=resume, force=force)
     _start_jax()
     with _reporting(kept, size, building.WORDS, quiet) as progress:
@@ -170,6 +184,7 @@ def build(
             perturbed=perturbed,
             max_e_form=max_e_form,
             steps=steps,
+            bulk=references,
             jobs=jobs,
             store=kept,
             progress=progress,
@@ -238,6 +253,21 @@ def sample(
     chosen = labelled.select(furthest_points(values, count))
     chosen.write(output)
     print(f"{output}: {_summary(chosen)}")
+
+
+def _energies(text: str | None) -> dict[str, float] | None:
+    """Of elements, from what was given for ``--bulk``."""
+    if text is None:
+        return None
+    energies = {}
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([-+]?[0-9.]+)\s*", word, re.ASCII)
+        try:
+            symbol, number = match.groups() if match else ("", "")
+            energies[symbol] = float(number)
+        except ValueError:
+            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}") from None
+    return energies
 
 
 def _summary(labelled: "LabelledSet") -> str:

@@ -76,6 +76,8 @@ def test_judge_writes_structures_and_details(capsys: pytest.CaptureFixture[str])
         expected = energy / 3 - details["bulk_energies"]["Pt"]
         assert atoms.info["e_form"] == pytest.approx(expected, abs=1e-6)
     assert read_labelled("out.extxyz").formation_energies.shape == (4,)
+    assert run("judge in.extxyz -o own.extxyz --quiet --bulk Pt=-0.5,Cu=1") == 0
+    assert json.loads(Path("own.json").read_text())["bulk_energies"] == {"Pt": -0.5, "Cu": 1.0}
     # With the database there is nothing left to compute.
     assert run("judge in.extxyz -o out.extxyz --quiet --resume") == 0
 
@@ -145,6 +147,8 @@ def test_sample_of_fingerprints_alone(name: str) -> None:
         ("judge in.extxyz -o out.json", "expected an output of structures, not .json"),
         ("judge nowhere.extxyz -o out.extxyz", "which does not exist"),
         ("judge in.extxyz -o out.extxyz --calculator dft", "expected a calculator among emt"),
+        ("judge in.extxyz -o out.extxyz --bulk Pt", "expected --bulk like Pt=-5.83"),
+        ("dataset build --symbols Pt4 --size 4 -o set.npz --bulk Pt=nan", "got 'Pt=nan'"),
         ("judge in.extxyz -o out.extxyz --jobs 0", "expected at least 1 job, got 0"),
         ("judge in.extxyz -o out.extxyz --resume --force", "got both"),
         ("judge in.extxyz -o old.extxyz", "expected no file in the way or --force"),
