@@ -226,6 +226,17 @@ def reconstruct(
     tolerance: Annotated[
         float, typer.Option(help="Mean absolute residual at which a target is hit; no unit.")
     ] = ReconstructConfig.tolerance,
+    solutions: Annotated[
+        int,
+        typer.Option(
+            help="Different structures to look for that hit each target; OUT.extxyz has all of "
+            "them, with `target` and `solution`, if more than 1."
+        ),
+    ] = ReconstructConfig.solutions,
+    min_distance: Annotated[
+        float,
+        typer.Option(help="Atoms keep this part of the sum of their covalent radii; 0: anything."),
+    ] = ReconstructConfig.min_distance,
     rows: Annotated[
         str | None,
         typer.Option(metavar="0-29|3,7", help="Targets to do, from 0.  [default: all]"),
@@ -273,7 +284,13 @@ def reconstruct(
     for path in (output, details):
         # Outputs without a database are not of a run that can be resumed.
         io.check_output(path, force or (resume and kept.begun))
-    config = ReconstructConfig(replicas=replicas, hops=hops, tolerance=tolerance)
+    config = ReconstructConfig(
+        replicas=replicas,
+        hops=hops,
+        tolerance=tolerance,
+        solutions=solutions,
+        min_distance=min_distance,
+    )
     file = io.read_fingerprints(fingerprints)
     numbers = arguments.parse_rows(rows, len(file))
     file = file.select(numbers)
@@ -318,7 +335,7 @@ def reconstruct(
             each if each is None or isinstance(each, str) else each.tolist() for each in cells
         ],
     }
-    io.write_structures(output, found.to_atoms())
+    io.write_structures(output, found.to_atoms(others=solutions > 1))
     io.write_json(details, {"inputs": inputs, **found.to_dict()})
     print(found)
 

@@ -115,14 +115,23 @@ class Reconstruction(Sequence[Result]):
         """How many targets were hit to the tolerance."""
         return sum(result.code is ResultCode.CONVERGED for result in self.results)
 
-    def to_atoms(self) -> list[Atoms]:
-        """The structures, with residual and result code in ``info``."""
+    def to_atoms(self, *, others: bool = False) -> list[Atoms]:
+        """The best structure of each target, with residual and result code in ``info``.
+
+        Args:
+            others: whether the other solutions of a target follow the best one; ``info`` has the
+                position of the ``target`` and that of the ``solution`` then.
+        """
         structures = []
-        for result in self.results:
-            atoms = result.atoms.copy()
-            atoms.info["residual"] = result.residual
-            atoms.info["result_code"] = result.code.name.lower()
-            structures.append(atoms)
+        for target, result in enumerate(self.results):
+            found = [Solution(result.atoms, result.residual), *(result.others if others else ())]
+            for number, solution in enumerate(found):
+                atoms = solution.atoms.copy()
+                atoms.info["residual"] = solution.residual
+                atoms.info["result_code"] = result.code.name.lower()
+                if others:
+                    atoms.info.update(target=target, solution=number)
+                structures.append(atoms)
         return structures
 
     def to_dict(self) -> dict[str, Any]:

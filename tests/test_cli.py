@@ -25,6 +25,7 @@ from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.solutions import Solution
 
 PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
 OLD = b"the old file"
@@ -106,6 +107,7 @@ def asked(monkeypatch) -> dict[str, Any]:
                     hops=1,
                     evaluations={"values": 1},
                     seconds=1.0,
+                    others=call.get("others", ()),
                 )
                 store.commit(number, done[number])
                 progress(1, 1)
@@ -189,13 +191,14 @@ def test_crystals_keep_their_cell(capsys):
 
 @pytest.mark.usefixtures("files")
 def test_what_is_asked_of_the_library(asked, capsys):
-    options = "--rows 1,0-1 --seed 7 --replicas 3 --hops 2 --tolerance 1e-5 --quiet"
-    assert cli.main(f"reconstruct pt10.npz -o out.extxyz {options}".split()) == 0
+    options = "--rows 1,0-1 --seed 7 --replicas 3 --hops 2 --tolerance 1e-5 --min-distance 0.6"
+    assert cli.main(f"reconstruct pt10.npz -o out.extxyz {options} --quiet".split()) == 0
     assert asked["targets"][:, -1].tolist() == [2.0, 1.0, 2.0]
     assert asked["fingerprint"] == PLATINUM
     assert asked["symbols"] == ["Pt10"] * 3
     assert asked["cell"] == [None] * 3
-    assert asked["config"] == ReconstructConfig(replicas=3, hops=2, tolerance=1e-5)
+    settings = ReconstructConfig(replicas=3, hops=2, tolerance=1e-5, min_distance=0.6)
+    assert asked["config"] == settings
     assert asked["seed"] == 7
     assert asked["indices"] == [1, 0, 1]
     assert ase.db.connect("out.db").count() == 3
@@ -206,6 +209,18 @@ def test_what_is_asked_of_the_library(asked, capsys):
     said = capsys.readouterr()
     assert "0 of 3 converged" in said.out
     assert said.err == ""
+
+
+@pytest.mark.usefixtures("files")
+def test_all_solutions_are_written(asked):
+    others = (Solution(Atoms("Pt10"), 0.2), Solution(Atoms("Pt10"), 0.3))
+    asked["others"] = others
+    assert cli.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--solutions", "3"]) == 0
+    assert asked["config"].solutions == 3
+    about = [atoms.info for atoms in ase.io.read("out.extxyz", ":")]
+    places = [(each["target"], each["solution"]) for each in about]
+    assert places == [(target, solution) for target in (0, 1) for solution in (0, 1, 2)]
+    assert [each["residual"] for each in about[1:3]] == [0.2, 0.3]
 
 
 @pytest.mark.usefixtures("files")
