@@ -3,10 +3,12 @@
 import re
 import shlex
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from jaxrecon import cli
+from jaxrecon.datasets import LabelledSet
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -16,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    there_and_back, derivatives, many = blocks("python")
+    there_and_back, derivatives, many, made = blocks("python")
     names: dict[str, object] = {}
     exec(compile(there_and_back, "README.md", "exec"), names)
     solved, deviation = capsys.readouterr().out.splitlines()
@@ -29,6 +31,11 @@ def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert shape == "(2, 3, 3)"
     exec(compile(many, "README.md", "exec"), names)
     assert "3 of 3 converged" in capsys.readouterr().out
+    exec(compile(made, "README.md", "exec"), names)
+    kind, energy, _ = capsys.readouterr().out.split()
+    assert kind == "minimum"
+    assert 0.0 < float(energy) < 3.7
+    assert len(cast(LabelledSet, names["spread"])) == 10
 
 
 def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,6 +43,7 @@ def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> 
     commands = [shlex.split(line.split("&&")[-1]) for line in lines if "jaxrecon " in line]
     assert len(commands) >= 4
     for _, verb, *words in commands:
-        assert cli.main([verb, "--help"]) == 0
+        verbs = [verb, words[0]] if verb == "dataset" else [verb]
+        assert cli.main([*verbs, "--help"]) == 0
         shown = capsys.readouterr().out
         assert [word for word in words if word.startswith("-") and word not in shown] == []
