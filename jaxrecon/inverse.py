@@ -35,6 +35,13 @@ LEAST_VOLUME = 1.0
 POLISHED = 4
 """Structures of a hop that are polished at most where several solutions are wanted."""
 
+NEARLY = 100.0
+"""Residual in units of the tolerance below which a structure is polished as long as it helps."""
+
+SLOW, FAST = 0.9, 0.25
+"""What a round of polishing leaves of a residual at most if it helps: before the target is hit, and
+after it, for positions as exact as they get."""
+
 
 def reconstruct(
     targets: np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray],
@@ -333,15 +340,24 @@ def _polish(slot: _Slot, start: np.ndarray, config: ReconstructConfig) -> bool:
             begin = on_device(start, np.float64)
             coordinates, residual = jax.device_get(polish(problem.task(np.float64), begin))
             roomy = _with_room(problem, coordinates)
-            # Where a structure is symmetric the descent is linear: what is there goes on.
-            closer = config.tolerance >= residual and residual < before / 4.0
-            if roomy is problem and not closer:
+            if roomy is problem and not _goes_on(float(residual), before, config.tolerance):
                 break
-            problem, start, before = roomy, coordinates, residual
+            problem, start, before = roomy, coordinates, float(residual)
     judged = problem.residual(float(residual))
     if np.isfinite(judged):
         slot.solutions.add(problem.atoms(coordinates), judged)
     return judged <= config.tolerance
+
+
+def _goes_on(residual: float, before: float, tolerance: float) -> bool:
+    """Whether a round of polishing has gained enough for another one to follow.
+
+    Along a flat valley, of a symmetric structure or of more unknowns than numbers, a descent is
+    slow and steady. Far from the target a valley leads nowhere.
+    """
+    if residual > NEARLY * tolerance:
+        return False
+    return residual < before * (SLOW if residual > tolerance else FAST)
 
 
 def _result(slot: _Slot, config: ReconstructConfig) -> Result:

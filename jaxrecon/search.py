@@ -25,6 +25,9 @@ SLOTS, REPLICAS = "slots", "replicas"
 CACHE = 6 * 2**20
 """Bytes of a CPU's cache for one core to work in."""
 
+PROGRAMS = 256
+"""Compiled programs that are kept, of 10 to 20 MB each: 200 crystals of all kinds need 75."""
+
 POLISH_STEP = 0.3
 """Longest move of an atom in one polishing step, in Angstrom."""
 
@@ -77,7 +80,7 @@ def hop(
     return jax.lax.map(one, replicas, batch_size=block)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=PROGRAMS)
 def compiled_hop(
     fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
 ) -> Callable[[Key[Array, " slots"], Task, Population], tuple[Array, Array]]:
@@ -115,7 +118,7 @@ def compiled_hop(
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=PROGRAMS)
 def compiled_polish(
     fingerprint: Fingerprint, config: ReconstructConfig
 ) -> Callable[[Task, Float[Array, "x 3"]], tuple[Array, Array]]:

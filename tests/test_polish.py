@@ -1,0 +1,89 @@
+"""Polishing: how long it goes on, and that it ends valleys that are flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from ase import Atoms
+
+import jaxrecon.inverse
+from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
+from jaxrecon.datasets.clusters import relaxed
+from jaxrecon.inverse import FAST, NEARLY, SLOW
+from jaxrecon.matching import rmsd
+
+TOLERANCE = 1e-6
+FEW = Fingerprint.preset("default", ["Pt"])
+
+
+def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many of these residuals, one a round, are asked for."""
+    asked = 0
+
+    def compiled_polish(*_: Any) -> Any:
+        def polish(task: Any, coordinates: Any) -> tuple[Any, Any]:
+            nonlocal asked
+            asked += 1
+            return coordinates, np.float64(next(residuals))
+
+        return polish
+
+    def compiled_hop(*_: Any) -> Any:
+        return lambda keys, tasks, populations: (
+            np.ones((1, 2, 3, 3), np.float32),
+            np.full((1, 2), 0.5, np.float32),
+        )
+
+    monkeypatch.setattr(jaxrecon.inverse, "compiled_polish", compiled_polish)
+    monkeypatch.setattr(jaxrecon.inverse, "compiled_hop", compiled_hop)
+    config = ReconstructConfig(replicas=2, hops=1, tolerance=TOLERANCE)
+    reconstruct(np.ones(FEW.size), FEW, symbols="Pt3", config=config)
+    return asked
+
+
+def shrinking(start: float, factor: float) -> Iterator[float]:
+    while True:
+        yield start
+        start *= factor
+
+
+def test_far_from_the_target_one_round_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rounds_of(shrinking(1.01 * NEARLY * TOLERANCE, 0.1), monkeypatch) == 1
+
+
+def test_near_it_as_many_as_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = 0.99 * NEARLY * TOLERANCE
+    assert rounds_of(shrinking(start, 1.01 * SLOW), monkeypatch) == 2
+    steady = 0.99 * SLOW
+    to_the_target = int(np.ceil(np.log(TOLERANCE / start) / np.log(steady)))
+    # The one that hits the target gains too little for what is already there.
+    assert rounds_of(shrinking(start, steady), monkeypatch) == to_the_target + 1
+
+
+def test_on_the_target_as_long_as_it_gets_much_closer(monkeypatch: pytest.MonkeyPatch) -> None:
+    closer = iter([0.5 * TOLERANCE, 0.4 * FAST * TOLERANCE, 0.3 * FAST**2 * TOLERANCE, 0.0, 0.0])
+    assert rounds_of(closer, monkeypatch) == 5
+    slower = iter([0.5 * TOLERANCE, 0.6 * FAST * TOLERANCE])
+    assert rounds_of(slower, monkeypatch) == 2
+
+
+def test_more_unknowns_than_numbers() -> None:
+    """From 0.01 Angstrom off 54 unknowns are found by 46 numbers, in more rounds than one."""
+    truth = relaxed("Pt20", seed=2)
+    with jax.enable_x64(True):
+        target = featurize(truth, FEW)[0]
+    noise = 0.01 * np.random.default_rng(0).normal(size=(20, 3))
+    near = Atoms(truth.symbols, truth.positions + noise)
+    assert rmsd(truth, near) > 0.01
+    slot_config = ReconstructConfig(replicas=2, hops=1)
+    [[problem]] = jaxrecon.inverse.problems_of(target, FEW, "Pt20", None, None, None)
+    slot = jaxrecon.inverse._Slot(problem, jaxrecon.inverse.Solutions(slot_config))
+    assert jaxrecon.inverse._polish(slot, near.positions, slot_config)
+    [(found, residual)] = slot.solutions.found
+    assert residual <= slot_config.tolerance
+    assert rmsd(truth, found) < rmsd(truth, near)
+    assert ResultCode.of(residual, slot_config.tolerance, overflow=False) is ResultCode.CONVERGED
