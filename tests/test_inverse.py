@@ -379,7 +379,10 @@ GOOD = {"targets": np.zeros((2, PLATINUM.size)), "symbols": "Pt2"}
             {"positions": [np.zeros((1, 3)), None]},
             r"expected positions of shape \(2, 3\) .*\(1, 3\)",
         ),
-        ({"positions": [[[0, 0, np.nan], [0, 0, 0]], None]}, "expected each known position whole"),
+        (
+            {"positions": [np.array([[0, 0, np.nan], [0, 0, 0]]), None]},
+            "expected each known position whole",
+        ),
         ({"cell": "cubic"}, "expected a cell, None or 'unknown', got 'cubic'"),
         (
             {"targets": np.eye(2, 18) * np.nan},
