@@ -162,12 +162,8 @@ def relocate(
     atom = _drawn(chances[-1, 0], _suspicion(task, shares))
     sites = _sites(chances[:-1], task, *task.split(parent), atom)
     image, kept = _image(config, task, parent, chances[-1, 1])
-    partner = jnp.where(kept, image[atom], atom)
-    # Of an atom that is its own image the second assignment has to be the same as the first.
-    sign = jnp.where(partner == atom, 1.0, -1.0)
-    candidates = jax.vmap(lambda site: parent.at[partner].set(sign * site).at[atom].set(site))(
-        sites
-    )
+    partner = jnp.where(kept & task.free[image[atom]], image[atom], atom)
+    candidates = jax.vmap(lambda site: parent.at[partner].set(-site).at[atom].set(site))(sites)
     losses = jax.vmap(lambda x: residual(fingerprint, task, x))(candidates)
     return candidates[jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))]
 

@@ -45,7 +45,7 @@ class Result:
         code: how the search ended.
         hops: hops that were done.
         evaluations: fingerprint evaluations by kind: values, gradients, jacobians. The float64
-            polish of each new best structure, about 1 % of them, is not counted.
+            polish of each new best structure is not counted.
         seconds: wall time from its start to its end.
         others: more structures with their residuals, where several solutions were wanted.
     """

@@ -1,5 +1,7 @@
 """Inversion: what starts and moves keep, judged by spglib."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,3 +144,18 @@ def test_moves_keep_a_centre_if_told_so(formula: str) -> None:
     starts, relocated, shaken = moved(0.0)
     assert ((starts != relocated).any(2).sum(1) == 1).all()
     assert not any(has_inversion(positions, species) for positions in shaken)
+
+
+def test_a_known_image_stays() -> None:
+    task, species = task_of(EVEN), numbers(EVEN)
+    config = ReconstructConfig(inversion=1.0)
+    start = fresh(KEYS[0], config, task)
+    fixed = np.zeros(len(species), bool)
+    fixed[[1, 3, 5, 7, 9, 11]] = True
+    known = dataclasses.replace(task, fixed=jnp.asarray(fixed), known=start)
+    moved = jax.jit(
+        jax.vmap(lambda key: relocate(key, MEANS, config, known, start, jnp.ones(len(species))))
+    )(KEYS[:24])
+    changed = (np.asarray(moved) != np.asarray(start)).any(2)
+    assert (changed.sum(1) == 1).all()
+    assert not changed[:, fixed].any()
