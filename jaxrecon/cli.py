@@ -17,9 +17,11 @@ import typer
 from jaxrecon import cli_dataset
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.interruption import INTERRUPTED, interruptible, leave
+from jaxrecon.options import Force, Quiet, Resume, Seed, start_jax
 
 PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
 BAD_INPUT = 2
+CLOSED = 141  # as of any program that SIGPIPE ends
 GARBAGE_THRESHOLD = 20_000
 # What a command line that can't be parsed raises; its module differs between releases of typer.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -29,9 +31,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random numbers.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,10 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # JAX reads this when it is imported; what fails in earnest raises an exception as well.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with typer.main.get_command(app).make_context("jaxrecon", words or ["--help"]) as context:
-            context.command.invoke(context)
+        try:
+            command = typer.main.get_command(app)
+            with command.make_context("jaxrecon", words or ["--help"]) as context:
+                context.command.invoke(context)
+        finally:
+            # When Python ends, it is too late to say nothing of a pipe that is closed.
+            sys.stdout.flush()
     except typer.Exit as end:
         return end.exit_code
+    except BrokenPipeError:
+        # Whoever reads, like `head`, has seen enough: what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
     except KeyboardInterrupt as stop:
         kept = f": {stop}; to go on: {_resuming(words)}" if str(stop) else ""
         return _fail(f"interrupted{kept}", INTERRUPTED)
@@ -78,13 +86,6 @@ def _resuming(words: Sequence[str]) -> str:
 
     kept = [without_password(word) for word in words if word not in {"--force", "--resume"}]
     return shlex.join(["jaxrecon", *kept, "--resume"])
-
-
-def _start_jax() -> None:
-    from jaxrecon import devices
-
-    devices.use_all_cores()
-    devices.enable_compilation_cache()
 
 
 def _print_version(wanted: bool) -> bool:
@@ -161,7 +162,7 @@ def fingerprint(
     names = elements.split(",") if elements is not None else elements_of(frames)
     default = CRYSTAL_PRESET if any(is_periodic(atoms) for atoms in frames) else PRESET
     chosen = Fingerprint.preset(preset or default, elements=names)
-    _start_jax()
+    start_jax()
     io.write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     print(f"{output}: {len(frames)} fingerprints of {chosen.size} numbers")
 
@@ -249,10 +250,7 @@ def reconstruct(
             "postgresql://user:password@host/name.  [default: OUT.db]",
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with the same run where it stopped, if it began."),
-    ] = False,
+    resume: Resume = False,
     distributed: Annotated[
         str | None,
         typer.Option(
@@ -262,7 +260,7 @@ def reconstruct(
         ),
     ] = None,
     force: Force = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find the structures whose fingerprints are given.
 
@@ -304,7 +302,7 @@ def reconstruct(
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
         hosts.meet(**processes)
-    _start_jax()
+    start_jax()
     first = processes is None or hosts.is_first()
     with reporter(first and not quiet, len(numbers)) as report:
         try:
@@ -353,7 +351,7 @@ def demo(
     force: Force = False,
 ) -> None:
     """Show the whole way on small examples, there and back."""
-    _start_jax()
+    start_jax()
     from jaxrecon import demo as example
 
     example.run(output, seed=seed, force=force)

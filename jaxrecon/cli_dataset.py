@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxrecon.interruption import interruptible
+from jaxrecon.options import Bulk, Calculator, Force, Jobs, Quiet, Resume, Seed, start_jax
 from jaxrecon.progress import ProgressFn, reporter
 
 if TYPE_CHECKING:
@@ -39,22 +40,6 @@ File = Annotated[
         metavar="FILE", help="Set that `dataset build` wrote, or any format of labelled structures."
     ),
 ]
-Calculator = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="emt, chgnet, sevennet, xtb, gpaw, vasp, or module:factory, a function of your own.",
-    ),
-]
-Bulk = Annotated[
-    str | None,
-    typer.Option(
-        metavar="Pt=-5.83",
-        help="Energies of bulk crystals in eV/atom, between commas.  [default: those that the "
-        "calculator gives]",
-    ),
-]
-Jobs = Annotated[int | None, typer.Option(metavar="J", help="Processes.  [default: 1]")]
 Kept = Annotated[
     str | None,
     typer.Option(
@@ -64,11 +49,6 @@ Kept = Annotated[
         "postgresql://user:password@host/name.  [default: OUT.db]",
     ),
 ]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the same run where it stopped, if it began.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
 
 def judge(
@@ -146,7 +126,7 @@ def build(
         ),
     ],
     calculator: Calculator = "emt",
-    seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 0,
+    seed: Seed = 0,
     perturbed: Annotated[
         float, typer.Option(help="Part of it that is perturbed copies of low-lying structures.")
     ] = 0.3,
@@ -174,7 +154,7 @@ def build(
         raise ValueError(f"expected an output ending in .npz or .extxyz, got {output}")
     references = _energies(bulk)
     kept = _store(output, store=store, resume=resume, force=force)
-    _start_jax()
+    start_jax()
     with _reporting(kept, size, building.WORDS, quiet) as progress:
         found = building.build(
             symbols,
@@ -244,7 +224,7 @@ def sample(
 
     io.check_output(output, force)
     labelled = read_labelled(file)
-    _start_jax()
+    start_jax()
     values = labelled.fingerprints
     if labelled.structures is not None:
         fingerprint = Fingerprint.preset(preset, elements_of(labelled.structures))
@@ -298,13 +278,6 @@ def _column(values: "np.ndarray") -> str:
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 4]} ..."
-
-
-def _start_jax() -> None:
-    from jaxrecon import devices
-
-    devices.use_all_cores()
-    devices.enable_compilation_cache()
 
 
 def _store(

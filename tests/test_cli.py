@@ -56,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def here(monkeypatch, tmp_path):
     """The verbs work in a new folder, and leave devices, cache and environment as they are."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_start_jax", lambda: None)
+    monkeypatch.setattr(cli, "start_jax", lambda: None)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -453,7 +453,7 @@ def interrupted(where: str, then: str, folder: Path) -> subprocess.CompletedProc
 
 def test_interruption_ends_the_process(files, tmp_path):
     """Before the search: at once."""
-    done = interrupted("jaxrecon.cli._start_jax", "time.sleep(60.0)", tmp_path)
+    done = interrupted("jaxrecon.cli.start_jax", "time.sleep(60.0)", tmp_path)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "jaxrecon: error: interrupted\n"
     assert contents(tmp_path) == files

@@ -33,7 +33,7 @@ BUILD = "dataset build --symbols Pt4 --size 40 --seed 1 --quiet"
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The verbs work in a new folder, and leave devices, cache and environment as they are."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli_dataset, "_start_jax", lambda: None)
+    monkeypatch.setattr(cli_dataset, "start_jax", lambda: None)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -122,6 +122,18 @@ def test_build_info_and_sample(
     monkeypatch.setattr("jaxrecon.datasets.build.LEAST_YIELD", 2.0)
     assert run("dataset build --symbols Pt2 --size 300 -o two.extxyz --quiet --steps 20") == 0
     assert "different structures have turned up of 300" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["dataset info set.npz", "dataset build --help"])
+def test_nobody_reads_to_the_end(words: str, tmp_path: Path) -> None:
+    LabelledSet.of([random_cluster("Pt3", 0)], energies=[0.0]).write("set.npz")
+    process = popen(words, tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait() == cli.CLOSED
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.npz"])
