@@ -11,6 +11,7 @@ from jaxrecon import pooling
 from jaxrecon.fingerprint import Fingerprint, View
 from jaxrecon.pooling import EXTREMES, SELECTING
 from jaxrecon.refine import NormalEquations
+from jaxrecon.steering import Steering
 from jaxrecon.structures import Structure
 
 
@@ -94,6 +95,49 @@ def bound_equations(
         gradient=gradient + _product(force.ravel(), flat),
         squared=squared,
         residual=_residual(view, difference, absent),
+    )
+
+
+def steered_equations(
+    fingerprint: Fingerprint,
+    structure: Structure,
+    target: Float[Array, " p"],
+    *,
+    steering: Steering,
+    strain_length: float | None = None,
+) -> NormalEquations:
+    """Model of what a steered search minimises; the residual is the root of that.
+
+    The slopes of predictors are taken backwards, as they are few and the unknowns many.
+
+    Args:
+        fingerprint: R.
+        structure: x.
+        target: R*.
+        steering: what is wanted.
+        strain_length: as for :func:`normal_equations`.
+    """
+    view = fingerprint.view(structure)
+    value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain_length is not None)
+    slopes = _unknowns(jacobian, strain_length)
+    if view.columns is not None:
+        whole = jnp.zeros((fingerprint.size, 1 + slopes.shape[1]), value.dtype)
+        both = jnp.concatenate([value[:, None], slopes], axis=1)
+        both = whole.at[view.columns].set(both, mode="drop")
+        value, slopes = both[:, 0], both[:, 1:]
+    told, pull_back = jax.vjp(steering.told, value)
+    (by_value,) = jax.vmap(pull_back)(jnp.eye(len(told), dtype=told.dtype))
+    scales = steering.scales(value.dtype)
+    off = scales * (value - target)
+    flat = jnp.concatenate([_product(by_value, slopes), scales[:, None] * slopes])
+    wrong = jnp.concatenate([told, off])
+    squared = jnp.sum(wrong**2)
+    overflow = view.neighbors.overflow
+    return NormalEquations(
+        gram=_product(flat.T, flat),
+        gradient=_product(wrong, flat),
+        squared=squared,
+        residual=jnp.where(overflow, jnp.inf, jnp.sqrt(squared)),
     )
 
 

@@ -6,6 +6,7 @@ the last population, moves, and descends.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxrecon import initialize, symmetry
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.contacts import repelled
-from jaxrecon.equations import blame, normal_equations
+from jaxrecon.equations import blame, normal_equations, steered_equations
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.minimize import adam
 from jaxrecon.objectives import mean_absolute_residual
@@ -25,8 +26,11 @@ from jaxrecon.task import STRAIN_LENGTH, Task
 def residual(
     fingerprint: Fingerprint, task: Task, coordinates: Float[Array, "x 3"]
 ) -> Float[Array, ""]:
-    """Mean absolute residual of coordinates in Angstrom, without a unit."""
-    return mean_absolute_residual(fingerprint(task.structure(coordinates)), task.target)
+    """Mean absolute residual of coordinates in Angstrom, or what a steered search minimises."""
+    value = fingerprint(task.structure(coordinates))
+    if task.steering is not None:
+        return task.steering.objective(value, task.target)
+    return mean_absolute_residual(value, task.target)
 
 
 def model(
@@ -38,8 +42,11 @@ def model(
     """The Gauss-Newton model that a descent goes by, as a function of the coordinates.
 
     Args:
-        equations: :func:`~jaxrecon.equations.normal_equations` or another that takes the same.
+        equations: :func:`~jaxrecon.equations.normal_equations` or another that takes the same;
+            a steered search has its own.
     """
+    if task.steering is not None:
+        equations = partial(steered_equations, steering=task.steering)
 
     def at(coordinates: Array) -> NormalEquations:
         structure = task.structure(coordinates)

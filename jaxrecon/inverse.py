@@ -27,6 +27,7 @@ from jaxrecon.search import (
     slots_in_memory,
 )
 from jaxrecon.solutions import Solutions
+from jaxrecon.steering import Steering
 from jaxrecon.store import Store
 
 LEAST_VOLUME = 1.0
@@ -51,6 +52,7 @@ def reconstruct(
     atoms: int | Sequence[int] | None = None,
     cell: Any = None,
     positions: Sequence[np.ndarray | None] | None = None,
+    steering: Steering | None = None,
     config: ReconstructConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
@@ -83,6 +85,8 @@ def reconstruct(
         positions: None, or a list with positions in Angstrom for each target, shape ``(n, 3)`` in
             the order of its symbols, or None: atoms stay where they are given, those with NaN are
             found.
+        steering: properties that the structures are to have as well, or instead: what is minimised
+            then, and the residual of a result, is that of :mod:`jaxrecon.steering`.
         config: settings of the search.
         seed: of the random numbers.
         indices: of the targets for the random numbers, if they are rows of a larger set; else
@@ -110,7 +114,9 @@ def reconstruct(
     ('CONVERGED', 0.969)
     """
     config = (config or ReconstructConfig()).replace(**settings)
-    alternatives = problems_of(targets, fingerprint, symbols, cell, positions, indices, atoms)
+    alternatives = problems_of(
+        targets, fingerprint, symbols, cell, positions, indices, atoms, steering
+    )
     kinds = {kind for problems in alternatives for kind in problems[0].fingerprint.poolings}
     config = config.settled(smooth=not kinds & set(EXTREMES))
     started = time.perf_counter()
@@ -182,7 +188,11 @@ def _description(
     numbers = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
     fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
     known = [problem.positions for problem in problems]
+    steering = problems[0].steering if problems else None
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(steering)]
+    steered = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
     return {
+        **({} if steering is None else {"steering": steered}),
         "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
         "config": config.to_dict(),
         "seed": seed,
@@ -237,6 +247,7 @@ def _search(
     fingerprint = first.program
     mesh = device_mesh(config.replicas, len(problems))
     program = compiled_hop(fingerprint, config.compiled, mesh)
+    steering = jax.device_put(first.steering)
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 
@@ -264,7 +275,7 @@ def _search(
             residuals=on_device(residuals, np.float32),
             hops=on_device([slot.hops for slot in slots], np.int32),
         )
-        found = jax.device_get(program(keys, tasks, populations))
+        found = jax.device_get(program(keys, tasks, populations, steering))
         coordinates, residuals = (np.array(array) for array in found)
         endings = []
         for number, slot in enumerate(slots):
@@ -338,7 +349,8 @@ def _polish(slot: _Slot, start: np.ndarray, config: ReconstructConfig) -> bool:
         polish, before = compiled_polish(problem.program, config.compiled), np.inf
         while True:
             begin = on_device(start, np.float64)
-            coordinates, residual = jax.device_get(polish(problem.task(np.float64), begin))
+            task = problem.task(np.float64)
+            coordinates, residual = jax.device_get(polish(task, begin, problem.steering))
             roomy = _with_room(problem, coordinates)
             if roomy is problem and not _goes_on(float(residual), before, config.tolerance):
                 break

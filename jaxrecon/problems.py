@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from jaxrecon.bounds import bounds_within
 from jaxrecon.compositions import candidates, composition_of
 from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.steering import Steering
 from jaxrecon.structures import Bounds, checked_cell
 from jaxrecon.task import Task
 from jaxrecon.volume import expected_volume
@@ -45,6 +46,7 @@ class Problem:
         positions: known ones in Angstrom, NaN where an atom is to be found; None for all.
         volume: of an unknown cell in Angstrom^3, about; None if it is known, or there is none.
         bounds: static sizes of what the atoms see.
+        steering: what else is wanted; None where it is the target alone.
     """
 
     index: int
@@ -56,6 +58,7 @@ class Problem:
     positions: Float[np.ndarray, "n 3"] | None
     volume: float | None
     bounds: Bounds
+    steering: Steering | None = None
 
     @property
     def program(self) -> Fingerprint:
@@ -79,7 +82,7 @@ class Problem:
         return self.program, self.room, self.bounds, kinds
 
     def task(self, dtype: type) -> Task:
-        """The problem as arrays on the device."""
+        """The problem as arrays on the device, without the steering, which many share."""
         n, room = len(self.symbols), self.room
         program, columns = _canonical(self.fingerprint, self.symbols)
         own = self.fingerprint.restricted(self.symbols)
@@ -106,7 +109,12 @@ class Problem:
         )
 
     def residual(self, searched: float) -> float:
-        """The mean absolute residual over all numbers, from that over those searched."""
+        """The mean absolute residual over all numbers, from that over those searched.
+
+        That of a steered search is of everything already.
+        """
+        if self.steering is not None:
+            return searched
         columns = _canonical(self.fingerprint, self.symbols)[1]
         others = np.delete(self.target, columns)
         return float((searched * len(columns) + np.abs(others).sum()) / len(self.target))
@@ -152,6 +160,7 @@ def problems_of(
     positions: Any,
     indices: Any,
     atoms: Any = None,
+    steering: Steering | None = None,
 ) -> list[list[Problem]]:
     """Check the arguments of :func:`jaxrecon.reconstruct` and pair what belongs together.
 
@@ -178,9 +187,24 @@ def problems_of(
         raise ValueError("expected symbols where positions are known, got none")
     everything = zip(identities, vectors, every, cells, known, strict=True)
     return [
-        [_problem(index, *given, composition) for composition in compositions[index]]
+        [
+            _steered(_problem(index, *given, composition), steering)
+            for composition in compositions[index]
+        ]
         for index, given in enumerate(everything)
     ]
+
+
+def _steered(problem: Problem, steering: Steering | None) -> Problem:
+    if steering is None:
+        return problem
+    size = problem.fingerprint.size
+    if len(steering.widths) != size:
+        raise ValueError(
+            f"expected a steering for fingerprints of {size} numbers, got {len(steering.widths)}"
+        )
+    columns = _canonical(problem.fingerprint, problem.symbols)[1]
+    return replace(problem, steering=replace(steering, columns=columns))
 
 
 def _compositions(

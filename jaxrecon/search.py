@@ -17,6 +17,7 @@ from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.hopping import descend, model, propose
 from jaxrecon.pooling import EXTREMES
 from jaxrecon.refine import levenberg_marquardt, refine
+from jaxrecon.steering import Steering
 from jaxrecon.structures import Bounds
 from jaxrecon.task import Task
 
@@ -83,20 +84,25 @@ def hop(
 @lru_cache(maxsize=PROGRAMS)
 def compiled_hop(
     fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
-) -> Callable[[Key[Array, " slots"], Task, Population], tuple[Array, Array]]:
-    """The program ``(keys, tasks, populations) -> (coordinates, residuals)`` of one hop.
+) -> Callable[[Key[Array, " slots"], Task, Population, Steering | None], tuple[Array, Array]]:
+    """The program ``(keys, tasks, populations, steering) -> (coordinates, residuals)`` of one hop.
 
-    Every argument has a leading axis of slots, one target each. Each device computes its share of
+    Every argument has a leading axis of slots, one target each, but the steering, which all tasks
+    have in common and do not bring themselves. Each device computes its share of
     the replicas of its slots from their whole populations of before: no device waits for another.
     """
     share = config.replicas // mesh.shape[REPLICAS]
 
     def local(
-        keys: Key[Array, " slots"], tasks: Task, populations: Population
+        keys: Key[Array, " slots"],
+        tasks: Task,
+        populations: Population,
+        steering: Steering | None,
     ) -> tuple[Array, Array]:
         replicas = jax.lax.axis_index(REPLICAS) * share + jnp.arange(share)
 
         def one(key: PRNGKeyArray, task: Task, population: Population) -> tuple[Array, Array]:
+            task = replace(task, steering=steering)
             return hop(key, fingerprint, config, task, population, replicas)
 
         slots = (keys, tasks, populations)
@@ -111,7 +117,7 @@ def compiled_hop(
         jax.shard_map(
             local,
             mesh=mesh,
-            in_specs=(dealt, dealt, dealt),
+            in_specs=(dealt, dealt, dealt, PartitionSpec()),
             out_specs=(split, split),
             check_vma=False,
         )
@@ -121,7 +127,7 @@ def compiled_hop(
 @lru_cache(maxsize=PROGRAMS)
 def compiled_polish(
     fingerprint: Fingerprint, config: ReconstructConfig
-) -> Callable[[Task, Float[Array, "x 3"]], tuple[Array, Array]]:
+) -> Callable[[Task, Float[Array, "x 3"], Steering | None], tuple[Array, Array]]:
     """Levenberg-Marquardt on one structure, meant for float64: coordinates and residual.
 
     Where largest and smallest values are pooled it takes the equations of all atoms: from 0.1
@@ -131,7 +137,8 @@ def compiled_polish(
     extremes = set(fingerprint.poolings) & set(EXTREMES)
     equations = bound_equations if extremes else normal_equations
 
-    def polish(task: Task, coordinates: Array) -> tuple[Array, Array]:
+    def polish(task: Task, coordinates: Array, steering: Steering | None) -> tuple[Array, Array]:
+        task = replace(task, steering=steering)
         refinement = levenberg_marquardt(
             model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )

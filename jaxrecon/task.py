@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon import initialize
 from jaxrecon.refine import NormalEquations
+from jaxrecon.steering import Steering
 from jaxrecon.structures import Bounds, Structure
 
 STRAIN_LENGTH = 10.0
@@ -31,6 +32,7 @@ class Task:
         fixed: which atoms stay where they are known to be; None for none.
         known: where that is, in Angstrom.
         volume: of the unknown cell in Angstrom^3, about.
+        steering: what else is wanted; None where it is the target alone.
         variable: whether the cell is unknown; :attr:`cell` is any then.
         bounds: static sizes of what the atoms see.
     """
@@ -43,6 +45,7 @@ class Task:
     fixed: Bool[Array, "*batch n"] | None = None
     known: Float[Array, "*batch n 3"] | None = None
     volume: Float[Array, "*batch"] | None = None
+    steering: Steering | None = None
     variable: bool = field(default=False, metadata={"static": True})
     bounds: Bounds | None = field(default=None, metadata={"static": True})
 

@@ -1,0 +1,121 @@
+"""Gaussian processes: scikit-learn's own predictions, derivatives, the projected process."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrecon import Fingerprint, featurize
+from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.models import gaussian_process
+from jaxrecon.models.gaussian_process import GaussianProcess
+
+FINGERPRINT = Fingerprint.preset("default", ["Pt"])
+
+
+def energies(rows: np.ndarray) -> np.ndarray:
+    """A property that the fingerprint tells, and that bends: in eV/atom, say."""
+    return 3.0 - 0.8 * np.sqrt(rows[:, 2]) + 0.1 * np.sin(4.0 * rows[:, 3])
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return featurize([random_cluster("Pt5", seed) for seed in range(90)], FINGERPRINT).astype(float)
+
+
+@pytest.fixture(scope="module")
+def process(rows: np.ndarray) -> GaussianProcess:
+    return GaussianProcess.fit(FINGERPRINT, rows[:60], energies(rows[:60]))
+
+
+def told(process: GaussianProcess, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    means, deviations = jax.jit(jax.vmap(process))(jnp.asarray(rows))
+    return np.asarray(means), np.asarray(deviations)
+
+
+def test_it_predicts_what_it_has_not_seen(process: GaussianProcess, rows: np.ndarray) -> None:
+    mean, _ = told(process, rows[60:])
+    wrong = np.abs(mean - energies(rows[60:]))
+    assert wrong.mean() < 0.2 * energies(rows[60:]).std()
+
+
+def test_same_as_scikit_learn(process: GaussianProcess, rows: np.ndarray, x64: None) -> None:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+    values = energies(rows[:60])
+    root = np.sqrt(rows + 1e-6) - 1e-3
+    centre, width = root[:60].mean(0), root[:60].std(0)
+    inputs = (root - centre) / np.where(width > 1e-5, width, np.inf)
+    a, length, b, noise = process.kernel
+    kernel = ConstantKernel(a) * RBF(length) + ConstantKernel(b) * DotProduct(1.0)
+    oracle = GaussianProcessRegressor(kernel + WhiteKernel(noise), optimizer=None)
+    oracle.fit(inputs[:60], (values - values.mean()) / values.std())
+    mean, deviation = oracle.predict(inputs, return_std=True)
+    ours, spread = told(process, rows)
+    np.testing.assert_allclose(ours, values.mean() + values.std() * mean, atol=1e-6)
+    np.testing.assert_allclose(spread, values.std() * deviation, rtol=1e-3, atol=1e-6)
+
+
+def test_float32_keeps_the_digits(process: GaussianProcess, rows: np.ndarray) -> None:
+    low = told(process, rows.astype(np.float32))
+    with jax.enable_x64(True):
+        high = told(process, rows)
+    assert low[0].dtype == np.float32
+    np.testing.assert_allclose(low[0], high[0], atol=2e-3 * energies(rows).std())
+    np.testing.assert_allclose(low[1], high[1], rtol=0.05)
+
+
+def test_far_from_the_data_it_is_not_sure(process: GaussianProcess, rows: np.ndarray) -> None:
+    at_home, away = told(process, rows[:60])[1], told(process, rows[:60] * 4.0)[1]
+    assert at_home.max() < away.min()
+
+
+def test_gradients_are_those_of_differences(
+    process: GaussianProcess, rows: np.ndarray, x64: None
+) -> None:
+    row, step = jnp.asarray(rows[70]), 1e-6
+    for part in (0, 1):
+        slopes = jax.jit(jax.grad(lambda value, part=part: process(value)[part]))(row)
+        for feature in (0, 11, 40):
+            there, back = row.at[feature].add(step), row.at[feature].add(-step)
+            difference = (process(there)[part] - process(back)[part]) / (2.0 * step)
+            np.testing.assert_allclose(slopes[feature], difference, rtol=1e-4, atol=1e-7)
+
+
+def test_many_rows_are_projected(
+    rows: np.ndarray, monkeypatch: pytest.MonkeyPatch, x64: None
+) -> None:
+    monkeypatch.setattr(gaussian_process, "MOST", 30)
+    values = energies(rows[:80])
+    process = GaussianProcess.fit(FINGERPRINT, rows[:80], values)
+    assert process.points.shape == (30, FINGERPRINT.size)
+
+    # Quinonero-Candela and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005), equations 19 and 20.
+    raw = np.asarray(jax.vmap(process.coordinates.forward)(jnp.asarray(rows)))
+    inputs, kernel = (raw - process.centre) * process.slope, process.kernel
+    old, new, few = inputs[:80], inputs[80:], np.asarray(process.points)
+    k = lambda a, b: gaussian_process._covariances(np.asarray(kernel), a, b)  # noqa: E731
+    through = np.linalg.solve(k(few, few) + 1e-10 * np.eye(30), k(few, old))
+    seen, across = k(old, few) @ through, k(new, few) @ through
+    inverse = np.linalg.inv(seen + kernel[3] * np.eye(80))
+    mean = across @ inverse @ (values - values.mean()) / values.std()
+    variance = np.diagonal(k(new, new)) - np.sum(across @ inverse * across, axis=1)
+
+    ours, deviations = told(process, rows[80:])
+    np.testing.assert_allclose(ours, values.mean() + values.std() * mean, atol=1e-4)
+    expected = values.std() * np.sqrt(variance + kernel[3])
+    np.testing.assert_allclose(deviations, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows, values: (rows, np.ones_like(values)), "values that differ, got 1.0 for all"),
+        (lambda rows, values: (rows, values / 0.0), "finite"),
+        (lambda rows, values: (rows * np.nan, values), "finite"),
+    ],
+)
+def test_what_can_not_be_fitted(change, message, rows: np.ndarray) -> None:
+    with np.errstate(divide="ignore"), pytest.raises(ValueError, match=message):
+        GaussianProcess.fit(FINGERPRINT, *change(rows, energies(rows)))

@@ -1,0 +1,201 @@
+"""Steering: what it minimises, its slopes, and searches that are steered."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+
+import jaxrecon
+from jaxrecon import ACSF, Fingerprint, Store, featurize, from_ase, reconstruct
+from jaxrecon.bounds import bounds_of
+from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.equations import steered_equations
+from jaxrecon.steering import Steering
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+FINGERPRINT = Fingerprint.preset("default", ["Pt"])
+SMALL = ACSF(("H", "Pt"), 4.0, g2_eta=(0.5,), g2_r_s=(0.5, 1.5), g5_zeta=(2,), g5_eta=(0.1,))
+SETTINGS = {"hops": 3, "replicas": 8, "refine_steps": 15, "tolerance": 1e-4, "polish_steps": 5}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Line:
+    """A predictor: straight in the logarithms of the numbers, less sure the larger they are."""
+
+    slopes: np.ndarray
+    doubt: float = 0.0
+
+    def __call__(self, fingerprint: jax.Array) -> tuple[jax.Array, jax.Array]:
+        slopes = jnp.asarray(self.slopes, fingerprint.dtype)
+        return jnp.log(fingerprint + 1.0) @ slopes, self.doubt * jnp.sum(fingerprint[:3] ** 2)
+
+
+@pytest.fixture(scope="module")
+def line() -> Line:
+    return Line(np.random.default_rng(0).normal(size=FINGERPRINT.size) / 5)
+
+
+def told(line: Line, structures: list) -> np.ndarray:
+    rows = featurize(structures, FINGERPRINT)
+    return np.array([float(line(jnp.asarray(row))[0]) for row in rows])
+
+
+@pytest.fixture(scope="module")
+def usual(line: Line) -> float:
+    return float(told(line, [random_cluster("Pt4", seed) for seed in range(5)]).mean())
+
+
+def test_a_property_is_reached(line: Line, usual: float) -> None:
+    targets = np.zeros((3, FINGERPRINT.size))
+    steering = Steering.towards(line, usual, widths=np.ones(FINGERPRINT.size))
+    run = reconstruct(targets, FINGERPRINT, symbols="Pt4", steering=steering, seed=0, **SETTINGS)
+    np.testing.assert_allclose(told(line, run.to_atoms()), usual, atol=2e-4)
+    assert max(result.residual for result in run) <= 1e-4
+    first, second, _ = run.to_atoms()
+    assert jaxrecon.matching.rmsd(first, second) > 0.05
+
+
+def test_at_most(line: Line, usual: float) -> None:
+    range_ = (-np.inf, usual - 0.3)
+    steering = Steering.towards(line, range_, widths=np.ones(FINGERPRINT.size))
+    run = reconstruct(
+        np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", steering=steering, **SETTINGS
+    )
+    assert told(line, run.to_atoms())[0] <= usual - 0.3 + 2e-4
+
+
+def test_the_target_pulls(line: Line, usual: float) -> None:
+    wanted = random_cluster("Pt4", 11)
+    target = featurize(wanted, FINGERPRINT)
+    widths = np.where(np.arange(FINGERPRINT.size) == 4, 0.0, 0.1)
+    steering = Steering.towards(
+        Line(0.0 * np.asarray(line.slopes)), 0.0, widths=widths, pull=1.0, trust=0.0
+    )
+    run = reconstruct(target, FINGERPRINT, symbols="Pt4", steering=steering, hops=20, replicas=8)
+    assert jaxrecon.matching.rmsd(run[0].atoms, wanted) < 0.01
+
+
+def test_what_is_not_sure_is_avoided(line: Line, usual: float) -> None:
+    def found(trust: float) -> float:
+        doubtful = Line(line.slopes, doubt=1e-3)
+        steering = Steering.towards(doubtful, usual, widths=np.ones(FINGERPRINT.size), trust=trust)
+        run = reconstruct(
+            np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", steering=steering, **SETTINGS
+        )
+        rows = featurize(run[0].atoms, FINGERPRINT)
+        return float(doubtful(jnp.asarray(rows[0]))[1])
+
+    assert found(3.0) < 0.5 * found(0.0)
+
+
+@pytest.mark.parametrize("space", ["free", "periodic"])
+def test_equations_are_those_of_derivatives(space: str, x64: None) -> None:
+    fingerprint = Fingerprint(SMALL, ("mean", "moment2"), per_element=True)
+    atoms = random_cluster("Pt4", 0) if space == "free" else bulk("Pt") * (2, 1, 1)
+    atoms.rattle(0.1, seed=1)
+    elements = 1 if space == "periodic" else None
+    bounds = dataclasses.replace(bounds_of([atoms], SMALL.r_cut), elements=elements)
+    structure = from_ase(atoms, len(atoms) + 1, bounds)
+    rng = np.random.default_rng(0)
+    predictor = Line(rng.normal(size=fingerprint.size), doubt=0.1)
+    target = jnp.asarray(rng.random(fingerprint.size))
+    value = float(predictor(jax.jit(fingerprint)(structure))[0])
+    steering = Steering.towards(
+        [predictor, predictor],
+        [(value + 0.2, value + 0.5), (-np.inf, value - 0.1)],
+        widths=rng.random(fingerprint.size) + 0.5,
+        trust=2.0,
+        pull=0.7,
+    )
+
+    def misses(positions: jax.Array) -> jax.Array:
+        numbers = fingerprint(dataclasses.replace(structure, positions=positions))
+        off = 0.7 * (numbers - target) / steering.widths / fingerprint.size**0.5
+        energy, deviation = predictor(numbers)
+        outside = jnp.stack([energy - value - 0.2, energy - value + 0.1])
+        return jnp.concatenate([outside, jnp.full(2, 2.0 * deviation), off])
+
+    equations = jax.jit(
+        lambda structure: steered_equations(fingerprint, structure, target, steering=steering)
+    )(structure)
+    positions = structure.positions
+    wrong = jax.jit(misses)(positions)
+    slopes = np.asarray(jax.jit(jax.jacrev(misses))(positions)).reshape(len(wrong), -1)
+    np.testing.assert_allclose(equations.squared, wrong @ wrong, rtol=1e-9)
+    np.testing.assert_allclose(equations.residual, np.sqrt(wrong @ wrong), rtol=1e-9)
+    scale = np.abs(slopes.T @ slopes).max()
+    np.testing.assert_allclose(equations.gram / scale, slopes.T @ slopes / scale, atol=1e-9)
+    np.testing.assert_allclose(equations.gradient, wrong @ slopes, atol=1e-9 * scale)
+
+
+def test_elements_that_are_not_there_are_zeros(line: Line) -> None:
+    descriptor = dataclasses.replace(SMALL, elements=("H", "C", "O"))
+    fingerprint = Fingerprint(descriptor, ("mean", "moment2"), per_element=True)
+    water = molecule("H2O")
+    row = featurize(water, fingerprint)[0]
+    seen: list[tuple[int, ...]] = []
+
+    @jax.tree_util.register_dataclass
+    @dataclass(frozen=True)
+    class Looking:
+        def __call__(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+            seen.append(value.shape)
+            return value @ jnp.asarray(row, value.dtype), jnp.zeros((), value.dtype)
+
+    steering = Steering.towards(
+        Looking(), float(row @ row), widths=np.ones(fingerprint.size), trust=0.0
+    )
+    run = reconstruct(row, fingerprint, symbols="H2O", steering=steering, **SETTINGS)
+    again = featurize(run[0].atoms, fingerprint)[0]
+    assert set(seen) == {(fingerprint.size,)}
+    np.testing.assert_allclose(again @ row, row @ row, rtol=1e-4)
+
+
+def test_a_run_is_that_of_its_steering(line: Line, usual: float, tmp_path: Path) -> None:
+    target = np.zeros(FINGERPRINT.size)
+
+    def run(value: float, **options: bool) -> jaxrecon.Reconstruction:
+        return reconstruct(
+            target,
+            FINGERPRINT,
+            symbols="Pt4",
+            steering=Steering.towards(line, value, widths=np.ones(FINGERPRINT.size)),
+            store=Store(str(tmp_path / "run.db"), **options),
+            **SETTINGS,
+        )
+
+    first = run(usual)
+    again = run(usual, resume=True)
+    np.testing.assert_array_equal(first[0].atoms.positions, again[0].atoms.positions)
+    with pytest.raises(ValueError, match="steering"):
+        run(usual + 0.1, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options", "message"),
+    [
+        ((2.0, 1.0), {}, "expected ranges from low to high, got"),
+        (np.nan, {}, "expected ranges from low to high, got nan"),
+        ([(0.0, 1.0), (0.0, 1.0)], {}, "expected a range for each of 1 properties"),
+        (1.0, {"trust": -1.0}, "expected trust >= 0, got -1.0"),
+        (1.0, {"pull": np.inf}, "expected pull >= 0, got inf"),
+    ],
+)
+def test_what_can_not_be_wanted(line: Line, wanted: object, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Steering.towards(line, wanted, widths=np.ones(46), **options)
+
+
+def test_widths_belong_to_the_fingerprint(line: Line) -> None:
+    steering = Steering.towards(line, 1.0, widths=np.ones(45))
+    with pytest.raises(ValueError, match="a steering for fingerprints of 46 numbers, got 45"):
+        reconstruct(np.zeros(46), FINGERPRINT, symbols="Pt4", steering=steering)
