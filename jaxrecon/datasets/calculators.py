@@ -37,6 +37,8 @@ class Calculators:
         free: makes the calculator for a cluster.
         crystal: makes the calculator for a crystal with a mesh of k-points.
         boxed: whether clusters have to be in a periodic box.
+        vacuum: Angstrom between a cluster and its images in such a box.
+        least_edge: Angstrom of its edges at least.
         least_length: Angstrom to which cells are repeated, where there is one k-point only.
     """
 
@@ -46,6 +48,8 @@ class Calculators:
     free: Callable[[Atoms], Any]
     crystal: Callable[[Atoms, Mesh], Any]
     boxed: bool = False
+    vacuum: float = VACUUM
+    least_edge: float = LEAST_EDGE
     least_length: float = 0.0
 
     def for_cluster(self, atoms: Atoms) -> Atoms:
@@ -56,7 +60,8 @@ class Calculators:
         """
         copy = Atoms(atoms.numbers, atoms.positions)
         if self.boxed:
-            copy.set_cell(np.maximum(np.ptp(atoms.positions, axis=0) + VACUUM, LEAST_EDGE))
+            edges = np.ptp(atoms.positions, axis=0) + self.vacuum
+            copy.set_cell(np.maximum(edges, self.least_edge))
             copy.center()
             copy.pbc = True
         copy.calc = self.free(copy)
@@ -174,7 +179,19 @@ def _xtb() -> Calculators:
     )
 
 
-def _gpaw() -> Calculators:
+def gpaw(
+    cutoff: float = 300.0, vacuum: float = VACUUM, least_edge: float = LEAST_EDGE
+) -> Calculators:
+    """PBE with plane waves in GPAW: what the name ``gpaw`` stands for, or other settings.
+
+    Args:
+        cutoff: of the plane waves, in eV.
+        vacuum: between a cluster and its periodic images, in Angstrom.
+        least_edge: of the box of a cluster, in Angstrom.
+
+    Raises:
+        ValueError: if the package is missing.
+    """
     _require("gpaw", "gpaw")
     from gpaw import GPAW, PW, FermiDirac
     from gpaw.setup_data import search_for_file
@@ -194,7 +211,7 @@ def _gpaw() -> Calculators:
 
     def made(atoms: Atoms, **options: Any) -> Any:
         return GPAW(
-            mode=PW(300),
+            mode=PW(cutoff),
             xc="PBE",
             setups=setups(atoms),
             occupations=FermiDirac(0.1),
@@ -208,20 +225,22 @@ def _gpaw() -> Calculators:
         "gpaw",
         {
             "calculator": "gpaw",
-            "mode": "plane waves, 300 eV",
+            "mode": f"plane waves, {cutoff:g} eV",
             "xc": "PBE",
             "setups": "of ten electrons where there are any",
             "smearing": "Fermi-Dirac, 0.1 eV, energy extrapolated to zero",
             "convergence": convergence,
             "spin": False,
-            "vacuum": VACUUM,
-            "least_edge": LEAST_EDGE,
+            "vacuum": vacuum,
+            "least_edge": least_edge,
             "k_length": K_LENGTH,
         },
         _versions("ase", "gpaw", "gpaw-data"),
         lambda atoms: made(atoms, symmetry="off"),
         lambda atoms, mesh: made(atoms, kpts={"size": mesh, "gamma": True}),
         boxed=True,
+        vacuum=vacuum,
+        least_edge=least_edge,
     )
 
 
@@ -306,7 +325,7 @@ _NAMED: dict[str, Callable[[], Calculators]] = {
     "chgnet": _chgnet,
     "sevennet": _sevennet,
     "xtb": _xtb,
-    "gpaw": _gpaw,
+    "gpaw": gpaw,
     "vasp": _vasp,
 }
 NAMES = (*_NAMED, "module:factory")
