@@ -1,0 +1,123 @@
+"""What a generation returns: structures with what is known of each, and what they are together."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import numpy as np
+from ase import Atoms
+from jaxtyping import Float
+from scipy.spatial.distance import pdist
+
+from jaxrecon.generation_config import asked, miss
+
+ROWS = 2000
+"""Fingerprints of which the mean distance is taken: of more, those that are spread evenly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Generated(Sequence[Atoms]):
+    """Structures, each with what is known of it in ``info``.
+
+    ``target``, or ``at_least`` and ``at_most``; ``predicted`` and its standard ``deviation``, at
+    the structure's own fingerprint (``predicted_2`` and so on of further properties); ``residual``,
+    the mean absolute difference from the fingerprint that was drawn, if one was; ``shortest``
+    distance of two atoms by the sum of their covalent radii; ``duplicate`` of an earlier one;
+    ``known`` from the training set, if that has structures; and whether it is ``kept``.
+
+    Attributes:
+        structures: in the order in which they were drawn; positions in Angstrom.
+        fingerprints: of these structures, one row each; NaN for one that was not found.
+        widths: standard deviations of the fingerprint in the training set.
+        metadata: settings, seconds and versions, as plain data for JSON.
+    """
+
+    structures: list[Atoms]
+    fingerprints: Float[np.ndarray, "n p"]
+    widths: Float[np.ndarray, " p"]
+    metadata: dict[str, Any]
+
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Atoms]: ...
+    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
+        return self.structures[index]
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __iter__(self) -> Iterator[Atoms]:
+        return iter(self.structures)
+
+    def screened(self) -> "Generated":
+        """Those that are kept."""
+        rows = [row for row, atoms in enumerate(self) if atoms.info["kept"]]
+        structures = [self.structures[row] for row in rows]
+        return replace(self, structures=structures, fingerprints=self.fingerprints[rows])
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What they are together, as plain data; None where there is nothing to tell it by.
+
+        Parts ``within`` the tolerance of what is wanted by the prediction, ``unique``, and
+        ``novel``: no training structure is the same; the mean of the distances of predictions
+        from what is wanted, ``mean_miss``; and the ``diversity``.
+        """
+        info = [atoms.info for atoms in self]
+        misses = [abs(miss(each["predicted"], asked(each) or (0.0, 0.0))) for each in info]
+        finite = [each for each in misses if math.isfinite(each)]
+        tolerance = self.metadata["config"]["tolerance"]
+
+        def part(flags: list[bool]) -> float | None:
+            return sum(flags) / len(flags) if flags else None
+
+        return {
+            "structures": len(self),
+            "within": part([each <= tolerance for each in misses]),
+            "mean_miss": float(np.mean(finite)) if finite else None,
+            "unique": part([not each["duplicate"] for each in info]),
+            "novel": part([not each["known"] for each in info if "known" in each]),
+            "diversity": diversity(self.fingerprints, self.widths),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the structures, as plain data for JSON."""
+        both = {"raw": self.numbers, "screened": self.screened().numbers}
+        return {**both, **self.metadata}
+
+    def __str__(self) -> str:
+        lines = [f"{'':<8} structures  within  mean miss  unique  novel  diversity"]
+        for name, numbers in (("raw", self.numbers), ("screened", self.screened().numbers)):
+            words = [
+                "-" if numbers[key] is None else format(numbers[key], how)
+                for key, how in (
+                    ("within", ".0%"),
+                    ("mean_miss", ".3f"),
+                    ("unique", ".0%"),
+                    ("novel", ".0%"),
+                    ("diversity", ".2f"),
+                )
+            ]
+            columns = zip(words, (7, 10, 7, 6, 10), strict=True)
+            line = "".join(f"{word:>{width}}" for word, width in columns)
+            lines.append(f"{name:<8} {numbers['structures']:>10} {line}")
+        return "\n".join(lines)
+
+
+def diversity(
+    fingerprints: Float[np.ndarray, "n p"], widths: Float[np.ndarray, " p"]
+) -> float | None:
+    """Mean distance of two fingerprints: root mean square over the numbers, in widths of each.
+
+    Args:
+        fingerprints: one row a structure; those that are not finite do not count.
+        widths: standard deviations; numbers that have none do not count.
+    """
+    finite = fingerprints[np.isfinite(fingerprints).all(axis=1)]
+    if len(finite) < 2:
+        return None
+    some = finite[np.linspace(0, len(finite) - 1, min(len(finite), ROWS)).astype(int)]
+    live = widths > 0.0
+    return float(np.mean(pdist(some[:, live] / widths[live])) / np.sqrt(max(live.sum(), 1)))
