@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxrecon import cli_dataset
+from jaxrecon import cli_dataset, cli_design, cli_evaluate
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.interruption import INTERRUPTED, interruptible, leave
 from jaxrecon.options import Force, Quiet, Resume, Seed, start_jax
@@ -359,6 +359,10 @@ def demo(
 
 app.add_typer(cli_dataset.app, name="dataset")
 app.command(epilog=cli_dataset.JUDGE_EXAMPLES)(cli_dataset.judge)
+app.command(epilog=cli_design.TRAIN_EXAMPLES)(cli_design.train)
+app.command(epilog=cli_design.GENERATE_EXAMPLES)(cli_design.generate)
+app.command(epilog=cli_evaluate.EXAMPLES)(cli_evaluate.evaluate)
+app.command(epilog=cli_design.DESIGN_EXAMPLES)(cli_design.design)
 
 
 if __name__ == "__main__":

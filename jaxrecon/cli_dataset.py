@@ -2,18 +2,24 @@
 
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jaxrecon.interruption import interruptible
-from jaxrecon.options import Bulk, Calculator, Force, Jobs, Quiet, Resume, Seed, start_jax
-from jaxrecon.progress import ProgressFn, reporter
+from jaxrecon.options import (
+    Bulk,
+    Calculator,
+    Force,
+    Jobs,
+    Quiet,
+    Resume,
+    Seed,
+    energies_of,
+    reporting,
+    start_jax,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     from jaxrecon.datasets.labels import LabelStore
 
 WIDTH = 88
-NOTICE = "stopping after this piece; again to stop at once"
 JUDGE_EXAMPLES = """\b
 Examples:
   jaxrecon judge found.extxyz --calculator emt -o judged.extxyz
@@ -89,10 +94,10 @@ def judge(
     details = output.with_suffix(".json")
     if details == output:
         raise ValueError(f"expected an output of structures, not .json, got {output}")
-    frames, references = io.read_structures(structures), _energies(bulk)
+    frames, references = io.read_structures(structures), energies_of(bulk)
     kept = _store(output, details, store=store, resume=resume, force=force)
     io.check_format(output, frames)
-    with _reporting(kept, len(frames), judging.WORDS, quiet) as progress:
+    with reporting(kept, len(frames), judging.WORDS, quiet) as progress:
         found = judging.judge(
             frames, calculator, bulk=references, jobs=jobs, store=kept, progress=progress
         )
@@ -152,10 +157,10 @@ def build(
 
     if output.suffix not in {".npz", ".extxyz"}:
         raise ValueError(f"expected an output ending in .npz or .extxyz, got {output}")
-    references = _energies(bulk)
+    references = energies_of(bulk)
     kept = _store(output, store=store, resume=resume, force=force)
     start_jax()
-    with _reporting(kept, size, building.WORDS, quiet) as progress:
+    with reporting(kept, size, building.WORDS, quiet) as progress:
         found = building.build(
             symbols,
             size,
@@ -235,21 +240,6 @@ def sample(
     print(f"{output}: {_summary(chosen)}")
 
 
-def _energies(text: str | None) -> dict[str, float] | None:
-    """Of elements, from what was given for ``--bulk``."""
-    if text is None:
-        return None
-    energies = {}
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([-+]?[0-9.]+)\s*", word, re.ASCII)
-        try:
-            symbol, number = match.groups() if match else ("", "")
-            energies[symbol] = float(number)
-        except ValueError:
-            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}") from None
-    return energies
-
-
 def _summary(labelled: "LabelledSet") -> str:
     """Number of structures of each kind and trajectories, and the range of the energies."""
     import numpy as np
@@ -294,18 +284,3 @@ def _store(
         # Outputs without a database are not of a run that can be resumed.
         io.check_output(path, force or (resume and kept.begun))
     return kept
-
-
-@contextmanager
-def _reporting(
-    kept: "LabelStore", total: int, words: tuple[str, str], quiet: bool
-) -> Iterator[ProgressFn]:
-    """A bar, and a word on what is kept if Ctrl-C ends the work."""
-    with reporter(not quiet, total, *words) as report:
-        try:
-            with interruptible(report, NOTICE) as progress:
-                yield progress
-        except KeyboardInterrupt:
-            if not kept.begun:
-                raise
-            raise KeyboardInterrupt(f"{kept.committed} pieces are in {kept}") from None

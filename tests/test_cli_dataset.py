@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from labelling import energy_of
 
-from jaxrecon import cli, cli_dataset
+from jaxrecon import cli, cli_dataset, options
 from jaxrecon.batching import featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
@@ -233,7 +233,7 @@ def test_killed_runs_end_as_if_they_were_not(tmp_path: Path) -> None:
         assert pieces(path) > before
         if stop == signal.SIGINT and process.returncode:
             assert process.returncode == 130
-            assert error.startswith(f"jaxrecon: {cli_dataset.NOTICE}\n")
+            assert error.startswith(f"jaxrecon: {options.NOTICE}\n")
             assert "pieces are in set.db; to go on: jaxrecon dataset build" in error
             assert "Traceback" not in error
             assert "Warning" not in error

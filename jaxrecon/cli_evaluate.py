@@ -1,0 +1,111 @@
+"""`jaxrecon evaluate`: the tables and figures of the publication, of one's own models."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxrecon.options import Force, Seed, start_jax, warned
+
+EXAMPLES = """\b
+Examples:
+  jaxrecon evaluate table1 model
+  jaxrecon judge made.extxyz --calculator gpaw -o judged.extxyz
+  jaxrecon evaluate table2 judged.extxyz"""
+
+
+class What(StrEnum):
+    """What `evaluate` makes."""
+
+    TABLE1 = "table1"
+    TABLE2 = "table2"
+    FIGURE6 = "figure6"
+    FIGURE7 = "figure7"
+    FIGURE8 = "figure8"
+    FIGURE9 = "figure9"
+
+
+def evaluate(
+    what: Annotated[
+        What,
+        typer.Argument(
+            help="table1: what surrogates think of generated fingerprints; table2: what a judge "
+            "says of structures; figure6 and figure7: the same as distributions; figure8: "
+            "predicted against judged; figure9: maps of fingerprints."
+        ),
+    ],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Models for table1 and figure6; files of judged structures for table2, figure7 "
+            "and figure8; a model and such files for figure9.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.json|OUT.png",
+            readable=False,
+            help="File to write: needed for figures.",
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Fingerprints a target.")] = 1000,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Make the tables and figures of the publication, of your own models and structures.
+
+    Tables are printed. Several files are several seeds: the spread over them is printed as well.
+    """
+    from jaxrecon.datasets import io
+    from jaxrecon.models.design_model import DesignModel
+
+    figure = what.startswith("figure")
+    if figure and output is None:
+        raise ValueError(f"expected --output with a picture like {what}.png, got none")
+    if output is not None:
+        io.check_output(output, force, suffix=None if figure else ".json")
+    from jaxrecon import evaluation, plotting_design
+
+    folders = [path for path in inputs if path.is_dir()]
+    models = {str(path): DesignModel.load(path) for path in folders}
+    files = {str(path): io.read_structures(path) for path in inputs if path not in folders}
+    structures = [atoms for frames in files.values() for atoms in frames]
+    needed = {
+        What.TABLE1: (bool(models) and not files, "models alone"),
+        What.FIGURE6: (bool(models) and not files, "models alone"),
+        What.FIGURE9: (len(models) == 1 and bool(files), "a model and files of structures"),
+    }
+    fits, expected = needed.get(what, (bool(files) and not models, "files of structures alone"))
+    if not fits:
+        raise ValueError(f"expected {expected} for {what}, got {' '.join(map(str, inputs))}")
+    start_jax()
+    if not figure:
+        with warned():
+            if what is What.TABLE1:
+                tables = {
+                    name: evaluation.table1(model, samples=samples, seed=seed)
+                    for name, model in models.items()
+                }
+            else:
+                tables = {name: evaluation.table2(frames) for name, frames in files.items()}
+        for name, rows in tables.items():
+            print(f"{name}:\n{evaluation.text(rows)}")
+        if len(tables) > 1:
+            spread = evaluation.over_seeds(list(tables.values()))
+            print(f"all {len(tables)}:\n{evaluation.text(spread)}")
+        if output is not None:
+            io.write_json(output, tables)
+        return
+    assert output is not None
+    with io.replacing(output) as draft, warned():
+        if what is What.FIGURE6:
+            plotting_design.figure6(models, draft, samples=samples, seed=seed)
+        elif what is What.FIGURE9:
+            plotting_design.figure9(next(iter(models.values())), structures, draft)
+        else:
+            getattr(plotting_design, what.value)(structures, draft)

@@ -1,0 +1,166 @@
+"""The loop: each round learns what the one before was told, and a kill costs what was in flight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from designing import BULK, LEARNING, MAKING, e_form, labelled, trained
+
+from jaxrecon import closed_loop, featurize
+from jaxrecon.closed_loop import Design, design
+from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.io import read_structures
+from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.generated import Generated
+from jaxrecon.generation_config import told
+from jaxrecon.models.design_model import DesignModel
+
+# Settings of a model that is read have lists for tuples.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+TARGET = 4.0
+SETTINGS: dict[str, Any] = {
+    "calculator": "emt",
+    "bulk": {"Pt": BULK},
+    "rounds": 2,
+    "labels": 4,
+    "train_config": LEARNING,
+    "generate_config": MAKING,
+}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, list]:
+    """What is trained and made: by functions that take no time, and stop where they are told."""
+    seen: dict[str, list] = {"trained": [], "made": [], "stop": []}
+
+    def learn(rows: LabelledSet, config: Any, **options: Any) -> DesignModel:
+        options["progress"](1, 1)
+        seen["trained"].append(rows)
+        if len(seen["trained"]) in seen["stop"]:
+            raise KeyboardInterrupt
+        return trained()
+
+    def make(model: DesignModel, wanted: Any, count: int, **options: Any) -> Generated:
+        seen["made"].append((count, options["seed"]))
+        structures = [random_cluster("Pt4", 100 * options["seed"] + n) for n in range(count)]
+        for number, atoms in enumerate(structures):
+            atoms.info = {**told(wanted), "predicted": 4.1, "deviation": 0.1, "shortest": 0.8}
+            atoms.info |= {"duplicate": number == 1, "kept": number > 1}
+        options["progress"](count, 0)
+        values = np.zeros((count, model.fingerprint.size))
+        return Generated(structures, values, values[0], {"config": MAKING.to_dict()})
+
+    monkeypatch.setattr(closed_loop, "train", learn)
+    monkeypatch.setattr(closed_loop, "generate", make)
+    return seen
+
+
+def looped(folder: Path, rows: LabelledSet | None = None, **changes: Any) -> Design:
+    return design(rows or labelled(), TARGET, 5, folder, **{**SETTINGS, **changes})
+
+
+def test_each_round_learns_from_those_before(calls: dict[str, list], tmp_path: Path) -> None:
+    reports: list[int] = []
+    found = looped(tmp_path / "run", seed=3, progress=lambda n, _: reports.append(n))
+    assert [len(rows) for rows in calls["trained"]] == [60, 63, 66]
+    assert calls["made"] == [(4, 3), (4, 4), (5, 5)]
+    assert sum(reports) == closed_loop.total(5, 2, 4) == 21
+    first, second, last = found.rounds
+    judged = read_structures(tmp_path / "run/round-0/judged.extxyz")
+    energies = np.array([e_form(atoms) for atoms in judged])
+    assert first["judged"] == 3
+    assert first["hits"] == np.sum(np.abs(energies - TARGET) <= 0.1)
+    assert first["hit_rate"] == first["hits"] / 3
+    assert first["mae"] == pytest.approx(np.abs(energies - TARGET).mean(), abs=1e-6)
+    assert [row["labels"] for row in found.rounds] == [0, 3, 6]
+    assert first["yield"] == second["yield"] == 0.5
+    assert (last["made"], last["yield"]) == (5, 0.6)
+    assert "judged" not in last
+    assert json.loads((tmp_path / "run/rounds.json").read_text()) == found.rounds
+    rows = calls["trained"][1]
+    assert rows.kinds[60:] == ["generated"] * 3
+    assert len({*rows.trajectories[60:].tolist()} - {*rows.trajectories[:60].tolist()}) == 3
+    assert rows.formation_energies[60:] == pytest.approx(energies, abs=1e-6)
+    assert rows.energies[60:] == pytest.approx(4 * (energies + BULK), abs=1e-6)
+    for atoms, other in zip(rows.structures[60:], judged, strict=True):
+        assert np.array_equal(atoms.positions, other.positions)
+    assert len(found.labelled) == 66
+    assert len(found.structures) == 5
+
+
+def test_after_an_interruption_nothing_is_done_twice(
+    calls: dict[str, list], tmp_path: Path
+) -> None:
+    whole = looped(tmp_path / "whole")
+    calls["stop"] += [5]  # the second training of the next run
+    calls["made"].clear()
+    with pytest.raises(KeyboardInterrupt):
+        looped(tmp_path / "run")
+    assert calls["made"] == [(4, 0)]
+    again = looped(tmp_path / "run")
+    assert calls["made"] == [(4, 0), (4, 1), (5, 2)]
+    assert len(calls["trained"]) == 3 + 2 + 2
+    assert again.rounds == whole.rounds
+    assert same(again.structures, whole.structures)
+    assert same(again.labelled.structures or [], whole.labelled.structures or [])
+    assert np.array_equal(again.labelled.energies, whole.labelled.energies)
+    before = (tmp_path / "run/round-1/judged.extxyz").read_bytes()
+    reports: list[int] = []
+    looped(tmp_path / "run", progress=lambda n, _: reports.append(n))
+    assert len(calls["trained"]) == 7
+    assert sum(reports) == closed_loop.total(5, 2, 4)
+    assert (tmp_path / "run/round-1/judged.extxyz").read_bytes() == before
+
+
+def same(some: Sequence[Atoms], others: Sequence[Atoms]) -> bool:
+    pairs = zip(some, others, strict=True)
+    return all(one.positions.tobytes() == other.positions.tobytes() for one, other in pairs)
+
+
+def test_another_run_is_refused(calls: dict[str, list], tmp_path: Path) -> None:
+    looped(tmp_path / "run", rounds=0)
+    for change, said in (
+        ({"labels": 5}, "labels: 4 != 5"),
+        ({"seed": 1}, "seed: 0 != 1"),
+        ({"bulk": {"Pt": 0.0}}, "bulk: "),
+        ({"generate_config": MAKING.replace(pull=0.5)}, "generate: "),
+        ({"rows": labelled().select(range(59))}, "set: "),
+    ):
+        with pytest.raises(ValueError, match=f"was begun with, got another: {said}"):
+            looped(tmp_path / "run", **{"rounds": 0, **change})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/mine").write_text("")
+    with pytest.raises(ValueError, match="expected an empty folder or one of such a run"):
+        looped(tmp_path / "other")
+    for name in ("count", "labels"):
+        with pytest.raises(ValueError, match=f"expected {name} >= 1, got 0"):
+            design(labelled(), 4.0, **{"count": 1, "folder": tmp_path, **SETTINGS, name: 0})
+
+
+def test_of_fingerprints_alone(calls: dict[str, list], tmp_path: Path) -> None:
+    values = featurize(labelled().structures or [], trained().fingerprint)
+    alone = LabelledSet.of(fingerprints=values, formation_energies=labelled().formation_energies)
+    found = looped(tmp_path / "run", alone, rounds=1, symbols="Pt4")
+    judged = read_structures(tmp_path / "run/round-0/judged.extxyz")
+    assert found.labelled.structures is None
+    assert found.labelled.fingerprints is not None
+    assert np.array_equal(found.labelled.fingerprints[:60], values)
+    expected = featurize(judged, trained().fingerprint)
+    np.testing.assert_allclose(found.labelled.fingerprints[60:], expected, atol=1e-12)
+
+
+def test_a_round_without_an_energy_goes_on(
+    calls: dict[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jaxrecon.datasets.labels.label", lambda *_: 1 / 0)
+    found = looped(tmp_path / "run", rounds=1)
+    assert (found.rounds[0]["judged"], found.rounds[0]["hits"]) == (3, 0)
+    assert found.rounds[1]["labels"] == 3
+    assert len(found.labelled) == 60
