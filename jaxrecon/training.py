@@ -5,27 +5,29 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from jaxrecon import checkpoints
 from jaxrecon.models.config import FitConfig
 from jaxrecon.progress import ProgressFn
 
 CHUNK = 50
 """Epochs between two reports and checkpoints."""
 
-DRAWS = 4
-"""Random draws for each row by which an epoch is judged."""
+JUDGED = 256
+"""Losses by which an epoch is judged at least: of few rows each counts several times."""
 
 Loss = Callable[[Any, PRNGKeyArray, Any], Float[Array, ""]]
 """Of weights, random numbers and one item."""
 
 
+@runtime_checkable
 class Network(Protocol):
     """What can be fitted: hashable, its weights a tree of arrays."""
 
@@ -106,30 +108,25 @@ def fit(
     """
     members = len(training)
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(members))
-    optimiser = optax.adam(config.learning_rate)
-    weights = jax.vmap(network.init)(keys)
+    rate, batch = config.learning_rate, min(config.batch, training.shape[1])
+    weights = jax.jit(jax.vmap(network.init))(keys)
     state = State(
         epoch=jnp.zeros((), int),
         weights=weights,
-        moments=jax.vmap(optimiser.init)(weights),
+        moments=jax.vmap(optax.adam(rate).init)(weights),
         best=weights,
         best_epoch=jnp.full(members, -1),
         losses=jnp.full((members, config.epochs, 2), jnp.inf),
     )
     if folder is not None:
-        from jaxrecon import checkpoints
-
         kept = checkpoints.latest(folder, state)
         state = state if kept is None else State(*jax.tree.map(jnp.asarray, kept))
     rows = jnp.asarray(training), jnp.asarray(validation)
-    advance = jax.jit(
-        partial(_advance, network.loss, optimiser, min(config.batch, training.shape[1]))
-    )
     done = int(state.epoch)
     report(done, 0)
     while done < config.epochs:
         until = min(done + CHUNK, config.epochs)
-        state = advance(state, until, keys, items, *rows)
+        state = _advance(network, rate, batch, state, until, keys, items, *rows)
         if folder is not None:
             checkpoints.save(folder, until, state)
         # Not before it is computed, which the conversion waits for.
@@ -142,18 +139,20 @@ def fit(
     return Fit(state.best, np.asarray(state.best_epoch), np.asarray(state.losses))
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _advance(
-    loss: Loss,
-    optimiser: Any,
+    network: Network,
+    rate: float,
     batch: int,
     state: State,
     until: Int[Array, ""],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " m"],
     items: Any,
     training: Int[Array, "m t"],
     validation: Int[Array, "m v"],
 ) -> State:
     """All members, up to some epoch."""
+    loss, optimiser = network.loss, optax.adam(rate)
 
     def one(
         key: PRNGKeyArray,
@@ -169,7 +168,8 @@ def _advance(
         batches = _batches(jax.random.fold_in(drawn, epoch), train, batch)
         (weights, moments), (losses, counts) = jax.lax.scan(step, (weights, moments), batches)
         count = jnp.maximum(counts.sum(), 1)
-        judged = _mean_loss(loss, items, jnp.tile(judge, DRAWS), judging, weights)
+        often = jnp.tile(judge, max(1, JUDGED // len(judge)))
+        judged = _mean_loss(loss, items, often, judging, weights)
         return weights, moments, jnp.stack([(losses * counts).sum() / count, judged])
 
     def epoch(state: State) -> State:
@@ -196,7 +196,7 @@ def _advance(
 
 def _batches(
     key: PRNGKeyArray, rows: Int[Array, " t"], batch: int
-) -> tuple[Int[Array, "s b"], PRNGKeyArray]:
+) -> tuple[Int[Array, "s b"], Key[Array, " s"]]:
     """Rows in random order, those that are none last, and random numbers for each batch."""
     one, other = jax.random.split(key)
     places = jnp.where(rows >= 0, jax.random.uniform(one, rows.shape), jnp.inf)

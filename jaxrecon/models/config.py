@@ -126,7 +126,10 @@ class TrainConfig:
         fits = {name: dict(data[name]) for name in FITS if name in data}
         for fit in fits.values():
             _check_names(fit, FitConfig)
-        return cls(**{**data, **{name: FitConfig(**fit) for name, fit in fits.items()}})
+        parts: dict[str, Any] = {name: FitConfig(**fit) for name, fit in fits.items()}
+        if "poolings" in data:
+            parts["poolings"] = tuple(data["poolings"])
+        return cls(**(data | parts))
 
 
 FITS = ("generator_fit", "surrogate_fit")

@@ -357,7 +357,7 @@ def _claim(
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in data))
     own = {
         "config": config.to_dict(),
-        "fingerprint": fingerprint.to_dict(),
+        "fingerprint": json.loads(fingerprint.to_json()),
         "data": digest.hexdigest(),
     }
     path = store / "training.json"

@@ -1,7 +1,7 @@
 """Scalings: fingerprints as networks like them, numbers of one size, and back."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ FLAT = 1e-6
 """Variance of a direction, in units of the largest, below which it says nothing."""
 
 
+@runtime_checkable
 class Scaling(Protocol):
     """A pytree that maps one fingerprint; it computes in the precision of what it is given."""
 
