@@ -131,7 +131,7 @@ def design(
             place.mkdir(exist_ok=True)
             model = _trained(place, labelled, learning, symbols, report)
             wish = count if last else labels
-            made = _made(place, model, wanted, wish, making, seed + number, report)
+            made = _made(place, model, wanted, wish, making, _seed(seed, number), report)
             row: Row = {
                 "round": number,
                 "labels": sum(each["judged"] for each in told),
@@ -161,7 +161,8 @@ def _claim(folder: Path, description: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path, wanted = folder / "run.json", json.loads(json.dumps(description))
     if not path.exists():
-        if any(folder.iterdir()):
+        # A run that was killed at once has left a draft of this file.
+        if any(not each.name.startswith(".jaxrecon-") for each in folder.iterdir()):
             raise ValueError(f"expected an empty folder or one of such a run, got {folder}")
         io.write_json(path, wanted)
     known = json.loads(path.read_text())
@@ -171,6 +172,11 @@ def _claim(folder: Path, description: dict[str, Any]) -> None:
                 f"expected the run that {folder} was begun with, got another: {name}: "
                 f"{known.get(name)} != {wanted[name]}"
             )
+
+
+def _seed(seed: int, number: int) -> int:
+    """Of a round: one that no round of a run with another seed has."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _trained(

@@ -15,7 +15,7 @@ from ase import Atoms
 from jaxtyping import Bool, Float
 
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.generated import diversity
+from jaxrecon.generated import diversity, widths_of
 from jaxrecon.generation_config import asked, miss
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.design_model import DesignModel
@@ -178,7 +178,7 @@ def _cell(value: Any) -> str:
 def _widths(model: DesignModel) -> Float[np.ndarray, " p"]:
     rows = model.training.fingerprints
     assert rows is not None, "a model has the fingerprints of its training set"
-    return rows.std(axis=0)
+    return widths_of(rows)
 
 
 def _errors(values: Float[np.ndarray, " n"], target: float | tuple[float, float]) -> Row:

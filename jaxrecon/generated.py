@@ -12,6 +12,10 @@ from scipy.spatial.distance import pdist
 
 from jaxrecon.generation_config import asked, miss
 
+DEAD = 1e-2
+"""Of the root mean square of all standard deviations: one below it says that a number is the same
+in all structures."""
+
 ROWS = 2000
 """Fingerprints of which the mean distance is taken: of more, those that are spread evenly."""
 
@@ -29,7 +33,7 @@ class Generated(Sequence[Atoms]):
     Attributes:
         structures: in the order in which they were drawn; positions in Angstrom.
         fingerprints: of these structures, one row each; NaN for one that was not found.
-        widths: standard deviations of the fingerprint in the training set.
+        widths: of the training set, by :func:`widths_of`.
         metadata: settings, seconds and versions, as plain data for JSON.
     """
 
@@ -106,6 +110,16 @@ class Generated(Sequence[Atoms]):
         return "\n".join(lines)
 
 
+def widths_of(fingerprints: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " p"]:
+    """Standard deviations, and 0 of numbers that hardly differ: what is far off in these is noise.
+
+    Args:
+        fingerprints: one row a structure.
+    """
+    deviations = fingerprints.std(axis=0)
+    return np.where(deviations > DEAD * np.sqrt(np.mean(deviations**2)), deviations, 0.0)
+
+
 def diversity(
     fingerprints: Float[np.ndarray, "n p"], widths: Float[np.ndarray, " p"]
 ) -> float | None:
@@ -113,7 +127,7 @@ def diversity(
 
     Args:
         fingerprints: one row a structure; those that are not finite do not count.
-        widths: standard deviations; numbers that have none do not count.
+        widths: by :func:`widths_of`; numbers that have none do not count.
     """
     finite = fingerprints[np.isfinite(fingerprints).all(axis=1)]
     if len(finite) < 2:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
 from jaxrecon.batching import featurize
-from jaxrecon.generated import Generated, diversity
+from jaxrecon.generated import Generated, diversity, widths_of
 from jaxrecon.generation_config import GenerateConfig, Wanted, miss, range_of, told
 from jaxrecon.inverse import reconstruct
 from jaxrecon.models.design_model import DesignModel
@@ -72,7 +72,7 @@ def generate(
     wishes = [(model, range_of(wanted)), *((other, range_of(each)) for other, each in also)]
     rows, energies = model.training.fingerprints, model.training.formation_energies
     assert rows is not None, "a model has the fingerprints of its training set"
-    widths, started = rows.std(axis=0), time.perf_counter()
+    widths, started = widths_of(rows), time.perf_counter()
     targets = None
     if config.sampled:
         values = _values(model, wishes[0][1], count, seed)

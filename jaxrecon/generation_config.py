@@ -36,7 +36,7 @@ class GenerateConfig:
     agree: float | None = 0.1
     tolerance: float = 0.1
     shortest: float = 0.7
-    search: ReconstructConfig = field(default_factory=lambda: ReconstructConfig(hops=10))
+    search: ReconstructConfig = field(default_factory=lambda: ReconstructConfig(hops=3))
 
     def __post_init__(self) -> None:
         for name in ("trust", "pull", "shortest"):

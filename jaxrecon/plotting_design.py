@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jaxrecon.batching import featurize
 from jaxrecon.evaluation import TARGETS, WITHIN
+from jaxrecon.generated import widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.plotting import COLORS, INK
 from jaxrecon.plotting_data import PALE, _figure, parity, principal_maps
@@ -189,7 +190,7 @@ def figure9(model: DesignModel, structures: Sequence[Atoms], path: str | Path) -
     """
     rows, known = model.training.fingerprints, model.training.formation_energies
     assert rows is not None, "a model has the fingerprints of its training set"
-    widths = rows.std(axis=0)
+    widths = widths_of(rows)
     made = featurize(structures, model.fingerprint)
     told = [atoms.info.get("e_form", atoms.info.get("predicted", np.nan)) for atoms in structures]
     both = np.concatenate([rows, made])[:, widths > 0.0] / widths[widths > 0.0]

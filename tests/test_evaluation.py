@@ -13,7 +13,7 @@ from designing import labelled, trained
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.evaluation import impossible, over_seeds, table1, table2, text
-from jaxrecon.generated import diversity
+from jaxrecon.generated import diversity, widths_of
 
 
 def made(**info: Any) -> Atoms:
@@ -97,7 +97,7 @@ def test_table1_is_what_the_surrogate_thinks() -> None:
     assert row["impossible"] == 0.0
     training = model.training.fingerprints
     assert training is not None
-    assert row["diversity"] == diversity(drawn, training.std(axis=0))
+    assert row["diversity"] == diversity(drawn, widths_of(training))
 
 
 def test_text_has_a_column_for_every_name() -> None:
