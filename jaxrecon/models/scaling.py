@@ -15,8 +15,8 @@ from jaxrecon.models.coordinates import Coordinates
 DEAD = 1e-5
 """Standard deviation of a coordinate below which it says nothing."""
 
-FLAT = 1e-6
-"""Variance of a direction, in units of the largest, below which it says nothing."""
+FLAT = 1e-3
+"""Variance along an axis, in units of the largest, below which it is left out."""
 
 
 @runtime_checkable
@@ -76,25 +76,26 @@ class MinMax:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    r"""Uncorrelated numbers of variance 1 over the training rows, from coordinates.
+    r"""Uncorrelated numbers of one unit, from coordinates.
 
     Coordinates (:mod:`jaxrecon.models.coordinates`) are standardised, dead ones left out, and
-    turned to their principal axes; those along which nearly nothing varies are left out. On the way
-    back what was left out is as in the mean of the training rows.
+    turned to their principal axes; those along which little varies are left out. On the way back
+    what was left out is as in the mean of the training rows. Axes keep their proportions: stretched
+    to the same variance, the many that hardly vary would be most of what a network learns.
 
     Attributes:
         coordinates: of the fingerprint.
-        centre: mean of each coordinate.
+        centre: mean of each coordinate in the training rows.
         width: its standard deviation; 0 for a dead one.
         axes: principal axes of the standardised coordinates, one a row.
-        spread: standard deviation along each of them.
+        unit: root mean square of the training rows along an axis.
     """
 
     coordinates: Coordinates = field(metadata={"static": True})
     centre: Float[np.ndarray | Array, " p"]
     width: Float[np.ndarray | Array, " p"]
     axes: Float[np.ndarray | Array, "k p"]
-    spread: Float[np.ndarray | Array, " k"]
+    unit: Float[np.ndarray | Array, ""]
 
     @classmethod
     def fit(cls, fingerprint: Fingerprint, rows: Float[np.ndarray, "n p"]) -> "Whitening":
@@ -113,35 +114,36 @@ class Whitening:
         width = np.where(alive, width, 0.0)
         standardised = (values - centre) / np.where(alive, width, np.inf)
         _, singular, axes = np.linalg.svd(standardised, full_matrices=False)
-        spread = singular / np.sqrt(len(rows))
-        kept = spread**2 > FLAT * spread[0] ** 2
-        return cls(coordinates, centre, width, axes[kept], spread[kept])
+        variances = singular**2 / len(rows)
+        kept = variances > FLAT * variances[0]
+        unit = np.sqrt(variances[kept].mean())
+        return cls(coordinates, centre, width, axes[kept], np.asarray(unit))
 
     @property
     def size(self) -> int:
         """As many as axes."""
-        return len(self.spread)
+        return len(self.axes)
 
     def forward(self, fingerprint: Float[Array, " p"]) -> Float[Array, " k"]:
         """Along the axes."""
-        centre, width, axes, spread = self._arrays(fingerprint)
+        centre, width, axes, unit = self._arrays(fingerprint)
         alive = width > 0
         difference = self.coordinates.forward(fingerprint) - centre
         standardised = jnp.where(alive, difference / jnp.where(alive, width, 1.0), 0.0)
-        return jnp.matmul(axes, standardised, precision=Precision.HIGHEST) / spread
+        return jnp.matmul(axes, standardised, precision=Precision.HIGHEST) / unit
 
     def backward(self, scaled: Float[Array, " k"]) -> Float[Array, " p"]:
         """To a fingerprint that is possible, whatever the scaled numbers are."""
-        centre, width, axes, spread = self._arrays(scaled)
-        standardised = jnp.matmul(spread * scaled, axes, precision=Precision.HIGHEST)
+        centre, width, axes, unit = self._arrays(scaled)
+        standardised = jnp.matmul(unit * scaled, axes, precision=Precision.HIGHEST)
         return self.coordinates.backward(centre + width * standardised)
 
     def _arrays(self, like: Float[Array, " q"]) -> tuple[Array, Array, Array, Array]:
-        centre, width, axes, spread = (
+        centre, width, axes, unit = (
             jnp.asarray(each, like.dtype)
-            for each in (self.centre, self.width, self.axes, self.spread)
+            for each in (self.centre, self.width, self.axes, self.unit)
         )
-        return centre, width, axes, spread
+        return centre, width, axes, unit
 
 
 SCALINGS: dict[str, type[MinMax] | type[Whitening]] = {"minmax": MinMax, "whitening": Whitening}

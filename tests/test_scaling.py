@@ -1,0 +1,118 @@
+"""Scalings: scikit-learn's numbers, there and back, what is left out."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from jaxrecon import Fingerprint, featurize
+from jaxrecon.models.coordinates import Coordinates
+from jaxrecon.models.scaling import MinMax, Whitening
+
+FINGERPRINT = Fingerprint.preset("default", ["Pt"], r_cut=5.0, poolings=("max", "min", "mean"))
+MEANS = 2 * FINGERPRINT.size // 3
+"""Where the means begin."""
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    random = np.random.default_rng(0)
+    frames = [Atoms("Pt4", 1.5 * random.normal(size=(4, 3))) for _ in range(60)]
+    return featurize(frames, FINGERPRINT)
+
+
+def every(function, rows) -> np.ndarray:
+    return np.asarray(jax.vmap(function)(jnp.asarray(rows)))
+
+
+def test_minmax_is_that_of_scikit_learn(x64, rows):
+    rows = np.column_stack([rows, np.full(len(rows), 3.0), 1e-13 * rows[:, 0]])
+    training, other = rows[:40], rows[40:]
+    expected = MinMaxScaler().fit(training)
+    scaling = MinMax.fit(FINGERPRINT, training)
+    assert scaling.size == rows.shape[1]
+    np.testing.assert_allclose(every(scaling.forward, other), expected.transform(other), atol=1e-12)
+    np.testing.assert_allclose(every(scaling.backward, every(scaling.forward, other)), other)
+    assert np.ptp(every(scaling.forward, training)[:, -1]) == pytest.approx(1.0)
+
+
+def test_whitening_is_that_of_scikit_learn(x64, rows):
+    training, other = rows[:40], rows[40:]
+    coordinates = Coordinates.of(FINGERPRINT)
+    scaler = StandardScaler().fit(every(coordinates.forward, training))
+    alive = np.sqrt(scaler.var_) > 1e-5
+    assert 30 < alive.sum() < FINGERPRINT.size
+    standardised, others = (
+        scaler.transform(every(coordinates.forward, some)) * alive for some in (training, other)
+    )
+    scaling = Whitening.fit(FINGERPRINT, training)
+    expected = PCA().fit(standardised)
+    assert scaling.size == np.sum(
+        expected.explained_variance_ > 1e-3 * expected.explained_variance_[0]
+    )
+    components = expected.components_[: scaling.size]
+    signs = np.sign(np.sum(scaling.axes * components, axis=1))
+    # Variances of scikit-learn divide by one less.
+    unit = np.sqrt(expected.explained_variance_[: scaling.size].mean() * 39 / 40)
+    wanted = others @ components.T * signs / unit
+    np.testing.assert_allclose(every(scaling.forward, other), wanted, atol=1e-7)
+    covariance = np.cov(every(scaling.forward, training).T, bias=True)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-8)
+    assert np.trace(covariance) == pytest.approx(scaling.size)
+
+
+def test_training_rows_come_back_as_far_as_directions_are_kept(x64, rows):
+    coordinates = Coordinates.of(FINGERPRINT)
+    scaling = Whitening.fit(FINGERPRINT, rows)
+    assert 5 < scaling.size < FINGERPRINT.size
+    back = every(scaling.backward, every(scaling.forward, rows))
+    widths = every(coordinates.forward, rows).std(axis=0)
+    change = every(coordinates.forward, back) - every(coordinates.forward, rows)
+    alive = widths > 1e-5
+    lost = np.mean((change[:, alive] / widths[alive]) ** 2)
+    assert 1e-4 < lost < 0.02
+
+
+def test_dead_features_and_directions_come_back_as_their_mean(x64, rows):
+    constant, nearly = MEANS, MEANS + 1
+    flat = rows.copy()
+    flat[:, constant] = 0.25
+    flat[:, nearly] = 0.5 + 1e-7 * flat[:, nearly]
+    scaling = Whitening.fit(FINGERPRINT, flat)
+    assert scaling.width[constant] == scaling.width[nearly] == 0.0
+    random = jnp.asarray(np.random.default_rng(0).normal(size=scaling.size))
+    back = np.asarray(scaling.backward(random))
+    assert back[constant] == pytest.approx(0.25)
+    assert back[nearly] == pytest.approx(0.5, abs=1e-6)
+    row = jnp.asarray(flat[0])
+    np.testing.assert_array_equal(scaling.forward(row.at[constant].add(5.0)), scaling.forward(row))
+
+
+def test_rows_that_are_all_the_same_can_not_be_whitened(rows):
+    with pytest.raises(ValueError, match="expected fingerprints that differ, got the same"):
+        Whitening.fit(FINGERPRINT, np.tile(rows[:1], (5, 1)))
+
+
+@pytest.mark.parametrize("kind", [MinMax, Whitening])
+def test_the_precision_is_that_of_the_numbers(kind, rows):
+    scaling = kind.fit(FINGERPRINT, rows)
+    with jax.enable_x64(True):
+        for dtype in (np.float32, np.float64):
+            scaled = jax.jit(scaling.forward)(jnp.asarray(rows[0], dtype))
+            assert scaled.dtype == dtype
+            assert jax.jit(scaling.backward)(scaled).dtype == dtype
+
+
+def test_whatever_is_scaled_back_is_possible(rows):
+    scaling = Whitening.fit(FINGERPRINT, rows)
+    random = 10.0 * np.random.default_rng(0).normal(size=(100, scaling.size)).astype(np.float32)
+    back = every(scaling.backward, random)
+    assert back.min() >= 0.0
+    assert (back[:, : MEANS // 2] >= back[:, MEANS // 2 : MEANS]).all()
+    features = np.ones((1, FINGERPRINT.size), np.float32) * random[:, :1]
+    assert every(MinMax.fit(FINGERPRINT, rows).backward, features).min() < 0.0
