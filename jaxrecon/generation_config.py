@@ -32,7 +32,7 @@ class GenerateConfig:
     sampled: bool = True
     steered: bool = True
     trust: float = 1.0
-    pull: float = 0.1
+    pull: float = 0.05
     agree: float | None = 0.1
     tolerance: float = 0.1
     shortest: float = 0.7
