@@ -270,8 +270,14 @@ def _with(labelled: LabelledSet, judged: Sequence[Atoms], model: DesignModel) ->
     return LabelledSet.of(
         None if structures is None else [*structures, *alone],
         fingerprints=fingerprints,
-        energies=[*labelled.energies, *(atoms.get_potential_energy() for atoms in new)],
-        formation_energies=[*labelled.formation_energies, *(a.info["e_form"] for a in new)],
-        trajectories=[*labelled.trajectories, *range(first, first + len(new))],
+        energies=_joined(labelled.energies, [atoms.get_potential_energy() for atoms in new]),
+        formation_energies=_joined(
+            labelled.formation_energies, [atoms.info["e_form"] for atoms in new]
+        ),
+        trajectories=_joined(labelled.trajectories, range(first, first + len(new))),
         kinds=[*labelled.kinds, *[MADE] * len(new)],
     )
+
+
+def _joined(known: np.ndarray, new: Sequence[float]) -> np.ndarray:
+    return np.concatenate([known, new])

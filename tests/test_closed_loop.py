@@ -21,9 +21,6 @@ from jaxrecon.generated import Generated
 from jaxrecon.generation_config import told
 from jaxrecon.models.design_model import DesignModel
 
-# Settings of a model that is read have lists for tuples.
-pytestmark = pytest.mark.usefixtures("unchecked")
-
 TARGET = 4.0
 SETTINGS: dict[str, Any] = {
     "calculator": "emt",
