@@ -33,11 +33,12 @@ def every(function, rows) -> np.ndarray:
 def test_minmax_is_that_of_scikit_learn(x64, rows):
     rows = np.column_stack([rows, np.full(len(rows), 3.0), 1e-13 * rows[:, 0]])
     training, other = rows[:40], rows[40:]
-    expected = MinMaxScaler().fit(training)
+    expected = MinMaxScaler(clip=True).fit(training)
     scaling = MinMax.fit(FINGERPRINT, training)
     assert scaling.size == rows.shape[1]
     np.testing.assert_allclose(every(scaling.forward, other), expected.transform(other), atol=1e-12)
-    np.testing.assert_allclose(every(scaling.backward, every(scaling.forward, other)), other)
+    assert (MinMaxScaler().fit(training).transform(other) > 1.0).any()
+    np.testing.assert_allclose(every(scaling.backward, every(scaling.forward, training)), training)
     assert np.ptp(every(scaling.forward, training)[:, -1]) == pytest.approx(1.0)
 
 

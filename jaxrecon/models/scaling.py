@@ -42,6 +42,9 @@ class Scaling(Protocol):
 class MinMax:
     """Every feature from 0 to 1 over the training rows, as Fung et al. scale; constant ones to 0.
 
+    What other rows have beyond that counts as its end: where a feature hardly varies, one of them
+    may be a million ranges away, and would alone decide which epoch is the best.
+
     Attributes:
         low: smallest value of each feature.
         width: its range; 1 if it is constant.
@@ -65,7 +68,8 @@ class MinMax:
     def forward(self, fingerprint: Float[Array, " p"]) -> Float[Array, " p"]:
         """From the features."""
         dtype = fingerprint.dtype
-        return (fingerprint - jnp.asarray(self.low, dtype)) / jnp.asarray(self.width, dtype)
+        scaled = (fingerprint - jnp.asarray(self.low, dtype)) / jnp.asarray(self.width, dtype)
+        return jnp.clip(scaled, 0.0, 1.0)
 
     def backward(self, scaled: Float[Array, " p"]) -> Float[Array, " p"]:
         """To features that may be impossible: nothing keeps largest above smallest values."""
