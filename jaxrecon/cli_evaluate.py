@@ -53,6 +53,14 @@ def evaluate(
             help="File to write: needed for figures.",
         ),
     ] = None,
+    target: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="E",
+            help="Energy for table1 and figure6, eV/atom; may be there several times.  [default: "
+            "the published seven]",
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Fingerprints a target.")] = 1000,
     seed: Seed = 0,
     force: Force = False,
@@ -71,6 +79,7 @@ def evaluate(
         io.check_output(output, force, suffix=None if figure else ".json")
     from jaxrecon import evaluation, plotting_design
 
+    targets = target or evaluation.TARGETS
     folders = [path for path in inputs if path.is_dir()]
     models = {str(path): DesignModel.load(path) for path in folders}
     files = {str(path): io.read_structures(path) for path in inputs if path not in folders}
@@ -88,7 +97,7 @@ def evaluate(
         with warned():
             if what is What.TABLE1:
                 tables = {
-                    name: evaluation.table1(model, samples=samples, seed=seed)
+                    name: evaluation.table1(model, targets, samples=samples, seed=seed)
                     for name, model in models.items()
                 }
             else:
@@ -104,7 +113,7 @@ def evaluate(
     assert output is not None
     with io.replacing(output) as draft, warned():
         if what is What.FIGURE6:
-            plotting_design.figure6(models, draft, samples=samples, seed=seed)
+            plotting_design.figure6(models, draft, targets=targets, samples=samples, seed=seed)
         elif what is What.FIGURE9:
             plotting_design.figure9(next(iter(models.values())), structures, draft)
         else:

@@ -15,6 +15,7 @@ from designing import BULK, LEARNING, MAKING, e_form, labelled, trained
 from jaxrecon import closed_loop, featurize
 from jaxrecon.closed_loop import Design, design
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.energies import Label, label
 from jaxrecon.datasets.io import read_structures
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.generated import Generated
@@ -94,9 +95,17 @@ def test_each_round_learns_from_those_before(calls: dict[str, list], tmp_path: P
 
 
 def test_after_an_interruption_nothing_is_done_twice(
-    calls: dict[str, list], tmp_path: Path
+    calls: dict[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    energies: list[Atoms] = []
+
+    def counted(atoms: Atoms, *words: Any) -> Label:
+        energies.append(atoms)
+        return label(atoms, *words)
+
+    monkeypatch.setattr("jaxrecon.datasets.labels.label", counted)
     whole = looped(tmp_path / "whole")
+    assert len(energies) == 6
     calls["stop"] += [5]  # the second training of the next run
     calls["made"].clear()
     with pytest.raises(KeyboardInterrupt):
@@ -106,6 +115,7 @@ def test_after_an_interruption_nothing_is_done_twice(
     assert [count for count, _ in calls["made"]] == [4, 4, 5]
     assert len(calls["trained"]) == 3 + 2 + 2
     assert again.rounds == whole.rounds
+    assert len(energies) == 12
     assert same(again.structures, whole.structures)
     assert same(again.labelled.structures or [], whole.labelled.structures or [])
     assert np.array_equal(again.labelled.energies, whole.labelled.energies)
@@ -113,6 +123,7 @@ def test_after_an_interruption_nothing_is_done_twice(
     reports: list[int] = []
     looped(tmp_path / "run", progress=lambda n, _: reports.append(n))
     assert len(calls["trained"]) == 7
+    assert len(energies) == 12
     assert sum(reports) == closed_loop.total(5, 2, 4)
     assert (tmp_path / "run/round-1/judged.extxyz").read_bytes() == before
 

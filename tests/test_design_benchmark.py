@@ -20,8 +20,6 @@ from jaxrecon.evaluation import table2
 from jaxrecon.generated import Generated
 from jaxrecon.models.design_model import DesignModel
 
-pytestmark = pytest.mark.usefixtures("unchecked")
-
 WORDS = "set.npz --sizes 55 --seeds 0 4 --targets 4 5 --count 4 --judged 3 --labels 6 --samples 9"
 
 
