@@ -6,9 +6,9 @@
    (`jaxrecon dataset build`): pool.npz.
 2. 200 of them judged by PBE in GPAW (`jaxrecon judge`): 150 furthest points of all, and 50 furthest
    points of what lies below 2.2 eV/atom or is a perturbed copy.
-3. What the potential has as minima is not what PBE has. So, four times, a Gaussian process is
-   fitted to what PBE has said so far, 25 clusters are steered by it to energies between 1.75 and
-   2.25 eV/atom, and judged by PBE too.
+3. What the potential has as minima is not what PBE has. So, twice, a Gaussian process is fitted to
+   the energies and forces of PBE so far, 20 clusters are steered by it to energies between 1.75 and
+   2.25 eV/atom, and judged by PBE too. The ten lowest of them are relaxed by PBE, five steps each.
 4. Perturbed copies of these 100, labelled by 7net-mf-0.
 5. What the potential is off PBE, as a straight line in its energy and a Gaussian process in the
    fingerprint for the rest, judged on tenths that were left out: calibration.json.
@@ -19,8 +19,8 @@ It takes hours, and goes on where it was interrupted. The packages sevenn and gp
 
 Columns of pt10.npz: e_form_potential, what the potential says (eV/atom); e_form_spread, standard
 deviation of the correction; e_form_pbe, where it is known. Energies and forces are those of the
-potential. Column of both: part, which of the above a cluster is: "furthest", "low" or "steered" of
-those that PBE has judged, "" else.
+potential. Column of both: part, which of the above a cluster is: "furthest", "low", "steered" or
+"relaxed" of those that PBE has judged, "" else.
 """
 
 import argparse
@@ -37,17 +37,21 @@ from ase import Atoms
 from jaxrecon import Fingerprint, featurize, reconstruct, use_all_cores
 from jaxrecon.datasets import LabelledSet, io
 from jaxrecon.datasets.build import build
+from jaxrecon.datasets.calculators import calculator
 from jaxrecon.datasets.judge import judge
-from jaxrecon.datasets.labels import LabelStore
+from jaxrecon.datasets.labels import LabelStore, Work, digest
 from jaxrecon.datasets.perturbations import perturbed
+from jaxrecon.datasets.relaxations import Relaxing, descent
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.models.gaussian_process import GaussianProcess
+from jaxrecon.models.slopes import slopes
 from jaxrecon.plotting_data import agreement
 from jaxrecon.steering import Steering
 
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"
 POOL, FURTHEST, LOWER = 10_500, 150, 50
-ROUNDS, STEERED = 4, 25
+ROUNDS, STEERED = 2, 20
+RELAXED, DESCENT = 10, Relaxing(steps=5, frames=6)
 COPIES = 1_000
 """Perturbed copies of the steered clusters."""
 
@@ -90,7 +94,14 @@ def smooth(structures: list[Atoms]) -> np.ndarray:
 def steered(known: list[Atoms], number: int) -> list[Atoms]:
     """Clusters of low energy, as far as what is known of PBE can tell."""
     rows = smooth(known)
-    process = GaussianProcess.fit(FINGERPRINT, rows, e_forms(known))
+    forces = np.array([atoms.get_forces().ravel() for atoms in known])
+    process = GaussianProcess.fit(
+        FINGERPRINT,
+        rows,
+        e_forms(known),
+        slopes=slopes(known, FINGERPRINT),
+        gradients=-forces / len(known[0]),
+    )
     targets = np.random.default_rng(number).uniform(*STEERED_TO, STEERED)
     found = []
     for row, target in enumerate(targets):
@@ -102,8 +113,8 @@ def steered(known: list[Atoms], number: int) -> list[Atoms]:
             seed=number,
             indices=[row],
             replicas=8,
-            hops=10,
-            polish_steps=1,
+            hops=20,
+            polish_steps=5,
             min_distance=0.7,
         )
         found += run.to_atoms()
@@ -211,7 +222,27 @@ def by_pbe(folder: Path, pool: LabelledSet, frames: list[Atoms], jobs: int) -> l
         told = np.sort(e_forms(found))
         print(f"{name}: {told[0]:.3f} to {told[-1]:.3f}, {told.mean():.3f} eV/atom on average")
         known += found
-    return known
+    return known + relaxed(
+        folder, [atoms for atoms in known if atoms.info["part"] == "steered"], jobs
+    )
+
+
+def relaxed(folder: Path, structures: list[Atoms], jobs: int) -> list[Atoms]:
+    """What is met on the way down from the lowest structures by PBE, but for the start."""
+    starts = sorted(structures, key=lambda atoms: atoms.info["e_form"])[:RELAXED]
+    settings = calculator(REFERENCE)
+    description = {"task": "relax", "structures": digest(starts), **settings.settings}
+    work = Work(description, LabelStore(folder / "relaxed.db", resume=True), jobs)
+    bulk = work.bulk_energies(["Pt"], settings, None)
+    calls = [
+        (f"relaxed-{place}", atoms, atoms.info["trajectory"], REFERENCE, bulk, DESCENT)
+        for place, atoms in enumerate(starts)
+    ]
+    work(descent, calls, lambda met: print(f"relaxed: {min(e_forms(met)):.3f} eV/atom"))
+    found = [atoms for name, *_ in calls for atoms in work.done[name] if atoms.info["step"] > 0]
+    for atoms in found:
+        atoms.info["part"] = "relaxed"
+    return found
 
 
 def copies_of(structures: list[Atoms]) -> list[Atoms]:
@@ -262,8 +293,8 @@ def main() -> None:
     pool.write(folder / "pool.npz")
     frames = pool.to_atoms()
     known = by_pbe(folder, pool, frames, jobs)
-    found = [atoms for atoms in known if atoms.info["part"] == "steered"]
-    labelled = judged(folder, "steered", found, POTENTIAL, jobs)
+    found = [atoms for atoms in known if atoms.info["part"] in {"steered", "relaxed"}]
+    labelled = judged(folder, "found", found, POTENTIAL, jobs)
     labelled += judged(folder, "copies", copies_of(labelled), POTENTIAL, jobs)
     rows = [atoms.info.get("row", -1) for atoms in known]
     rows = np.where(np.array(rows) >= 0, rows, len(frames) + np.cumsum(np.array(rows) < 0) - 1)

@@ -42,12 +42,7 @@ def relaxation(
     bulk: Mapping[str, float],
     how: Relaxing,
 ) -> Piece:
-    """Relax a random cluster by BFGS, and choose structures on its way, from its end back.
-
-    Their ``info`` has the number of the trajectory, the step, ``e_form`` in eV/atom, and the kind:
-    ``intermediate``, or of the last one ``minimum`` if its forces are small, else ``unrelaxed``. If
-    the calculator fails, or atoms collapse or fly apart, the structure of that step is there as
-    well, with the reason.
+    """Relax a random cluster: see :func:`descent`.
 
     Args:
         name: of the piece.
@@ -58,9 +53,34 @@ def relaxation(
         bulk: energies of the elements in eV/atom.
         how: steps, forces and what is kept.
     """
+    return descent(name, random_cluster(symbols, seed), number, calculators, bulk, how)
+
+
+def descent(
+    name: str,
+    start: Atoms,
+    number: int,
+    calculators: str,
+    bulk: Mapping[str, float],
+    how: Relaxing,
+) -> Piece:
+    """Relax a cluster by BFGS, and choose structures on its way, from its end back.
+
+    Their ``info`` has the number of the trajectory, the step, ``e_form`` in eV/atom, and the kind:
+    ``intermediate``, or of the last one ``minimum`` if its forces are small, else ``unrelaxed``. If
+    the calculator fails, or atoms collapse or fly apart, the structure of that step is there as
+    well, with the reason.
+
+    Args:
+        name: of the piece.
+        start: positions in Angstrom.
+        number: of the trajectory.
+        calculators: name of the calculator.
+        bulk: energies of the elements in eV/atom.
+        how: steps, forces and what is kept.
+    """
     from ase.optimize import BFGS
 
-    start = random_cluster(symbols, seed)
     ready = calculator(calculators).for_cluster(start)
     way: list[tuple[Atoms, Label]] = []
     met: list[Atoms] = []

@@ -9,7 +9,8 @@ from it,
 with noise of variance :math:`\sigma^2`, which stands for all that the fingerprint does not tell.
 The four numbers maximise the marginal likelihood (Rasmussen and Williams, *Gaussian Processes for
 Machine Learning*, 2006, chapters 2 and 5; scikit-learn does it). Past :data:`MOST` rows the
-process is projected on that many inducing ones (chapter 8.3.4, Titsias, AISTATS 2009).
+process is projected on that many inducing ones (chapter 8.3.4, Titsias, AISTATS 2009). Where
+forces are known they are observations as well: see :mod:`jaxrecon.models.slopes`.
 """
 
 import warnings
@@ -25,9 +26,13 @@ from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.predictors import Prediction
+from jaxrecon.models.slopes import Observed, most_likely, posterior
 
 MOST = 1000
 """Rows that decide the four numbers, and that the process is projected on."""
+
+MOST_NUMBERS = 12_000
+"""Values and gradients that a process learns from; where there are more it learns from values."""
 
 DEAD = 1e-5
 """Standard deviation of a coordinate below which it says nothing."""
@@ -49,6 +54,8 @@ class GaussianProcess:
         factor: G, for the variance :math:`k(u, u) - |G k(u)|^2`.
         kernel: :math:`a^2`, :math:`l`, :math:`b^2` and :math:`\\sigma^2`, the property in units of
             its standard deviation.
+        pull: what gradients add to the weights, along the coordinates; None without them.
+        caution: factor on standard deviations that makes them true of rows that are left out.
         mean: of the property in the training rows, in its unit.
         deviation: standard deviation of the property there.
     """
@@ -60,6 +67,8 @@ class GaussianProcess:
     weights: Float[np.ndarray | Array, " m"]
     factor: Float[np.ndarray | Array, "r m"]
     kernel: Float[np.ndarray | Array, " 4"]
+    pull: Float[np.ndarray | Array, "m d"] | None
+    caution: Float[np.ndarray | Array, ""]
     mean: Float[np.ndarray | Array, ""]
     deviation: Float[np.ndarray | Array, ""]
 
@@ -69,6 +78,9 @@ class GaussianProcess:
         fingerprint: Fingerprint,
         rows: Float[np.ndarray, "n p"],
         values: Float[np.ndarray, " n"],
+        *,
+        slopes: Float[np.ndarray, "n p x"] | None = None,
+        gradients: Float[np.ndarray, "n x"] | None = None,
     ) -> "GaussianProcess":
         """The process that a training set is most likely under.
 
@@ -76,6 +88,9 @@ class GaussianProcess:
             fingerprint: what the rows are.
             rows: fingerprints, without a unit.
             values: the property of each.
+            slopes: derivatives of the fingerprint of each by its positions, in 1/Angstrom.
+            gradients: of the property by the positions, in its unit by Angstrom. Of more than
+                12,000 numbers in all they are left out.
 
         Raises:
             ValueError: if a number is not finite, or all values are the same.
@@ -94,7 +109,26 @@ class GaussianProcess:
         outputs = (values - mean) / deviation
         some = np.arange(len(rows)) if len(rows) <= MOST else furthest_points(inputs, MOST)
         kernel = _most_likely(inputs[some], outputs[some])
-        weights, factor = _posterior(kernel, inputs, outputs, inputs[some])
+        pull = None
+        if (
+            slopes is None
+            or gradients is None
+            or len(some) < len(rows)
+            or gradients.size + len(rows) > MOST_NUMBERS
+        ):
+            weights, factor = _posterior(kernel, inputs, outputs, inputs[some])
+            caution = 1.0
+        else:
+            with jax.enable_x64(True):
+                bend = jax.vmap(jax.jacfwd(coordinates.forward))(jnp.asarray(rows, jnp.float64))
+            inner = np.einsum("npq,nqx->npx", np.asarray(bend), slopes) * slope[:, None]
+            observed = Observed(inputs, inner, outputs, gradients / deviation)
+            kernel, noise = most_likely(observed, kernel)
+            weights, pull, left_out = posterior(observed, kernel, noise)
+            # Of values alone: with gradients it would take as many numbers at every prediction.
+            _, factor = _posterior(kernel, inputs, outputs, inputs)
+            variances = 1.0 / np.sum(factor**2, axis=0)
+            caution = float(np.sqrt(np.mean(left_out**2 / variances)))
         return cls(
             coordinates=coordinates,
             centre=centre,
@@ -103,35 +137,30 @@ class GaussianProcess:
             weights=weights,
             factor=factor,
             kernel=kernel,
+            pull=pull,
+            caution=np.asarray(caution),
             mean=np.asarray(mean),
             deviation=np.asarray(deviation),
         )
 
     def __call__(self, fingerprint: Float[Array, " p"]) -> Prediction:
         """The property and the standard deviation of its error, noise included."""
-        dtype = fingerprint.dtype
-        centre, slope, points, weights, factor, kernel, mean, deviation = (
-            jnp.asarray(each, dtype)
-            for each in (
-                self.centre,
-                self.slope,
-                self.points,
-                self.weights,
-                self.factor,
-                self.kernel,
-                self.mean,
-                self.deviation,
-            )
+        own = jax.tree.map(lambda each: jnp.asarray(each, fingerprint.dtype), self)
+        amplitude, length, linear, noise = own.kernel
+        u = (self.coordinates.forward(fingerprint) - own.centre) * own.slope
+        away = u[None, :] - own.points
+        near = amplitude * jnp.exp(-jnp.sum(away**2, axis=1) / (2.0 * length**2))
+        covariances = near + linear * (_times(own.points, u) + 1.0)
+        variance = (
+            amplitude + linear * (u @ u + 1.0) - jnp.sum(_times(own.factor, covariances) ** 2)
         )
-        amplitude, length, linear, noise = kernel
-        u = (self.coordinates.forward(fingerprint) - centre) * slope
-        squares = jnp.sum((points - u[None, :]) ** 2, axis=1)
-        near = amplitude * jnp.exp(-squares / (2.0 * length**2))
-        covariances = near + linear * (_times(points, u) + 1.0)
-        variance = amplitude + linear * (u @ u + 1.0) - jnp.sum(_times(factor, covariances) ** 2)
         # What round-off makes of a variance at a training row is no more than the noise.
-        spread = jnp.sqrt(jnp.maximum(variance, 0.0) + noise)
-        return mean + deviation * (covariances @ weights), deviation * spread
+        spread = own.caution * jnp.sqrt(jnp.maximum(variance, 0.0) + noise)
+        told = covariances @ own.weights
+        if own.pull is not None:
+            told += near @ jnp.sum(away * own.pull, axis=1) / length**2
+            told += linear * jnp.sum(_times(own.pull, u))
+        return own.mean + own.deviation * told, own.deviation * spread
 
 
 def _times(matrix: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:

@@ -1,0 +1,164 @@
+r"""Gradients as observations of a Gaussian process: what forces tell of a property's surface.
+
+In coordinates u of the fingerprint, with :math:`J_i = \partial u_i / \partial x` by the positions
+of structure i, an observed gradient is :math:`g_i = J_i^T \nabla f(u_i)`, so that
+
+.. math:: \mathrm{cov}(f(u), g_j) = \partial_v k(u, v) J_j, \qquad
+          \mathrm{cov}(g_i, g_j) = J_i^T \partial_u \partial_v k(u, v) J_j
+
+at :math:`v = u_j` and :math:`u = u_i`. Source: Solak et al., NeurIPS 2002; of forces in descriptors
+of atoms Bartok and Csanyi, Int. J. Quantum Chem. 115, 1051 (2015).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from ase import Atoms
+from jaxtyping import Float
+
+from jaxrecon.batching import batch
+from jaxrecon.fingerprint import Fingerprint
+
+TOGETHER = 32
+"""Structures whose slopes are computed at once."""
+
+SOME = 50
+"""Structures whose gradients decide how noisy those are, and how far the process sees."""
+
+TRIES = 120
+"""Of numbers for that."""
+
+
+def slopes(structures: Sequence[Atoms], fingerprint: Fingerprint) -> Float[np.ndarray, "n p x"]:
+    """Derivatives of the fingerprint of each structure by its positions, in 1/Angstrom.
+
+    Args:
+        structures: of one number of atoms.
+        fingerprint: R.
+
+    Returns:
+        The unknowns are x, y and z of the first atom, those of the second one and so on.
+    """
+    every = batch(structures, fingerprint)
+    found = jax.jit(
+        lambda some: jax.lax.map(
+            lambda one: fingerprint.with_jacobian(one)[1], some, batch_size=TOGETHER
+        )
+    )(every)
+    return np.asarray(found, np.float64).reshape(len(structures), fingerprint.size, -1)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Values and gradients of some structures, and all that covariances are made of.
+
+    Attributes:
+        inputs: standardised coordinates.
+        slopes: of these by the unknowns of each structure.
+        outputs: standardised values.
+        gradients: by the unknowns.
+    """
+
+    inputs: Float[np.ndarray, "n d"]
+    slopes: Float[np.ndarray, "n d x"]
+    outputs: Float[np.ndarray, " n"]
+    gradients: Float[np.ndarray, "n x"]
+
+    @property
+    def told(self) -> Float[np.ndarray, " m"]:
+        """Values, then gradients structure by structure."""
+        return np.concatenate([self.outputs, self.gradients.ravel()])
+
+    def some(self, count: int) -> "Observed":
+        """Of evenly spread structures."""
+        n = len(self.inputs)
+        rows = np.linspace(0, n - 1, min(n, count)).astype(int)
+        return Observed(
+            self.inputs[rows], self.slopes[rows], self.outputs[rows], self.gradients[rows]
+        )
+
+
+class Covariances:
+    """Of all that is observed, for any numbers of the kernel."""
+
+    def __init__(self, observed: Observed) -> None:
+        from scipy.spatial.distance import cdist
+
+        inputs, (n, _, x) = observed.inputs, observed.slopes.shape
+        flat = observed.slopes.transpose(0, 2, 1).reshape(n * x, -1)
+        self._unknowns = x
+        self._squares = cdist(inputs, inputs, "sqeuclidean")
+        self._products = inputs @ inputs.T
+        self._along = inputs @ flat.T  # u_i J_j
+        own = np.einsum("nd,ndx->nx", inputs, observed.slopes).ravel()
+        self._between = self._along - own  # (u_i - u_j) J_j
+        self._both = flat @ flat.T
+
+    def __call__(
+        self, kernel: Float[np.ndarray, " 4"], gradient_noise: float
+    ) -> Float[np.ndarray, "m m"]:
+        """The matrix, noise included."""
+        amplitude, length, linear, noise = kernel
+        n, x, between = len(self._squares), self._unknowns, self._between
+        near = amplitude * np.exp(-self._squares / (2.0 * length**2))
+        values = near + linear * (self._products + 1.0) + noise * np.eye(n)
+        mixed = np.repeat(near, x, 1) * between / length**2 + linear * self._along
+        bent = np.repeat(between, x, 0) * np.repeat(-between.T, x, 1)
+        gradients = np.repeat(np.repeat(near, x, 0), x, 1) / length**2
+        gradients *= self._both - bent / length**2
+        gradients += linear * self._both
+        gradients[np.diag_indices(n * x)] += gradient_noise
+        return np.block([[values, mixed], [mixed.T, gradients]])
+
+
+def most_likely(
+    observed: Observed, kernel: Float[np.ndarray, " 4"]
+) -> tuple[Float[np.ndarray, " 4"], float]:
+    """Numbers of the kernel, and the variance of the noise of gradients, from a guess of the first.
+
+    They maximise the marginal likelihood of some of what is observed.
+    """
+    from scipy.linalg import LinAlgError, cholesky, solve_triangular
+    from scipy.optimize import minimize
+
+    few = observed.some(SOME)
+    covariances, told = Covariances(few), few.told
+    scale = float(np.mean(few.gradients**2))
+
+    def unlikely(logarithms: np.ndarray) -> float:
+        *own, noise = np.exp(logarithms)
+        try:
+            lower = cholesky(covariances(np.array(own), noise), lower=True)
+        except LinAlgError:
+            return 1e12
+        white = solve_triangular(lower, told, lower=True)
+        return float(0.5 * white @ white + np.log(np.diagonal(lower)).sum())
+
+    start = np.log([*kernel, 1e-3 * scale])
+    found = minimize(unlikely, start, method="Nelder-Mead", options={"maxfev": TRIES}).x
+    *own, noise = np.exp(found)
+    return np.array(own), float(noise)
+
+
+def posterior(
+    observed: Observed, kernel: Float[np.ndarray, " 4"], gradient_noise: float
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
+    """Weights of the values, those of the gradients along the inputs, and errors left out.
+
+    The last are what each value is off a prediction from all other structures (Rasmussen and
+    Williams, *Gaussian Processes for Machine Learning*, 2006, equation 5.12, for blocks).
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    n, x = observed.gradients.shape
+    factor = cho_factor(Covariances(observed)(kernel, gradient_noise), lower=True)
+    weights = cho_solve(factor, observed.told)
+    inverse = cho_solve(factor, np.eye(len(weights)))
+    left_out = np.empty(n)
+    for number in range(n):
+        block = np.r_[number, n + number * x : n + (number + 1) * x]
+        left_out[number] = np.linalg.solve(inverse[np.ix_(block, block)], weights[block])[0]
+    along = np.einsum("ndx,nx->nd", observed.slopes, weights[n:].reshape(n, x))
+    return weights[:n], along, left_out

@@ -1,0 +1,135 @@
+"""Gradients as observations: derivatives of the kernel, rows left out, what forces are worth."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+
+from jaxrecon import ACSF, Fingerprint, featurize
+from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.models.gaussian_process import GaussianProcess
+from jaxrecon.models.slopes import Covariances, Observed, posterior, slopes
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+FINGERPRINT = Fingerprint(
+    ACSF(("Pt",), 8.0, g2_eta=(1.0,), g2_r_s=(1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)),
+    ("mean", "moment2"),
+)
+KERNEL = np.array([0.8, 2.0, 0.3, 1e-3])
+
+
+def energy(atoms: Atoms) -> tuple[float, np.ndarray]:
+    """Of springs, and its gradient."""
+    vectors = atoms.positions[:, None] - atoms.positions[None]
+    lengths = np.linalg.norm(vectors, axis=-1) + np.eye(len(atoms))
+    stretch = np.where(np.eye(len(atoms)) > 0, 0.0, np.exp(-((lengths - 2.6) ** 2)))
+    pull = -2.0 * (lengths - 2.6) * stretch / lengths
+    return -0.5 * stretch.sum(), -(pull[:, :, None] * vectors).sum(axis=1)
+
+
+@pytest.fixture(scope="module")
+def clusters() -> list[Atoms]:
+    return [random_cluster("Pt4", seed) for seed in range(60)]
+
+
+@pytest.fixture(scope="module")
+def data(clusters: list[Atoms]) -> dict[str, np.ndarray]:
+    told = [energy(atoms) for atoms in clusters]
+    return {
+        "rows": featurize(clusters, FINGERPRINT).astype(float),
+        "values": np.array([value for value, _ in told]),
+        "slopes": slopes(clusters, FINGERPRINT),
+        "gradients": np.array([gradient.ravel() for _, gradient in told]),
+    }
+
+
+@pytest.fixture(scope="module")
+def observed() -> Observed:
+    rng = np.random.default_rng(0)
+    shapes = {"inputs": (5, 3), "slopes": (5, 3, 2), "outputs": (5,), "gradients": (5, 2)}
+    return Observed(**{name: rng.normal(size=shape) for name, shape in shapes.items()})
+
+
+def test_slopes_are_those_of_differences(clusters: list[Atoms]) -> None:
+    atoms, step = clusters[0], 1e-4
+    found = slopes([atoms, clusters[1]], FINGERPRINT)[0]
+    for unknown in (0, 4, 11):
+        ends = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[unknown // 3, unknown % 3] += sign * step
+            ends.append(featurize(moved, FINGERPRINT)[0])
+        np.testing.assert_allclose(found[:, unknown], (ends[0] - ends[1]) / (2 * step), atol=2e-5)
+
+
+def test_covariances_are_derivatives_of_the_kernel(observed: Observed, x64: None) -> None:
+    a, length, b, _ = KERNEL
+
+    def kernel(u: jax.Array, v: jax.Array) -> jax.Array:
+        return a * jnp.exp(-jnp.sum((u - v) ** 2) / (2 * length**2)) + b * (u @ v + 1)
+
+    found = Covariances(observed)(KERNEL, 0.1)
+    u, slope = jnp.asarray(observed.inputs), jnp.asarray(observed.slopes)
+    for i, j in ((0, 0), (1, 3), (4, 2)):
+        one, other = slice(5 + 2 * i, 7 + 2 * i), slice(5 + 2 * j, 7 + 2 * j)
+        value = kernel(u[i], u[j]) + (KERNEL[3] if i == j else 0.0)
+        mixed = jax.grad(kernel, 1)(u[i], u[j]) @ slope[j]
+        both = slope[i].T @ jax.jacfwd(jax.grad(kernel, 0), 1)(u[i], u[j]) @ slope[j]
+        np.testing.assert_allclose(found[i, j], value, rtol=1e-10)
+        np.testing.assert_allclose(found[i, other], mixed, rtol=1e-9)
+        np.testing.assert_allclose(found[other, i], mixed, rtol=1e-9)
+        np.testing.assert_allclose(
+            found[one, other], both + (0.1 * np.eye(2) if i == j else 0.0), rtol=1e-9
+        )
+
+
+def test_errors_left_out_are_those_of_fits_without_a_structure(observed: Observed) -> None:
+    _, _, left_out = posterior(observed, KERNEL, 0.1)
+    matrix, told = Covariances(observed)(KERNEL, 0.1), observed.told
+    for number in range(5):
+        out = [number, 5 + 2 * number, 6 + 2 * number]
+        rest = np.setdiff1d(np.arange(15), out)
+        weights = np.linalg.solve(matrix[np.ix_(rest, rest)], told[rest])
+        predicted = matrix[number, rest] @ weights
+        np.testing.assert_allclose(left_out[number], told[number] - predicted, rtol=1e-8)
+
+
+def test_forces_tell_more_than_energies(data: dict[str, np.ndarray], x64: None) -> None:
+    train = {name: values[:30] for name, values in data.items()}
+    both = GaussianProcess.fit(FINGERPRINT, **train)
+    alone = GaussianProcess.fit(FINGERPRINT, train["rows"], train["values"])
+    test = jnp.asarray(data["rows"][30:])
+    errors, ratios = [], []
+    for process in (both, alone):
+        means, deviations = jax.jit(jax.vmap(process))(test)
+        error = np.asarray(means) - data["values"][30:]
+        errors.append(np.abs(error).mean())
+        ratios.append(np.sqrt(np.mean((error / deviations) ** 2)))
+    assert errors[0] < 0.7 * errors[1]
+    assert 0.3 < ratios[0] < 2.0
+
+
+def test_its_gradient_is_that_of_the_property(data: dict[str, np.ndarray], x64: None) -> None:
+    process = GaussianProcess.fit(FINGERPRINT, **{name: v[:40] for name, v in data.items()})
+    row, slope = jnp.asarray(data["rows"][3]), data["slopes"][3]
+    found = np.asarray(jax.jit(jax.grad(lambda value: process(value)[0]))(row)) @ slope
+    known = data["gradients"][3]
+    assert np.corrcoef(found, known)[0, 1] > 0.97
+    step, feature = 1e-5, 2
+    ends = [process(row.at[feature].add(sign * step))[0] for sign in (1, -1)]
+    gradient = jax.grad(lambda value: process(value)[0])(row)[feature]
+    np.testing.assert_allclose(gradient, (ends[0] - ends[1]) / (2 * step), rtol=1e-4)
+
+
+def test_too_many_numbers_are_values_alone(
+    data: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = {name: values[:30] for name, values in data.items()}
+    monkeypatch.setattr("jaxrecon.models.gaussian_process.MOST_NUMBERS", 30 * 13 - 1)
+    assert GaussianProcess.fit(FINGERPRINT, **train).pull is None
+    monkeypatch.setattr("jaxrecon.models.gaussian_process.MOST_NUMBERS", 30 * 13)
+    assert GaussianProcess.fit(FINGERPRINT, **train).pull is not None
