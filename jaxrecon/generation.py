@@ -169,7 +169,7 @@ def _scored(
     for row, original in enumerate(found):
         atoms = Atoms(original.numbers, original.positions, info=told(wanted))
         info = atoms.info
-        good = row in earlier
+        good = True
         for number, (other, wish) in enumerate(wishes):
             mean, deviation = predicted[number, :, row].tolist()
             end = f"_{number + 1}" if number else ""
