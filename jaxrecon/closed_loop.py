@@ -276,6 +276,9 @@ def _with(labelled: LabelledSet, judged: Sequence[Atoms], model: DesignModel) ->
         ),
         trajectories=_joined(labelled.trajectories, range(first, first + len(new))),
         kinds=[*labelled.kinds, *[MADE] * len(new)],
+        forces=None
+        if labelled.forces is None
+        else [*labelled.forces, *(atoms.get_forces() for atoms in new)],
     )
 
 

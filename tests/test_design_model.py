@@ -171,6 +171,25 @@ def test_there_and_back(model, tmp_path):
         DesignModel.load(folder)
 
 
+def test_forces_are_learned_from(tmp_path):
+    every = labelled()
+    forces = [np.random.default_rng(i).normal(size=(4, 3)) for i in range(60)]
+    every = replace(every, forces=[each - each.mean(axis=0) for each in forces])
+    config = CONFIGS["default"].replace(poolings=("mean", "moment2"))
+    model, without = train(every, config), train(every, config.replace(forces=False))
+    assert model.surrogate.pull.shape == model.surrogate.points.shape
+    assert without.surrogate.pull is None
+    rows = model.training.fingerprints
+    assert np.abs(model.predict(rows)[0] - without.predict(rows)[0]).max() > 1e-3
+    # The noise in them is told from what they say of the energies.
+    assert model.validation["mae"] < 0.1
+    model.save(tmp_path / "model")
+    found = DesignModel.load(tmp_path / "model")
+    assert found.predict(rows)[0].tobytes() == model.predict(rows)[0].tobytes()
+    forces[3][1, 2] = np.nan
+    assert train(replace(every, forces=forces), config).surrogate.pull is None
+
+
 def test_what_is_no_model(tmp_path, model):
     with pytest.raises(FileNotFoundError, match=r"none, which has no model.json"):
         DesignModel.load(tmp_path / "none")

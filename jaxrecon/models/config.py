@@ -47,6 +47,7 @@ class TrainConfig:
             ``"whitening"`` of coordinates whose every value stands for a possible fingerprint.
         generator: of fingerprints: conditional autoencoder or conditional flow matching.
         surrogate: of the property: ensemble of networks or Gaussian process.
+        forces: whether a Gaussian process learns from forces too, where they are known.
         generator_fit: network of the generator.
         surrogate_fit: network of the surrogate, if it is one.
         latent: dimensions of the autoencoder's latent space.
@@ -65,6 +66,7 @@ class TrainConfig:
     scaling: ScalingName = "whitening"
     generator: GeneratorName = "flow"
     surrogate: SurrogateName = "gaussian_process"
+    forces: bool = True
     generator_fit: FitConfig = field(default_factory=lambda: FitConfig(3, 128, 1e-3, 2000, 64))
     surrogate_fit: FitConfig = field(default_factory=lambda: FitConfig(5, 256, 5e-4, 2000, 256))
     latent: int = 25

@@ -22,12 +22,13 @@ from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.config import FitConfig, TrainConfig
-from jaxrecon.models.gaussian_process import GaussianProcess
+from jaxrecon.models.gaussian_process import MOST_NUMBERS, GaussianProcess
 from jaxrecon.models.generators import Generator, network_of
 from jaxrecon.models.model_folder import read_model, write_model
 from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import SCALINGS
+from jaxrecon.models.slopes import slopes
 from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.results import versions
 from jaxrecon.training import Network, fit
@@ -280,7 +281,8 @@ def train(
             weights = fitted("surrogate", regressor, own, config.members, report=report)
             surrogate = Ensemble(regressor, weights, **units)
         else:
-            surrogate = GaussianProcess.fit(fingerprint, rows[kept], values[kept])
+            forces = _forces(labelled.select(kept), fingerprint) if config.forces else {}
+            surrogate = GaussianProcess.fit(fingerprint, rows[kept], values[kept], **forces)
     model = DesignModel(
         fingerprint=fingerprint,
         config=config,
@@ -292,6 +294,17 @@ def train(
         versions=versions() | {name: version(name) for name in ("flax", "orbax-checkpoint")},
     )
     return replace(model, validation=_errors(model, labelled.select(aside)))
+
+
+def _forces(labelled: LabelledSet, fingerprint: Fingerprint) -> dict[str, np.ndarray]:
+    """What a Gaussian process learns of forces, where all are known and not too many."""
+    structures, forces = labelled.structures, labelled.forces
+    if structures is None or forces is None or not np.isfinite(forces).all():
+        return {}
+    gradients = -np.reshape(forces, (len(structures), -1)) / len(structures[0])
+    if gradients.size + len(structures) > MOST_NUMBERS:
+        return {}
+    return {"slopes": slopes(structures, fingerprint), "gradients": gradients}
 
 
 def _fitted(
