@@ -7,6 +7,7 @@ import re
 import warnings
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.models import design_model
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel, train
+from jaxrecon.models.gaussian_process import GaussianProcess
+from jaxrecon.models.scaling import SCALINGS
 
 SMALL = FitConfig(layers=1, hidden=6, learning_rate=1e-2, epochs=3, batch=20)
 CONFIG = TrainConfig(
@@ -74,7 +77,18 @@ def test_what_is_learned(model):
     assert found["ratio"] == pytest.approx(np.sqrt(np.mean((errors / deviations) ** 2)))
     assert found["correlation"] == pytest.approx(np.corrcoef(np.abs(errors), deviations)[0, 1])
     assert found["deviation"] == pytest.approx(np.quantile(deviations, 0.95))
+    # Nothing of the rows that are kept aside.
+    units = model.generator.centre, model.generator.width
+    values = every.formation_energies[kept]
+    np.testing.assert_allclose(units, [values.mean(), values.std()])
+    scaling = SCALINGS[model.config.scaling].fit(FINGERPRINT, model.training.fingerprints)
+    for own, again in zip(
+        jax.tree.leaves(model.generator.scaling), jax.tree.leaves(scaling), strict=True
+    ):
+        np.testing.assert_allclose(own, again)
     if model.config.surrogate == "gaussian_process":
+        process = GaussianProcess.fit(FINGERPRINT, model.training.fingerprints, values)
+        np.testing.assert_allclose(model.surrogate.weights, process.weights, rtol=1e-6)
         assert found["mae"] < 0.5 * np.std(every.formation_energies)
 
 

@@ -19,6 +19,7 @@ from jaxrecon.models.config import FitConfig
 from jaxrecon.training import fit
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def test_progress_and_chunks(monkeypatch):
 
 KILLED = """
     import os, sys
-    import numpy as np
+    import jax
+    jax.config.update("jax_disable_most_optimizations", True)
     sys.path.insert(0, "tests")
     from jaxrecon import training
     from test_training import CHUNKED, Line, items
