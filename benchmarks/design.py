@@ -50,7 +50,8 @@ from jaxrecon.evaluation import over_seeds, table1, table2, text
 from jaxrecon.generation import generate
 from jaxrecon.generation_config import GenerateConfig
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.design_model import DesignModel, train
+from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.learning import train
 from jaxrecon.plotting_design import hit_bars
 from jaxrecon.results import versions
 from jaxrecon.store import Store

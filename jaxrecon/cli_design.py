@@ -100,7 +100,7 @@ def train(
     A part of the set is kept aside, by trajectory unless the settings say otherwise: the errors
     of the energies there are printed. Checkpoints are in MODEL.training until the end.
     """
-    from jaxrecon.models import design_model
+    from jaxrecon.models import learning
 
     if resume and force:
         raise ValueError("expected --resume or --force, got both")
@@ -119,7 +119,7 @@ def train(
     epochs += settings.surrogate_fit.epochs * (settings.surrogate == "network")
     try:
         with warned(), reporting(None, epochs, ("training", "rows"), quiet) as progress:
-            model = design_model.train(
+            model = learning.train(
                 rows, settings, symbols=symbols, store=checkpoints, progress=progress
             )
     except KeyboardInterrupt:

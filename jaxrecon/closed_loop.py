@@ -22,7 +22,8 @@ from jaxrecon.evaluation import Row, table2
 from jaxrecon.generation import generate
 from jaxrecon.generation_config import GenerateConfig, Wanted, range_of
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.design_model import DesignModel, train
+from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.learning import train
 from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.store import Store
 

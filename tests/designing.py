@@ -13,10 +13,11 @@ from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.generation_config import GenerateConfig
 from jaxrecon.models.config import FitConfig, TrainConfig
-from jaxrecon.models.design_model import DesignModel, train
+from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.learning import train
 
 LEARNING = TrainConfig(
-    fingerprint="default", scaling="whitening", generator_fit=FitConfig(1, 8, 1e-2, 2, 50)
+    fingerprint="default", scaling="principal", generator_fit=FitConfig(1, 8, 1e-2, 2, 50)
 )
 SEARCH = ReconstructConfig(hops=1, replicas=4, refine_steps=10, polish_steps=3)
 MAKING = GenerateConfig(search=SEARCH)

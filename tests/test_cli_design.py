@@ -108,7 +108,7 @@ def test_training_that_is_stopped_goes_on(
             raise KeyboardInterrupt
         return trained()
 
-    monkeypatch.setattr("jaxrecon.models.design_model.train", learn)
+    monkeypatch.setattr("jaxrecon.models.learning.train", learn)
     line = "train set.npz -o new --quiet"
     assert run(line) == 130
     assert f"checkpoints are in new.training; to go on: jaxrecon {line} --resume" in (

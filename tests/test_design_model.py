@@ -17,8 +17,9 @@ from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.models import design_model
 from jaxrecon.models.config import FitConfig, TrainConfig
-from jaxrecon.models.design_model import DesignModel, train
+from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.gaussian_process import GaussianProcess
+from jaxrecon.models.learning import train
 from jaxrecon.models.scaling import SCALINGS
 
 SMALL = FitConfig(layers=1, hidden=6, learning_rate=1e-2, epochs=3, batch=20)
@@ -111,7 +112,7 @@ def test_samples(model):
     each = model.sample([2.4, 2.7], 2, seed=1)
     np.testing.assert_allclose(each[1], drawn[1], rtol=1e-5, atol=1e-6)
     assert not np.isclose(each[0], drawn[0]).all()
-    if model.config.scaling == "whitening":
+    if model.config.scaling == "principal":
         half = FINGERPRINT.size // 2
         assert drawn.min() >= 0.0
         assert (drawn[:, :half] >= drawn[:, half:]).all()
@@ -168,7 +169,7 @@ def test_there_and_back(model, tmp_path):
     assert found.training.fingerprints.tobytes() == rows.tobytes()
     assert len(found.training.structures) == 48
     about = json.loads((folder / "model.json").read_text())
-    other = "minmax" if model.config.scaling == "whitening" else "whitening"
+    other = "minmax" if model.config.scaling == "principal" else "principal"
     for changes, message in [
         ({"version": 2}, "expected version 1 of the format in .*, got 2"),
         ({"symbols": None}, r"without \['symbols'\]"),

@@ -12,7 +12,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.models.coordinates import Coordinates
-from jaxrecon.models.scaling import MinMax, Whitening
+from jaxrecon.models.scaling import MinMax, PrincipalAxes
 
 FINGERPRINT = Fingerprint.preset("default", ["Pt"], r_cut=5.0, poolings=("max", "min", "mean"))
 MEANS = 2 * FINGERPRINT.size // 3
@@ -42,7 +42,7 @@ def test_minmax_is_that_of_scikit_learn(x64, rows):
     assert np.ptp(every(scaling.forward, training)[:, -1]) == pytest.approx(1.0)
 
 
-def test_whitening_is_that_of_scikit_learn(x64, rows):
+def test_principal_axes_are_that_of_scikit_learn(x64, rows):
     training, other = rows[:40], rows[40:]
     coordinates = Coordinates.of(FINGERPRINT)
     scaler = StandardScaler().fit(every(coordinates.forward, training))
@@ -51,7 +51,7 @@ def test_whitening_is_that_of_scikit_learn(x64, rows):
     standardised, others = (
         scaler.transform(every(coordinates.forward, some)) * alive for some in (training, other)
     )
-    scaling = Whitening.fit(FINGERPRINT, training)
+    scaling = PrincipalAxes.fit(FINGERPRINT, training)
     expected = PCA().fit(standardised)
     assert scaling.size == np.sum(
         expected.explained_variance_ > 1e-3 * expected.explained_variance_[0]
@@ -69,7 +69,7 @@ def test_whitening_is_that_of_scikit_learn(x64, rows):
 
 def test_training_rows_come_back_as_far_as_directions_are_kept(x64, rows):
     coordinates = Coordinates.of(FINGERPRINT)
-    scaling = Whitening.fit(FINGERPRINT, rows)
+    scaling = PrincipalAxes.fit(FINGERPRINT, rows)
     assert 5 < scaling.size < FINGERPRINT.size
     back = every(scaling.backward, every(scaling.forward, rows))
     widths = every(coordinates.forward, rows).std(axis=0)
@@ -84,7 +84,7 @@ def test_dead_features_and_directions_come_back_as_their_mean(x64, rows):
     flat = rows.copy()
     flat[:, constant] = 0.25
     flat[:, nearly] = 0.5 + 1e-7 * flat[:, nearly]
-    scaling = Whitening.fit(FINGERPRINT, flat)
+    scaling = PrincipalAxes.fit(FINGERPRINT, flat)
     assert scaling.width[constant] == scaling.width[nearly] == 0.0
     random = jnp.asarray(np.random.default_rng(0).normal(size=scaling.size))
     back = np.asarray(scaling.backward(random))
@@ -94,12 +94,12 @@ def test_dead_features_and_directions_come_back_as_their_mean(x64, rows):
     np.testing.assert_array_equal(scaling.forward(row.at[constant].add(5.0)), scaling.forward(row))
 
 
-def test_rows_that_are_all_the_same_can_not_be_whitened(rows):
+def test_rows_that_are_all_the_same_have_no_axes(rows):
     with pytest.raises(ValueError, match="expected fingerprints that differ, got the same"):
-        Whitening.fit(FINGERPRINT, np.tile(rows[:1], (5, 1)))
+        PrincipalAxes.fit(FINGERPRINT, np.tile(rows[:1], (5, 1)))
 
 
-@pytest.mark.parametrize("kind", [MinMax, Whitening])
+@pytest.mark.parametrize("kind", [MinMax, PrincipalAxes])
 def test_the_precision_is_that_of_the_numbers(kind, rows):
     scaling = kind.fit(FINGERPRINT, rows)
     with jax.enable_x64(True):
@@ -110,7 +110,7 @@ def test_the_precision_is_that_of_the_numbers(kind, rows):
 
 
 def test_whatever_is_scaled_back_is_possible(rows):
-    scaling = Whitening.fit(FINGERPRINT, rows)
+    scaling = PrincipalAxes.fit(FINGERPRINT, rows)
     random = 10.0 * np.random.default_rng(0).normal(size=(100, scaling.size)).astype(np.float32)
     back = every(scaling.backward, random)
     assert back.min() >= 0.0

@@ -62,7 +62,7 @@ NAN = float("nan")
         *[("validation", value, r"a fraction in \(0, 1\)") for value in (0.0, 1.0, NAN)],
         *[("seed", value, "a whole number >= 0") for value in (-1, 0.5)],
         ("poolings", (), "at least one name"),
-        ("scaling", "none", r"among \('minmax', 'whitening'\)"),
+        ("scaling", "none", r"among \('minmax', 'principal'\)"),
         ("generator", "gan", r"among \('cvae', 'flow'\)"),
         ("surrogate", "mlp", r"among \('network', 'gaussian_process'\)"),
         ("split", "none", r"among \('trajectory', 'random'\)"),

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-ScalingName = Literal["minmax", "whitening"]
+ScalingName = Literal["minmax", "principal"]
 GeneratorName = Literal["cvae", "flow"]
 SurrogateName = Literal["network", "gaussian_process"]
 SplitName = Literal["trajectory", "random"]
@@ -44,7 +44,7 @@ class TrainConfig:
         fingerprint: preset of :meth:`jaxrecon.Fingerprint.preset`.
         poolings: of the fingerprint.
         scaling: of fingerprints for the networks: ``"minmax"`` of the numbers as they are, or
-            ``"whitening"`` of coordinates whose every value stands for a possible fingerprint.
+            ``"principal"`` of coordinates whose every value stands for a possible fingerprint.
         generator: of fingerprints: conditional autoencoder or conditional flow matching.
         surrogate: of the property: ensemble of networks or Gaussian process.
         forces: whether a Gaussian process learns from forces too, where they are known.
@@ -63,7 +63,7 @@ class TrainConfig:
 
     fingerprint: str = "fung2022"
     poolings: tuple[str, ...] = ("mean", "moment2")
-    scaling: ScalingName = "whitening"
+    scaling: ScalingName = "principal"
     generator: GeneratorName = "flow"
     surrogate: SurrogateName = "gaussian_process"
     forces: bool = True

@@ -17,7 +17,7 @@ from jaxrecon.models.gaussian_process import GaussianProcess
 from jaxrecon.models.generators import Generator, network_of
 from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
-from jaxrecon.models.scaling import MinMax, Scaling, Whitening
+from jaxrecon.models.scaling import MinMax, PrincipalAxes, Scaling
 
 if TYPE_CHECKING:
     from jaxrecon.models.design_model import DesignModel
@@ -118,7 +118,7 @@ def _arrays(model: Any) -> dict[str, Any]:
 def _scaling(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, Any]) -> Scaling:
     if config.scaling == "minmax":
         return MinMax(**arrays)
-    return Whitening(coordinates=Coordinates.of(fingerprint), **arrays)
+    return PrincipalAxes(coordinates=Coordinates.of(fingerprint), **arrays)
 
 
 def _generator(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, Any]) -> Generator:

@@ -79,7 +79,7 @@ class MinMax:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Whitening:
+class PrincipalAxes:
     r"""Uncorrelated numbers of one unit, from coordinates.
 
     Coordinates (:mod:`jaxrecon.models.coordinates`) are standardised, dead ones left out, and
@@ -102,7 +102,7 @@ class Whitening:
     unit: Float[np.ndarray | Array, ""]
 
     @classmethod
-    def fit(cls, fingerprint: Fingerprint, rows: Float[np.ndarray, "n p"]) -> "Whitening":
+    def fit(cls, fingerprint: Fingerprint, rows: Float[np.ndarray, "n p"]) -> "PrincipalAxes":
         """The scaling of training rows.
 
         Raises:
@@ -150,4 +150,7 @@ class Whitening:
         return centre, width, axes, unit
 
 
-SCALINGS: dict[str, type[MinMax] | type[Whitening]] = {"minmax": MinMax, "whitening": Whitening}
+SCALINGS: dict[str, type[MinMax] | type[PrincipalAxes]] = {
+    "minmax": MinMax,
+    "principal": PrincipalAxes,
+}
