@@ -25,7 +25,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
     asked = 0
 
     def compiled_polish(*_: Any) -> Any:
-        def polish(task: Any, coordinates: Any) -> tuple[Any, Any]:
+        def polish(task: Any, coordinates: Any, steering: Any) -> tuple[Any, Any]:
             nonlocal asked
             asked += 1
             return coordinates, np.float64(next(residuals))
@@ -33,7 +33,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
         return polish
 
     def compiled_hop(*_: Any) -> Any:
-        return lambda keys, tasks, populations: (
+        return lambda keys, tasks, populations, steering: (
             np.ones((1, 2, 3, 3), np.float32),
             np.full((1, 2), 0.5, np.float32),
         )
