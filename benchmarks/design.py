@@ -1,13 +1,13 @@
 r"""How often structures that are made for an energy have it, as published and as it is done here.
 
-    python benchmarks/design.py pt10 --judge sevennet -o results
-    python benchmarks/design.py pt10 --judge gpaw --judged 20 --only default loop -o results
-    python benchmarks/design.py pt10 --sizes 300 3000 --only fung2022 default -o results
+    python benchmarks/design.py pt10.npz --judge sevennet -o results
+    python benchmarks/design.py pt10.npz --judge gpaw --judged 20 --only default loop -o results
+    python benchmarks/design.py pt10.npz --sizes 300 3000 --only fung2022 default -o results
 
 For each variant, number of training rows and seed: a model is trained on the rows that are furthest
 from each other by their fingerprints (as published), structures are made for each target, and a
 judge says what energy the first of them have, without relaxation. SET is a file of labelled
-structures, or pt10, which comes with the package.
+structures, or the name of a set that comes with the package.
 
 Variants:
     fung2022     as published: largest and smallest values, autoencoder of min-max scaled numbers,

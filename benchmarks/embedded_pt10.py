@@ -8,7 +8,7 @@
    points of what lies below 2.2 eV/atom or is a perturbed copy.
 3. What the potential has as minima is not what PBE has. So, twice, a Gaussian process is fitted to
    the energies and forces of PBE so far, 20 clusters are steered by it to energies between 1.75 and
-   2.25 eV/atom, and judged by PBE too. The ten lowest of them are relaxed by PBE, five steps each.
+   2.25 eV/atom, and judged by PBE too. The twelve lowest are relaxed by PBE, five steps each.
 4. Perturbed copies of these 100, labelled by 7net-mf-0.
 5. What the potential is off PBE, as a straight line in its energy and a Gaussian process in the
    fingerprint for the rest, judged on tenths that were left out: calibration.json.
@@ -51,7 +51,7 @@ from jaxrecon.steering import Steering
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"
 POOL, FURTHEST, LOWER = 10_500, 150, 50
 ROUNDS, STEERED = 2, 20
-RELAXED, DESCENT = 10, Relaxing(steps=5, frames=6)
+RELAXED, DESCENT = 12, Relaxing(steps=5, frames=6)
 COPIES = 1_000
 """Perturbed copies of the steered clusters."""
 
@@ -295,6 +295,8 @@ def main() -> None:
     known = by_pbe(folder, pool, frames, jobs)
     found = [atoms for atoms in known if atoms.info["part"] in {"steered", "relaxed"}]
     labelled = judged(folder, "found", found, POTENTIAL, jobs)
+    if len(labelled) != len(found):
+        raise SystemExit(f"expected energies of all {len(found)}, got {len(labelled)}")
     labelled += judged(folder, "copies", copies_of(labelled), POTENTIAL, jobs)
     rows = [atoms.info.get("row", -1) for atoms in known]
     rows = np.where(np.array(rows) >= 0, rows, len(frames) + np.cumsum(np.array(rows) < 0) - 1)

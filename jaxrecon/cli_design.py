@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 USUAL = GenerateConfig()
 TRAIN_EXAMPLES = """\b
 Examples:
-  jaxrecon train pt10 -o model
+  jaxrecon train pt10.npz -o model
   jaxrecon train pt10_300.extxyz -o published --config fung2022"""
 GENERATE_EXAMPLES = """\b
 Examples:
@@ -38,14 +38,14 @@ Examples:
   jaxrecon generate model --at-least 3.0 --at-most 3.2 -o between.extxyz"""
 DESIGN_EXAMPLES = """\b
 Example:
-  jaxrecon design pt10 --target 1.9 --count 100 --rounds 2 --calculator gpaw -o low"""
+  jaxrecon design pt10.npz --target 1.9 --count 100 --rounds 2 --calculator gpaw -o low"""
 
 Set = Annotated[
     str,
     typer.Argument(
         metavar="SET",
-        help="File of labelled structures (or of fingerprints, like x.csv beside y.csv), or pt10, "
-        "the set that comes with the package.",
+        help="File of labelled structures, like one that `dataset build` wrote, or of "
+        "fingerprints, like x.csv beside y.csv; or the name of a set that comes with the package.",
     ),
 ]
 Config = Annotated[

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxrecon import hosts
 from jaxrecon.bounds import bounds_of
@@ -247,7 +248,8 @@ def _search(
     fingerprint = first.program
     mesh = device_mesh(config.replicas, len(problems))
     program = compiled_hop(fingerprint, config.compiled, mesh)
-    steering = jax.device_put(first.steering)
+    # On all devices at once: else each hop would hand it on from the first.
+    steering = jax.device_put(first.steering, NamedSharding(mesh, PartitionSpec()))
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 

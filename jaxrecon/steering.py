@@ -61,8 +61,8 @@ class Steering:
             predictors: one, or one a property.
             wanted: a number that one property is to be; or from where to where it may be, with
                 infinities for at least and at most; or such a range for each property.
-            widths: typical differences of fingerprints, like standard deviations of a data set;
-                what has 0 is not looked at.
+            widths: typical differences of fingerprints; what has 0 is not looked at. Numbers that
+                hardly differ drown all others: see :func:`jaxrecon.generated.widths_of`.
             trust: how many standard deviations of the prediction count as much as a miss.
             pull: the miss that a fingerprint off by one width counts as.
 

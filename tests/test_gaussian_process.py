@@ -1,5 +1,7 @@
 """Gaussian processes: scikit-learn's own predictions, derivatives, the projected process."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +97,7 @@ def test_many_rows_are_projected(
     raw = np.asarray(jax.vmap(process.coordinates.forward)(jnp.asarray(rows)))
     inputs, kernel = (raw - process.centre) * process.slope, process.kernel
     old, new, few = inputs[:80], inputs[80:], np.asarray(process.points)
-    k = lambda a, b: gaussian_process._covariances(np.asarray(kernel), a, b)  # noqa: E731
+    k = partial(gaussian_process._covariances, np.asarray(kernel))
     through = np.linalg.solve(k(few, few) + 1e-10 * np.eye(30), k(few, old))
     seen, across = k(old, few) @ through, k(new, few) @ through
     inverse = np.linalg.inv(seen + kernel[3] * np.eye(80))

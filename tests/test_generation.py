@@ -18,6 +18,7 @@ from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.generation import generate, shortest_distance
 from jaxrecon.generation_config import GenerateConfig, asked, miss, range_of
+from jaxrecon.models.design_model import DesignModel
 from jaxrecon.results import Reconstruction, Result, ResultCode
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -162,7 +163,7 @@ def test_ranges(asks: dict[str, Any]) -> None:
     low, high = np.quantile(energies, [0.3, 0.6]).tolist()
     drawn: list[np.ndarray] = []
 
-    class Listening(type(model)):  # type: ignore[misc]
+    class Listening(DesignModel):
         def sample(self, value: Any, *words: Any, **options: Any) -> np.ndarray:
             drawn.append(np.asarray(value))
             return super().sample(value, *words, **options)

@@ -24,11 +24,15 @@ def by_hand(weights, inputs, activation):
     return inputs
 
 
+def elu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0.0, x, np.expm1(x))
+
+
 @pytest.mark.parametrize(
     ("name", "activation"),
     [
         ("relu", lambda x: np.maximum(x, 0.0)),
-        ("elu", lambda x: np.where(x > 0.0, x, np.expm1(x))),
+        ("elu", elu),
     ],
 )
 def test_layers_are_what_their_sizes_say(name, activation):
@@ -66,7 +70,6 @@ def test_an_ensemble_tells_mean_and_deviation_in_the_unit_of_the_property():
     predictor, rows = ensemble(4)
     row = jnp.asarray(rows[3], jnp.float32)
     scaled = np.asarray(predictor.scaling.forward(row))
-    elu = lambda x: np.where(x > 0.0, x, np.expm1(x))  # noqa: E731
     members = [jax.tree.map(lambda array, i=i: array[i], predictor.weights) for i in range(4)]
     said = np.array([by_hand(each, scaled, elu)[0] for each in members])
     mean, deviation = jax.jit(lambda predictor, row: predictor(row))(predictor, row)

@@ -1,6 +1,6 @@
 """TrainConfig: every setting of a generator and a surrogate, validated once, without jax."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 ScalingName = Literal["minmax", "principal"]
@@ -159,9 +159,7 @@ def _check_whole(config: Any, name: str) -> None:
     _check(config, name, "a whole number >= 1", isinstance(value, int) and value >= 1)
 
 
-def _check_names(data: dict[str, Any], kind: type) -> None:
-    if unknown := sorted(set(data) - set(kind.__dataclass_fields__)):  # type: ignore[attr-defined]
-        raise ValueError(
-            f"expected settings among {sorted(kind.__dataclass_fields__)}, "  # type: ignore[attr-defined]
-            f"got {unknown}"
-        )
+def _check_names(data: dict[str, Any], kind: "type[TrainConfig] | type[FitConfig]") -> None:
+    names = {each.name for each in fields(kind)}
+    if unknown := sorted(set(data) - names):
+        raise ValueError(f"expected settings among {sorted(names)}, got {unknown}")

@@ -55,7 +55,8 @@ class GaussianProcess:
         kernel: :math:`a^2`, :math:`l`, :math:`b^2` and :math:`\\sigma^2`, the property in units of
             its standard deviation.
         pull: what gradients add to the weights, along the coordinates; None without them.
-        caution: factor on standard deviations that makes them true of rows that are left out.
+        caution: factor on standard deviations that makes them true of rows that are left out where
+            gradients are known; 1 without them.
         mean: of the property in the training rows, in its unit.
         deviation: standard deviation of the property there.
     """

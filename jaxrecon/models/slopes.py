@@ -103,14 +103,19 @@ class Covariances:
         amplitude, length, linear, noise = kernel
         n, x, between = len(self._squares), self._unknowns, self._between
         near = amplitude * np.exp(-self._squares / (2.0 * length**2))
-        values = near + linear * (self._products + 1.0) + noise * np.eye(n)
-        mixed = np.repeat(near, x, 1) * between / length**2 + linear * self._along
-        bent = np.repeat(between, x, 0) * np.repeat(-between.T, x, 1)
-        gradients = np.repeat(np.repeat(near, x, 0), x, 1) / length**2
-        gradients *= self._both - bent / length**2
-        gradients += linear * self._both
-        gradients[np.diag_indices(n * x)] += gradient_noise
-        return np.block([[values, mixed], [mixed.T, gradients]])
+        matrix = np.empty((n + n * x, n + n * x))
+        matrix[:n, :n] = near + linear * (self._products + 1.0) + noise * np.eye(n)
+        matrix[:n, n:] = np.repeat(near, x, 1) * between / length**2 + linear * self._along
+        matrix[n:, :n] = matrix[:n, n:].T
+        # One structure after the other: all at once takes several matrices of the largest size.
+        for number in range(n):
+            own = slice(number * x, (number + 1) * x)
+            bent = np.repeat(between[:, own].T, x, 1) * between[number] / -(length**2)
+            steep = np.repeat(near[number], x) / length**2
+            both = self._both[own]
+            matrix[n:][own, n:] = steep * (both - bent) + linear * both
+        matrix[np.arange(n, len(matrix)), np.arange(n, len(matrix))] += gradient_noise
+        return matrix
 
 
 def most_likely(
@@ -153,12 +158,16 @@ def posterior(
     from scipy.linalg import cho_factor, cho_solve
 
     n, x = observed.gradients.shape
-    factor = cho_factor(Covariances(observed)(kernel, gradient_noise), lower=True)
+    matrix = Covariances(observed)(kernel, gradient_noise)
+    factor = cho_factor(matrix, lower=True, overwrite_a=True)
     weights = cho_solve(factor, observed.told)
-    inverse = cho_solve(factor, np.eye(len(weights)))
     left_out = np.empty(n)
     for number in range(n):
+        # Of the inverse only what belongs to this structure.
         block = np.r_[number, n + number * x : n + (number + 1) * x]
-        left_out[number] = np.linalg.solve(inverse[np.ix_(block, block)], weights[block])[0]
+        columns = np.zeros((len(weights), len(block)))
+        columns[block, np.arange(len(block))] = 1.0
+        inverse = cho_solve(factor, columns, overwrite_b=True)[block]
+        left_out[number] = np.linalg.solve(inverse, weights[block])[0]
     along = np.einsum("ndx,nx->nd", observed.slopes, weights[n:].reshape(n, x))
     return weights[:n], along, left_out
