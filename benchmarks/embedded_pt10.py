@@ -8,31 +8,33 @@
    points of what lies below 2.2 eV/atom or is a perturbed copy.
 3. What the potential has as minima is not what PBE has. So, twice, a Gaussian process is fitted to
    the energies and forces of PBE so far, 20 clusters are steered by it to energies between 1.75 and
-   2.25 eV/atom, and judged by PBE too. The twelve lowest are relaxed by PBE, five steps each.
+   2.25 eV/atom, and judged by PBE too. The five lowest are relaxed by PBE, ten steps each; and with
+   what they tell of the bottom, ten more are steered to energies between 1.75 and 1.95 eV/atom.
 4. Perturbed copies of these 100, labelled by 7net-mf-0.
 5. What the potential is off PBE, as a straight line in its energy and a Gaussian process in the
-   fingerprint for the rest, judged on tenths that were left out: calibration.json.
+   fingerprint for the rest of energies and forces, judged on tenths that were left out:
+   calibration.json.
 6. Those of corrected energies up to 3.7 eV/atom: pt10.npz, and the 300 with energies and forces of
    PBE: pt10_pbe.npz; to be put into jaxrecon/datasets/data/.
 
 It takes hours, and goes on where it was interrupted. The packages sevenn and gpaw are needed.
 
-Columns of pt10.npz: e_form_potential, what the potential says (eV/atom); e_form_spread, standard
-deviation of the correction; e_form_pbe, where it is known. Energies and forces are those of the
-potential. Column of both: part, which of the above a cluster is: "furthest", "low", "steered" or
-"relaxed" of those that PBE has judged, "" else.
+Energies and forces are those of PBE in pt10_pbe.npz, and what the corrected potential takes for
+those of PBE in pt10.npz. Columns of that: e_form_potential, what the potential says (eV/atom);
+e_form_spread, standard deviation of the correction; e_form_pbe, where it is known. Column of both:
+part, which of the above a cluster is: "furthest", "low", "steered" or "relaxed" of those that PBE
+has judged, "" else.
 """
 
 import argparse
-from collections.abc import Callable
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
+from pbe_correction import Correction, Known, calibration, smooth
 
 from jaxrecon import Fingerprint, featurize, reconstruct, use_all_cores
 from jaxrecon.datasets import LabelledSet, io
@@ -45,18 +47,18 @@ from jaxrecon.datasets.relaxations import Relaxing, descent
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.models.gaussian_process import GaussianProcess
 from jaxrecon.models.slopes import slopes
-from jaxrecon.plotting_data import agreement
 from jaxrecon.steering import Steering
 
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"
 POOL, FURTHEST, LOWER = 10_500, 150, 50
-ROUNDS, STEERED = 2, 20
-RELAXED, DESCENT = 12, Relaxing(steps=5, frames=6)
-COPIES = 1_000
-"""Perturbed copies of the steered clusters."""
+STEERED = (20, (1.75, 2.25)), (20, (1.75, 2.25)), (10, (1.75, 1.95))
+"""Rounds: how many clusters are steered to energies between what, in eV/atom."""
 
-STEERED_TO = (1.75, 2.25)
-"""eV/atom."""
+RELAXED, DESCENT = 5, Relaxing(steps=10, frames=11)
+"""After the last round but one: the lowest of those that were steered."""
+
+COPIES = 1_000
+"""Perturbed copies of steered and relaxed clusters."""
 
 HIGHEST, HIGHEST_OF_POOL = 3.7, 3.95
 """eV/atom: the pool has more, as its energies are corrected afterwards."""
@@ -64,15 +66,8 @@ HIGHEST, HIGHEST_OF_POOL = 3.7, 3.95
 LOW = 2.2
 """eV/atom of the potential."""
 
-FOLDS = 10
-RANGES = np.arange(1.6, 4.81, 0.4)
-"""Of energies in eV/atom in which errors are averaged."""
-
 FINGERPRINT = Fingerprint.preset("fung2022", ["Pt"], poolings=("mean", "moment2"))
-"""In which energies are smooth."""
-
-Correction = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Fingerprints and energies of the potential, to PBE energies and their standard deviations."""
+"""By which clusters are steered."""
 
 
 def references_of(pool: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
@@ -86,14 +81,9 @@ def references_of(pool: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
     return spread, others[furthest_points(values[others], LOWER)]
 
 
-def smooth(structures: list[Atoms]) -> np.ndarray:
-    """Fingerprints of structures, in float64."""
-    return featurize(structures, FINGERPRINT).astype(np.float64)
-
-
 def steered(known: list[Atoms], number: int) -> list[Atoms]:
     """Clusters of low energy, as far as what is known of PBE can tell."""
-    rows = smooth(known)
+    rows = featurize(known, FINGERPRINT).astype(np.float64)
     forces = np.array([atoms.get_forces().ravel() for atoms in known])
     process = GaussianProcess.fit(
         FINGERPRINT,
@@ -102,7 +92,8 @@ def steered(known: list[Atoms], number: int) -> list[Atoms]:
         slopes=slopes(known, FINGERPRINT),
         gradients=-forces / len(known[0]),
     )
-    targets = np.random.default_rng(number).uniform(*STEERED_TO, STEERED)
+    count, energies = STEERED[number]
+    targets = np.random.default_rng(number).uniform(*energies, count)
     found = []
     for row, target in enumerate(targets):
         run = reconstruct(
@@ -136,68 +127,21 @@ def e_forms(structures: list[Atoms]) -> np.ndarray:
     return np.array([atoms.info["e_form"] for atoms in structures])
 
 
-def corrected(
-    values: np.ndarray, potential: np.ndarray, pbe: np.ndarray, *, process: bool
-) -> Correction:
-    """Fit PBE energies: a straight line in the potential's, and a Gaussian process for the rest."""
-    slope, offset = np.polyfit(potential, pbe, 1)
-    left = pbe - (slope * potential + offset)
-    rest = GaussianProcess.fit(FINGERPRINT, values, left) if process else None
-
-    def predict(values: np.ndarray, potential: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        line = slope * potential + offset
-        if rest is None:
-            return line, np.full(len(line), left.std())
-        with jax.enable_x64(True):
-            more, spread = jax.lax.map(rest, jnp.asarray(values), batch_size=64)
-        return line + np.asarray(more), np.asarray(spread)
-
-    return predict
-
-
-def left_out(
-    values: np.ndarray,
-    potential: np.ndarray,
-    pbe: np.ndarray,
-    trajectories: np.ndarray,
-    *,
-    process: bool,
-) -> np.ndarray:
-    """Predictions for each tenth of the trajectories from the nine others."""
-    names, member = np.unique(trajectories, return_inverse=True)
-    folds = np.random.default_rng(0).permutation(len(names))[member] % FOLDS
-    found = np.empty(len(pbe))
-    for fold in range(FOLDS):
-        test = folds == fold
-        fit = corrected(values[~test], potential[~test], pbe[~test], process=process)
-        found[test] = fit(values[test], potential[test])[0]
+def steered_by_pbe(
+    folder: Path, number: int, known: list[Atoms], first: int, jobs: int
+) -> list[Atoms]:
+    """A round of clusters that are steered by what PBE says of the known ones; judged by PBE."""
+    name = f"steered-{number}"
+    path = folder / f"{name}.extxyz"
+    if not path.exists():
+        io.write_structures(path, steered(known, number))
+    new = io.read_structures(path)
+    for place, atoms in enumerate(new):
+        atoms.info = {"kind": "steered", "part": "steered", "trajectory": first + place}
+    found = judged(folder, name, new, REFERENCE, jobs)
+    told = np.sort(e_forms(found))
+    print(f"{name}: {told[0]:.3f} to {told[-1]:.3f}, {told.mean():.3f} eV/atom on average")
     return found
-
-
-def calibration(
-    values: np.ndarray, potential: np.ndarray, pbe: np.ndarray, trajectories: np.ndarray
-) -> dict[str, Any]:
-    """Errors of the potential as it is and corrected, in all and by range of energy; printed."""
-    estimates = {
-        "potential": potential,
-        "line": left_out(values, potential, pbe, trajectories, process=False),
-        "line and process": left_out(values, potential, pbe, trajectories, process=True),
-    }
-    report: dict[str, Any] = {}
-    for name, estimate in estimates.items():
-        error = estimate - pbe
-        ranges = [each._asdict() for each in agreement(estimate, pbe, RANGES)]
-        report[name] = {
-            "mae": float(np.abs(error).mean()),
-            "bias": float(error.mean()),
-            "ranges": ranges,
-        }
-        biases = ", ".join(
-            f"{each['low']:.1f}-{each['high']:.1f}: {each['bias']:+.3f} ({each['structures']})"
-            for each in ranges
-        )
-        print(f"{name}: MAE {report[name]['mae']:.3f}, bias {error.mean():+.3f} eV/atom; {biases}")
-    return report
 
 
 def by_pbe(folder: Path, pool: LabelledSet, frames: list[Atoms], jobs: int) -> list[Atoms]:
@@ -208,23 +152,14 @@ def by_pbe(folder: Path, pool: LabelledSet, frames: list[Atoms], jobs: int) -> l
         for row, atoms in zip(rows, chosen, strict=True):
             atoms.info.update(part=name, row=int(row))
         known += judged(folder, name, chosen, REFERENCE, jobs)
-    for number in range(ROUNDS):
-        name = f"steered-{number}"
-        path = folder / f"{name}.extxyz"
-        if not path.exists():
-            io.write_structures(path, steered(known, number))
-        new = io.read_structures(path)
-        first = pool.trajectories.max() + 1 + number * STEERED
-        for place, atoms in enumerate(new):
-            trajectory = int(first + place)
-            atoms.info = {"kind": "steered", "part": "steered", "trajectory": trajectory}
-        found = judged(folder, name, new, REFERENCE, jobs)
-        told = np.sort(e_forms(found))
-        print(f"{name}: {told[0]:.3f} to {told[-1]:.3f}, {told.mean():.3f} eV/atom on average")
-        known += found
-    return known + relaxed(
-        folder, [atoms for atoms in known if atoms.info["part"] == "steered"], jobs
-    )
+    first = int(pool.trajectories.max()) + 1
+    for number, (count, _) in enumerate(STEERED):
+        if number == len(STEERED) - 1:
+            lowest = [atoms for atoms in known if atoms.info["part"] == "steered"]
+            known += relaxed(folder, lowest, jobs)
+        known += steered_by_pbe(folder, number, known, first, jobs)
+        first += count
+    return known
 
 
 def relaxed(folder: Path, structures: list[Atoms], jobs: int) -> list[Atoms]:
@@ -256,7 +191,7 @@ def copies_of(structures: list[Atoms]) -> list[Atoms]:
     return copies
 
 
-def set_of(structures: list[Atoms], **columns: np.ndarray) -> LabelledSet:
+def set_of(structures: list[Atoms], metadata: dict[str, Any], **columns: np.ndarray) -> LabelledSet:
     """Structures with what their ``info`` and their calculators say."""
     return LabelledSet.of(
         [Atoms(atoms.numbers, atoms.positions) for atoms in structures],
@@ -266,6 +201,7 @@ def set_of(structures: list[Atoms], **columns: np.ndarray) -> LabelledSet:
         kinds=[atoms.info["kind"] for atoms in structures],
         forces=[atoms.get_forces() for atoms in structures],
         columns={"part": np.array([atoms.info.get("part", "") for atoms in structures]), **columns},
+        metadata=metadata,
     )
 
 
@@ -303,30 +239,40 @@ def main() -> None:
     for atoms, row in zip(known, rows, strict=True):
         if row < len(frames):
             frames[row].info["part"] = atoms.info["part"]
-    everything = set_of(frames + labelled)
-
-    assert everything.structures is not None
-    values, potential = smooth(everything.structures), everything.formation_energies
-    pbe = e_forms(known)
-    data = (values[rows], potential[rows], pbe)
-    report = calibration(*data, everything.trajectories[rows])
-    energies, deviations = corrected(*data, process=True)(values, potential)
-    references = np.full(len(everything), np.nan)
-    references[rows] = pbe
-    corrected_set = replace(
-        everything,
-        formation_energies=energies,
-        columns={
-            **everything.columns,
-            "e_form_potential": potential,
-            "e_form_spread": deviations,
-            "e_form_pbe": references,
-        },
-        metadata={**pool.metadata, "calibration": report},
+    structures = frames + labelled
+    values, potential = smooth(structures), e_forms(structures)
+    both = Known(
+        structures=[structures[row] for row in rows],
+        values=values[rows],
+        potential=potential[rows],
+        pbe=e_forms(known),
+        pbe_forces=np.array([atoms.get_forces().ravel() for atoms in known]),
+        trajectories=np.array([structures[row].info["trajectory"] for row in rows]),
     )
-    kept = corrected_set.select(np.flatnonzero(energies <= HIGHEST))
+    report = calibration(both)
+    correction = Correction.fit(both, process=True)
+    energies, deviations = correction.energies(values, potential)
+    forces = correction.forces(structures, values)
+    references = np.full(len(structures), np.nan)
+    references[rows] = both.pbe
+    pbe_settings = json.loads((folder / "furthest.json").read_text())
+    bulk = pbe_settings["bulk_energies"]["Pt"]
+    everything = replace(
+        set_of(
+            structures,
+            {**pool.metadata, "calibration": report, "pbe": pbe_settings},
+            e_form_potential=potential,
+            e_form_spread=deviations,
+            e_form_pbe=references,
+        ),
+        formation_energies=energies,
+        energies=(energies + bulk) * len(structures[0]),
+        forces=list(forces.reshape(len(structures), -1, 3)),
+    )
+    kept = everything.select(np.flatnonzero(energies <= HIGHEST))
     kept.write(folder / "pt10.npz")
-    set_of(known, e_form_potential=potential[rows]).write(folder / "pt10_pbe.npz")
+    by_both = set_of(known, {"pbe": pbe_settings}, e_form_potential=potential[rows])
+    by_both.write(folder / "pt10_pbe.npz")
     io.write_json(folder / "calibration.json", {"structures": len(kept), **report})
     print(f"{len(kept)} clusters in {folder / 'pt10.npz'}")
 

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxrecon.plotting import COLORS, INK
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from jaxrecon.plotting_canvas import Canvas
 
 MAP = "cividis"
 """Colours by which everybody, and a grey printer, can order energies."""
@@ -118,7 +116,7 @@ def energy_histogram(
         raise ValueError("expected formation energies to draw, got none")
     whole = np.concatenate(list(finite.values()))
     edges = np.histogram_bin_edges(whole, BINS).tolist()
-    figure = _figure(6.4, 4.0)
+    figure = Canvas(6.4, 4.0)
     axis = figure.subplots()
     colours = [COLORS[number % len(COLORS)] for number in range(len(finite))]
     labels = [f"{name} ({len(values)})" for name, values in finite.items()]
@@ -155,11 +153,11 @@ def principal_maps(
     places, parts = principal_components(values)
     known = energies[np.isfinite(energies)]
     limits = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    figure = _figure(3.6 * len(subsets) + 0.8, 3.8)
+    figure = Canvas(3.6 * len(subsets) + 0.8, 3.8)
     axes = figure.subplots(1, len(subsets), squeeze=False, sharex=True, sharey=True)[0]
     for axis, (name, rows) in zip(axes, subsets.items(), strict=True):
         if len(rows) < len(values):
-            axis.scatter(*places.T, s=2, color=PALE, lw=0, rasterized=True)
+            axis.scatter(*places.T, s=4, color=PALE, lw=0, rasterized=True)
         # From high to low: what is rare and low-lying is not hidden.
         order = rows[np.argsort(-energies[rows], kind="stable")]
         dots = axis.scatter(
@@ -174,8 +172,8 @@ def principal_maps(
             rasterized=True,
         )
         axis.set_title(name, fontsize=9)
-        axis.set_xlabel(f"first component ({100 * parts[0]:.0f} %)")
-    axes[0].set_ylabel(f"second component ({100 * parts[1]:.0f} %)")
+        axis.set_xlabel(f"first principal component ({100 * parts[0]:.0f} %)")
+    axes[0].set_ylabel(f"second principal component ({100 * parts[1]:.0f} %)")
     figure.colorbar(dots, ax=axes.tolist(), label="formation energy (eV/atom)")
     figure.savefig(path, dpi=160)
 
@@ -201,12 +199,15 @@ def parity(
     judged = np.concatenate([each for each, _ in groups.values()] or [np.empty(0)])
     references = np.concatenate([each for _, each in groups.values()] or [np.empty(0)])
     whole = agreement(judged, references, [])[0]
-    figure = _figure(4.6, 6.0)
+    figure = Canvas(4.6, 6.0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for number, (name, (energies, truth)) in enumerate(groups.items()):
+        # Few are not hidden by many.
+        order = 2.0 + 1.0 / (1.0 + len(truth))
         colour = COLORS[number % len(COLORS)]
-        above.scatter(truth, energies, s=9, lw=0, alpha=0.7, color=colour, label=name)
-        below.scatter(truth, energies - truth, s=9, lw=0, alpha=0.7, color=colour)
+        style: dict[str, Any] = {"s": 9, "lw": 0, "alpha": 0.7, "zorder": order, "color": colour}
+        above.scatter(truth, energies, label=name, **style)
+        below.scatter(truth, energies - truth, **style)
     ends = [whole.low, whole.high]
     above.plot(ends, ends, color=INK, lw=0.8, zorder=0)
     below.axhline(0.0, color=INK, lw=0.8, zorder=0)
@@ -220,12 +221,3 @@ def parity(
     below.set_ylabel("difference")
     below.set_xlabel(f"{across} (eV/atom)")
     figure.savefig(path, dpi=160)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

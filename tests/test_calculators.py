@@ -94,7 +94,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(
 def test_vasp_needs_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT"):
         monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(ValueError, match="in ASE_VASP_COMMAND, got none"):
+    with pytest.raises(ValueError, match="in ASE_VASP_COMMAND for the calculator vasp, got none"):
         calculator("vasp")
 
 
@@ -140,7 +140,7 @@ def test_a_factory_of_ones_own() -> None:
     assert energies[0] == energies[1]
     assert np.isfinite(made.for_bulk(bulk("Cu")).get_potential_energy())
     whole = calculator("potentials_of_a_user:whole")
-    assert whole.settings == {"level": 3}
+    assert (whole.name, whole.settings) == ("potentials_of_a_user:whole", {"level": 3})
     assert whole.for_cluster(chain(2)).pbc.all()
 
 

@@ -9,9 +9,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -121,7 +121,7 @@ def _emt() -> Calculators:
 
 
 def _chgnet() -> Calculators:
-    _require("chgnet", "chgnet")
+    _require("chgnet")
     from chgnet.model.dynamics import CHGNetCalculator
 
     potential = CHGNetCalculator(on_isolated_atoms="ignore")
@@ -136,7 +136,7 @@ def _chgnet() -> Calculators:
 
 
 def _sevennet() -> Calculators:
-    _require("sevenn", "sevennet")
+    _require("sevennet")
     import warnings
 
     import torch
@@ -163,7 +163,7 @@ def _xtb() -> Calculators:
     Between 64 and 125 atoms the energy changes by 0.35 eV/atom: differences between clusters are
     what it is good for.
     """
-    _require("tblite", "judges")
+    _require("xtb")
     from tblite.ase import TBLite
 
     def made(*_: object) -> Any:
@@ -192,7 +192,7 @@ def gpaw(
     Raises:
         ValueError: if the package is missing.
     """
-    _require("gpaw", "gpaw")
+    _require("gpaw")
     from gpaw import GPAW, PW, FermiDirac
     from gpaw.setup_data import search_for_file
 
@@ -245,15 +245,9 @@ def gpaw(
 
 
 def _vasp() -> Calculators:
-    from ase.calculators.calculator import CalculatorSetupError
+    _require("vasp")
     from ase.calculators.vasp import Vasp
 
-    try:
-        Vasp().make_command()
-    except CalculatorSetupError as error:
-        raise ValueError(
-            "expected a command for the calculator vasp in ASE_VASP_COMMAND, got none"
-        ) from error
     settings = {"xc": "PBE", "encut": 300.0, "ismear": 0, "sigma": 0.1, "ediff": 1e-4, "ispin": 1}
     # Each process writes its own files, one calculation over the other.
     folder = os.path.abspath(f"vasp-{os.getpid()}")
@@ -291,7 +285,8 @@ def _own(name: str) -> Calculators:
             f"({type(error).__name__}: {error})"
         ) from error
     if isinstance(made, Calculators):
-        return made
+        # By its name it is called again: for the bulk, and in other processes.
+        return replace(made, name=name)
     if not hasattr(made, "get_potential_energy"):
         raise ValueError(
             f"expected an ASE calculator from {name}, got an object of {type(made).__name__}"
@@ -300,12 +295,44 @@ def _own(name: str) -> Calculators:
     return Calculators(name, {"calculator": name}, versions, lambda _: made, lambda _, mesh: made)
 
 
-def _require(package: str, extra: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        name = {"judges": "xtb"}.get(extra, extra)
+class Lacking(NamedTuple):
+    """What a calculator needs and has not.
+
+    Attributes:
+        what: a package or a variable of the environment.
+        command: what gets it.
+    """
+
+    what: str
+    command: str
+
+
+def lacking(name: str) -> Lacking | None:
+    """What a calculator of a name is in want of, or None if it has all: nothing is loaded.
+
+    Args:
+        name: one of :data:`NAMES` but ``module:factory``.
+
+    >>> lacking("emt")
+    """
+    if name == "vasp":
+        from ase.calculators.calculator import CalculatorSetupError
+        from ase.calculators.vasp import Vasp
+
+        try:
+            Vasp().make_command()
+        except CalculatorSetupError:
+            return Lacking("a command in ASE_VASP_COMMAND", "export ASE_VASP_COMMAND='vasp_std'")
+    package, extra = PACKAGES.get(name, ("ase", ""))
+    if importlib.util.find_spec(package) is not None:
+        return None
+    return Lacking(f"the package {package}", f'pip install "jaxrecon[{extra}]"')
+
+
+def _require(name: str) -> None:
+    if (lack := lacking(name)) is not None:
         raise ValueError(
-            f"expected the package {package} for the calculator {name}, got none: "
-            f'pip install "jaxrecon[{extra}]"'
+            f"expected {lack.what} for the calculator {name}, got none: {lack.command}"
         )
 
 
@@ -328,5 +355,12 @@ _NAMED: dict[str, Callable[[], Calculators]] = {
     "gpaw": gpaw,
     "vasp": _vasp,
 }
+PACKAGES = {
+    "chgnet": ("chgnet", "chgnet"),
+    "sevennet": ("sevenn", "sevennet"),
+    "xtb": ("tblite", "judges"),
+    "gpaw": ("gpaw", "gpaw"),
+}
+"""What calculators need beside ASE, and the extra of jaxrecon that has it."""
 NAMES = (*_NAMED, "module:factory")
 """What :func:`calculator` takes."""

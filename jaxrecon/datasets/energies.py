@@ -16,7 +16,12 @@ STRAIN_TOLERANCE = 5e-4
 
 
 class Label(NamedTuple):
-    """Energy in eV of a structure, and forces in eV/Angstrom, one row an atom."""
+    """What a calculator says of a structure.
+
+    Attributes:
+        energy: in eV.
+        forces: in eV/Angstrom, one row an atom.
+    """
 
     energy: float
     forces: Float[np.ndarray, "n 3"]

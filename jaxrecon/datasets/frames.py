@@ -14,7 +14,7 @@ E_FORM, TRAJECTORY, KIND, METADATA = "e_form", "trajectory", "kind", "metadata"
 
 
 def to_frames(labelled: LabelledSet) -> list[Atoms]:
-    """As :meth:`LabelledSet.to_atoms`.
+    """As :meth:`~jaxrecon.datasets.labelled.LabelledSet.to_atoms`.
 
     Raises:
         ValueError: if the set has no structures.
@@ -50,7 +50,7 @@ def to_frames(labelled: LabelledSet) -> list[Atoms]:
 def from_frames(
     frames: Sequence[Atoms], source: str | os.PathLike[str], *, key: str | None = None
 ) -> LabelledSet:
-    """A set of ASE structures: the inverse of :meth:`LabelledSet.to_atoms`.
+    """A set of ASE structures: the inverse of :func:`to_frames`.
 
     Args:
         frames: with ``info`` and, where energies are known, a calculator that has them.

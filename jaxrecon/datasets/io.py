@@ -196,7 +196,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
         OSError: if the file can't be written.
     """
     with replacing(Path(path)) as draft:
-        draft.write_text(json.dumps(_finite(data), indent=2, allow_nan=False) + "\n")
+        draft.write_text(json.dumps(finite(data), indent=2, allow_nan=False) + "\n")
 
 
 def check_output(
@@ -277,11 +277,12 @@ def existing(path: str | os.PathLike[str], what: str) -> Path:
     return path
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """Plain data with None in place of numbers that are not finite."""
     if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: finite(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 

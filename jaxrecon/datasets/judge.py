@@ -1,7 +1,7 @@
 """Judge: energies of given structures by any calculator, to see what they are worth."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -23,6 +23,8 @@ BEFORE = "_before"
 @dataclass(frozen=True)
 class Judgement(Sequence[Atoms]):
     """Structures with what a calculator says of them.
+
+    :func:`~jaxrecon.datasets.judge.judge` asks it, and has an example.
 
     Energy (eV) and forces (eV/Angstrom) are those of each structure's calculator, ``info`` has
     ``e_form`` in eV/atom, ``judged_by`` and all that it had; energies that came with it are in
@@ -47,9 +49,6 @@ class Judgement(Sequence[Atoms]):
 
     def __len__(self) -> int:
         return len(self.structures)
-
-    def __iter__(self) -> Iterator[Atoms]:
-        return iter(self.structures)
 
     @property
     def failures(self) -> dict[int, str]:
@@ -92,6 +91,9 @@ def judge(
         store: where each energy is kept as soon as it is there, and those of before are found.
         progress: True shows a progress bar; a function is called with the structures and the
             energies since its last call.
+
+    Returns:
+        Copies of the structures, in order, with energies in eV and forces in eV/Angstrom.
 
     Raises:
         ValueError: if there is no such calculator, or it can't compute a reference crystal.

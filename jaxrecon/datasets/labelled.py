@@ -89,6 +89,20 @@ class LabelledSet:
     ) -> "LabelledSet":
         """A set of which not everything is known: every structure is a trajectory unless told.
 
+        Args:
+            structures: positions in Angstrom; None where there are fingerprints alone.
+            energies: total energies in eV.
+            formation_energies: in eV/atom.
+            trajectories: number of the relaxation that each comes from.
+            kinds: what each is; ``"unknown"`` unless told.
+            forces: in eV/Angstrom, one row an atom.
+            fingerprints: one row a structure, without a unit.
+            columns: other numbers, flags or words by name, one a structure.
+            metadata: how the set was made, as plain data for JSON.
+
+        Raises:
+            ValueError: as for the set itself.
+
         >>> from ase.build import molecule
         >>> two = LabelledSet.of([molecule("H2"), molecule("O2")], energies=[-6.7, -9.8])
         >>> len(two), two.trajectories.tolist(), two.kinds
@@ -121,6 +135,9 @@ class LabelledSet:
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "LabelledSet":
         """Some of the structures, in the order asked for.
+
+        Args:
+            indices: of the structures, from 0.
 
         Raises:
             ValueError: if one is not there.
@@ -191,17 +208,29 @@ def load(name: str = "pt10") -> LabelledSet:
     """A set that comes with the package.
 
     Args:
-        name: of the set; ``"pt10"`` has clusters of ten platinum atoms.
+        name: of the set; ``"pt10"`` has 9,493 clusters of ten platinum atoms, with energies and
+            forces that a potential says, corrected to PBE; ``"pt10_pbe"`` the 300 that it is
+            corrected by, with those of PBE. How they were made stands in the README beside them.
+
+    Returns:
+        Positions in Angstrom, energies in eV and eV/atom, forces in eV/Angstrom.
 
     Raises:
         ValueError: if there is none of this name.
+
+    >>> load("pt10_pbe")
+    <LabelledSet of 300 structures>
     """
     from jaxrecon.datasets.labelled_npz import read_npz
 
-    names = sorted(path.stem for path in DATA.glob("*.npz"))
-    if name not in names:
-        raise ValueError(f"expected a set among {names}, got {name!r}")
+    if name not in names():
+        raise ValueError(f"expected a set among {names()}, got {name!r}")
     return read_npz(DATA / f"{name}.npz")
+
+
+def names() -> list[str]:
+    """Of the sets that come with the package."""
+    return sorted(path.stem for path in DATA.glob("*.npz"))
 
 
 def split_by_trajectory(

@@ -12,7 +12,7 @@ from ase import Atoms
 from jaxrecon.datasets import io
 from jaxrecon.datasets.archives import reason
 from jaxrecon.datasets.frames import from_frames
-from jaxrecon.datasets.labelled import LabelledSet, Quantity
+from jaxrecon.datasets.labelled import LabelledSet, Quantity, load, names
 
 
 def read_labelled(
@@ -27,6 +27,7 @@ def read_labelled(
 
     By its name a path is one of these:
 
+    - ``pt10`` or ``pt10_pbe``, where there is no such file: a set that comes with the package;
     - ``.npz``: a set that jaxrecon wrote;
     - ``.csv``: fingerprints, one row each, with the numbers that they are for in another file,
       ``name_y.csv`` beside ``name_x.csv``;
@@ -52,8 +53,13 @@ def read_labelled(
     """
     if quantity not in get_args(Quantity):
         raise ValueError(f"expected quantity among {get_args(Quantity)}, got {quantity!r}")
-    path = Path(path)
-    if path.is_dir() or path.name.endswith(ARCHIVES):
+    name, path = os.fspath(path), Path(path)
+    if not path.exists() and not path.suffix:
+        if name not in names():
+            expected = f"expected a file, a folder or a set among {names()}"
+            raise FileNotFoundError(f"{expected}, got {path}, which does not exist")
+        labelled = load(name)
+    elif path.is_dir() or path.name.endswith(ARCHIVES):
         from jaxrecon.datasets.matdeeplearn import read_folder
 
         labelled = read_folder(path, quantity)
