@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon import pooling
 from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.descriptors.custom import Custom
 from jaxrecon.descriptors.one_channel import MOST_NEIGHBORS
 from jaxrecon.descriptors.recipes import RECIPES
 from jaxrecon.pooling import EXTREMES, POOLINGS, SLOTTED, Pool, PoolingName
@@ -28,6 +29,7 @@ _SMOOTH = {"poolings": ("mean", "moment2"), "per_element": True}
 AROUND: dict[str, dict[str, Any]] = {
     "default": _SMOOTH,
     "crystal": _SMOOTH,
+    "bonds": _SMOOTH,
     "fung2022": {"images": "minimum"},
 }
 """What a preset sets besides its recipe for the descriptor."""
@@ -60,7 +62,8 @@ class Fingerprint:
     is one channel of neighbours, so that ``jvp`` is not defined there: take :meth:`with_jacobian`.
 
     Attributes:
-        descriptor: the local descriptor.
+        descriptor: the local descriptor: symmetry functions, or :class:`Custom
+            <jaxrecon.descriptors.custom.Custom>` for a function of one's own.
         poolings: reductions over atoms, in the order of the features: any of
             :data:`jaxrecon.pooling.POOLINGS`, which that module explains.
         images: how a periodic cell is seen: ``"all"`` images within the cutoff, or ``"minimum"``,
@@ -80,7 +83,7 @@ class Fingerprint:
     ((860,), 'max G2[H] eta=0.01 r_s=0')
     """
 
-    descriptor: ACSF
+    descriptor: ACSF | Custom
     poolings: tuple[PoolingName, ...] = ("max", "min")
     images: Literal["all", "minimum"] = "all"
     per_element: bool = False
@@ -109,11 +112,12 @@ class Fingerprint:
         same within 6 Angstrom, for sums over all periodic images. ``"fung2022"``: the 380 numbers
         (for one element) of Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom, crystals
         in the minimum image. ``"gastegger2018"``: the weighted functions (wACSF) of Gastegger et
-        al. within 8 Angstrom, whose number does not grow with that of the elements. The last two
-        take the largest and the smallest value over all atoms.
+        al. within 8 Angstrom, whose number does not grow with that of the elements. These two take
+        the largest and the smallest value over all atoms. ``"bonds"``: functions of bonds and
+        angles, with mean and variance, made for learning energies.
 
         Args:
-            name: one of the four.
+            name: one of the five.
             elements: chemical symbols.
             **changes: attributes that shall differ, like ``poolings=("mean",)``, or arguments of
                 the recipe, like ``r_cut=8.0``; :mod:`jaxrecon.descriptors.recipes` has them.
@@ -131,6 +135,9 @@ class Fingerprint:
 
     def restricted(self, elements: Iterable[str]) -> "Fingerprint":
         """The fingerprint of structures of these elements alone: their numbers and no others.
+
+        Args:
+            elements: chemical symbols, some of those that it has.
 
         >>> fingerprint = Fingerprint.preset("default", ["H", "C", "O"])
         >>> fingerprint.size, fingerprint.restricted(["H", "O"]).size
@@ -152,17 +159,28 @@ class Fingerprint:
         """The fingerprint and its derivatives by the positions, in 1/Angstrom, in closed form.
 
         Where atoms tie for a largest or smallest value the derivative is that of the first.
+
+        Args:
+            structure: one, without an axis of a batch.
         """
         view = self.view(structure)
         value, jacobian = self.pooled_with_jacobian(view)
         return self._spread(view, value), self._spread(view, jacobian)
 
     def overflow(self, structure: Structure) -> Bool[Array, ""]:
-        """Whether the bounds or the slots are too small, so that an atom would be left out."""
+        """Whether the bounds or the slots are too small, so that an atom would be left out.
+
+        Args:
+            structure: one, without an axis of a batch.
+        """
         return jnp.asarray(self.view(structure).neighbors.overflow)
 
     def view(self, structure: Structure) -> View:
-        """A structure as its atoms see it."""
+        """A structure as its atoms see it.
+
+        Args:
+            structure: one, without an axis of a batch.
+        """
         every = jnp.asarray(self.descriptor.species)
         bounds, species, mask = structure.bounds, structure.species, structure.mask
         elements, overflow = every, jnp.zeros((), bool)
@@ -186,11 +204,20 @@ class Fingerprint:
         return View(seen, groups, elements, columns)
 
     def rows(self, view: View) -> Float[Array, "n f"]:
-        """The descriptor of every atom, in the channels of the view."""
+        """The descriptor of every atom, in the channels of the view.
+
+        Args:
+            view: of a structure.
+        """
         return self.descriptor(view.neighbors, view.elements)
 
     def pooled(self, view: View, rows: Float[Array, "n f"]) -> Float[Array, " q"]:
-        """The numbers of the view, pool-major, then group, slot and feature."""
+        """The numbers of the view, pool-major, then group, slot and feature.
+
+        Args:
+            view: of a structure.
+            rows: its descriptors, one row an atom, without a unit.
+        """
         values = [
             jax.vmap(partial(pooling.pooled, pool, rows))(view.groups).ravel()
             for pool in self.pools
@@ -207,7 +234,7 @@ class Fingerprint:
             strain: whether three rows follow those by the n atoms: by the symmetric strain, the
                 atoms moving with the cell, without a unit.
         """
-        if not strain and self._winners_suffice(view):
+        if isinstance(self.descriptor, ACSF) and not strain and self._winners_suffice(view):
             rows = self.rows(view)
             winner, there = pooling.winners(self.pools, rows, view.groups)
             atom = jnp.where(there, winner, len(rows))
@@ -282,7 +309,8 @@ class Fingerprint:
     def find(self, words: str) -> Int[np.ndarray, " some"]:
         """Indices of the features whose name has all of these words; ``*`` stands for anything.
 
-        Two elements may come in either order.
+        Args:
+            words: between blanks; two elements may come in either order.
 
         >>> fingerprint = Fingerprint.preset("fung2022", ["Na", "Cl"])
         >>> indices = fingerprint.find("max G5[Cl,Na] zeta=4 eta=0.1")
@@ -309,16 +337,14 @@ class Fingerprint:
     def to_dict(self) -> dict[str, Any]:
         """The parameters as plain data, with the name of the descriptor's family."""
         own = {name: getattr(self, name) for name in OWN}
-        return {
-            "descriptor": "acsf",
-            **asdict(self.descriptor),
-            **own,
-            "poolings": list(self.poolings),
-        }
+        return {**self.descriptor.to_dict(), **own, "poolings": list(self.poolings)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Fingerprint":
         """The inverse of :meth:`to_dict`.
+
+        Args:
+            data: parameters by name.
 
         Raises:
             ValueError: if the family or a key is unknown or a value is out of range.
@@ -343,7 +369,11 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, text: str) -> "Fingerprint":
-        """The inverse of :meth:`to_json`."""
+        """The inverse of :meth:`to_json`.
+
+        Args:
+            text: as that gives it.
+        """
         return cls.from_dict(json.loads(text))
 
     def digest(self) -> str:
@@ -351,9 +381,14 @@ class Fingerprint:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """Names of the parameters in which two fingerprints differ, with both values."""
+        """Names of the parameters in which two fingerprints differ, with both values.
+
+        Args:
+            other: the second one.
+        """
         ours, theirs = self.to_dict(), other.to_dict()
-        return [f"{key}: {ours[key]} != {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+        keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+        return [f"{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys]
 
 
 OWN = tuple(name for name in Fingerprint.__dataclass_fields__ if name != "descriptor")

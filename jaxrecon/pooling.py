@@ -80,7 +80,12 @@ class Pool(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which atom each pooled number comes from, and whether there is one."""
+    """Which atom each pooled number comes from.
+
+    Attributes:
+        winner: its row.
+        there: whether there is one.
+    """
 
     winner: Int[Array, "s f"]
     there: Bool[Array, "s f"]

@@ -30,6 +30,8 @@ from jaxrecon import (
 )
 from jaxrecon.compositions import candidates, composition_of, elements_of
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 ORGANIC = Fingerprint.preset("default", ["H", "C", "N", "O", "S"])
 METAL = Fingerprint.preset("default", ["H", "O", "Pt"])
 # Few functions, which compile in no time.
@@ -43,7 +45,7 @@ FEW = ACSF(
 )
 EXTREMES = Fingerprint(FEW)
 MEANS = Fingerprint(FEW, poolings=("max", "min", "mean"), per_element=True)
-CONFIG = ReconstructConfig(replicas=16, hops=12, refine_steps=15, sites=8)
+CONFIG = ReconstructConfig(replicas=16, hops=8, refine_steps=15, sites=8)
 WATER = molecule("H2O")
 
 
@@ -96,6 +98,7 @@ def assert_exact(truths: list[Atoms], fingerprint: Fingerprint) -> None:
         assert candidates(single, fingerprint, len(truth)) == expected
 
 
+@pytest.mark.slow
 def test_molecules_of_up_to_five_elements() -> None:
     truths = [molecule(name) for name in g2.names]
     truths = [each for each in truths if len(each) > 1 and set(each.symbols) <= {*"HCNOS"}]
@@ -103,6 +106,7 @@ def test_molecules_of_up_to_five_elements() -> None:
     assert_exact(truths, ORGANIC)
 
 
+@pytest.mark.slow
 def test_clusters_and_crystals() -> None:
     """With all images pairs are counted from both sides across the faces of a cell too."""
     fingerprint = Fingerprint.preset("default", ["H", "O", "Pt"], r_cut=10.0)
@@ -263,7 +267,7 @@ def test_bad_input(changes: dict[str, Any], message: str) -> None:
         reconstruct(featurize(WATER, EXTREMES), EXTREMES, **changes)
 
 
-@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.slow
 def test_structures_of_unknown_composition(tmp_path: Path) -> None:
     """Where several are possible each has its hops, and the work on all of them counts."""
     peroxyl = Atoms("HO2", [(0.9, 0.3, 0), (0, 0, 0), (-0.4, 1.2, 0)])
@@ -313,7 +317,7 @@ def test_structures_of_unknown_composition(tmp_path: Path) -> None:
     assert [result.seconds for result in again] == [result.seconds for result in run]
 
 
-@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.slow
 def test_means_by_element_need_one_search() -> None:
     [water] = reconstruct(featurize(WATER, MEANS), MEANS, atoms=3, config=CONFIG)
     assert water.code is ResultCode.CONVERGED

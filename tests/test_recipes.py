@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrecon import ACSF
-from jaxrecon.descriptors.recipes import gastegger2018
+from jaxrecon.descriptors.recipes import bonds, gastegger2018
 
 # The published parameters of Fung et al., written down here a second time.
 ETA2 = (0.01, 0.06, 0.1, 0.2, 0.4, 0.7, 1, 2, 3.5, 5)
@@ -92,3 +92,18 @@ def test_weighted_length_does_not_grow_with_the_elements() -> None:
 def test_grids_without_room(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gastegger2018(**{"elements": ("Pt",), **changes})
+
+
+def test_bonds_scale_with_the_atoms() -> None:
+    platinum, mixed, small = bonds(["Pt"]), bonds(["H", "Pt"]), bonds(["H"])
+    assert (platinum.size, small.size) == (63, 63)
+    assert platinum.r_cut == pytest.approx(5.0, abs=0.01)
+    assert max(platinum.g2_r_s) < platinum.r_cut
+    # Covalent radii of H and Pt (Cordero et al., 2008): 0.31 and 1.36 Angstrom.
+    assert small.r_cut / platinum.r_cut == pytest.approx(0.31 / 1.36, rel=1e-3)
+    assert mixed.r_cut / platinum.r_cut == pytest.approx(0.835 / 1.36, rel=1e-3)
+    np.testing.assert_allclose(
+        np.multiply(small.g2_eta, 0.31**2), np.multiply(platinum.g2_eta, 1.36**2), rtol=0.02
+    )
+    with pytest.raises(ValueError, match="expected reach > 0 bond lengths, got 0"):
+        bonds(["Pt"], 0.0)

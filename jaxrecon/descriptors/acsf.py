@@ -8,37 +8,29 @@ one channel, in which a neighbour counts :math:`Z_j` and a pair :math:`Z_j Z_k` 
 al., J. Chem. Phys. 148, 241709, 2018).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import atomic_numbers
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors import angular, one_channel, radial, winners
 from jaxrecon.descriptors.angular import Angular
-from jaxrecon.descriptors.cutoffs import CUTOFFS, CutoffName
+from jaxrecon.descriptors.cutoffs import CutoffName
+from jaxrecon.descriptors.local import Local
 from jaxrecon.descriptors.one_channel import Functions
 from jaxrecon.descriptors.radial import Radial
-from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
 from jaxrecon.space import Neighbors
-
-BLOCK = 64
-"""Central atoms whose rows are computed together: bounds the memory that many atoms take."""
 
 CHANNEL = "Z"
 """The name of the one channel of weighted functions."""
 
 
-Rows = TypeVar("Rows")
-
-
 @dataclass(frozen=True)
-class ACSF:
+class ACSF(Local):
     """Parameters of a set of symmetry functions: hashable, so static under ``jit``.
 
     Features are ordered two-body before three-body; then by channel; then G1, G2 (``g2_eta``,
@@ -87,16 +79,7 @@ class ACSF:
     weighted: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [symbol for symbol in self.elements if atomic_numbers.get(symbol, 0) == 0]
-        if unknown or not self.elements:
-            raise ValueError(f"expected elements as chemical symbols, got {self.elements!r}")
-        ordered = tuple(sorted(set(self.elements), key=lambda symbol: atomic_numbers[symbol]))
-        object.__setattr__(self, "elements", ordered)
-        if not 0 < self.r_cut < np.inf:
-            raise ValueError(f"expected r_cut > 0 Angstrom, got {self.r_cut}")
-        object.__setattr__(self, "r_cut", float(self.r_cut))
-        if self.cutoff not in CUTOFFS:
-            raise ValueError(f"expected cutoff among {tuple(CUTOFFS)}, got {self.cutoff!r}")
+        self._check_surroundings()
         limits = {"eta": (0.0, np.inf), "r_s": (0.0, np.inf), "kappa": (0.0, np.inf)}
         limits |= {"zeta": (1.0, np.inf), "lam": (-1.0, 1.0)}
         for name in self.__dataclass_fields__:
@@ -110,11 +93,6 @@ class ACSF:
             object.__setattr__(self, name, numbers)
         if not self.size:
             raise ValueError("expected parameters of at least one function, got none")
-
-    @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers of the elements, ascending."""
-        return tuple(atomic_numbers[symbol] for symbol in self.elements)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -156,12 +134,6 @@ class ACSF:
         """How many features there are: the number of :attr:`names`."""
         channels, pairs = len(self.channels), len(angular.pairs_of(len(self.channels)))
         return channels * self.radial.size + pairs * sum(kind.size for kind in self.angular)
-
-    def places(self, elements: Int[Array, " e"]) -> tuple[Int[Array, " e"], Bool[Array, " e"]]:
-        """Where some atomic numbers stand among the elements, and whether they do."""
-        species = jnp.asarray(self.species)
-        place = jnp.searchsorted(species, elements).clip(0, len(species) - 1)
-        return place, species[place] == elements
 
     def columns(self, elements: Int[Array, " e"]) -> Int[Array, " f"]:
         """Where the features for some elements stand among all; ``size`` for an unknown one.
@@ -219,6 +191,10 @@ class ACSF:
 
         The closed form costs about as much as one reverse pass, where forward-mode differentiation
         needs ``3 m`` passes.
+
+        Args:
+            neighbors: what each atom sees.
+            elements: as for :meth:`__call__`.
         """
 
         def one(vectors: Array, channel: Array) -> tuple[Array, Array]:
@@ -259,33 +235,9 @@ class ACSF:
         slopes = winners.slopes_of(self._functions, *seen, atom[..., None])
         return slopes.reshape(*atom.shape, -1, 3)
 
-    def _over_atoms(
-        self,
-        one: Callable[[Array, Array], Rows],
-        neighbors: Neighbors,
-        elements: Int[Array, " e"] | None,
-    ) -> Rows:
-        """What ``one`` makes of each atom's surroundings; of many atoms, block after block."""
-
-        def of(atom: tuple[Array, Array, Array]) -> Rows:
-            vectors, species, mask = atom
-            return one(
-                vectors, self._channel(species, mask, elements=elements, dtype=vectors.dtype)
-            )
-
-        atoms = (neighbors.vectors, neighbors.species, neighbors.mask)
-        if len(neighbors.vectors) <= BLOCK:
-            return jax.vmap(of)(atoms)
-        return jax.lax.map(jax.checkpoint(of), atoms, batch_size=BLOCK)
-
-    def _channel(
-        self, species: Array, mask: Array, *, elements: Array | None, dtype: jnp.dtype
-    ) -> Float[Array, "m s"]:
-        chosen = jnp.asarray(self.species) if elements is None else elements
-        return channels(species, mask, chosen, weighted=self.weighted, dtype=dtype)
-
-    def _see(self, vectors: Array, channel: Array) -> Surroundings:
-        return surroundings(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as plain data, with the name of the family."""
+        return {"descriptor": "acsf", **asdict(self)}
 
     @property
     def _functions(self) -> Functions:

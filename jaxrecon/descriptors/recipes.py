@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from ase.data import atomic_numbers, covalent_radii
 
 from jaxrecon.descriptors.acsf import ACSF
 
@@ -97,9 +98,40 @@ def gastegger2018(
     )
 
 
+def bonds(elements: Iterable[str], reach: float = 1.84) -> ACSF:
+    r"""Functions of bonds and of angles between them, made for learning energies.
+
+    Lengths are in units of b, twice the mean covalent radius of the elements (2.72 Angstrom for
+    Pt): 21 of G2, Gaussians of three widths at seven distances, and 42 of G5, seven sharpnesses in
+    three sizes of surroundings. The variant ``functions`` of benchmarks/design.py compares what is
+    learned from them with what is learned from those of :func:`fung2022`, three times as many.
+
+    Args:
+        elements: chemical symbols.
+        reach: cutoff in units of b.
+
+    Raises:
+        ValueError: if the cutoff is not positive.
+    """
+    if not 0.0 < reach < math.inf:
+        raise ValueError(f"expected reach > 0 bond lengths, got {reach}")
+    symbols = tuple(elements)
+    bond = 2.0 * float(np.mean([covalent_radii[atomic_numbers[each]] for each in symbols]))
+    lengths = (0.0, 0.735, 0.92, 1.1, 1.29, 1.47, 1.65)
+    return ACSF(
+        elements=symbols,
+        r_cut=round(reach * bond, 3),
+        g2_eta=tuple(round(each / bond**2, 3) for each in (0.37, 3.7, 30.0)),
+        g2_r_s=tuple(round(each * bond, 2) for each in lengths),
+        g5_zeta=(1, 2, 4, 8, 16, 32, 64),
+        g5_eta=tuple(round(each / bond**2, 3) for each in (0.15, 0.44, 1.5)),
+    )
+
+
 RECIPES: dict[str, Callable[..., ACSF]] = {
     "default": default,
     "crystal": crystal,
     "fung2022": fung2022,
     "gastegger2018": gastegger2018,
+    "bonds": bonds,
 }
