@@ -35,7 +35,7 @@ MADE = "generated"
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """What has come of a closed loop.
+    """What has come of a closed loop: :func:`~jaxrecon.closed_loop.design` has an example.
 
     Attributes:
         structures: made by the last model, with ``info`` as
@@ -95,10 +95,18 @@ def design(
         progress: True shows a progress bar; a function is called with the structures that were
             made or judged and the evaluations since its last call.
 
+    Returns:
+        The structures, each with what is known of it, what came of each round, and the set and
+        the model that it ends with.
+
     Raises:
         ValueError: if an argument is out of range, the folder is that of another run, or the set
             is none that can be learned from.
         OSError: if a file can't be written.
+
+    >>> from jaxrecon.datasets import load
+    >>> loop = design(load("pt10_pbe"), 1.9, 100, "low", calculator="gpaw")  # doctest: +SKIP
+    >>> loop.rounds[0]["hit_rate"], len(loop.labelled)  # doctest: +SKIP
     """
     for name, number, least in (("count", count, 1), ("rounds", rounds, 0), ("labels", labels, 1)):
         if number < least:

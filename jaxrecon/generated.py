@@ -1,34 +1,51 @@
 """What a generation returns: structures with what is known of each, and what they are together."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
+from jaxrecon import tables
 from jaxrecon.generation_config import asked, miss
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 DEAD = 1e-2
 """Of the root mean square of all standard deviations: one below it says that a number is the same
 in all structures."""
 
+COLUMNS = {
+    "": "<",
+    "structures": ">",
+    "within": ">",
+    "mean miss": ">",
+    "unique": ">",
+    "novel": ">",
+    "diversity": ">",
+}
+"""Of the table that they print as."""
+
 ROWS = 2000
 """Fingerprints of which the mean distance is taken: of more, those that are spread evenly."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Generated(Sequence[Atoms]):
-    """Structures, each with what is known of it in ``info``.
+    """Structures that :func:`~jaxrecon.generation.generate` made, with what is known in ``info``.
 
     ``target``, or ``at_least`` and ``at_most``; ``predicted`` and its standard ``deviation``, at
     the structure's own fingerprint (``predicted_2`` and so on of further properties); ``residual``,
     the mean absolute difference from the fingerprint that was drawn, if one was; ``shortest``
     distance of two atoms by the sum of their covalent radii; ``duplicate`` of an earlier one;
-    ``known`` from the training set, if that has structures; and whether it is ``kept``.
+    ``known`` from the training set, if that has structures; and whether it is ``kept``. What they
+    are together prints as a table, which Jupyter shows as one.
 
     Attributes:
         structures: in the order in which they were drawn; positions in Angstrom.
@@ -51,9 +68,6 @@ class Generated(Sequence[Atoms]):
 
     def __len__(self) -> int:
         return len(self.structures)
-
-    def __iter__(self) -> Iterator[Atoms]:
-        return iter(self.structures)
 
     def screened(self) -> "Generated":
         """Those that are kept."""
@@ -91,8 +105,37 @@ class Generated(Sequence[Atoms]):
         both = {"raw": self.numbers, "screened": self.screened().numbers}
         return {**both, **self.metadata}
 
+    def to_dataframe(self) -> "DataFrame":
+        """A row a structure: its formula and what is known of it."""
+        from pandas import DataFrame
+
+        return DataFrame(
+            [{"formula": atoms.get_chemical_formula(), **atoms.info} for atoms in self]
+        )
+
+    def plot(self) -> "Figure":
+        """A figure of how the predicted energies of all, and of those kept, are distributed.
+
+        ``savefig("made.pdf")`` or ``"made.svg"`` writes it as vectors; Jupyter shows it.
+
+        Raises:
+            ValueError: if nothing is predicted.
+        """
+        from jaxrecon.plotting_runs import generated_figure
+
+        return generated_figure(self)
+
     def __str__(self) -> str:
-        lines = [f"{'':<8} structures  within  mean miss  unique  novel  diversity"]
+        return tables.text(COLUMNS, self._rows)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return tables.html(COLUMNS, self._rows, f"{len(self)} structures")
+
+    @property
+    def _rows(self) -> list[list[str]]:
+        rows = []
         for name, numbers in (("raw", self.numbers), ("screened", self.screened().numbers)):
             words = [
                 "-" if numbers[key] is None else format(numbers[key], how)
@@ -104,10 +147,8 @@ class Generated(Sequence[Atoms]):
                     ("diversity", ".2f"),
                 )
             ]
-            columns = zip(words, (7, 10, 7, 6, 10), strict=True)
-            line = "".join(f"{word:>{width}}" for word, width in columns)
-            lines.append(f"{name:<8} {numbers['structures']:>10} {line}")
-        return "\n".join(lines)
+            rows.append([name, str(numbers["structures"]), *words])
+        return rows
 
 
 def widths_of(fingerprints: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " p"]:

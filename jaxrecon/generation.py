@@ -43,6 +43,9 @@ def generate(
 ) -> Generated:
     """Make structures that have a property, and say of each what is known of it.
 
+    What is minimised is the equation of :mod:`jaxrecon.steering`; unsteered it is, as in Fung et
+    al., arXiv 2207.13227, the difference from a sampled fingerprint alone.
+
     A structure is kept if its prediction is within the tolerance of what is wanted and as sure as
     those of most validation structures, if no atoms are too close, and if it is neither the same
     as an earlier one nor as a training structure. None is left out: see
@@ -61,9 +64,17 @@ def generate(
         progress: as for :func:`~jaxrecon.inverse.reconstruct`.
         **settings: changes to ``config``, by name: ``steered=False``.
 
+    Returns:
+        ``count`` structures in the order in which they were drawn, positions in Angstrom.
+
     Raises:
         ValueError: if a setting or a range is none, or the models have different fingerprints.
         OSError: if a structure can't be kept.
+
+    >>> from jaxrecon import DesignModel
+    >>> model = DesignModel.load("model")  # doctest: +SKIP
+    >>> made = generate(model, (2.7, 2.9), 100)  # doctest: +SKIP
+    >>> [atoms.info["predicted"] for atoms in made.screened()]  # doctest: +SKIP
     """
     config = (config or GenerateConfig()).replace(**settings)
     if count < 1:

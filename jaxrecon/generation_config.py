@@ -23,10 +23,15 @@ class GenerateConfig:
             unsure it may be, before another one is drawn; None for anything.
         tolerance: how far the prediction of a structure that is kept may be from what is wanted.
         shortest: least distance of two atoms by the sum of their covalent radii.
-        search: settings of the search.
+        search: settings of the search; its tolerance, where it is steered, is of what it minimises,
+            in the property's unit.
 
     Raises:
         ValueError: if a value is out of range, or neither a fingerprint nor a property is sought.
+
+    >>> strict = GenerateConfig(tolerance=0.05, shortest=0.8)
+    >>> strict.replace(search=strict.search.replace(hops=50)).search.hops
+    50
     """
 
     sampled: bool = True
@@ -36,7 +41,9 @@ class GenerateConfig:
     agree: float | None = 0.1
     tolerance: float = 0.1
     shortest: float = 0.7
-    search: ReconstructConfig = field(default_factory=lambda: ReconstructConfig(hops=3))
+    search: ReconstructConfig = field(
+        default_factory=lambda: ReconstructConfig(hops=20, tolerance=0.04)
+    )
 
     def __post_init__(self) -> None:
         for name in ("trust", "pull", "shortest"):
@@ -52,6 +59,9 @@ class GenerateConfig:
 
     def replace(self, **changes: Any) -> "GenerateConfig":
         """A copy with some settings changed.
+
+        Args:
+            **changes: settings by name, like ``steered=False``.
 
         Raises:
             ValueError: if a name is not a setting.

@@ -115,8 +115,9 @@ def fit(
         weights=weights,
         moments=jax.vmap(optax.adam(rate).init)(weights),
         best=weights,
-        best_epoch=jnp.full(members, -1),
-        losses=jnp.full((members, config.epochs, 2), jnp.inf),
+        # With types of their own: weak ones would be another program than what comes back.
+        best_epoch=jnp.full(members, -1, int),
+        losses=jnp.full((members, config.epochs, 2), jnp.inf, float),
     )
     if folder is not None:
         kept = checkpoints.latest(folder, state)

@@ -86,7 +86,11 @@ def test_what_is_impossible() -> None:
 def test_table1_is_what_the_surrogate_thinks() -> None:
     model = trained()
     target = float(np.median(labelled().formation_energies))
-    (row, _) = table1(model, [target, target + 0.1], samples=40, seed=2)
+    row, taken, _, _ = table1(model, [target, target + 0.1], samples=40, seed=2, agree=0.3)
+    assert [each["fingerprints"] for each in (row, taken)] == ["drawn", "taken"]
+    again = model.predict(model.sample(target, 40, 2, agree=0.3))[0]
+    assert taken["mae"] == pytest.approx(np.abs(again - target).mean())
+    assert len(table1(model, [target], samples=2, agree=None)) == 1
     drawn = model.sample(target, 40, 2)
     means, deviations = model.predict(drawn)
     assert row["target"] == target

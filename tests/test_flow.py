@@ -11,7 +11,6 @@ import pytest
 
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.flow import WAVES, Velocity
-from jaxrecon.training import fit
 
 SMALL = TrainConfig(generator="flow", generator_fit=FitConfig(2, 16, 3e-3, 300, 64))
 MEAN, WIDTH = np.array([2.0, -1.0], np.float32), np.array([0.5, 0.05], np.float32)
@@ -80,20 +79,3 @@ def test_the_loss_is_least_for_the_exact_velocity():
     assert mean(Exact(EXACT.network, 1.1)) == pytest.approx(
         mean(Exact(EXACT.network, 0.9)), rel=0.02
     )
-
-
-def test_samples_have_what_they_are_asked_for():
-    random = np.random.default_rng(0)
-    values = random.normal(size=200)
-    rows = np.stack([values, -2.0 * values], axis=1) + 0.1 * random.normal(size=(200, 2))
-    items = jnp.float32(rows), jnp.float32(values)
-    network = Velocity.of(SMALL, 2)
-    kept, aside = np.arange(160)[None], np.arange(160, 200)[None]
-    weights = fit(network, items, kept, aside, SMALL.generator_fit).weights
-    only = jax.tree.map(lambda array: array[0], weights)
-    draw = jax.jit(jax.vmap(network.draw, (None, 0, None)))
-    keys = jax.random.split(jax.random.key(0), 200)
-    for value in (-1.0, 1.5):
-        drawn = draw(only, keys, jnp.asarray(value, jnp.float32))
-        np.testing.assert_allclose(drawn.mean(axis=0), [value, -2.0 * value], atol=0.3)
-        assert 0.03 < drawn[:, 0].std() < 0.4

@@ -227,9 +227,10 @@ def test_ranges_that_are_none() -> None:
         with pytest.raises(ValueError, match="a value or a range from low to high"):
             range_of(wanted)
     assert miss(1.0, (2.0, math.inf)) == -1.0
-    assert GenerateConfig().replace(pull=0.0).to_dict()["search"]["hops"] == 3
+    assert GenerateConfig().replace(pull=0.0).to_dict()["search"]["hops"] == 20
 
 
+@pytest.mark.slow
 def test_end_to_end_and_again(tmp_path: Path) -> None:
     """Steered structures are closer to the target than those of the fingerprint alone."""
     model, target = trained(), float(np.quantile(labelled().formation_energies, 0.3))

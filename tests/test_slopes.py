@@ -11,7 +11,7 @@ from ase import Atoms
 from jaxrecon import ACSF, Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.slopes import Covariances, Observed, posterior, slopes
+from jaxrecon.models.slopes import Covariances, Observed, gradient_noise, posterior, slopes
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -133,3 +133,18 @@ def test_too_many_numbers_are_values_alone(
     assert GaussianProcess.fit(FINGERPRINT, **train).pull is None
     monkeypatch.setattr("jaxrecon.models.gaussian_process.MOST_NUMBERS", 30 * 13)
     assert GaussianProcess.fit(FINGERPRINT, **train).pull is not None
+
+
+@pytest.mark.parametrize("width", [0.02, 0.2])
+def test_the_noise_of_gradients_is_found(width):
+    """Of a function that the kernel can take any shape of, by gradients with a known noise."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(40, 2))
+    turns = random.normal(size=(40, 2, 3))
+    exact = np.stack([np.cos(inputs[:, 0]), -np.sin(inputs[:, 1])], axis=1)
+    gradients = np.einsum("nd,ndx->nx", exact, turns)
+    noisy = gradients + width * random.normal(size=gradients.shape)
+    outputs = np.sin(inputs[:, 0]) + np.cos(inputs[:, 1])
+    observed = Observed(inputs, turns, outputs, noisy)
+    found = gradient_noise(observed, np.array([1.0, 1.5, 0.01, 1e-6]))
+    assert found == pytest.approx(width**2, rel=0.6)

@@ -76,6 +76,13 @@ def test_epochs_of_one_batch_are_steps_of_adam():
     assert found.epochs[0] == np.argmin([judged for _, judged in losses])
 
 
+def test_one_program_for_all_epochs():
+    some, rest = numbers([0, 1, 2]), numbers([3, 4])
+    before = training._advance._cache_size()
+    fit(Line(), items(), some, rest, FitConfig(1, 1, 0.05, 2 * training.CHUNK + 1, 2))
+    assert training._advance._cache_size() == before + 1
+
+
 def test_the_best_epoch_is_kept():
     """Validation rows ask for something else: it gets worse again on the way."""
     inputs = jnp.tile(jnp.asarray([[1.0, 0.0]]), (4, 1))

@@ -22,6 +22,9 @@ class FitConfig:
 
     Raises:
         ValueError: if a value is out of range, named with what was expected and what came.
+
+    >>> FitConfig(layers=3, hidden=128, learning_rate=1e-3, epochs=500, batch=64).epochs
+    500
     """
 
     layers: int
@@ -59,9 +62,13 @@ class TrainConfig:
 
     Raises:
         ValueError: if a value is out of range, named with what was expected and what came.
+
+    >>> config = TrainConfig(surrogate="network", members=5)
+    >>> config.generator, config.generator_fit.epochs, TrainConfig.preset("fung2022").generator
+    ('flow', 2000, 'cvae')
     """
 
-    fingerprint: str = "fung2022"
+    fingerprint: str = "bonds"
     poolings: tuple[str, ...] = ("mean", "moment2")
     scaling: ScalingName = "principal"
     generator: GeneratorName = "flow"
@@ -97,6 +104,9 @@ class TrainConfig:
     def preset(cls, name: str) -> "TrainConfig":
         """A named set of settings: ``"default"``, or ``"fung2022"`` as Fung et al. published it.
 
+        Args:
+            name: one of the two.
+
         Raises:
             ValueError: if there is none of this name.
         """
@@ -106,6 +116,9 @@ class TrainConfig:
 
     def replace(self, **changes: Any) -> "TrainConfig":
         """A copy with some settings changed.
+
+        Args:
+            **changes: settings by name, like ``forces=False``.
 
         Raises:
             ValueError: if a name is not a setting, or a value is out of range.
@@ -120,6 +133,9 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "TrainConfig":
         """The inverse of :meth:`to_dict`.
+
+        Args:
+            data: settings by name; those that are missing are as by default.
 
         Raises:
             ValueError: if a name is not a setting, or a value is out of range.
@@ -139,6 +155,7 @@ FITS = ("generator_fit", "surrogate_fit")
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "fung2022": {
+        "fingerprint": "fung2022",
         "poolings": ("max", "min"),
         "scaling": "minmax",
         "generator": "cvae",

@@ -29,13 +29,16 @@ TOGETHER = 64
 class DesignModel:
     """A generator of fingerprints, a surrogate of the property, and what they were fitted to.
 
+    :func:`~jaxrecon.models.learning.train` makes it, and has an example.
+
     Attributes:
         fingerprint: what both are about.
         config: how they were fitted.
         generator: of fingerprints for a value of the property.
         surrogate: of the property, in eV/atom.
-        training: the rows they were fitted to, with their fingerprints and, where they are known,
-            the structures.
+        training: all rows they know of, with their fingerprints and, where they are known, the
+            structures. Networks are fitted to those that are not kept aside; a Gaussian process is,
+            once its error is known, fitted to all.
         symbols: formula of all structures.
         validation: of the surrogate on the ``rows`` that were kept aside, in eV/atom: ``mae`` and
             ``bias``; ``ratio``, the root mean square of error over deviation (1 if deviations are
@@ -130,6 +133,9 @@ class DesignModel:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model to a folder; a model that is there is replaced by a whole one.
 
+        Args:
+            folder: that of the model alone.
+
         Raises:
             FileExistsError: if there is something in the place that is no model.
             OSError: if it can't be written.
@@ -140,6 +146,9 @@ class DesignModel:
     def load(cls, folder: str | os.PathLike[str]) -> "DesignModel":
         """Read a model from its folder.
 
+        Args:
+            folder: what :meth:`save` has written.
+
         Raises:
             FileNotFoundError: if there is none.
             ValueError: if it is something else, or incomplete.
@@ -147,7 +156,11 @@ class DesignModel:
         return cls(**read_model(Path(folder)))
 
     def warn_outside(self, *values: float) -> None:
-        """Warn of values of the property, in eV/atom, that the training rows do not reach."""
+        """Warn of values of the property, in eV/atom, that the training rows do not reach.
+
+        Args:
+            *values: those that are wanted.
+        """
         low, high = self.range
         outside = [value for value in values if not low <= value <= high]
         if outside:

@@ -30,7 +30,11 @@ WAVES = 4
 
 @dataclass(frozen=True)
 class Velocity:
-    """The velocity but for its weights: hashable, static under ``jit``."""
+    """The velocity but for its weights: hashable, static under ``jit``.
+
+    Attributes:
+        network: of place, time and property.
+    """
 
     network: Architecture
 

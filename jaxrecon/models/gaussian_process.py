@@ -8,9 +8,10 @@ from it,
 
 with noise of variance :math:`\sigma^2`, which stands for all that the fingerprint does not tell.
 The four numbers maximise the marginal likelihood (Rasmussen and Williams, *Gaussian Processes for
-Machine Learning*, 2006, chapters 2 and 5; scikit-learn does it). Past :data:`MOST` rows the
-process is projected on that many inducing ones (chapter 8.3.4, Titsias, AISTATS 2009). Where
-forces are known they are observations as well: see :mod:`jaxrecon.models.slopes`.
+Machine Learning*, 2006, chapters 2 and 5; scikit-learn does it). The mean is that of all rows; past
+:data:`MOST` of them the four numbers and the variance are those of a random sample, so that the
+variance is rather too large than too small. Where forces are known they are observations as well:
+see :mod:`jaxrecon.models.slopes`.
 """
 
 import warnings
@@ -22,22 +23,19 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.predictors import Prediction
-from jaxrecon.models.slopes import Observed, most_likely, posterior
+from jaxrecon.models.slopes import Observed, gradient_noise, posterior
 
 MOST = 1000
-"""Rows that decide the four numbers, and that the process is projected on."""
+"""Rows that decide the four numbers, and how sure the process is."""
 
 MOST_NUMBERS = 12_000
-"""Values and gradients that a process learns from; where there are more it learns from values."""
+"""What a process learns from at most: values and gradients, else values, else some of them."""
 
 DEAD = 1e-5
 """Standard deviation of a coordinate below which it says nothing."""
-
-JITTER = 1e-8
 
 
 @jax.tree_util.register_dataclass
@@ -49,9 +47,9 @@ class GaussianProcess:
         coordinates: of the fingerprint.
         centre: mean of each coordinate in the training rows.
         slope: one over its standard deviation; 0 for a dead one.
-        points: standardised coordinates of the training or inducing rows.
+        points: standardised coordinates of the training rows.
         weights: of the covariances with them, for the mean.
-        factor: G, for the variance :math:`k(u, u) - |G k(u)|^2`.
+        factor: G, for the variance :math:`k(u, u) - |G k(u)|^2`, k(u) with the first r points.
         kernel: :math:`a^2`, :math:`l`, :math:`b^2` and :math:`\\sigma^2`, the property in units of
             its standard deviation.
         pull: what gradients add to the weights, along the coordinates; None without them.
@@ -66,7 +64,7 @@ class GaussianProcess:
     slope: Float[np.ndarray | Array, " d"]
     points: Float[np.ndarray | Array, "m d"]
     weights: Float[np.ndarray | Array, " m"]
-    factor: Float[np.ndarray | Array, "r m"]
+    factor: Float[np.ndarray | Array, "r r"]
     kernel: Float[np.ndarray | Array, " 4"]
     pull: Float[np.ndarray | Array, "m d"] | None
     caution: Float[np.ndarray | Array, ""]
@@ -91,7 +89,7 @@ class GaussianProcess:
             values: the property of each.
             slopes: derivatives of the fingerprint of each by its positions, in 1/Angstrom.
             gradients: of the property by the positions, in its unit by Angstrom. Of more than
-                12,000 numbers in all they are left out.
+                1,000 rows, or 12,000 numbers in all, they are left out.
 
         Raises:
             ValueError: if a number is not finite, or all values are the same.
@@ -108,33 +106,35 @@ class GaussianProcess:
         slope = np.where(width > DEAD, 1.0 / np.maximum(width, DEAD), 0.0)
         inputs = (raw - centre) * slope
         outputs = (values - mean) / deviation
-        some = np.arange(len(rows)) if len(rows) <= MOST else furthest_points(inputs, MOST)
-        kernel = _most_likely(inputs[some], outputs[some])
+        if len(rows) > MOST:
+            some = np.random.default_rng(0).permutation(len(rows))[:MOST_NUMBERS]
+            inputs, outputs = inputs[some], outputs[some]
+        kernel = _most_likely(inputs[:MOST], outputs[:MOST])
+        # Of values alone: with gradients it would take as many numbers at every prediction.
+        factor = _factor(kernel, inputs[:MOST])
         pull = None
         if (
             slopes is None
             or gradients is None
-            or len(some) < len(rows)
+            or len(rows) > MOST
             or gradients.size + len(rows) > MOST_NUMBERS
         ):
-            weights, factor = _posterior(kernel, inputs, outputs, inputs[some])
+            weights = _weights(kernel, inputs, outputs)
             caution = 1.0
         else:
             with jax.enable_x64(True):
                 bend = jax.vmap(jax.jacfwd(coordinates.forward))(jnp.asarray(rows, jnp.float64))
             inner = np.einsum("npq,nqx->npx", np.asarray(bend), slopes) * slope[:, None]
             observed = Observed(inputs, inner, outputs, gradients / deviation)
-            kernel, noise = most_likely(observed, kernel)
+            noise = gradient_noise(observed, kernel)
             weights, pull, left_out = posterior(observed, kernel, noise)
-            # Of values alone: with gradients it would take as many numbers at every prediction.
-            _, factor = _posterior(kernel, inputs, outputs, inputs)
             variances = 1.0 / np.sum(factor**2, axis=0)
             caution = float(np.sqrt(np.mean(left_out**2 / variances)))
         return cls(
             coordinates=coordinates,
             centre=centre,
             slope=slope,
-            points=inputs[some],
+            points=inputs,
             weights=weights,
             factor=factor,
             kernel=kernel,
@@ -149,18 +149,21 @@ class GaussianProcess:
         own = jax.tree.map(lambda each: jnp.asarray(each, fingerprint.dtype), self)
         amplitude, length, linear, noise = own.kernel
         u = (self.coordinates.forward(fingerprint) - own.centre) * own.slope
-        away = u[None, :] - own.points
-        near = amplitude * jnp.exp(-jnp.sum(away**2, axis=1) / (2.0 * length**2))
-        covariances = near + linear * (_times(own.points, u) + 1.0)
-        variance = (
-            amplitude + linear * (u @ u + 1.0) - jnp.sum(_times(own.factor, covariances) ** 2)
-        )
+        # Products of matrices, as |u - v|^2 = |u|^2 - 2 u v + |v|^2: for many structures at once
+        # the differences would take more memory than a cache has.
+        along = _times(own.points, u)
+        squares = u @ u - 2.0 * along + jnp.sum(own.points**2, axis=1)
+        near = amplitude * jnp.exp(-jnp.maximum(squares, 0.0) / (2.0 * length**2))
+        covariances = near + linear * (along + 1.0)
+        explained = jnp.sum(_times(own.factor, covariances[: len(own.factor)]) ** 2)
+        variance = amplitude + linear * (u @ u + 1.0) - explained
         # What round-off makes of a variance at a training row is no more than the noise.
         spread = own.caution * jnp.sqrt(jnp.maximum(variance, 0.0) + noise)
         told = covariances @ own.weights
         if own.pull is not None:
-            told += near @ jnp.sum(away * own.pull, axis=1) / length**2
-            told += linear * jnp.sum(_times(own.pull, u))
+            pulled = _times(own.pull, u)
+            told += near @ (pulled - jnp.sum(own.points * own.pull, axis=1)) / length**2
+            told += linear * jnp.sum(pulled)
         return own.mean + own.deviation * told, own.deviation * spread
 
 
@@ -193,31 +196,38 @@ def _covariances(
 ) -> Float[np.ndarray, "n m"]:
     from scipy.spatial.distance import cdist
 
+    # In place: of ten thousand rows each of these matrices is a gigabyte.
     amplitude, length, linear, _ = kernel
-    near = np.exp(-cdist(left, right, "sqeuclidean") / (2.0 * length**2))
-    return amplitude * near + linear * (left @ right.T + 1.0)
+    near = cdist(left, right, "sqeuclidean")
+    near /= -2.0 * length**2
+    np.exp(near, out=near)
+    near *= amplitude
+    along = left @ right.T
+    along += 1.0
+    along *= linear
+    near += along
+    return near
 
 
-def _posterior(
+def _weights(
     kernel: Float[np.ndarray, " 4"],
     inputs: Float[np.ndarray, "n d"],
     outputs: Float[np.ndarray, " n"],
-    points: Float[np.ndarray, "m d"],
-) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "r m"]]:
-    """Weights and factor: exact where the points are all inputs, else projected."""
-    from scipy.linalg import cho_solve, cholesky, eigh, solve_triangular
+) -> Float[np.ndarray, " n"]:
+    """What the covariances with the inputs are multiplied by for the mean."""
+    from scipy.linalg import cho_factor, cho_solve
 
-    noise, own = kernel[3], _covariances(kernel, points, points)
-    if len(points) == len(inputs):
-        lower = cholesky(own + noise * np.eye(len(own)), lower=True)
-        weights = cho_solve((lower, True), outputs)
-        return weights, solve_triangular(lower, np.eye(len(own)), lower=True)
-    own += JITTER * np.trace(own) / len(own) * np.eye(len(own))
-    across = _covariances(kernel, points, inputs)
-    precision = own + across @ across.T / noise
-    lower, lower_own = cholesky(precision, lower=True), cholesky(own, lower=True)
-    weights = cho_solve((lower, True), across @ outputs) / noise
-    every = np.eye(len(own))
-    less = cho_solve((lower_own, True), every) - cho_solve((lower, True), every)
-    squares, vectors = eigh((less + less.T) / 2.0)
-    return weights, np.sqrt(np.maximum(squares, 0.0))[:, None] * vectors.T
+    own = _covariances(kernel, inputs, inputs)
+    own[np.diag_indices_from(own)] += kernel[3]
+    return cho_solve(cho_factor(own, overwrite_a=True), outputs)
+
+
+def _factor(
+    kernel: Float[np.ndarray, " 4"], inputs: Float[np.ndarray, "r d"]
+) -> Float[np.ndarray, "r r"]:
+    """What the covariances with the inputs are multiplied by for the variance."""
+    from scipy.linalg import cholesky, solve_triangular
+
+    every = np.eye(len(inputs))
+    lower = cholesky(_covariances(kernel, inputs, inputs) + kernel[3] * every, lower=True)
+    return solve_triangular(lower, every, lower=True)

@@ -20,7 +20,7 @@ from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.models.gaussian_process import MOST_NUMBERS, GaussianProcess
+from jaxrecon.models.gaussian_process import MOST, MOST_NUMBERS, GaussianProcess
 from jaxrecon.models.generators import Generator, network_of
 from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
@@ -44,6 +44,10 @@ def train(
 ) -> DesignModel:
     """Learn which fingerprints structures with some formation energy have.
 
+    The equations are those of the generator (:mod:`jaxrecon.models.flow` or
+    :mod:`~jaxrecon.models.cvae`) and of the surrogate (:mod:`~jaxrecon.models.gaussian_process` or
+    :mod:`~jaxrecon.models.network`) that the settings name.
+
     Args:
         labelled: structures of one composition with their formation energies in eV/atom; or
             fingerprints alone, made as the settings say.
@@ -53,11 +57,19 @@ def train(
         progress: True shows a progress bar; a function is called between chunks of epochs with
             their number and that of the rows since its last call.
 
+    Returns:
+        Both, with the errors of the surrogate in eV/atom on the rows that were kept aside.
+
     Raises:
         ValueError: if there are fewer than 50 rows, a formation energy is not finite or all are the
             same, structures are of several compositions, the formula is missing, or the folder
             belongs to a training of something else.
         OSError: if a checkpoint can't be written.
+
+    >>> from jaxrecon.datasets import load
+    >>> model = train(load("pt10_pbe"))  # doctest: +SKIP
+    >>> model.validation["mae"], model.sample(2.8, count=5).shape  # doctest: +SKIP
+    >>> model.save("model")  # doctest: +SKIP
     """
     config = config or TrainConfig()
     symbols = _checked(labelled, symbols)
@@ -106,19 +118,38 @@ def train(
             weights = fitted("surrogate", regressor, own, config.members, report=report)
             surrogate = Ensemble(regressor, weights, **units)
         else:
-            forces = _forces(labelled.select(kept), fingerprint) if config.forces else {}
-            surrogate = GaussianProcess.fit(fingerprint, rows[kept], values[kept], **forces)
+            forces = _forces(labelled, fingerprint) if config.forces else {}
+            surrogate = _process(fingerprint, rows, values, forces, kept)
     model = DesignModel(
         fingerprint=fingerprint,
         config=config,
         generator=generator,
         surrogate=surrogate,
-        training=labelled.select(kept),
+        training=labelled,
         symbols=symbols,
         validation={},
         versions=versions() | {name: version(name) for name in ("flax", "orbax-checkpoint")},
     )
-    return replace(model, validation=_errors(model, labelled.select(aside)))
+    model = replace(model, validation=_errors(model, labelled.select(aside)))
+    if by_network:
+        return model
+    # A process needs no rows to stop by: its error known, it learns from those aside as well. How
+    # much larger than its deviations errors are off known trajectories is what it can't tell.
+    whole = _process(fingerprint, rows, values, forces, slice(None))
+    more = max(model.validation["ratio"] or 1.0, 1.0)
+    whole = replace(whole, caution=np.asarray(more * whole.caution))
+    return replace(model, surrogate=whole)
+
+
+def _process(
+    fingerprint: Fingerprint,
+    rows: np.ndarray,
+    values: np.ndarray,
+    forces: dict[str, np.ndarray],
+    some: np.ndarray | slice,
+) -> GaussianProcess:
+    told = {name: known[some] for name, known in forces.items()}
+    return GaussianProcess.fit(fingerprint, rows[some], values[some], **told)
 
 
 def _forces(labelled: LabelledSet, fingerprint: Fingerprint) -> dict[str, np.ndarray]:
@@ -127,7 +158,7 @@ def _forces(labelled: LabelledSet, fingerprint: Fingerprint) -> dict[str, np.nda
     if structures is None or forces is None or not np.isfinite(forces).all():
         return {}
     gradients = -np.reshape(forces, (len(structures), -1)) / len(structures[0])
-    if gradients.size + len(structures) > MOST_NUMBERS:
+    if len(structures) > MOST or gradients.size + len(structures) > MOST_NUMBERS:
         return {}
     return {"slopes": slopes(structures, fingerprint), "gradients": gradients}
 

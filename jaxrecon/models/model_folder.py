@@ -79,14 +79,19 @@ def read_model(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{expected} with an unreadable {ABOUT} ({error})") from error
     named = {"version", "fingerprint", "config", *PLAIN}
-    if not isinstance(about, dict) or not named <= set(about):
+    if not isinstance(about, dict):
+        raise ValueError(f"{expected} with {type(about).__name__} and no names in {ABOUT}")
+    if not named <= set(about):
         raise ValueError(f"{expected} without {sorted(named - set(about))} in {ABOUT}")
     if about["version"] != VERSION:
         raise ValueError(
             f"expected version {VERSION} of the format in {folder}, got {about['version']}"
         )
-    fingerprint = Fingerprint.from_dict(about["fingerprint"])
-    config = TrainConfig.from_dict(about["config"])
+    try:
+        fingerprint = Fingerprint.from_dict(about["fingerprint"])
+        config = TrainConfig.from_dict(about["config"])
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{expected} with other settings in {ABOUT} ({error})") from error
     arrays = checkpoints.latest(folder / "arrays")
     if arrays is None:
         raise FileNotFoundError(f"{expected} without arrays")

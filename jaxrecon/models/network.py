@@ -63,7 +63,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Regressor:
-    """A perceptron that tells a standardised property: hashable, static under ``jit``."""
+    """A perceptron that tells a standardised property: hashable, static under ``jit``.
+
+    Attributes:
+        network: of a scaled fingerprint.
+    """
 
     network: Architecture
 

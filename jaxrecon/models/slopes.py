@@ -12,23 +12,25 @@ of atoms Bartok and Csanyi, Int. J. Quantum Chem. 115, 1051 (2015).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
 from ase import Atoms
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from jaxrecon.batching import batch
 from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.structures import Structure
 
 TOGETHER = 32
 """Structures whose slopes are computed at once."""
 
 SOME = 50
-"""Structures whose gradients decide how noisy those are, and how far the process sees."""
+"""Structures whose gradients decide how noisy those are."""
 
-TRIES = 120
-"""Of numbers for that."""
+LOGARITHMS = (-12.0, 2.0)
+"""Of that noise, in units of the mean square of the gradients."""
 
 
 def slopes(structures: Sequence[Atoms], fingerprint: Fingerprint) -> Float[np.ndarray, "n p x"]:
@@ -41,13 +43,15 @@ def slopes(structures: Sequence[Atoms], fingerprint: Fingerprint) -> Float[np.nd
     Returns:
         The unknowns are x, y and z of the first atom, those of the second one and so on.
     """
-    every = batch(structures, fingerprint)
-    found = jax.jit(
-        lambda some: jax.lax.map(
-            lambda one: fingerprint.with_jacobian(one)[1], some, batch_size=TOGETHER
-        )
-    )(every)
+    found = _slopes(batch(structures, fingerprint), fingerprint)
     return np.asarray(found, np.float64).reshape(len(structures), fingerprint.size, -1)
+
+
+@partial(jax.jit, static_argnames="fingerprint")
+def _slopes(structures: Structure, fingerprint: Fingerprint) -> Float[Array, "n p ..."]:
+    return jax.lax.map(
+        lambda one: fingerprint.with_jacobian(one)[1], structures, batch_size=TOGETHER
+    )
 
 
 @dataclass(frozen=True)
@@ -118,33 +122,25 @@ class Covariances:
         return matrix
 
 
-def most_likely(
-    observed: Observed, kernel: Float[np.ndarray, " 4"]
-) -> tuple[Float[np.ndarray, " 4"], float]:
-    """Numbers of the kernel, and the variance of the noise of gradients, from a guess of the first.
-
-    They maximise the marginal likelihood of some of what is observed.
-    """
+def gradient_noise(observed: Observed, kernel: Float[np.ndarray, " 4"]) -> float:
+    """The variance of the noise of gradients that makes some of what is observed most likely."""
     from scipy.linalg import LinAlgError, cholesky, solve_triangular
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize_scalar
 
     few = observed.some(SOME)
     covariances, told = Covariances(few), few.told
     scale = float(np.mean(few.gradients**2))
 
-    def unlikely(logarithms: np.ndarray) -> float:
-        *own, noise = np.exp(logarithms)
+    def unlikely(logarithm: float) -> float:
         try:
-            lower = cholesky(covariances(np.array(own), noise), lower=True)
+            lower = cholesky(covariances(kernel, scale * np.exp(logarithm)), lower=True)
         except LinAlgError:
             return 1e12
         white = solve_triangular(lower, told, lower=True)
         return float(0.5 * white @ white + np.log(np.diagonal(lower)).sum())
 
-    start = np.log([*kernel, 1e-3 * scale])
-    found = minimize(unlikely, start, method="Nelder-Mead", options={"maxfev": TRIES}).x
-    *own, noise = np.exp(found)
-    return np.array(own), float(noise)
+    found = minimize_scalar(unlikely, bounds=LOGARITHMS, method="bounded", options={"xatol": 0.3})
+    return scale * float(np.exp(found.x))
 
 
 def posterior(
@@ -155,19 +151,20 @@ def posterior(
     The last are what each value is off a prediction from all other structures (Rasmussen and
     Williams, *Gaussian Processes for Machine Learning*, 2006, equation 5.12, for blocks).
     """
-    from scipy.linalg import cho_factor, cho_solve
+    from scipy.linalg import cho_solve, cholesky
+    from scipy.linalg.lapack import dtrtri
 
     n, x = observed.gradients.shape
-    matrix = Covariances(observed)(kernel, gradient_noise)
-    factor = cho_factor(matrix, lower=True, overwrite_a=True)
-    weights = cho_solve(factor, observed.told)
-    left_out = np.empty(n)
+    # Transposed, as LAPACK wants it, or there is a copy of the largest matrix.
+    matrix = Covariances(observed)(kernel, gradient_noise).T
+    lower = cholesky(matrix, lower=True, overwrite_a=True)
+    weights = cho_solve((lower, True), observed.told)
+    inverse, _ = dtrtri(lower, lower=1, overwrite_c=1)
+    left_out, rows = np.empty(n), np.arange(len(weights))
     for number in range(n):
-        # Of the inverse only what belongs to this structure.
+        # Of the inverse of the matrix only what belongs to this structure.
         block = np.r_[number, n + number * x : n + (number + 1) * x]
-        columns = np.zeros((len(weights), len(block)))
-        columns[block, np.arange(len(block))] = 1.0
-        inverse = cho_solve(factor, columns, overwrite_b=True)[block]
-        left_out[number] = np.linalg.solve(inverse, weights[block])[0]
+        columns = np.where(rows[:, None] >= block, inverse[:, block], 0.0)
+        left_out[number] = np.linalg.solve(columns.T @ columns, weights[block])[0]
     along = np.einsum("ndx,nx->nd", observed.slopes, weights[n:].reshape(n, x))
     return weights[:n], along, left_out
