@@ -9,52 +9,85 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxrecon import datasets, matching
     from jaxrecon.batching import batch, batches, featurize
+    from jaxrecon.closed_loop import Design, design
     from jaxrecon.config import ReconstructConfig
+    from jaxrecon.datasets.judge import Judgement, judge
     from jaxrecon.descriptors.acsf import ACSF
+    from jaxrecon.descriptors.custom import Custom
     from jaxrecon.devices import use_all_cores
     from jaxrecon.fingerprint import Fingerprint
+    from jaxrecon.generated import Generated
+    from jaxrecon.generation import generate
+    from jaxrecon.generation_config import GenerateConfig
     from jaxrecon.inverse import reconstruct
+    from jaxrecon.models.config import FitConfig, TrainConfig
+    from jaxrecon.models.design_model import DesignModel
+    from jaxrecon.models.learning import train
     from jaxrecon.results import Reconstruction, Result, ResultCode
     from jaxrecon.store import Store
     from jaxrecon.structures import Structure, from_ase, to_ase
 
 __all__ = [
     "ACSF",
+    "Custom",
+    "Design",
+    "DesignModel",
     "Fingerprint",
+    "FitConfig",
+    "GenerateConfig",
+    "Generated",
+    "Judgement",
     "ReconstructConfig",
     "Reconstruction",
     "Result",
     "ResultCode",
     "Store",
     "Structure",
+    "TrainConfig",
     "batch",
     "batches",
     "datasets",
+    "design",
     "featurize",
     "from_ase",
+    "generate",
+    "judge",
     "matching",
     "reconstruct",
     "to_ase",
+    "train",
     "use_all_cores",
 ]
 
 _HOME = {
     "ACSF": "descriptors.acsf",
+    "Custom": "descriptors.custom",
+    "Design": "closed_loop",
+    "DesignModel": "models.design_model",
     "Fingerprint": "fingerprint",
+    "FitConfig": "models.config",
+    "GenerateConfig": "generation_config",
+    "Generated": "generated",
+    "Judgement": "datasets.judge",
     "ReconstructConfig": "config",
     "Reconstruction": "results",
     "Result": "results",
     "ResultCode": "results",
     "Store": "store",
     "Structure": "structures",
-    "datasets": "datasets",
-    "featurize": "batching",
+    "TrainConfig": "models.config",
     "batch": "batching",
     "batches": "batching",
+    "datasets": "datasets",
+    "design": "closed_loop",
+    "featurize": "batching",
     "from_ase": "structures",
+    "generate": "generation",
+    "judge": "datasets.judge",
     "matching": "matching",
     "reconstruct": "inverse",
     "to_ase": "structures",
+    "train": "models.learning",
     "use_all_cores": "devices",
 }
 

@@ -1,7 +1,10 @@
-"""What the words of the command line mean: rows, cells, formulas, presets."""
+"""What the words of the command line mean: rows, cells, formulas, presets, energies."""
 
+import json
+import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,8 @@ from ase import Atoms
 from jaxrecon.compositions import composition_of
 from jaxrecon.datasets.io import FingerprintFile
 from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.generation_config import Wanted
+from jaxrecon.models.config import TrainConfig
 from jaxrecon.problems import UNKNOWN
 from jaxrecon.structures import checked_cell
 
@@ -161,3 +166,64 @@ def placeholders(formulas: Sequence[str], cells: Sequence[np.ndarray | str | Non
         atoms.info.update(residual=1.0, result_code="stalled")
         structures.append(atoms)
     return structures
+
+
+def energies_of(text: str | None) -> dict[str, float] | None:
+    """Energies of bulk crystals in eV/atom, by element.
+
+    Args:
+        text: what was given for ``--bulk``; None for none.
+
+    Raises:
+        ValueError: if it can't be read.
+
+    >>> energies_of("Pt=-5.83,Au=-3.2")
+    {'Pt': -5.83, 'Au': -3.2}
+    """
+    if text is None:
+        return None
+    energies = {}
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([-+]?[0-9.]+)\s*", word, re.ASCII)
+        try:
+            symbol, number = match.groups() if match else ("", "")
+            energies[symbol] = float(number)
+        except ValueError:
+            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}") from None
+    return energies
+
+
+def learning_of(name: str) -> "TrainConfig":
+    """Settings of models: those of a name, or all of those in a .json file.
+
+    Raises:
+        ValueError: if there are none of this name, or those in the file can't be read.
+        OSError: if there is no such file.
+    """
+    if not name.endswith(".json"):
+        return TrainConfig.preset(name)
+    try:
+        return TrainConfig.from_dict(json.loads(Path(name).read_text()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"expected settings of models in {name}, got {error}") from error
+
+
+def wanted(target: float | None, at_least: float | None, at_most: float | None) -> Wanted:
+    """The energies that are wanted, in eV/atom: one, or a range.
+
+    Args:
+        target: that one.
+        at_least: lower end of a range; None for none.
+        at_most: its upper end; None for none.
+
+    Raises:
+        ValueError: if nothing is wanted, or both.
+    """
+    if target is None and at_least is None and at_most is None:
+        raise ValueError("expected --target, --at-least or --at-most, got none")
+    if target is None:
+        low, high = at_least, at_most
+        return (-math.inf if low is None else low, math.inf if high is None else high)
+    if at_least is not None or at_most is not None:
+        raise ValueError("expected --target or a range, got both")
+    return target

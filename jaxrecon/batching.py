@@ -57,6 +57,10 @@ def featurize(
         bounds: what the atoms of all structures may see; None for what each shape needs.
         dtype: ``numpy.float64``, or ``numpy.float32`` for twice the speed and 6 digits.
 
+    Returns:
+        One row a structure, in order, without a unit. What each column is
+        :attr:`~jaxrecon.fingerprint.Fingerprint.names` says.
+
     Raises:
         ValueError: if a structure has no atoms, an element that the fingerprint has no channel
             for, more atoms than it has slots, or a singular or left-handed cell; or if the bounds
@@ -104,6 +108,9 @@ def batch(
         fingerprint: what will be computed.
         size: atoms to pad to; None for those of the largest.
 
+    Returns:
+        Arrays whose first axis is that of the structures, in order; positions in Angstrom.
+
     Raises:
         ValueError: as :func:`featurize`, or if free and periodic structures are mixed.
 
@@ -134,6 +141,9 @@ def batches(
     Args:
         structures: sizes, compositions and kinds of periodicity may mix.
         fingerprint: what will be computed.
+
+    Returns:
+        Of each batch the places of its structures, and the batch as :func:`batch` makes it.
 
     Raises:
         ValueError: as :func:`featurize`.

@@ -1,31 +1,32 @@
 """`jaxrecon dataset <verb>` and `jaxrecon judge`: labelled structures, made and looked at."""
 
 import json
-import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jaxrecon import options
 from jaxrecon.options import (
     Bulk,
     Calculator,
     Force,
     Jobs,
+    Kept,
     Quiet,
     Resume,
     Seed,
-    energies_of,
     reporting,
-    start_jax,
 )
+from jaxrecon.verbs import Report, Verbs
 
 if TYPE_CHECKING:
     import numpy as np
 
     from jaxrecon.datasets.labelled import LabelledSet
-    from jaxrecon.datasets.labels import LabelStore
 
 WIDTH = 88
 JUDGE_EXAMPLES = """\b
@@ -33,7 +34,7 @@ Examples:
   jaxrecon judge found.extxyz --calculator emt -o judged.extxyz
   jaxrecon judge found.extxyz --calculator gpaw -o judged.extxyz --jobs 8 --resume"""
 
-app = typer.Typer(
+app = Verbs(
     rich_markup_mode=None,
     help="Make structures with energies, look at them, choose among them.",
     no_args_is_help=True,
@@ -43,15 +44,6 @@ File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE", help="Set that `dataset build` wrote, or any format of labelled structures."
-    ),
-]
-Kept = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="FILE.db|URL",
-        help="ASE database that has each piece as soon as it is done: a file, or "
-        "postgresql://user:password@host/name.  [default: OUT.db]",
     ),
 ]
 
@@ -67,12 +59,9 @@ def judge(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT.extxyz",
-            readable=False,
-            help="The same structures with energy, forces and e_form; OUT.json has the details.",
+        options.output(
+            "OUT.extxyz",
+            "The same structures with energy, forces and e_form; OUT.json has the details.",
         ),
     ],
     calculator: Calculator = "emt",
@@ -82,20 +71,20 @@ def judge(
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
-) -> None:
+) -> Report:
     """Compute energies of structures as they are, and of formation in eV/atom.
 
     E_form = (E - sum of the bulk energies of the atoms) / N, with bulk crystals by the same
     calculator. A structure at which it fails is kept without an energy, with the `reason`.
     """
+    from jaxrecon import arguments
     from jaxrecon.datasets import io
     from jaxrecon.datasets import judge as judging
+    from jaxrecon.datasets.labels import LabelStore
 
-    details = output.with_suffix(".json")
-    if details == output:
-        raise ValueError(f"expected an output of structures, not .json, got {output}")
-    frames, references = io.read_structures(structures), energies_of(bulk)
-    kept = _store(output, details, store=store, resume=resume, force=force)
+    details = options.details_of(output)
+    frames, references = io.read_structures(structures), arguments.energies_of(bulk)
+    kept = options.opened(LabelStore, output, details, store=store, resume=resume, force=force)
     io.check_format(output, frames)
     with reporting(kept, len(frames), judging.WORDS, quiet) as progress:
         found = judging.judge(
@@ -103,9 +92,14 @@ def judge(
         )
     io.write_structures(output, found.structures)
     io.write_json(details, {"structures": str(structures), **found.metadata})
-    for number, reason in found.failures.items():
-        print(f"structure {number} has no energy: {reason}")
-    print(f"{output}: {found}")
+    failures = [
+        f"structure {number} has no energy: {reason}" for number, reason in found.failures.items()
+    ]
+    return Report(
+        "\n".join([*failures, f"{output}: {found}"]),
+        {"structures": len(found), **found.metadata},
+        [output, details],
+    )
 
 
 @app.command(
@@ -122,13 +116,7 @@ def build(
     size: Annotated[int, typer.Option(metavar="N", min=1, help="Structures that are wanted.")],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT.npz|OUT.extxyz",
-            readable=False,
-            help="Set to write: compact, or for other programs.",
-        ),
+        options.output("OUT.npz|OUT.extxyz", "Set to write: compact, or for other programs."),
     ],
     calculator: Calculator = "emt",
     seed: Seed = 0,
@@ -145,7 +133,7 @@ def build(
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
-) -> None:
+) -> Report:
     """Make clusters, from compact to dissociated, with energies and forces.
 
     Random clusters are relaxed, their minima kept with structures on the way there, and perturbed
@@ -153,13 +141,15 @@ def build(
     that fails is counted and skipped. The set is the same whatever the processes and
     interruptions.
     """
+    from jaxrecon import arguments
     from jaxrecon.datasets import build as building
+    from jaxrecon.datasets.labels import LabelStore
 
     if output.suffix not in {".npz", ".extxyz"}:
         raise ValueError(f"expected an output ending in .npz or .extxyz, got {output}")
-    references = energies_of(bulk)
-    kept = _store(output, store=store, resume=resume, force=force)
-    start_jax()
+    references = arguments.energies_of(bulk)
+    kept = options.opened(LabelStore, output, store=store, resume=resume, force=force)
+    options.start_jax()
     with reporting(kept, size, building.WORDS, quiet) as progress:
         found = building.build(
             symbols,
@@ -175,30 +165,34 @@ def build(
             progress=progress,
         )
     found.write(output)
-    for name, reason in found.metadata["failures"].items():
-        print(f"{name} has failed: {reason}")
+    failures = found.metadata["failures"]
+    lines = [f"{name} has failed: {reason}" for name, reason in failures.items()]
     if len(found) < size:
-        print(f"no more than {len(found)} different structures have turned up of {size}")
-    print(f"{output}: {_summary(found)}")
-
-
-@app.command()
-def info(file: File) -> None:
-    """Say what is in a set: structures, energies, and how it was made."""
-    from jaxrecon.datasets.readers import read_labelled
-
-    labelled = read_labelled(file)
-    print(f"{file}: {_summary(labelled)}")
-    for name, values in labelled.columns.items():
-        print(f"  {name}: {_column(values)}")
-    for name, value in labelled.metadata.items():
-        print(f"  {name}: {_short(value)}")
+        lines.append(f"no more than {len(found)} different structures have turned up of {size}")
+    return _report(found, output, [output], lines, more={"failures": failures})
 
 
 @app.command(
     epilog="""\b
 Example:
-  jaxrecon dataset sample pt10.npz -n 300 -o pt10_300.extxyz"""
+  jaxrecon dataset info pt10"""
+)
+def info(file: File) -> Report:
+    """Say what is in a set: structures, energies, and how it was made."""
+    from jaxrecon.datasets.readers import read_labelled
+
+    labelled = read_labelled(file)
+    columns = {name: _column(values) for name, values in labelled.columns.items()}
+    lines = [f"  {name}: {column}" for name, column in columns.items()]
+    lines += [f"  {name}: {_short(value)}" for name, value in labelled.metadata.items()]
+    more = {"columns": columns, "metadata": labelled.metadata}
+    return _report(labelled, file, after=lines, more=more)
+
+
+@app.command(
+    epilog="""\b
+Example:
+  jaxrecon dataset sample pt10 -n 300 -o pt10_300.extxyz"""
 )
 def sample(
     file: File,
@@ -207,15 +201,13 @@ def sample(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="OUT.npz|OUT.extxyz", readable=False, help="Set to write."
-        ),
+        options.output("OUT.npz|OUT.extxyz", "Set to write."),
     ],
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="Parameters of the fingerprint to choose by.")
     ] = "default",
     force: Force = False,
-) -> None:
+) -> Report:
     """Choose structures that are spread out: each the furthest from those before it.
 
     By the distances of their fingerprints; the first is the one furthest from the mean.
@@ -229,7 +221,7 @@ def sample(
 
     io.check_output(output, force)
     labelled = read_labelled(file)
-    start_jax()
+    options.start_jax()
     values = labelled.fingerprints
     if labelled.structures is not None:
         fingerprint = Fingerprint.preset(preset, elements_of(labelled.structures))
@@ -237,22 +229,32 @@ def sample(
     assert values is not None, "a set has structures or fingerprints"
     chosen = labelled.select(furthest_points(values, count))
     chosen.write(output)
-    print(f"{output}: {_summary(chosen)}")
+    return _report(chosen, output, [output])
 
 
-def _summary(labelled: "LabelledSet") -> str:
+def _report(
+    labelled: "LabelledSet",
+    path: Path,
+    files: Sequence[Path] = (),
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> Report:
     """Number of structures of each kind and trajectories, and the range of the energies."""
     import numpy as np
 
-    kinds = Counter(labelled.kinds)
-    parts = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    kinds = dict(sorted(Counter(labelled.kinds).items()))
+    parts = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     trajectories = len(set(labelled.trajectories.tolist()))
     known = labelled.formation_energies[np.isfinite(labelled.formation_energies)]
-    spread = ""
+    energies, spread = None, ""
     if len(known):
-        low, middle, high = np.percentile(known, [0, 50, 100])
+        low, middle, high = energies = np.percentile(known, [0, 50, 100]).tolist()
         spread = f", E_form {low:.3f} to {high:.3f} eV/atom, {middle:.3f} in the median"
-    return f"{len(labelled)} structures ({parts}) of {trajectories} trajectories{spread}"
+    text = f"{path}: {len(labelled)} structures ({parts}) of {trajectories} trajectories{spread}"
+    data = {"structures": len(labelled), "kinds": kinds, "trajectories": trajectories}
+    data |= {"least_median_largest_e_form": energies, **more}
+    return Report("\n".join([*before, text, *after]), data, files)
 
 
 def _column(values: "np.ndarray") -> str:
@@ -268,19 +270,3 @@ def _column(values: "np.ndarray") -> str:
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 4]} ..."
-
-
-def _store(
-    output: Path, *others: Path, store: str | None, resume: bool, force: bool
-) -> "LabelStore":
-    """The database of a run, after a look at whether its outputs can be written."""
-    from jaxrecon.datasets import io
-    from jaxrecon.datasets.labels import LabelStore
-
-    kept = LabelStore(store or output.with_suffix(".db"), resume=resume, force=force)
-    if os.path.realpath(str(kept)) == os.path.realpath(output):
-        raise ValueError(f"expected an output beside the database, not in it, got {output}")
-    for path in (output, *others):
-        # Outputs without a database are not of a run that can be resumed.
-        io.check_output(path, force or (resume and kept.begun))
-    return kept

@@ -1,14 +1,13 @@
 """`jaxrecon train`, `generate` and `design`: structures that have a wanted energy."""
 
-import json
-import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from jaxrecon.generation_config import GenerateConfig, Wanted
+from jaxrecon import options
+from jaxrecon.generation_config import GenerateConfig
 from jaxrecon.options import (
     Bulk,
     Calculator,
@@ -17,28 +16,23 @@ from jaxrecon.options import (
     Quiet,
     Resume,
     Seed,
-    energies_of,
     reporting,
-    start_jax,
     warned,
 )
-
-if TYPE_CHECKING:
-    from jaxrecon.datasets.labelled import LabelledSet
-    from jaxrecon.models.config import TrainConfig
+from jaxrecon.verbs import Report
 
 USUAL = GenerateConfig()
 TRAIN_EXAMPLES = """\b
 Examples:
-  jaxrecon train pt10.npz -o model
-  jaxrecon train pt10_300.extxyz -o published --config fung2022"""
+  jaxrecon train pt10 -o model
+  jaxrecon train pt10_300.extxyz -o published --learning fung2022"""
 GENERATE_EXAMPLES = """\b
 Examples:
   jaxrecon generate model --target 2.8 --samples 1000 -o made.extxyz
   jaxrecon generate model --at-least 3.0 --at-most 3.2 -o between.extxyz"""
 DESIGN_EXAMPLES = """\b
 Example:
-  jaxrecon design pt10.npz --target 1.9 --count 100 --rounds 2 --calculator gpaw -o low"""
+  jaxrecon design pt10_pbe --target 1.9 --count 100 --rounds 2 --calculator gpaw -o low"""
 
 Set = Annotated[
     str,
@@ -48,7 +42,7 @@ Set = Annotated[
         "fingerprints, like x.csv beside y.csv; or the name of a set that comes with the package.",
     ),
 ]
-Config = Annotated[
+Learning = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE.json", help="Settings of the models: default, fung2022, or all of them."
@@ -85,22 +79,22 @@ Trust = Annotated[
 
 def train(
     labelled: Set,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="MODEL", help="Folder to write.")
-    ],
-    config: Config = "default",
+    output: Annotated[Path, options.output("MODEL", "Folder to write.")],
+    learning: Learning = "default",
     symbols: Symbols = None,
     seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
-) -> None:
+) -> Report:
     """Learn from labelled structures: which fingerprints an energy has, and the other way.
 
     A part of the set is kept aside, by trajectory unless the settings say otherwise: the errors
     of the energies there are printed. Checkpoints are in MODEL.training until the end.
     """
-    from jaxrecon.models import learning
+    from jaxrecon import arguments
+    from jaxrecon.datasets.readers import read_labelled
+    from jaxrecon.models.learning import train
 
     if resume and force:
         raise ValueError("expected --resume or --force, got both")
@@ -110,40 +104,37 @@ def train(
     for path in (output, checkpoints):
         if path.exists() and not force and not (resume and path == checkpoints):
             raise FileExistsError(f"expected nothing in the way, --resume or --force, got {path}")
-    settings = _config(config).replace(seed=seed)
-    rows = _set(labelled)
-    start_jax()
+    settings = arguments.learning_of(learning).replace(seed=seed)
+    rows = read_labelled(labelled)
+    options.start_jax()
     if force:
         _remove(checkpoints, "training.json")
     epochs = settings.generator_fit.epochs
     epochs += settings.surrogate_fit.epochs * (settings.surrogate == "network")
     try:
         with warned(), reporting(None, epochs, ("training", "rows"), quiet) as progress:
-            model = learning.train(
-                rows, settings, symbols=symbols, store=checkpoints, progress=progress
-            )
+            model = train(rows, settings, symbols=symbols, store=checkpoints, progress=progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"checkpoints are in {checkpoints}") from None
     model.save(output)
     _remove(checkpoints, "training.json")
     told = model.validation
     low, high = model.range
-    print(
+    text = (
         f"{output}: {len(model.training)} {model.symbols} from {low:.3f} to {high:.3f} eV/atom; "
         f"mean absolute error {told['mae']:.4f} eV/atom on {told['rows']} kept aside"
     )
+    data = {"structures": len(model.training), "symbols": model.symbols, "range": [low, high]}
+    return Report(text, {**data, "validation": told}, [output])
 
 
 def generate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `train` wrote.")],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT.extxyz",
-            readable=False,
-            help="Structures to write, with what is known of each; OUT.json has the numbers of "
+        options.output(
+            "OUT.extxyz",
+            "Structures to write, with what is known of each; OUT.json has the numbers of "
             "all, and OUT.db each one as soon as it is there.",
         ),
     ],
@@ -163,48 +154,43 @@ def generate(
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
-) -> None:
+) -> Report:
     """Make structures that have an energy.
 
     Each frame has its `predicted` energy and how sure that is, the `residual` of the fingerprint
     that was drawn, its `shortest` distance by covalent radii, whether it is a `duplicate` of an
     earlier one or `known` from training, and whether it is `kept` for none of these.
     """
-    from jaxrecon import generation
+    from jaxrecon import arguments, generation
     from jaxrecon.datasets import io
     from jaxrecon.models.design_model import DesignModel
     from jaxrecon.store import Store
 
-    details = output.with_suffix(".json")
-    if details == output:
-        raise ValueError(f"expected an output of structures, not .json, got {output}")
-    wanted = _wanted(target, at_least, at_most)
+    details = options.details_of(output)
+    wanted = arguments.wanted(target, at_least, at_most)
     settings = _making(plain, direct, hops, pull, trust)
     learned = DesignModel.load(model)
-    kept = Store(output.with_suffix(".db"), resume=resume, force=force)
-    for path in (output, details):
-        # Outputs without a database are not of a run that can be resumed.
-        io.check_output(path, force or (resume and kept.begun))
-    start_jax()
+    kept = options.opened(Store, output, details, resume=resume, force=force)
+    options.start_jax()
     words = ("generating", "evaluations")
     with warned(), reporting(kept, samples, words, quiet) as progress:
         made = generation.generate(
             learned, wanted, samples, seed=seed, config=settings, store=kept, progress=progress
         )
     io.write_structures(output, list(made.screened() if screened else made))
-    io.write_json(details, {"model_folder": str(model), **made.to_dict()})
-    print(made)
+    told = made.to_dict()
+    io.write_json(details, {"model_folder": str(model), **told})
+    data = {name: told[name] for name in ("wanted", "raw", "screened", "versions")}
+    return Report(str(made), data, [output, details])
 
 
 def design(
     labelled: Set,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Folder to write: made.extxyz, rounds.json, set.npz with all that was judged, "
+        options.output(
+            "FOLDER",
+            "Folder to write: made.extxyz, rounds.json, set.npz with all that was judged, "
             "and what each round has made.",
         ),
     ],
@@ -219,7 +205,7 @@ def design(
     calculator: Calculator = "emt",
     bulk: Bulk = None,
     jobs: Jobs = None,
-    config: Config = "default",
+    learning: Learning = "default",
     symbols: Symbols = None,
     hops: Hops = USUAL.search.hops,
     pull: Pull = USUAL.pull,
@@ -228,27 +214,31 @@ def design(
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
-) -> None:
+) -> Report:
     """Make structures that have an energy, with a model that learns from a judge in rounds.
 
     Train, make, judge, and again with what was judged; in the end --count structures are made,
     which are not judged. Hits, yield and labels spent are printed by round.
     """
-    from jaxrecon import closed_loop
+    from jaxrecon import arguments, closed_loop
     from jaxrecon.datasets import io
+    from jaxrecon.datasets.readers import read_labelled
     from jaxrecon.evaluation import text
 
     if resume and force:
         raise ValueError("expected --resume or --force, got both")
-    wanted = _wanted(target, at_least, at_most)
+    wanted = arguments.wanted(target, at_least, at_most)
     making = _making(False, False, hops, pull, trust)
-    references, learning = energies_of(bulk), _config(config).replace(seed=seed)
-    rows = _set(labelled)
+    references, settings = (
+        arguments.energies_of(bulk),
+        arguments.learning_of(learning).replace(seed=seed),
+    )
+    rows = read_labelled(labelled)
     if output.exists() and not resume:
         if not force:
             raise FileExistsError(f"expected nothing in the way, --resume or --force, got {output}")
         _remove(output, "run.json")
-    start_jax()
+    options.start_jax()
     total = closed_loop.total(count, rounds, labels)
     try:
         with warned(), reporting(None, total, closed_loop.WORDS, quiet) as progress:
@@ -261,7 +251,7 @@ def design(
                 rounds=rounds,
                 labels=labels,
                 symbols=symbols,
-                train_config=learning,
+                train_config=settings,
                 generate_config=making,
                 bulk=references,
                 jobs=jobs,
@@ -270,38 +260,10 @@ def design(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what was done is in {output}") from None
-    io.write_structures(output / "made.extxyz", found.structures)
-    found.labelled.write(output / "set.npz")
-    print(text(found.rounds))
-
-
-def _set(name: str) -> "LabelledSet":
-    from jaxrecon.datasets.labelled import load
-    from jaxrecon.datasets.readers import read_labelled
-
-    return read_labelled(name) if Path(name).suffix or Path(name).exists() else load(name)
-
-
-def _config(name: str) -> "TrainConfig":
-    from jaxrecon.models.config import TrainConfig
-
-    if not name.endswith(".json"):
-        return TrainConfig.preset(name)
-    try:
-        return TrainConfig.from_dict(json.loads(Path(name).read_text()))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"expected settings of models in {name}, got {error}") from error
-
-
-def _wanted(target: float | None, at_least: float | None, at_most: float | None) -> Wanted:
-    if target is None and at_least is None and at_most is None:
-        raise ValueError("expected --target, --at-least or --at-most, got none")
-    if target is None:
-        low, high = at_least, at_most
-        return (-math.inf if low is None else low, math.inf if high is None else high)
-    if at_least is not None or at_most is not None:
-        raise ValueError("expected --target or a range, got both")
-    return target
+    made, rows_after = output / "made.extxyz", output / "set.npz"
+    io.write_structures(made, found.structures)
+    found.labelled.write(rows_after)
+    return Report(text(found.rounds), {"rounds": found.rounds}, [output, made, rows_after])
 
 
 def _making(plain: bool, direct: bool, hops: int, pull: float, trust: float) -> GenerateConfig:

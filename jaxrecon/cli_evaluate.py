@@ -2,11 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from jaxrecon.options import Force, Seed, start_jax, warned
+from jaxrecon import options
+from jaxrecon.options import Force, Seed, warned
+from jaxrecon.verbs import Report
 
 EXAMPLES = """\b
 Examples:
@@ -30,9 +32,10 @@ def evaluate(
     what: Annotated[
         What,
         typer.Argument(
-            help="table1: what surrogates think of generated fingerprints; table2: what a judge "
-            "says of structures; figure6 and figure7: the same as distributions; figure8: "
-            "predicted against judged; figure9: maps of fingerprints."
+            help="table1: what surrogates think of generated fingerprints, of all that are drawn "
+            "and of those that generate takes; table2: what a judge says of structures; figure6 "
+            "and figure7: the same as distributions; figure8: predicted against judged; figure9: "
+            "maps of fingerprints."
         ),
     ],
     inputs: Annotated[
@@ -45,12 +48,9 @@ def evaluate(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT.json|OUT.png",
-            readable=False,
-            help="File to write: needed for figures.",
+        options.output(
+            "OUT.json|OUT.png",
+            "File to write: needed for figures.",
         ),
     ] = None,
     target: Annotated[
@@ -64,7 +64,7 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="Fingerprints a target.")] = 1000,
     seed: Seed = 0,
     force: Force = False,
-) -> None:
+) -> Report:
     """Make the tables and figures of the publication, of your own models and structures.
 
     Tables are printed. Several files are several seeds: the spread over them is printed as well.
@@ -92,7 +92,7 @@ def evaluate(
     fits, expected = needed.get(what, (bool(files) and not models, "files of structures alone"))
     if not fits:
         raise ValueError(f"expected {expected} for {what}, got {' '.join(map(str, inputs))}")
-    start_jax()
+    options.start_jax()
     if not figure:
         with warned():
             if what is What.TABLE1:
@@ -102,14 +102,15 @@ def evaluate(
                 }
             else:
                 tables = {name: evaluation.table2(frames) for name, frames in files.items()}
-        for name, rows in tables.items():
-            print(f"{name}:\n{evaluation.text(rows)}")
+        text = [f"{name}:\n{evaluation.text(rows)}" for name, rows in tables.items()]
+        told: dict[str, Any] = {"tables": tables}
         if len(tables) > 1:
             spread = evaluation.over_seeds(list(tables.values()))
-            print(f"all {len(tables)}:\n{evaluation.text(spread)}")
+            text.append(f"all {len(tables)}:\n{evaluation.text(spread)}")
+            told["over_all"] = spread
         if output is not None:
             io.write_json(output, tables)
-        return
+        return Report("\n".join(text), told, [] if output is None else [output])
     assert output is not None
     with io.replacing(output) as draft, warned():
         if what is What.FIGURE6:
@@ -118,3 +119,4 @@ def evaluate(
             plotting_design.figure9(next(iter(models.values())), structures, draft)
         else:
             getattr(plotting_design, what.value)(structures, draft)
+    return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])

@@ -38,6 +38,10 @@ class ReconstructConfig:
 
     Raises:
         ValueError: if a value is out of range, named with what was expected and what came.
+
+    >>> config = ReconstructConfig(hops=100, min_distance=0.7)
+    >>> config.replace(replicas=32).evaluations_per_hop
+    {'values': 832, 'gradients': 0, 'jacobians': 992}
     """
 
     replicas: int = 0
@@ -91,6 +95,9 @@ class ReconstructConfig:
 
     def replace(self, **changes: Any) -> "ReconstructConfig":
         """A copy with some settings changed.
+
+        Args:
+            **changes: settings by name, like ``hops=50``.
 
         Raises:
             ValueError: if a name is not a setting.

@@ -54,6 +54,7 @@ class Database:
 
         Raises:
             ValueError: if there is a file that is no database, or a damaged one.
+            OSError: if it can't be read.
         """
         from ase.db import connect
 

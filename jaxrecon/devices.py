@@ -68,6 +68,11 @@ def enable_compilation_cache() -> Path | None:
     return directory
 
 
+def memory_of(device: jax.Device) -> int | None:
+    """Bytes that a device has of its own; None of one that shares those of the machine."""
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
 def _processor() -> str:
     """A short name for what the processor can do.
 

@@ -44,6 +44,9 @@ def model(
     Args:
         equations: :func:`~jaxrecon.equations.normal_equations` or another that takes the same;
             a steered search has its own.
+        fingerprint: what the target was made with.
+        config: settings of the search.
+        task: the target and what is known of the structure.
     """
     if task.steering is not None:
         equations = partial(steered_equations, steering=task.steering)

@@ -1,5 +1,6 @@
 """Ctrl-C during long work: the first ends it after the piece that is done, the second at once."""
 
+import json
 import os
 import signal
 import socket
@@ -23,9 +24,21 @@ def leave(*_: object) -> None:
     done on pieces that are not in a store.
     """
     # The progress bar, if there is one, has hidden the cursor of the terminal.
-    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""
-    os.write(2, f"{restore}jaxrecon: error: interrupted\n".encode())
+    os.write(2, b"\x1b[?25h\n" if sys.stderr.isatty() else b"")
+    as_json = "--json" in sys.argv
+    os.write(1 if as_json else 2, f"{said('interrupted', as_json=as_json)}\n".encode())
     os._exit(INTERRUPTED)
+
+
+def said(message: str, *, as_json: bool) -> str:
+    """The line that says what is wrong: on stdout for a program that reads it, else on stderr.
+
+    Args:
+        message: what is wrong.
+        as_json: whether a program reads it.
+    """
+    message = " ".join(message.split())
+    return json.dumps({"error": message}) if as_json else f"jaxrecon: error: {message}"
 
 
 def interruptible(progress: ProgressFn, notice: str = NOTICE) -> AbstractContextManager[ProgressFn]:

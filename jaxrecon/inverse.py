@@ -1,6 +1,5 @@
 """reconstruct: from fingerprints to structures in one call."""
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Float
 
 from jaxrecon import hosts
 from jaxrecon.bounds import bounds_of
@@ -19,7 +19,7 @@ from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.pooling import EXTREMES
 from jaxrecon.problems import Problem, on_device, problems_of
 from jaxrecon.progress import ProgressFn, reporter
-from jaxrecon.results import Reconstruction, Result, ResultCode, versions
+from jaxrecon.results import Reconstruction, Result, ResultCode
 from jaxrecon.search import (
     Population,
     compiled_hop,
@@ -29,10 +29,13 @@ from jaxrecon.search import (
 )
 from jaxrecon.solutions import Solutions
 from jaxrecon.steering import Steering
-from jaxrecon.store import Store
+from jaxrecon.store import Store, description
 
 LEAST_VOLUME = 1.0
 """Cubic Angstrom for each atom below which a cell is no crystal's."""
+
+WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
+"""Told which target has done a hop, and the residual of each of its replicas after it."""
 
 POLISHED = 4
 """Structures of a hop that are polished at most where several solutions are wanted."""
@@ -59,6 +62,7 @@ def reconstruct(
     indices: Sequence[int] | None = None,
     store: Store | None = None,
     progress: bool | ProgressFn = False,
+    watch: WatchFn | None = None,
     **settings: Any,
 ) -> Reconstruction:
     r"""Find positions whose fingerprint is the target: :math:`\arg\min_x |R(x) - R^*|`.
@@ -95,6 +99,9 @@ def reconstruct(
         store: where each result is kept as soon as it is there, and those of before are found.
         progress: True shows a progress bar; a function is called after every hop of a target with
             the number of targets that ended and of fingerprint evaluations since its last call.
+        watch: called after every hop of a target with its position and the residuals of all its
+            replicas; :func:`~jaxrecon.plotting_runs.loss_curves` draws what it is told. A process
+            tells of the targets that it searches for.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
 
     Returns:
@@ -123,13 +130,13 @@ def reconstruct(
     started = time.perf_counter()
     outcome: dict[int, Result] = {}
     if store is not None or jax.process_count() > 1:
-        outcome = hosts.begin(store, _description(alternatives, config, seed))
+        outcome = hosts.begin(store, description(alternatives, config, seed))
 
     with reporter(progress, len(alternatives)) as report:
         report(len(outcome), 0)
         first = [problems[0] for problems in alternatives if problems[0].index not in outcome]
         mine = [alternatives[p.index] for group in hosts.share(_groups(first)) for p in group]
-        everywhere = hosts.together(lambda: _work(mine, config, seed, store, report))
+        everywhere = hosts.together(lambda: _work(mine, config, seed, store, report, watch))
         for process, found in enumerate(everywhere):
             outcome.update(found)
             if process != jax.process_index():
@@ -158,6 +165,7 @@ def _work(
     seed: int,
     store: Store | None,
     report: ProgressFn,
+    watch: WatchFn | None,
 ) -> dict[int, Result]:
     """The results of some targets, by index: of the first of its problems that converges."""
     outcome: dict[int, Result] = {}
@@ -177,36 +185,8 @@ def _work(
     for turn in range(max(map(len, alternatives), default=0)):
         left = [each[turn] for each in alternatives if len(each) > turn]
         for group in _groups([problem for problem in left if problem.index not in outcome]):
-            _search(group, config, seed, keep, report)
+            _search(group, config, seed, keep, report, watch)
     return outcome
-
-
-def _description(
-    alternatives: list[list[Problem]], config: ReconstructConfig, seed: int
-) -> dict[str, Any]:
-    """All that decides the results, as plain data."""
-    problems = [possible[0] for possible in alternatives]
-    numbers = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
-    fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
-    known = [problem.positions for problem in problems]
-    steering = problems[0].steering if problems else None
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(steering)]
-    steered = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
-    return {
-        **({} if steering is None else {"steering": steered}),
-        "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
-        "config": config.to_dict(),
-        "seed": seed,
-        "targets": numbers.hexdigest(),
-        "symbols": [" ".join("".join(p.symbols) for p in possible) for possible in alternatives],
-        "cells": [
-            None if p.cell is None else "unknown" if p.volume is not None else p.cell.tolist()
-            for p in problems
-        ],
-        "positions": [None if x is None else np.nan_to_num(x, nan=1e300).tolist() for x in known],
-        "indices": [problem.identity for problem in problems],
-        "versions": versions(),
-    }
 
 
 _fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
@@ -239,6 +219,7 @@ def _search(
     seed: int,
     keep: Callable[[Problem, Result], bool],
     report: ProgressFn,
+    watch: WatchFn | None = None,
 ) -> None:
     """Work through problems of one group; one that ends leaves its slot to the next one.
 
@@ -284,6 +265,8 @@ def _search(
             if slot.done:
                 continue
             slot.hops += 1
+            if watch is not None:
+                watch(slot.problem.index, residuals[number].copy())
             _look_at(slot, coordinates[number], residuals[number], config)
             ended = False
             if slot.solutions.complete or slot.hops == config.hops:

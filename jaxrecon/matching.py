@@ -82,6 +82,9 @@ def align(a: Atoms, b: Atoms) -> Atoms:
     Args:
         a, b: structures of one composition (A), both free or both periodic in three directions.
 
+    Returns:
+        The copy, positions in A in the order of `a`; `a` and `b` are left as they are.
+
     Raises:
         ValueError: as `rmsd`, and if the cells of two crystals do not match.
 

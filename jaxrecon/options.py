@@ -1,11 +1,12 @@
 """Options that several verbs of the command line have in common, and what they start with."""
 
-import re
+import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
@@ -15,6 +16,8 @@ from jaxrecon.progress import ProgressFn, reporter
 if TYPE_CHECKING:
     from jaxrecon.runs import RunStore
 
+S = TypeVar("S")
+
 NOTICE = "stopping after this piece; again to stop at once"
 
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
@@ -22,6 +25,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random numbers.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the same run where it stopped, if it began.")
+]
+Kept = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FILE.db|URL",
+        help="ASE database that has each piece as soon as it is done: a file, or "
+        "postgresql://user:password@host/name.  [default: OUT.db]",
+    ),
 ]
 Calculator = Annotated[
     str,
@@ -41,6 +53,16 @@ Bulk = Annotated[
 Jobs = Annotated[int | None, typer.Option(metavar="J", help="Processes.  [default: 1]")]
 
 
+def output(metavar: str, help: str) -> Any:
+    """The option that says what to write.
+
+    Args:
+        metavar: what its value looks like.
+        help: what is in it.
+    """
+    return typer.Option("--output", "-o", metavar=metavar, readable=False, help=help)
+
+
 def start_jax() -> None:
     """Have JAX use all cores, and keep what it compiles."""
     from jaxrecon import devices
@@ -49,26 +71,53 @@ def start_jax() -> None:
     devices.enable_compilation_cache()
 
 
-def energies_of(text: str | None) -> dict[str, float] | None:
-    """Of elements, from what was given for ``--bulk``."""
-    if text is None:
-        return None
-    energies = {}
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([-+]?[0-9.]+)\s*", word, re.ASCII)
-        try:
-            symbol, number = match.groups() if match else ("", "")
-            energies[symbol] = float(number)
-        except ValueError:
-            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}") from None
-    return energies
+def details_of(output: Path) -> Path:
+    """The .json beside structures.
+
+    Raises:
+        ValueError: if that is where the structures are to go.
+    """
+    details = output.with_suffix(".json")
+    if details == output:
+        raise ValueError(f"expected an output of structures, not .json, got {output}")
+    return details
+
+
+def opened(
+    kind: Callable[..., S],
+    output: Path,
+    *others: Path,
+    store: str | None = None,
+    resume: bool,
+    force: bool,
+) -> S:
+    """The database of a run, after a look at whether its outputs can be written.
+
+    Raises:
+        ValueError: if the database is where the output is to go, or is none.
+        OSError: if an output can't be written.
+    """
+    from jaxrecon.datasets import io
+
+    kept: Any = kind(store or output.with_suffix(".db"), resume=resume, force=force)
+    if os.path.realpath(str(kept)) == os.path.realpath(output):
+        raise ValueError(f"expected an output beside the database, not in it, got {output}")
+    for path in (output, *others):
+        # Outputs without a database are not of a run that can be resumed.
+        io.check_output(path, force or (resume and kept.begun))
+    whole: S = kept
+    return whole
 
 
 @contextmanager
 def reporting(
     kept: "RunStore | None", total: int, words: tuple[str, str], quiet: bool
 ) -> Iterator[ProgressFn]:
-    """A bar, and a word on what is kept if Ctrl-C ends the work."""
+    """A bar, and a word on what is kept if Ctrl-C ends the work.
+
+    Raises:
+        KeyboardInterrupt: after a Ctrl-C, with that word.
+    """
     with reporter(not quiet, total, *words) as report:
         try:
             with interruptible(report, NOTICE) as progress:

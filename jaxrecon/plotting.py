@@ -1,20 +1,20 @@
-"""Figures of reconstructions; matplotlib is imported here and in plotting_data alone."""
+"""Figures of reconstructions: what was found, and what it took."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from ase.utils import rotate
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle
 
 from jaxrecon import matching
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.patches import Circle
+from jaxrecon.plotting_canvas import Canvas
+from jaxrecon.results import Reconstruction, ResultCode
 
 VIEW = "-72x,24y,8z"
 """Rotation of the picture: off the axes, so that no atom hides behind another by symmetry."""
@@ -29,7 +29,15 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 
 
 class Pair(NamedTuple):
-    """A structure, what was recovered from its fingerprint, and how well."""
+    """A structure, what was recovered from its fingerprint, and how well.
+
+    Attributes:
+        name: of the structure.
+        truth: the structure itself, positions in Angstrom.
+        found: what was recovered.
+        residual: mean absolute residual of that, without a unit.
+        rmsd: of the two, in Angstrom.
+    """
 
     name: str
     truth: Atoms
@@ -44,7 +52,7 @@ class Curve(NamedTuple):
     Attributes:
         name: of the search.
         targets: how many there were.
-        evaluations: loss-and-gradient evaluations, or their equivalent, to each solution.
+        evaluations: to each solution, of any kind that all curves of a figure share.
         seconds: wall time to each solution.
     """
 
@@ -53,25 +61,40 @@ class Curve(NamedTuple):
     evaluations: Sequence[float]
     seconds: Sequence[float]
 
+    @classmethod
+    def of(cls, name: str, run: Reconstruction) -> "Curve":
+        """The curve of a run: evaluations of all kinds count alike.
 
-def success_curves(curves: Sequence[Curve], path: str | Path, *, title: str = "") -> None:
+        Args:
+            name: of the search.
+            run: what it has found.
+        """
+        solved = [result for result in run if result.code is ResultCode.CONVERGED]
+        spent = [float(sum(result.evaluations.values())) for result in solved]
+        return cls(name, len(run), spent, [result.seconds for result in solved])
+
+
+def success_curves(
+    curves: Sequence[Curve],
+    path: str | Path,
+    *,
+    title: str = "",
+    unit: str = "loss-and-gradient evaluations",
+) -> None:
     """Write a picture of the part of the targets that is solved, against the work and the time.
 
     Args:
         curves: one line each.
         path: file to write; its suffix decides the format.
         title: above both panels.
+        unit: what kind of evaluations they are.
 
     Raises:
         ValueError: if there is no curve, or one without targets.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not curves or any(curve.targets < 1 for curve in curves):
         raise ValueError("expected curves of at least one target each, got none")
-    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Canvas(9.0, 3.8)
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, name in ((left, "evaluations"), (right, "seconds")):
         spent = [list(getattr(curve, name)) for curve in curves]
@@ -85,7 +108,7 @@ def success_curves(curves: Sequence[Curve], path: str | Path, *, title: str = ""
             last = solved[-1] if solved else 0.0
             across, up = [*steps, end], [*solved, last]
             axis.step([across[0], *across], [0.0, *up], where="post", lw=width, label=curve.name)
-    left.set_xlabel("loss-and-gradient evaluations a target")
+    left.set_xlabel(f"{unit} a target")
     right.set_xlabel("seconds a target")
     left.set_ylabel("part of the targets solved")
     for axis in (left, right):
@@ -121,15 +144,11 @@ def side_by_side(pairs: Sequence[Pair], path: str | Path, *, columns: int = 6) -
     Raises:
         ValueError: if there is no pair, or the compositions of one differ.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not pairs:
         raise ValueError("expected at least one pair to draw, got none")
     columns = min(columns, len(pairs))
     bands = -(-len(pairs) // columns)
-    figure = Figure(figsize=(2.3 * columns, 5.6 * bands), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Canvas(2.3 * columns, 5.6 * bands)
     axes = figure.subplots(2 * bands, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -149,7 +168,7 @@ def side_by_side(pairs: Sequence[Pair], path: str | Path, *, columns: int = 6) -
     figure.savefig(path, dpi=160, bbox_inches="tight")
 
 
-def draw(atoms: Atoms, axis: "Axes") -> None:
+def draw(atoms: Atoms, axis: Axes) -> None:
     """Draw a structure: atoms as discs in the order of their depth, bonds, the edges of the cell.
 
     Distant atoms are paler. Bonds are drawn within the cell, not across its faces.
@@ -178,9 +197,7 @@ def draw(atoms: Atoms, axis: "Axes") -> None:
     axis.margins(0.08)
 
 
-def _disc(centre: np.ndarray, radius: float, colour: np.ndarray) -> "Circle":
-    from matplotlib.patches import Circle
-
+def _disc(centre: np.ndarray, radius: float, colour: np.ndarray) -> Circle:
     return Circle(tuple(centre), radius, facecolor=tuple(colour), edgecolor=INK, lw=0.7)
 
 

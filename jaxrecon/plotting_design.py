@@ -13,7 +13,8 @@ from jaxrecon.evaluation import TARGETS, WITHIN
 from jaxrecon.generated import widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.plotting import COLORS, INK
-from jaxrecon.plotting_data import PALE, _figure, parity, principal_maps
+from jaxrecon.plotting_canvas import Canvas
+from jaxrecon.plotting_data import PALE, parity, principal_maps
 
 BINS = 40
 
@@ -24,6 +25,7 @@ def target_histograms(
     *,
     within: float,
     across: str = "formation energy (eV/atom)",
+    what: str = "structures",
 ) -> None:
     """Write a picture of how energies are distributed around each target, one panel each.
 
@@ -33,6 +35,7 @@ def target_histograms(
         path: file to write; its suffix decides the format.
         within: how far from the target counts as hit, drawn as a band.
         across: what the energies are.
+        what: they are the energies of.
 
     Raises:
         ValueError: if there is no finite energy.
@@ -47,7 +50,7 @@ def target_histograms(
     low, high = np.percentile(whole, [1.0, 99.0])
     ends = (min(low, *energies) - within, max(high, *energies) + within)
     edges = np.linspace(*ends, BINS + 1).tolist()
-    figure = _figure(6.4, 0.6 + 1.2 * len(energies))
+    figure = Canvas(6.4, 0.6 + 1.2 * len(energies))
     axes = figure.subplots(len(energies), 1, squeeze=False, sharex=True)[:, 0]
     for axis, (target, groups) in zip(axes, energies.items(), strict=True):
         axis.axvspan(target - within, target + within, color=PALE, lw=0)
@@ -64,6 +67,7 @@ def target_histograms(
         axis.set_yticks([])
         axis.legend(fontsize=7)
     axes[-1].set_xlabel(across)
+    figure.supylabel(f"{what}, for each target in eV/atom", fontsize=10)
     figure.savefig(path, dpi=160)
 
 
@@ -84,7 +88,7 @@ def hit_bars(
     targets = sorted({row["target"] for rows in parts.values() for row in rows})
     if not targets:
         raise ValueError("expected rows to draw, got none")
-    figure = _figure(1.6 + 0.25 * len(targets) * (len(parts) + 1), 3.8)
+    figure = Canvas(1.6 + 0.25 * len(targets) * (len(parts) + 1), 3.8)
     axis = figure.subplots()
     width = 1.0 / (len(parts) + 1)
     for number, (name, rows) in enumerate(parts.items()):
@@ -98,7 +102,9 @@ def hit_bars(
     axis.set_xticks([place + middle for place in range(len(targets))], [f"{t:g}" for t in targets])
     axis.set_xlabel("target (eV/atom)")
     axis.set_ylabel("hits (%)")
-    axis.set_ylim(0.0, 105.0)
+    # Room for the legend.
+    axis.set_ylim(0.0, 120.0)
+    axis.set_yticks(range(0, 101, 20))
     axis.legend(fontsize=7)
     axis.set_title(title, fontsize=9)
     figure.savefig(path, dpi=160)
@@ -128,7 +134,9 @@ def figure6(
         }
         for target in targets
     }
-    target_histograms(energies, path, within=WITHIN, across="predicted energy (eV/atom)")
+    target_histograms(
+        energies, path, within=WITHIN, across="predicted energy (eV/atom)", what="fingerprints"
+    )
 
 
 def figure7(structures: Sequence[Atoms], path: str | Path) -> None:

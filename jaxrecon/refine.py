@@ -31,7 +31,15 @@ class NormalEquations(NamedTuple):
 
 
 class RefineState(NamedTuple):
-    """Current point and its model, the damping, and the best point met (by mean |residual|)."""
+    """Where the steps are, and the best that they have met.
+
+    Attributes:
+        positions: the current point, in Angstrom.
+        model: of the sum of squares there.
+        damping: of the next step, without a unit.
+        best_positions: the point with the least residual, in Angstrom.
+        best_residual: that residual.
+    """
 
     positions: Float[Array, "n 3"]
     model: NormalEquations
@@ -44,6 +52,10 @@ class Refinement(NamedTuple):
     """An algorithm as two pure functions: ``init(positions)`` and ``step(state)``.
 
     The first step evaluates the model at the start, the others move.
+
+    Attributes:
+        init: the state at some positions in Angstrom.
+        step: the next state.
     """
 
     init: Callable[[Float[Array, "n 3"]], RefineState]

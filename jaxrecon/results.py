@@ -4,19 +4,40 @@ import enum
 import importlib.metadata
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ase import Atoms
 
+from jaxrecon import tables
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.solutions import Solution
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+
+COLUMNS = {
+    "target": ">",
+    "formula": "<",
+    "residual": ">",
+    "code": "<",
+    "hops": ">",
+    "evaluations": ">",
+    "s": ">",
+}
+"""Of the table that a run prints as."""
+
 
 class ResultCode(enum.IntEnum):
-    """How the search for one target ended."""
+    """How the search for one target ended.
+
+    >>> ResultCode.of(3e-7, tolerance=1e-6).name, ResultCode.of(1e-2, tolerance=1e-6).name
+    ('CONVERGED', 'STALLED')
+    """
 
     CONVERGED = 0
     """The residual is at most the tolerance: the target is hit exactly."""
@@ -29,7 +50,13 @@ class ResultCode(enum.IntEnum):
 
     @classmethod
     def of(cls, residual: float, tolerance: float, *, overflow: bool = False) -> "ResultCode":
-        """The code that belongs to a final residual; ``overflow`` says why it is not finite."""
+        """The code that belongs to a final residual.
+
+        Args:
+            residual: mean absolute residual, without a unit.
+            tolerance: what it was to reach.
+            overflow: why it is not finite, if it is not.
+        """
         if not math.isfinite(residual):
             return cls.OVERFLOW if overflow else cls.NON_FINITE
         return cls.CONVERGED if residual <= tolerance else cls.STALLED
@@ -37,7 +64,7 @@ class ResultCode(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """One target's outcome.
+    """One target's outcome, as :func:`~jaxrecon.inverse.reconstruct` returns it.
 
     Attributes:
         atoms: the structure, positions in Angstrom.
@@ -59,7 +86,11 @@ class Result:
     others: tuple[Solution, ...] = ()
 
     def continued(self, other: "Result") -> "Result":
-        """The better of two searches for one target, with the work of both."""
+        """The better of two searches for one target, with the work of both.
+
+        Args:
+            other: the second one.
+        """
         best = self if self.residual <= other.residual else other
         evaluations = {kind: n + other.evaluations[kind] for kind, n in self.evaluations.items()}
         hops, seconds = self.hops + other.hops, self.seconds + other.seconds
@@ -79,9 +110,12 @@ class Result:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reconstruction(Sequence[Result]):
     """The results of a run, in the order of the targets, with what is needed to repeat it.
+
+    It prints as a table, which Jupyter shows as one; :func:`~jaxrecon.inverse.reconstruct` has an
+    example.
 
     Attributes:
         results: one a target.
@@ -106,9 +140,6 @@ class Reconstruction(Sequence[Result]):
 
     def __len__(self) -> int:
         return len(self.results)
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self.results)
 
     @property
     def converged(self) -> int:
@@ -149,17 +180,58 @@ class Reconstruction(Sequence[Result]):
             "versions": versions(),
         }
 
+    def to_dataframe(self) -> "DataFrame":
+        """A row a target: formula, residual, code, hops, evaluations in all and by kind, seconds.
+
+        ``solutions`` counts the structures that were found for it.
+        """
+        from pandas import DataFrame, Index
+
+        rows = []
+        for result in self:
+            row = result.to_dict()
+            kinds, others = row.pop("evaluations_by_kind"), row.pop("residuals_of_others")
+            rows.append({**row, **kinds, "solutions": 1 + len(others)})
+        return DataFrame(rows, Index(range(len(self)), name="target"))
+
+    def plot(self) -> "Figure":
+        """A figure of the residual and the work of each target, and of what part is solved when.
+
+        ``savefig("run.pdf")`` or ``"run.svg"`` writes it as vectors; Jupyter shows it.
+
+        Raises:
+            ValueError: if there is no target.
+        """
+        from jaxrecon.plotting_runs import run_figure
+
+        return run_figure(self)
+
+    @property
+    def _total(self) -> str:
+        return f"{self.converged} of {len(self)} converged in {self.seconds:.1f} s"
+
     def __str__(self) -> str:
-        lines = [
-            f"{'target':>6}  {'formula':<12} {'residual':>9}  {'code':<10} {'hops':>4} {'s':>7}"
+        return f"{tables.text(COLUMNS, self._rows)}\n{self._total}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return tables.html(COLUMNS, self._rows, self._total)
+
+    @property
+    def _rows(self) -> list[list[str]]:
+        return [
+            [
+                str(number),
+                result.atoms.get_chemical_formula(),
+                f"{result.residual:.1e}",
+                result.code.name.lower(),
+                str(result.hops),
+                f"{sum(result.evaluations.values()):,}",
+                f"{result.seconds:.1f}",
+            ]
+            for number, result in enumerate(self)
         ]
-        lines += [
-            f"{number:>6}  {result.atoms.get_chemical_formula():<12} {result.residual:>9.1e}  "
-            f"{result.code.name.lower():<10} {result.hops:>4} {result.seconds:>7.1f}"
-            for number, result in enumerate(self.results)
-        ]
-        total = f"{self.converged} of {len(self)} converged in {self.seconds:.1f} s"
-        return "\n".join([*lines, total])
 
 
 def versions() -> dict[str, str]:

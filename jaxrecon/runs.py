@@ -23,7 +23,13 @@ V = TypeVar("V")
 
 
 class Row(NamedTuple):
-    """A structure, numbers and words to select it by, and other plain data."""
+    """What a database has in one row.
+
+    Attributes:
+        atoms: the structure.
+        pairs: numbers and words to select it by.
+        data: other plain data.
+    """
 
     atoms: Atoms
     pairs: dict[str, Any]

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxrecon.config import ReconstructConfig
+from jaxrecon.devices import memory_of
 from jaxrecon.equations import bound_equations, normal_equations
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.hopping import descend, model, propose
@@ -189,7 +190,7 @@ def slots_in_memory(
     device = mesh.devices.flat[0]
     if device.platform == "cpu":
         return mesh.shape[SLOTS]
-    limit = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+    limit = memory_of(device) or 8 * 2**30
     share = _replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
     return mesh.shape[SLOTS] * max(1, int(limit / 3 / share))
 

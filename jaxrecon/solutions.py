@@ -12,7 +12,12 @@ SAME = 0.05
 
 
 class Solution(NamedTuple):
-    """A structure and the mean absolute residual of its fingerprint in float64, without a unit."""
+    """A structure that was found, and how well it hits the target.
+
+    Attributes:
+        atoms: positions in Angstrom.
+        residual: mean absolute residual of its fingerprint in float64, without a unit.
+    """
 
     atoms: Atoms
     residual: float

@@ -3,9 +3,15 @@
 A row a target; see :mod:`jaxrecon.runs` for what is promised.
 """
 
+import hashlib
 from typing import Any
 
-from jaxrecon.results import Result, ResultCode
+import jax
+import numpy as np
+
+from jaxrecon.config import ReconstructConfig
+from jaxrecon.problems import Problem
+from jaxrecon.results import Result, ResultCode, versions
 from jaxrecon.runs import Row, RunStore
 from jaxrecon.solutions import Solution
 
@@ -63,3 +69,37 @@ class Store(RunStore[int, Result]):
             seconds=values["seconds"],
             others=tuple(Solution(**other) for other in data["others"]),
         )
+
+
+def description(
+    alternatives: list[list[Problem]], config: ReconstructConfig, seed: int
+) -> dict[str, Any]:
+    """All that decides the results of a run, as plain data: what a store is begun with.
+
+    Args:
+        alternatives: the problems of each target.
+        config: settings of the search.
+        seed: of the random numbers.
+    """
+    problems = [possible[0] for possible in alternatives]
+    numbers = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
+    fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
+    known = [problem.positions for problem in problems]
+    steering = problems[0].steering if problems else None
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(steering)]
+    steered = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
+    return {
+        **({} if steering is None else {"steering": steered}),
+        "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
+        "config": config.to_dict(),
+        "seed": seed,
+        "targets": numbers.hexdigest(),
+        "symbols": [" ".join("".join(p.symbols) for p in possible) for possible in alternatives],
+        "cells": [
+            None if p.cell is None else "unknown" if p.volume is not None else p.cell.tolist()
+            for p in problems
+        ],
+        "positions": [None if x is None else np.nan_to_num(x, nan=1e300).tolist() for x in known],
+        "indices": [problem.identity for problem in problems],
+        "versions": versions(),
+    }

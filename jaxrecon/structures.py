@@ -50,6 +50,11 @@ class Structure:
             vector along which nothing repeats is there to span space, no more.
         pbc: along which lattice vectors it repeats, shape ``(3,)``; None for all of them.
         bounds: static sizes, needed for the sum over all periodic images and for the cell list.
+
+    >>> from ase.build import molecule
+    >>> water = from_ase(molecule("H2O"), size=4)
+    >>> water.positions.shape, water.mask.tolist(), water.cell
+    ((4, 3), [True, True, True, False], None)
     """
 
     positions: Float[Array, "*batch n 3"]
@@ -69,6 +74,10 @@ def from_ase(atoms: Atoms, size: int | None = None, bounds: Bounds | None = None
         atoms: a free structure, or one periodic along one, two or three axes.
         size: number of rows of the result, at least the number of atoms.
         bounds: static sizes; see :func:`jaxrecon.bounds.bounds_of`.
+
+    Returns:
+        Positions in Angstrom, shape ``(size, 3)``, atomic numbers and the mask, ``(size,)``; a
+        cell, ``(3, 3)``, of what repeats.
 
     Raises:
         ValueError: if the cell is singular or left-handed, or ``size`` is smaller than the number
@@ -99,7 +108,11 @@ def padded(structures: Sequence[Atoms], size: int, bounds: Bounds | None = None)
 def padded_arrays(
     structures: Sequence[Atoms], size: int, bounds: Bounds | None
 ) -> dict[str, np.ndarray]:
-    """The arrays of :func:`padded`, not on a device yet."""
+    """The arrays of :func:`padded`, not on a device yet.
+
+    Raises:
+        ValueError: as :func:`padded`.
+    """
     count = len(structures)
     free = {not atoms.pbc.any() for atoms in structures}
     spans = bounds is not None and bounds.bins is not None
@@ -128,6 +141,12 @@ def padded_arrays(
 
 def to_ase(structure: Structure) -> Atoms:
     """Convert one structure to ASE atoms, leaving out the padding.
+
+    Args:
+        structure: one, without an axis of a batch.
+
+    Returns:
+        Positions and cell in Angstrom and float64, periodic where the structure repeats.
 
     >>> from ase.build import molecule
     >>> to_ase(from_ase(molecule("H2O"), size=4)).get_chemical_formula()

@@ -17,9 +17,10 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from commands import run
 from labelling import energy_of
 
-from jaxrecon import cli, cli_dataset, options
+from jaxrecon import cli, options
 from jaxrecon.batching import featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
@@ -28,22 +29,12 @@ from jaxrecon.fingerprint import Fingerprint
 
 BUILD = "dataset build --symbols Pt4 --size 40 --seed 1 --quiet"
 
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The verbs work in a new folder, and leave devices, cache and environment as they are."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli_dataset, "start_jax", lambda: None)
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+pytestmark = pytest.mark.usefixtures("command_line")
 
 
 @pytest.fixture
-def clusters() -> None:
+def clusters(command_line: None) -> None:
     ase.io.write("in.extxyz", [random_cluster("Pt3", seed) for seed in range(4)])
-
-
-def run(line: str) -> int:
-    return cli.main(shlex.split(line))
 
 
 def popen(line: str, folder: Path) -> subprocess.Popen[str]:
@@ -216,12 +207,13 @@ def wait_for(path: Path, more_than: int, process: subprocess.Popen[str]) -> None
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_runs_end_as_if_they_were_not(tmp_path: Path) -> None:
     """SIGKILL, at once after a commit or a while later, and Ctrl-C in the terminal of all."""
     assert run(f"{BUILD} -o whole.npz") == 0
     chance, path = random.Random(0), tmp_path / "set.db"
     line = f"{BUILD} -o set.npz --jobs 2 --resume"
-    for stop in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+    for stop in (signal.SIGKILL, signal.SIGINT):
         process, before = popen(line, tmp_path), pieces(path)
         wait_for(path, before, process)
         time.sleep(chance.uniform(0.0, 0.05))

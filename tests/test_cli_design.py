@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from commands import run
 from designing import LEARNING, labelled, trained
 
-from jaxrecon import cli, cli_design, cli_evaluate, closed_loop
+from jaxrecon import closed_loop
 from jaxrecon.closed_loop import Design
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
@@ -24,18 +24,11 @@ from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.results import Reconstruction, Result, ResultCode
 
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The verbs work in a new folder, and leave devices, cache and environment as they are."""
-    monkeypatch.chdir(tmp_path)
-    for module in (cli_design, cli_evaluate):
-        monkeypatch.setattr(module, "start_jax", lambda: None)
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+pytestmark = pytest.mark.usefixtures("command_line")
 
 
 @pytest.fixture
-def files() -> None:
+def files(command_line: None, quick_compile: None) -> None:
     """A set, settings, a model, and structures that were judged."""
     labelled().write("set.npz")
     Path("small.json").write_text(json.dumps(LEARNING.to_dict()))
@@ -74,13 +67,9 @@ def asks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return call
 
 
-def run(line: str) -> int:
-    return cli.main(shlex.split(line))
-
-
-@pytest.mark.usefixtures("files", "quick_compile")
+@pytest.mark.usefixtures("files")
 def test_train_writes_a_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train set.npz -o new --config small.json --seed 7 --quiet") == 0
+    assert run("train set.npz -o new --learning small.json --seed 7 --quiet") == 0
     said = capsys.readouterr()
     model = DesignModel.load("new")
     assert model.config == LEARNING.replace(seed=7)
@@ -90,7 +79,7 @@ def test_train_writes_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.err == ""
     assert not Path("new.training").exists()
     before = Path("new/model.json").read_bytes()
-    assert run("train set.npz -o new --config small.json --quiet") == 2
+    assert run("train set.npz -o new --learning small.json --quiet") == 2
     assert Path("new/model.json").read_bytes() == before
 
 
@@ -220,7 +209,7 @@ def test_design(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         return Design(made, [{"round": 0, "hits": 3}], rows, trained())
 
     monkeypatch.setattr(closed_loop, "design", loop)
-    line = "design set.npz -o low --at-most 4 --calculator emt --config small.json --quiet"
+    line = "design set.npz -o low --at-most 4 --calculator emt --learning small.json --quiet"
     options = "--count 7 --rounds 3 --labels 5 --seed 2 --bulk Pt=-1 --hops 4 --jobs 2"
     assert run(f"{line} {options}") == 0
     assert capsys.readouterr().out.splitlines() == ["round  hits", "    0     3"]
@@ -247,9 +236,9 @@ def test_design(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     ("line", "said"),
     [
         ("train nowhere.npz -o new", "nowhere.npz"),
-        ("train nowhere -o new", "expected a set among"),
-        ("train set.npz -o new --config none", "expected a preset among"),
-        ("train set.npz -o new --config old.json", "settings of models in old.json"),
+        ("train nowhere -o new", "expected a file, a folder or a set among"),
+        ("train set.npz -o new --learning none", "expected a preset among"),
+        ("train set.npz -o new --learning old.json", "settings of models in old.json"),
         ("train set.npz -o new --resume --force", "got both"),
         ("train set.npz -o nowhere/new", "expected a directory"),
         ("train set.npz -o model", "expected nothing in the way"),

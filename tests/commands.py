@@ -1,0 +1,73 @@
+"""The command line in tests: in this process or in one of its own, and files to work on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.build import molecule
+
+from jaxrecon import cli
+from jaxrecon.datasets import io
+from jaxrecon.fingerprint import Fingerprint
+
+PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
+OLD = b"the old file"
+
+
+def run(line: str) -> int:
+    """A command line, in this process."""
+    return cli.main(shlex.split(line))
+
+
+def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, with an empty cache of its own."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def process(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return python("-m", "jaxrecon.cli", *shlex.split(line), folder=folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() if path.is_file() else b"" for path in folder.iterdir()}
+
+
+def flawed(folder: Path) -> dict[str, bytes]:
+    """Fingerprints of two Pt10, structures, old outputs, and files with one flaw each.
+
+    They are written to the current folder.
+    """
+    values = np.outer([1.0, 2.0], np.linspace(0.1, 1.0, PLATINUM.size))
+    clusters = [Atoms("Pt10", np.zeros((10, 3)))] * 2
+    io.write_fingerprints("pt10.npz", values, PLATINUM, clusters)
+    wide = Fingerprint(replace(PLATINUM.descriptor, r_cut=6.0))
+    io.write_fingerprints("wide.npz", values, wide, clusters)
+    nan = values.copy()
+    nan[1, 7] = np.nan
+    for name, rows in {"pt10": values, "nan": nan, "short": values[:, 1:]}.items():
+        np.savetxt(f"{name}.csv", rows, delimiter=",")
+    ase.io.write("water.xyz", molecule("H2O"))
+    Path("word.csv").write_text("1,2\n3,four\n")
+    for name in ("text.npz", "text.xyz"):
+        Path(name).write_text("hello")
+    for name in ("old.npz", "old.extxyz", "details.json", "kept.db"):
+        Path(name).write_bytes(OLD)
+    for name in ("folder", "folder.db"):
+        Path(name).mkdir()
+    return contents(folder)

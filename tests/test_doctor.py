@@ -1,0 +1,141 @@
+"""Doctor and match: what is there, what is wrong, and what is near what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from commands import run
+
+from jaxrecon import doctor, matched
+from jaxrecon.datasets import calculators
+
+pytestmark = pytest.mark.usefixtures("command_line")
+TRIAL = {"residual": 1e-15, "certified": True, "seconds": 2.0}
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial takes seconds to compile, and is that of every other test."""
+    monkeypatch.setattr(doctor, "_trial", lambda: dict(TRIAL))
+
+
+@pytest.mark.usefixtures("tried")
+def test_all_is_well(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calculators.importlib.util, "find_spec", lambda name: name == "ase" or None)
+    monkeypatch.delenv("ASE_VASP_COMMAND", raising=False)
+    assert run("doctor") == 0
+    said = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines()[:-1])
+    said = {name: value.strip() for name, value in said.items()}
+    assert said["jax"] == importlib.metadata.version("jax")
+    assert said["trial"] == "Pt3 there and back, residual 1.0e-15, 2.0 s"
+    assert said["calculator emt"] == "there"
+    assert said["calculator xtb"] == 'pip install "jaxrecon[judges]"'
+    assert said["calculator vasp"].startswith("export ASE_VASP_COMMAND")
+    assert run("doctor --json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["faults"] == []
+    assert found["trial"] == TRIAL
+    assert found["machine"]["memory"]["total"] > found["machine"]["memory"]["free"] > 0
+    assert sum(device["count"] for device in found["devices"]) >= 1
+
+
+def test_the_cache_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import jax
+
+    for name, size in (("one-cache", 100), ("two-cache", 24), ("two-atime", 8)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", str(tmp_path), raising=False)
+    assert doctor._cache() == {"on": True, "path": str(tmp_path), "programs": 2, "bytes": 124}
+
+
+@pytest.mark.usefixtures("tried")
+def test_what_is_wrong_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that is excluded, a package that is not there, and a trial that fails."""
+    lines = ["jax>=0.10.1,!=0.10.2", "flax>=0.12", "none-such>=1", "other; extra == 'more'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
+    versions = {"jax": "0.10.2", "flax": "0.13", "jaxrecon": "1"}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+
+    def failing() -> None:
+        raise RuntimeError("no device")
+
+    monkeypatch.setattr(doctor, "_trial", failing)
+    assert run("doctor") == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith("fault: ")] == [
+        "fault: expected jax!=0.10.2,>=0.10.1, got 0.10.2",
+        "fault: expected none-such>=1, got none",
+        "fault: the trial ended with RuntimeError: no device",
+    ]
+    assert "all is well" not in said
+    monkeypatch.setattr(doctor, "_trial", lambda: {**TRIAL, "certified": False, "residual": 0.1})
+    assert run("doctor --json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["faults"][-1] == "the trial ended with a residual of 1.0e-01"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compile")
+def test_the_trial_is_certified() -> None:
+    trial = doctor._trial()
+    assert trial["certified"]
+    assert trial["residual"] <= 1e-6
+
+
+def test_match_says_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    water, salt = molecule("H2O"), bulk("NaCl", "rocksalt", a=5.64)
+    turned = water[[2, 0, 1]]
+    turned.rotate(40.0, "x")
+    far = water.copy()
+    far.positions[1] += 0.3
+    near, strained = salt.copy(), salt.copy()
+    near.positions[0] += 0.15
+    strained.set_cell(salt.cell * 1.2, scale_atoms=True)
+    ase.io.write("found.extxyz", [turned, far, salt * (1, 1, 1), near, strained])
+    ase.io.write("truth.extxyz", [water, water, salt, salt, salt])
+    assert run("match found.extxyz truth.extxyz -o table.json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[1:-1]] == [
+        "tight",
+        "none",
+        "tight",
+        "loose",
+        "tight",
+    ]
+    assert lines[-1].startswith("3 of 5 match tightly, 4 loosely; RMSD ")
+    table = json.loads(Path("table.json").read_text())
+    assert (table["pairs"], table["tight"], table["loose"]) == (5, 3, 4)
+    assert table["matches"][0]["rmsd"] < 1e-6
+    # Another volume is the same crystal to StructureMatcher, and no deviation can be told.
+    assert table["matches"][4]["rmsd"] is None
+    assert math.isinf(matched.compare([strained], [salt])[0].rmsd)
+    assert table["median_rmsd"] == pytest.approx(
+        np.median([each["rmsd"] for each in table["matches"][:4]])
+    )
+    assert run("match found.extxyz truth.extxyz -o table.json") == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([molecule("H2O")] * 2, "expected as many structures, got 2 and 1"),
+        ([molecule("CO")], "of one composition in pair 0, got CO and H2O"),
+        ([molecule("H2O", cell=[5, 5, 5], pbc=True)], "both periodic in 3D in pair 0, got pbc"),
+    ],
+)
+def test_what_can_not_be_compared_is_refused(
+    found: list[ase.Atoms], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write("found.extxyz", found)
+    ase.io.write("truth.extxyz", molecule("H2O"))
+    assert run("match found.extxyz truth.extxyz") == 2
+    assert message in capsys.readouterr().err

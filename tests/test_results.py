@@ -1,0 +1,247 @@
+"""Results: a table on a terminal and in Jupyter, a data frame, a figure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+
+from jaxrecon import Fingerprint, inverse, reconstruct, tables
+from jaxrecon.config import ReconstructConfig
+from jaxrecon.generated import Generated
+from jaxrecon.plotting import COLORS, Curve, success_curves
+from jaxrecon.plotting_canvas import Canvas
+from jaxrecon.plotting_runs import LEAST, loss_curves
+from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.solutions import Solution
+
+WATER = Atoms("OH2", [(0.0, 0.0, 0.0), (0.76, 0.59, 0.0), (-0.76, 0.59, 0.0)])
+
+
+def result(residual: float, gradients: int, **changes: Any) -> Result:
+    code = ResultCode.of(residual, 1e-6)
+    evaluations = {"values": 1000, "gradients": gradients, "jacobians": 30}
+    return replace(Result(WATER, residual, code, 2, evaluations, 1.25), **changes)
+
+
+@pytest.fixture
+def run() -> Reconstruction:
+    found = [
+        result(2e-9, 10_000),
+        result(3e-2, 90_000, hops=12),
+        result(0.0, 400, others=(Solution(WATER, 1e-8),)),
+        result(np.inf, 90_000, atoms=Atoms("Pt", [[np.nan] * 3])),
+    ]
+    return Reconstruction(found, [], ReconstructConfig(), seed=0, seconds=9.0)
+
+
+@pytest.fixture
+def made() -> Generated:
+    structures = [WATER.copy() for _ in range(4)]
+    for number, atoms in enumerate(structures):
+        atoms.info = {"target": 2.8, "predicted": (2.8, 2.9, 5.0, np.nan)[number]}
+        atoms.info |= {"duplicate": number == 1, "kept": number != 1}
+    return Generated(structures, np.eye(4), np.ones(4), {"config": {"tolerance": 0.1}})
+
+
+class Cells(HTMLParser):
+    """The words of each row of a table, as a browser shows them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def test_a_run_prints_as_a_table(run: Reconstruction) -> None:
+    assert str(run).splitlines() == [
+        "target  formula  residual  code        hops  evaluations    s",
+        "     0  H2O       2.0e-09  converged      2       11,030  1.2",
+        "     1  H2O       3.0e-02  stalled       12       91,030  1.2",
+        "     2  H2O       0.0e+00  converged      2        1,430  1.2",
+        "     3  Pt            inf  non_finite     2       91,030  1.2",
+        "2 of 4 converged in 9.0 s",
+    ]
+    assert repr(run) == str(run)
+
+
+def test_jupyter_shows_the_same_words(run: Reconstruction, made: Generated) -> None:
+    for shown in (run, made):
+        cells = Cells(shown._repr_html_())
+        assert not cells.open
+        lines = [re.split(r"\s{2,}", line.strip()) for line in str(shown).splitlines()]
+        assert [[word for word in row if word] for row in cells.rows] == lines[: len(cells.rows)]
+    assert "2 of 4 converged in 9.0 s" in run._repr_html_()
+
+
+def test_nothing_in_a_table_is_taken_for_markup() -> None:
+    html = tables.html({"<b>": "<", "a": ">"}, [["<script>", '"&']], "<i>")
+    assert Cells(html).rows == [["<b>", "a"], ["<script>", '"&']]
+    assert not {"<b>", "<script>", "<i>"} & set(re.findall(r"<\w+>", html))
+
+
+def test_of_many_rows_jupyter_shows_the_first(run: Reconstruction) -> None:
+    many = replace(run, results=[run[0]] * (tables.SHOWN + 7))
+    html = many._repr_html_()
+    assert len(Cells(html).rows) == 1 + tables.SHOWN
+    assert f"{tables.SHOWN + 7} of {tables.SHOWN + 7} converged in 9.0 s; 7 more rows" in html
+    assert len(str(many).splitlines()) == tables.SHOWN + 9
+
+
+def test_a_data_frame_has_a_row_a_target(run: Reconstruction) -> None:
+    frame = run.to_dataframe()
+    assert frame.index.name == "target"
+    assert frame["code"].tolist() == ["converged", "stalled", "converged", "non_finite"]
+    assert frame["evaluations"].tolist() == [11_030, 91_030, 1_430, 91_030]
+    assert frame["gradients"].tolist() == [10_000, 90_000, 400, 90_000]
+    assert frame["solutions"].tolist() == [1, 1, 2, 1]
+    np.testing.assert_array_equal(frame["residual"], [each.residual for each in run])
+    kinds = {"formula", "hops", "seconds", "values", "jacobians"}
+    assert set(frame) == kinds | {"code", "evaluations", "gradients", "residual", "solutions"}
+
+
+def test_a_data_frame_of_what_was_generated(made: Generated) -> None:
+    frame = made.to_dataframe()
+    assert frame["formula"].tolist() == ["H2O"] * 4
+    assert frame["kept"].tolist() == [True, False, True, True]
+    np.testing.assert_array_equal(frame["predicted"], [2.8, 2.9, 5.0, np.nan])
+
+
+def test_the_figure_of_a_run_has_every_target_and_the_part_that_is_solved(
+    run: Reconstruction, tmp_path: Path
+) -> None:
+    figure = run.plot()
+    residuals, solved, work = figure.axes
+    points = {
+        line.get_label(): list(zip(*line.get_data(), strict=True)) for line in residuals.lines[:-1]
+    }
+    assert points["converged (2)"] == [(0, 2e-9), (2, LEAST)]
+    assert points["stalled (1)"] == [(1, 3e-2)]
+    [(place, height)] = points["non-finite (1)"]
+    assert place == 3
+    assert height > 3e-2
+    spent = dict(point for line in work.lines for point in zip(*line.get_data(), strict=True))
+    assert spent == {0: 11_030, 1: 91_030, 2: 1_430, 3: 91_030}
+    across, up = solved.lines[0].get_data()
+    assert across[:-1].tolist() == [1_430, 1_430, 11_030]
+    assert across[-1] > 91_030
+    assert up.tolist() == [0.0, 0.25, 0.5, 0.5]
+    for suffix, begin in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        figure.savefig(tmp_path / f"run.{suffix}")
+        assert (tmp_path / f"run.{suffix}").read_bytes().startswith(begin)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_run_is_a_curve_of_success(run: Reconstruction, tmp_path: Path) -> None:
+    curve = Curve.of("water", run)
+    assert curve == Curve("water", 4, [11_030.0, 1_430.0], [1.25, 1.25])
+    success_curves([curve], tmp_path / "curve.svg", unit="evaluations")
+    assert (tmp_path / "curve.svg").stat().st_size > 1000
+
+
+def test_a_figure_of_nothing_is_refused(run: Reconstruction, made: Generated) -> None:
+    with pytest.raises(ValueError, match="expected at least one target to draw, got none"):
+        replace(run, results=[]).plot()
+    nothing = replace(made, structures=made.structures[3:])
+    with pytest.raises(ValueError, match="expected predictions to draw, got none"):
+        nothing.plot()
+    unsolved = replace(run, results=[run[3]]).plot().axes[1].lines[0]
+    assert set(unsolved.get_ydata()) == {0.0}
+
+
+def test_the_figure_of_what_was_generated_counts_all_and_those_kept(made: Generated) -> None:
+    (axis,) = made.plot().axes
+    texts = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert texts == ["wanted", "raw (3)", "kept (2)"]
+    heights = [sum(bar.get_height() for bar in bars) for bars in axis.containers]
+    assert heights == [3.0, 2.0]
+    band = axis.patches[0]
+    assert band.get_x() == pytest.approx(2.7)
+    assert band.get_width() == pytest.approx(0.2)
+
+
+def test_a_figure_of_one_target_has_ticks_that_can_be_read(run: Reconstruction) -> None:
+    figure = replace(run, results=[run[0]]).plot()
+    figure.draw_without_rendering()
+    _, solved, work = figure.axes
+    assert {place % 1.0 for place in work.get_xticks()} == {0.0}
+    low, high = solved.get_xlim()
+    assert high > 10.0 * low
+    assert not any(text.get_text() for text in solved.get_xticklabels(minor=True))
+
+
+def test_a_range_without_an_end_is_drawn_to_the_edge(made: Generated) -> None:
+    for atoms in made:
+        del atoms.info["target"]
+        atoms.info["at_least"] = 4.0
+    (axis,) = made.plot().axes
+    band = axis.patches[0]
+    assert band.get_x() == pytest.approx(3.9)
+    assert band.get_x() + band.get_width() == pytest.approx(axis.get_xlim()[1])
+
+
+def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hop(keys: Any, tasks: Any, populations: Any, steering: Any) -> Any:
+        residuals = populations.residuals.at[:].set(jnp.array([3e-2, 1e-2, jnp.inf]))
+        return populations.coordinates, residuals * (1 + populations.hops[:, None])
+
+    monkeypatch.setattr(inverse, "compiled_hop", lambda *_: hop)
+    monkeypatch.setattr(inverse, "compiled_polish", lambda *_: lambda task, x, steering: (x, 0.5))
+    fingerprint = Fingerprint.preset("default", ["H", "O"])
+    told: dict[int, list[np.ndarray]] = {0: [], 1: []}
+    reconstruct(
+        np.ones((2, fingerprint.size)),
+        fingerprint,
+        symbols="OH2",
+        indices=[3, 8],
+        hops=3,
+        patience=1,
+        replicas=3,
+        watch=lambda target, residuals: told[target].append(residuals),
+    )
+    for hops in told.values():
+        # What has to start afresh after the second hop is told all the same.
+        np.testing.assert_allclose(
+            hops, [[3e-2 * n, 1e-2 * n, np.inf] for n in (1, 2, 3)], rtol=1e-6
+        )
+
+
+def test_loss_curves_have_a_line_for_each_replica_and_the_best_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(Canvas, "savefig", lambda self, *_, **__: figures.append(self))
+    history = np.array([[1e-2, np.inf], [3e-2, 1e-1], [np.inf, 2e-7]])
+    loss_curves(history, tmp_path / "loss.pdf", tolerance=1e-6, title="water")
+    (axis,) = figures[0].axes
+    first, second, best, tolerance = axis.lines
+    np.testing.assert_array_equal(first.get_ydata(), [1e-2, 3e-2, np.nan])
+    np.testing.assert_array_equal(second.get_ydata(), [np.nan, 1e-1, 2e-7])
+    np.testing.assert_array_equal(best.get_ydata(), [1e-2, 1e-2, 2e-7])
+    assert set(tolerance.get_ydata()) == {1e-6}
+    assert axis.get_title() == "water"
+    assert best.get_color() in COLORS
+    with pytest.raises(ValueError, match="expected residuals of replicas to draw, got none"):
+        loss_curves([np.full(3, np.inf)], tmp_path / "loss.pdf")
