@@ -14,10 +14,10 @@ Variants:
                  network, and a search for the fingerprint alone.
     default      as it is done here.
     loop         default, after rounds in which the judge's energies are learned from.
-    max-min, plain, direct, cvae, network, no-rejection
-                 default but for one thing: published pooling; search for the fingerprint alone;
-                 search for the energy alone, without a generator; the other generator; the other
-                 surrogate; all samples taken as they are drawn.
+    functions, max-min, plain, direct, cvae, network, no-rejection
+                 default but for one thing: published functions; published pooling; search for the
+                 fingerprint alone; search for the energy alone, without a generator; the other
+                 generator; the other surrogate; all samples taken as they are drawn.
     random       default, the rows to judge the surrogate by drawn at random, which leaks: frames
                  of one relaxation are nearly the same.
 
@@ -72,6 +72,7 @@ def variants(rounds: int) -> dict[str, Variant]:
         "fung2022": Variant(TrainConfig.preset("fung2022"), published),
         "default": Variant(ours, usual),
         "loop": Variant(ours, usual, rounds),
+        "functions": Variant(ours.replace(fingerprint="fung2022"), usual),
         "max-min": Variant(ours.replace(poolings=("max", "min")), usual),
         "plain": Variant(ours, usual.replace(steered=False)),
         "direct": Variant(ours, usual.replace(sampled=False)),
@@ -108,7 +109,7 @@ def one(folder: Path, rows: LabelledSet, variant: Variant, seed: int, task: Task
     numbers: dict[str, Any] = {
         "validation": model.validation,
         "seconds_training": time.perf_counter() - started,
-        "table1": table1(model, samples=task.samples, seed=seed),
+        "table1": table1(model, samples=task.samples, seed=seed, agree=variant.making.agree),
         "made": {},
         "loops": {},
     }
@@ -161,15 +162,17 @@ def made_for(
 def report(name: str, size: int, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means and spreads over the seeds, printed."""
     within = over_seeds([each["table2"] for each in found])
-    samples = [
-        {"target": "mean", "within": float(np.mean([row["within"] for row in each["table1"]]))}
-        for each in found
-    ]
-    generated = over_seeds([[row] for row in samples])
+    generated = over_seeds([each["table1"] for each in found])
+    over_targets = {
+        kind: [row["within"] for row in generated if row["fingerprints"] == kind]
+        for kind in ("drawn", "taken")
+    }
     errors = [each["validation"]["mae"] for each in found]
     seconds = [made["seconds"] for each in found for made in each["made"].values()]
     print(f"\n{name}, {size} rows: energies by the judge\n{text(within)}")
     print(f"fingerprints by the surrogate\n{text(generated)}")
+    means = [f"{kind} {np.mean(each):.3f}" for kind, each in over_targets.items() if each]
+    print(f"mean over the targets: {', '.join(means)}")
     for kind in ("raw", "screened"):
         told = {
             word: [

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from matched import Match
 from recovery_sets import Target
 
+from jaxrecon.matched import Match
 from jaxrecon.plotting import Curve, cumulative
 from jaxrecon.results import Result
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from compilations import Compilations
 from costs import Costs
-from matched import match
 from recovery_report import Trial
 from recovery_sets import Target
 
 from jaxrecon import ReconstructConfig, reconstruct
+from jaxrecon.matched import match
 from jaxrecon.progress import reporter
 from jaxrecon.results import Result
 from jaxrecon.store import Store

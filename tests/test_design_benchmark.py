@@ -54,8 +54,16 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     for name, stub in {"train": learn, "generate": make, "design": loop, "judge": judged}.items():
         monkeypatch.setattr(bench, name, stub)
     monkeypatch.setattr(bench.DesignModel, "load", lambda folder: trained())
-    row = {"target": 4.0, "within": 0.5}
-    monkeypatch.setattr(bench, "table1", lambda model, samples, seed: [row, {**row, "within": 0.9}])
+
+    def table1(model, *, samples, seed, agree):
+        kinds = {"drawn": 0.4} if agree is None else {"drawn": 0.4, "taken": 0.6}
+        return [
+            {"target": target, "fingerprints": kind, "within": within + 0.2 * (target == 5.0)}
+            for target in (4.0, 5.0)
+            for kind, within in kinds.items()
+        ]
+
+    monkeypatch.setattr(bench, "table1", table1)
     for name in ("use_all_cores", "enable_compilation_cache"):
         monkeypatch.setattr(bench, name, lambda: None)
     monkeypatch.chdir(tmp_path)
@@ -64,6 +72,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return bench
 
 
+@pytest.mark.slow
 def test_numbers_of_all_variants(bench: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*WORDS.split(), "--only", "fung2022", "loop", "-o", "out"]
     bench.main(words)
@@ -95,7 +104,9 @@ def test_numbers_of_all_variants(bench: ModuleType, capsys: pytest.CaptureFixtur
         parts = [table[number]["within"] for table in tables]
         assert row["within"] == pytest.approx(np.mean(parts))
         assert row["spread"] == pytest.approx(np.std(parts, ddof=1))
-    assert published["table1"][0]["within"] == pytest.approx(0.7)
+    assert [row["within"] for row in published["table1"]] == pytest.approx([0.4, 0.6])
+    assert [row["within"] for row in loop["table1"]] == pytest.approx([0.4, 0.6, 0.6, 0.8])
+    assert "mean over the targets: drawn 0.500, taken 0.700" in said
     assert loop["seeds"][0]["loops"]["4"] == [{"round": 0, "hits": 1}]
     assert "fung2022, 55 rows" in said
     assert Path("out/design.png").read_bytes().startswith(b"\x89PNG")
