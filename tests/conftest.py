@@ -40,6 +40,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs() -> Iterator[None]:
+    """Every compiled program takes memory maps, of which Linux gives a process 65,530."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > 20_000:
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def data(pytestconfig: pytest.Config) -> Path:
     """The folder with the published data sets."""
@@ -67,6 +76,22 @@ def quick_compile() -> Iterator[None]:
 
 
 @pytest.fixture
+def bins_past_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bins for many atoms even where pairs are less work, so that small structures test them."""
+    monkeypatch.setattr("jaxrecon.bounds._less_work", lambda _, among_bins, __: among_bins)
+
+
+@pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Annotations are not enforced, as for a user: what the code itself says of a wrong type."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The verbs work in a new folder, and leave devices, cache and environment as they are."""
+    from jaxrecon import options
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "start_jax", lambda: None)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -92,6 +92,7 @@ def test_float32_is_close() -> None:
     assert (rounded != exact).any()
 
 
+@pytest.mark.slow
 def test_the_minimum_image_in_narrow_cells_and_wide_ones() -> None:
     """Many atoms too; also where atoms are padded to more than a cell list begins with."""
     fingerprint = dataclasses.replace(SMALL, images="minimum")
@@ -172,6 +173,7 @@ def zoo(seed: int, count: int) -> Iterator[Atoms]:
             yield some
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "programs"), [("all", PROGRAMS), ("minimum", 3)])
 def test_few_programs(images: str, programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And none for the same kind of structures again: others in a new order, of other cells."""
@@ -219,6 +221,7 @@ def test_a_program_is_kept_for_sizes_that_are_padded_alike(
 # Batches
 
 
+@pytest.mark.slow
 def test_batch_is_ready_for_vmap_and_grad(x64: None) -> None:
     crystals = [random_crystal(seed, 2 + seed, FOUR) for seed in range(3)]
     some = batch(crystals, SMALL, size=6)

@@ -70,7 +70,7 @@ def test_balls_are_round_and_as_large_as_asked_for():
 def test_a_container_grows_no_more_than_it_has_to():
     extents = [
         random_cluster("Pt10", seed, container="ball", size=0.05).get_all_distances().max()
-        for seed in SEEDS
+        for seed in SEEDS[:20]
     ]
     # Ten spheres of 1.9 Angstrom have their centres within about 5 Angstrom, packed at random.
     assert np.mean(extents) < 5.3

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from designing import LEARNING, MAKING
 
+import jaxrecon
 from jaxrecon import cli
 from jaxrecon.datasets import LabelledSet
 
@@ -17,8 +19,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    there_and_back, derivatives, many, made = blocks("python")
+    there_and_back, derivatives, many, made, _ = blocks("python")
     names: dict[str, object] = {}
     exec(compile(there_and_back, "README.md", "exec"), names)
     solved, deviation = capsys.readouterr().out.splitlines()
@@ -36,6 +39,29 @@ def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert kind == "minimum"
     assert 0.0 < float(energy) < 3.7
     assert len(cast(LabelledSet, names["spread"])) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compile")
+def test_inverse_design(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the settings that tests have: the default ones take a minute or two."""
+    quick = LEARNING.replace(forces=False)
+    monkeypatch.setattr("jaxrecon.models.learning.TrainConfig", lambda: quick)
+    monkeypatch.setattr("jaxrecon.generation.GenerateConfig", lambda: MAKING)
+    names: dict[str, object] = {"jaxrecon": jaxrecon}
+    exec(compile(blocks("python")[-1], "README.md", "exec"), names)
+    model = cast(jaxrecon.DesignModel, names["model"])
+    made = cast(jaxrecon.Generated, names["made"])
+    assert (len(model.training), model.symbols) == (300, "Pt10")
+    assert model.training.forces is not None
+    assert len(made) == 10
+    assert {atoms.info["target"] for atoms in made} == {2.8}
+    *table, said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in table[1:]] == ["10", str(len(made.screened()))]
+    assert float(said.split()[0]) == made[0].info["predicted"]
+    assert 0.0 < float(said.split()[-3]) < 1.0
 
 
 def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,6 +150,7 @@ def assert_same(found: list[Result], expected: list[Result]) -> None:
         assert (one.residual, one.hops, one.code) == (other.residual, other.hops, other.code)
 
 
+@pytest.mark.slow
 def test_eight_devices_find_what_one_finds(
     alone: tuple[list[Result], list[Result]], tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_eight_devices_find_what_one_finds(
         assert_same(found, expected)
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(
     alone: tuple[list[Result], list[Result]], tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_the_first_process_of_a_command_line_writes(tmp_path: Path) -> None:
     io.write_fingerprints(tmp_path / "pt.npz", targets()[:2], FINGERPRINT, [TRUTH] * 2)
     words = shlex.split("reconstruct pt.npz -o found.extxyz --replicas 2 --hops 1 --distributed")

@@ -109,6 +109,7 @@ def test_without_means_the_volume_is_that_of_a_packing() -> None:
     assert expected_volume(np.ones(380), fingerprint, ["Pt"] * 4) == pytest.approx(60.0, rel=0.05)
 
 
+@pytest.mark.slow
 @quick
 def test_a_crystal_and_its_cell() -> None:
     truth = bulk("NaCl", "rocksalt", a=5.2)

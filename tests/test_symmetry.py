@@ -18,6 +18,8 @@ from jaxrecon.hopping import fresh, relocate, shake
 from jaxrecon.symmetry import centred, images, partners
 from jaxrecon.task import Task
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 CELL = np.array([[6.1, 0.0, 0.0], [1.3, 5.7, 0.0], [-0.9, 1.1, 6.6]])
 EVEN, ODD = "Na4Cl2O6", "Na3Cl1O5"
 KEYS = jax.random.split(jax.random.key(3), 64)

@@ -1,0 +1,149 @@
+"""Every public name of the package as its source has it, with what its docstring says."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import jaxrecon
+
+PACKAGE = Path(jaxrecon.__file__).parent
+SECTION = re.compile(r"(Args|Attributes|Returns|Raises):")
+ENTRY = re.compile(r"    (\*{0,2}\w+(?:, \w+)*): \S")
+Node = ast.ClassDef | ast.FunctionDef
+
+
+@dataclass(frozen=True)
+class Public:
+    """A public class, function or method.
+
+    Attributes:
+        module: where it is defined.
+        path: its name there, that of a method behind its class.
+        node: its source.
+        helpers: the functions of its module, by name.
+        exported: whether it, or its class, is one that users import from the package.
+    """
+
+    module: str
+    path: str
+    node: Node
+    helpers: dict[str, ast.FunctionDef]
+    exported: bool
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.path}"
+
+    @cached_property
+    def text(self) -> str:
+        return ast.get_docstring(self.node) or ""
+
+    @cached_property
+    def sections(self) -> dict[str, list[str]]:
+        """What each section names; one without names has an empty list."""
+        found: dict[str, list[str]] = {}
+        names: list[str] | None = None
+        for line in self.text.splitlines():
+            if heading := SECTION.fullmatch(line):
+                names = found.setdefault(heading[1], [])
+            elif line and not line.startswith(" "):
+                names = None
+            elif names is not None and (entry := ENTRY.match(line)):
+                names.extend(entry[1].split(", "))
+        return found
+
+    @property
+    def decorators(self) -> list[str]:
+        return [ast.unparse(each) for each in self.node.decorator_list]
+
+    @property
+    def parameters(self) -> list[str]:
+        """Of a function or method without ``self``; of a class that has a section on them."""
+        if isinstance(self.node, ast.ClassDef):
+            if "Args" not in self.sections:
+                return []
+            made = getattr(importlib.import_module(self.module), self.path)
+            return list(inspect.signature(made.__init__).parameters)[1:]
+        return parameters(self.node)["." in self.path :]
+
+    @property
+    def fields(self) -> list[str]:
+        """Of a class whose annotations are its attributes, those that are given to it."""
+        if isinstance(self.node, ast.FunctionDef):
+            return []
+        lines = [line for line in self.node.body if isinstance(line, ast.AnnAssign)]
+        names = [
+            ast.unparse(line.target) for line in lines if "init=False" not in ast.unparse(line)
+        ]
+        return [name for name in names if name.islower() and not name.startswith("_")]
+
+    @property
+    def raised(self) -> set[str]:
+        """Exceptions that it raises itself, or by a private function of its module."""
+        if isinstance(self.node, ast.FunctionDef):
+            return self._raised(self.node, {self.node.name})
+        names = ("__init__", "__post_init__")
+        makers = [each for each in self.node.body if getattr(each, "name", None) in names]
+        return set().union(*(self._raised(maker, set()) for maker in makers))
+
+    def _raised(self, node: ast.AST, seen: set[str]) -> set[str]:
+        found = set()
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            named = [part for part in ast.walk(node.exc) if isinstance(part, ast.Name)]
+            found |= {name.id for name in named if is_exception(name.id)}
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).removeprefix("self.").removeprefix("cls.")
+            if name.startswith("_") and name in self.helpers and name not in seen:
+                found |= self._raised(self.helpers[name], seen | {name})
+        for part in ast.iter_child_nodes(node):
+            # A function in it raises when it is called, which may be elsewhere.
+            if not isinstance(part, ast.FunctionDef):
+                found |= self._raised(part, seen)
+        return found
+
+
+def parameters(function: ast.FunctionDef) -> list[str]:
+    given = function.args
+    names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    names += [f"*{given.vararg.arg}"] if given.vararg else []
+    return names + ([f"**{given.kwarg.arg}"] if given.kwarg else [])
+
+
+def is_exception(name: str) -> bool:
+    known = getattr(builtins, name, None)
+    return isinstance(known, type) and issubclass(known, BaseException)
+
+
+@lru_cache
+def everything() -> list[Public]:
+    """All of the package, in the order of the files."""
+    homes = {(f"jaxrecon.{home}", name) for name, home in jaxrecon._HOME.items()}
+    homes |= {("jaxrecon.datasets.labelled", name) for name in jaxrecon.datasets.__all__}
+    homes |= {("jaxrecon.matching", name) for name in ("align", "rmsd")}
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        module, tree = ".".join(parts).removesuffix(".__init__"), ast.parse(path.read_text())
+        helpers = {each.name: each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}
+        for outer in public(tree.body):
+            exported = (module, outer.name) in homes
+            found.append(Public(module, outer.name, outer, helpers, exported))
+            if isinstance(outer, ast.ClassDef):
+                found += [
+                    Public(module, f"{outer.name}.{inner.name}", inner, helpers, exported)
+                    for inner in public(outer.body)
+                ]
+    return found
+
+
+def public(body: list[ast.stmt]) -> Iterator[Node]:
+    for each in body:
+        if isinstance(each, Node) and not each.name.startswith("_"):
+            yield each
