@@ -40,7 +40,7 @@ def test_others_are_waited_for_but_not_for_ever(
         started = time.perf_counter()
         with pytest.raises(OSError, match="got database is locked; what was committed is kept"):
             use()
-        assert 0.2 < time.perf_counter() - started < 10.0
+        assert 0.2 < time.perf_counter() - started < 60.0
     other.rollback()
     other.close()
     store.commit(0, result(0))
@@ -179,22 +179,22 @@ KILLED = """
         return told, killed
 
     chance, kills = random.Random(0), 0
-    for targets, rounds, parts in [(0, 30, 1), (40, 4, 4)]:
+    for targets, wanted, parts in [(0, 10, 1), (40, 20, 4)]:
         started = time.perf_counter()
         run(targets, None)
         longest = (time.perf_counter() - started) / parts
-        for _ in range(rounds):
+        while kills < wanted:
             Path("found.db").unlink()
             told, killed, limit = set(), True, longest
+            longest *= 0.9  # a machine may be faster than it was
             while killed:
                 new, killed = run(targets, chance.uniform(0.0, limit))
-                limit *= 1.1  # a disk may be slower than it was
+                limit *= 1.1  # or slower
                 told, kills = told | new, kills + killed
                 found = Store("found.db", resume=True).begin(DESCRIPTION)
                 # No target is lost that was committed; one may be there of which nothing was said.
                 assert told <= set(found), (told, set(found))
             assert sorted(found) == list(range(targets))
-    print(kills)
 """
 
 
@@ -202,7 +202,6 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     """While the database is made, between transactions and in them: children of one process."""
     said = script(KILLED, folder=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert int(said.stdout) >= 10
     found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
     for target, each in found.items():
         assert_same(each, result(target))
