@@ -14,10 +14,10 @@ Variants:
                  network, and a search for the fingerprint alone.
     default      as it is done here.
     loop         default, after rounds in which the judge's energies are learned from.
-    functions, max-min, plain, direct, cvae, network, no-rejection
+    functions, max-min, plain, direct, network, no-rejection
                  default but for one thing: published functions; published pooling; search for the
                  fingerprint alone; search for the energy alone, without a generator; the other
-                 generator; the other surrogate; all samples taken as they are drawn.
+                 surrogate; all samples taken as they are drawn.
     random       default, the rows to judge the surrogate by drawn at random, which leaks: frames
                  of one relaxation are nearly the same.
 
@@ -76,7 +76,6 @@ def variants(rounds: int) -> dict[str, Variant]:
         "max-min": Variant(ours.replace(poolings=("max", "min")), usual),
         "plain": Variant(ours, usual.replace(steered=False)),
         "direct": Variant(ours, usual.replace(sampled=False)),
-        "cvae": Variant(ours.replace(generator="cvae"), usual),
         "network": Variant(ours.replace(surrogate="network"), usual),
         "no-rejection": Variant(ours, usual.replace(agree=None)),
         "random": Variant(ours.replace(split="random"), usual),

@@ -24,13 +24,10 @@ TARGETS = (1.9, 2.8, 3.7)
 COUNT = 10
 """Clusters for each."""
 
-LEARNING = TrainConfig(
-    generator="cvae", forces=False, generator_fit=FitConfig(3, 128, 1e-3, 500, 64)
-)
+LEARNING = TrainConfig(forces=False, generator_fit=FitConfig(3, 128, 1e-3, 500, 64))
 """Without forces, which take four times as long to learn from and make a sixth less error."""
 
 CHECKING = TrainConfig(
-    generator="cvae",
     # Of no use: it is the networks that are asked.
     generator_fit=FitConfig(1, 1, 1e-3, 1, 64),
     surrogate="network",

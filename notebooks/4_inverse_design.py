@@ -29,9 +29,9 @@ print(f"{len(labelled)} clusters, {energies.min():.2f} to {energies.max():.2f} e
 # %% [markdown]
 # ## Generator and surrogate
 #
-# By default conditional flow matching in coordinates whose every value is a possible fingerprint,
-# and a Gaussian process of energies and forces. A fifth of the clusters, whole trajectories, is
-# kept aside to tell the error of the surrogate.
+# By default a conditional variational autoencoder, in coordinates whose every value is a possible
+# fingerprint, and a Gaussian process of energies and forces. A fifth of the clusters, whole
+# trajectories, is kept aside to tell the error of the surrogate.
 
 # %%
 from jaxrecon.models.learning import train
@@ -53,7 +53,7 @@ from jaxrecon import evaluation
 from jaxrecon.plotting_design import figure6, figure8, figure9
 
 print(evaluation.text(evaluation.table1(model, samples=200)))
-figure6({"flow": model}, "figure6.png", samples=200)
+figure6({"default": model}, "figure6.png", samples=200)
 Image("figure6.png")
 
 # %% [markdown]

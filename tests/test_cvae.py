@@ -1,4 +1,4 @@
-"""The conditional autoencoder: its layers, its loss, and that it learns what it is told."""
+"""The conditional autoencoder: its layers, its loss, and that it draws what it is asked for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from scipy import integrate, stats
 
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.cvae import Autoencoder
+from jaxrecon.training import fit
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-SMALL = TrainConfig(generator="cvae", generator_fit=FitConfig(2, 16, 3e-3, 300, 64), latent=2)
+SMALL = TrainConfig(generator_fit=FitConfig(2, 16, 3e-3, 300, 64), latent=2)
 
 
 def test_layers_narrow_as_in_the_published_program():
@@ -45,3 +46,21 @@ def test_the_loss_is_squares_and_divergence(beta):
     found = jax.jit(network.loss)(weights, key, (scaled, value))
     assert divergence > 0.01
     assert float(found) == pytest.approx(float(squares) + beta * divergence, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_samples_have_what_they_are_asked_for():
+    """Of points on a noisy line, the property says where."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=200)
+    rows = np.stack([values, -2.0 * values], axis=1) + 0.1 * random.normal(size=(200, 2))
+    items = jnp.float32(rows), jnp.float32(values)
+    network = Autoencoder.of(SMALL, 2)
+    kept, aside = np.arange(160)[None], np.arange(160, 200)[None]
+    weights = fit(network, items, kept, aside, SMALL.generator_fit).weights
+    only = jax.tree.map(lambda array: array[0], weights)
+    draw = jax.jit(jax.vmap(network.draw, (None, 0, None)))
+    keys = jax.random.split(jax.random.key(0), 200)
+    for value in (-1.0, 1.5):
+        drawn = draw(only, keys, jnp.asarray(value, jnp.float32))
+        np.testing.assert_allclose(drawn.mean(axis=0), [value, -2.0 * value], atol=0.3)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_published_settings():
     config = TrainConfig.preset("fung2022")
     assert (config.fingerprint, config.poolings) == ("fung2022", ("max", "min"))
-    assert (config.scaling, config.generator, config.surrogate) == ("minmax", "cvae", "network")
+    assert (config.scaling, config.surrogate) == ("minmax", "network")
     assert config.generator_fit == FitConfig(3, 128, 1e-3, 2000, 64)
     assert config.surrogate_fit == FitConfig(5, 256, 5e-4, 2000, 256)
     assert (config.latent, config.beta, config.validation, config.members) == (25, 0.75, 0.2, 1)
@@ -63,7 +63,6 @@ NAN = float("nan")
         *[("seed", value, "a whole number >= 0") for value in (-1, 0.5)],
         ("poolings", (), "at least one name"),
         ("scaling", "none", r"among \('minmax', 'principal'\)"),
-        ("generator", "gan", r"among \('cvae', 'flow'\)"),
         ("surrogate", "mlp", r"among \('network', 'gaussian_process'\)"),
         ("split", "none", r"among \('trajectory', 'random'\)"),
     ],

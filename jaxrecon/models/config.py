@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 ScalingName = Literal["minmax", "principal"]
-GeneratorName = Literal["cvae", "flow"]
 SurrogateName = Literal["network", "gaussian_process"]
 SplitName = Literal["trajectory", "random"]
 
@@ -15,7 +14,7 @@ class FitConfig:
 
     Attributes:
         layers: hidden ones.
-        hidden: units of each; in a conditional autoencoder of the widest.
+        hidden: units of each; in the generator of the widest.
         learning_rate: of Adam.
         epochs: passes over the training rows; the best by validation loss is kept.
         batch: rows of one step.
@@ -48,12 +47,11 @@ class TrainConfig:
         poolings: of the fingerprint.
         scaling: of fingerprints for the networks: ``"minmax"`` of the numbers as they are, or
             ``"principal"`` of coordinates whose every value stands for a possible fingerprint.
-        generator: of fingerprints: conditional autoencoder or conditional flow matching.
         surrogate: of the property: ensemble of networks or Gaussian process.
         forces: whether a Gaussian process learns from forces too, where they are known.
-        generator_fit: network of the generator.
+        generator_fit: networks of the generator, a conditional autoencoder.
         surrogate_fit: network of the surrogate, if it is one.
-        latent: dimensions of the autoencoder's latent space.
+        latent: dimensions of the generator's latent space.
         beta: weight of its Kullback-Leibler term.
         members: networks in the ensemble.
         validation: fraction of the set that is kept aside.
@@ -64,14 +62,13 @@ class TrainConfig:
         ValueError: if a value is out of range, named with what was expected and what came.
 
     >>> config = TrainConfig(surrogate="network", members=5)
-    >>> config.generator, config.generator_fit.epochs, TrainConfig.preset("fung2022").generator
-    ('flow', 2000, 'cvae')
+    >>> config.generator_fit.epochs, config.surrogate_fit.epochs, config.scaling
+    (2000, 2000, 'principal')
     """
 
     fingerprint: str = "bonds"
     poolings: tuple[str, ...] = ("mean", "moment2")
     scaling: ScalingName = "principal"
-    generator: GeneratorName = "flow"
     surrogate: SurrogateName = "gaussian_process"
     forces: bool = True
     generator_fit: FitConfig = field(default_factory=lambda: FitConfig(3, 128, 1e-3, 2000, 64))
@@ -88,7 +85,6 @@ class TrainConfig:
         _check(self, "poolings", "at least one name", len(self.poolings) > 0)
         for name, kinds in (
             ("scaling", ScalingName),
-            ("generator", GeneratorName),
             ("surrogate", SurrogateName),
             ("split", SplitName),
         ):
@@ -158,7 +154,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "fingerprint": "fung2022",
         "poolings": ("max", "min"),
         "scaling": "minmax",
-        "generator": "cvae",
         "surrogate": "network",
         "split": "random",
     },

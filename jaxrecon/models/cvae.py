@@ -1,7 +1,8 @@
-r"""A conditional variational autoencoder of fingerprints, as Fung et al. use it.
+r"""Fingerprints that structures with a wanted property may have: a conditional autoencoder.
 
-An encoder maps a scaled fingerprint f and the property y to mean :math:`\mu` and variance
-:math:`\sigma^2` of a latent vector z, a decoder maps z and y back to f. Both are fitted by
+As Fung et al. have it, an encoder maps a scaled fingerprint f and the property y to mean
+:math:`\mu` and variance :math:`\sigma^2` of a latent vector z, a decoder maps z and y back to f.
+Both are fitted by
 
 .. math:: |f - \hat f|^2 - \tfrac{\beta}{2} \sum_i (1 + \ln \sigma_i^2 - \mu_i^2 - \sigma_i^2),
 
@@ -10,7 +11,7 @@ with z drawn from that distribution (Kingma and Welling, arXiv 1312.6114; Sohn e
 published program the layers narrow evenly, from ``hidden`` units to those of the latent space.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.network import Architecture
+from jaxrecon.models.scaling import Scaling
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,29 @@ class Autoencoder:
     ) -> Float[Array, " k"]:
         """A scaled fingerprint for a standardised property."""
         return self.decode(weights, jax.random.normal(key, (self.latent,), value.dtype), value)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A fitted autoencoder and the units of what goes in and comes out: a pytree.
+
+    Attributes:
+        network: what draws scaled fingerprints.
+        weights: of it.
+        scaling: of fingerprints.
+        centre: mean of the property in the training rows, in its unit.
+        width: its standard deviation.
+    """
+
+    network: Autoencoder = field(metadata={"static": True})
+    weights: dict[str, Any]
+    scaling: Scaling
+    centre: Float[np.ndarray | Array, ""]
+    width: Float[np.ndarray | Array, ""]
+
+    def sample(self, key: PRNGKeyArray, value: Float[Array, ""]) -> Float[Array, " p"]:
+        """A fingerprint for a value of the property, in its unit."""
+        centre = jnp.asarray(self.centre, value.dtype)
+        width = jnp.asarray(self.width, value.dtype)
+        return self.scaling.backward(self.network.draw(self.weights, key, (value - centre) / width))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.generators import Generator
+from jaxrecon.models.cvae import Generator
 from jaxrecon.models.model_folder import read_model, write_model
 from jaxrecon.models.predictors import Predictor
 
@@ -57,10 +57,7 @@ class DesignModel:
     versions: dict[str, str]
 
     def __repr__(self) -> str:
-        return (
-            f"<DesignModel of {len(self.training)} {self.symbols}: {self.config.generator}, "
-            f"{self.config.surrogate}>"
-        )
+        return f"<DesignModel of {len(self.training)} {self.symbols}: {self.config.surrogate}>"
 
     @property
     def range(self) -> tuple[float, float]:

@@ -19,9 +19,9 @@ from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.config import FitConfig, TrainConfig
+from jaxrecon.models.cvae import Autoencoder, Generator
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.gaussian_process import MOST, MOST_NUMBERS, GaussianProcess
-from jaxrecon.models.generators import Generator, network_of
 from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import SCALINGS
@@ -44,9 +44,9 @@ def train(
 ) -> DesignModel:
     """Learn which fingerprints structures with some formation energy have.
 
-    The equations are those of the generator (:mod:`jaxrecon.models.flow` or
-    :mod:`~jaxrecon.models.cvae`) and of the surrogate (:mod:`~jaxrecon.models.gaussian_process` or
-    :mod:`~jaxrecon.models.network`) that the settings name.
+    The equations are those of the generator (:mod:`jaxrecon.models.cvae`) and of the surrogate
+    (:mod:`~jaxrecon.models.gaussian_process` or :mod:`~jaxrecon.models.network`) that the settings
+    name.
 
     Args:
         labelled: structures of one composition with their formation energies in eV/atom; or
@@ -107,7 +107,7 @@ def train(
     by_network = config.surrogate == "network"
     epochs = config.generator_fit.epochs + by_network * config.surrogate_fit.epochs
     with reporter(progress, epochs, "training", "rows") as report:
-        network = network_of(config, scaling.size)
+        network = Autoencoder.of(config, scaling.size)
         weights = fitted("generator", network, config.generator_fit, 1, report=report)
         only = jax.tree.map(lambda array: array[0], weights)
         generator = Generator(network, only, **units)

@@ -13,8 +13,8 @@ from jaxrecon.datasets.labelled_npz import read_npz
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.coordinates import Coordinates
+from jaxrecon.models.cvae import Autoencoder, Generator
 from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.generators import Generator, network_of
 from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import MinMax, PrincipalAxes, Scaling
@@ -22,7 +22,7 @@ from jaxrecon.models.scaling import MinMax, PrincipalAxes, Scaling
 if TYPE_CHECKING:
     from jaxrecon.models.design_model import DesignModel
 
-VERSION = 1
+VERSION = 2
 """Of the format; a change that an older jaxrecon would misread raises it."""
 
 ABOUT = "model.json"
@@ -128,7 +128,7 @@ def _scaling(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, An
 
 def _generator(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, Any]) -> Generator:
     scaling = _scaling(config, fingerprint, arrays["scaling"])
-    return Generator(network_of(config, scaling.size), **{**arrays, "scaling": scaling})
+    return Generator(Autoencoder.of(config, scaling.size), **{**arrays, "scaling": scaling})
 
 
 def _surrogate(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, Any]) -> Predictor:
