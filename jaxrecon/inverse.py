@@ -2,18 +2,15 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase import Atoms
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from jaxrecon import hosts
-from jaxrecon.bounds import bounds_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.pooling import EXTREMES
@@ -23,29 +20,15 @@ from jaxrecon.results import Reconstruction, Result, ResultCode
 from jaxrecon.search import (
     Population,
     compiled_hop,
-    compiled_polish,
     device_mesh,
     slots_in_memory,
 )
-from jaxrecon.solutions import Solutions
+from jaxrecon.slots import Slot
 from jaxrecon.steering import Steering
 from jaxrecon.store import Store, description
 
-LEAST_VOLUME = 1.0
-"""Cubic Angstrom for each atom below which a cell is no crystal's."""
-
 WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
 """Told which target has done a hop, and the residual of each of its replicas after it."""
-
-POLISHED = 4
-"""Structures of a hop that are polished at most where several solutions are wanted."""
-
-NEARLY = 100.0
-"""Residual in units of the tolerance below which a structure is polished as long as it helps."""
-
-SLOW, FAST = 0.9, 0.25
-"""What a round of polishing leaves of a residual at most if it helps: before the target is hit, and
-after it, for positions as exact as they get."""
 
 
 def reconstruct(
@@ -193,26 +176,6 @@ _fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
 """Keys of many targets from one key and their identities, by one small program."""
 
 
-@dataclass
-class _Slot:
-    """A place in the batch: the target that has it now, and what was found for it.
-
-    ``level`` is the lowest residual of the float32 search since the last restart, ``idle`` the
-    hops since it was reached. ``overflow`` says that in the last hop no replica had a finite
-    residual, because there were more neighbours than room for them.
-    """
-
-    problem: Problem
-    solutions: Solutions
-    searched: float = np.inf
-    level: float = np.inf
-    idle: int = 0
-    hops: int = 0
-    overflow: bool = False
-    started: float = field(default_factory=time.perf_counter)
-    done: bool = False
-
-
 def _search(
     problems: list[Problem],
     config: ReconstructConfig,
@@ -234,8 +197,8 @@ def _search(
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 
-    def next_slot() -> _Slot:
-        return _Slot(waiting.pop() if waiting else first, Solutions(config))
+    def next_slot() -> Slot:
+        return Slot(waiting.pop() if waiting else first, config)
 
     width = slots_in_memory(fingerprint, first.room, first.bounds, config.replicas, mesh)
     rows = mesh.shape["slots"]
@@ -264,13 +227,12 @@ def _search(
         for number, slot in enumerate(slots):
             if slot.done:
                 continue
-            slot.hops += 1
             if watch is not None:
                 watch(slot.problem.index, residuals[number].copy())
-            _look_at(slot, coordinates[number], residuals[number], config)
+            slot.look_at(coordinates[number], residuals[number])
             ended = False
-            if slot.solutions.complete or slot.hops == config.hops:
-                ended = keep(slot.problem, _result(slot, config))
+            if slot.complete:
+                ended = keep(slot.problem, slot.result())
                 slot.done = not waiting
                 if waiting:
                     slots[number] = next_slot()
@@ -279,103 +241,3 @@ def _search(
         # Only now, as it is here that Ctrl-C may end the run: all that ended is kept.
         for ended in endings:
             report(int(ended), hop_evaluations)
-
-
-def _look_at(
-    slot: _Slot, coordinates: np.ndarray, residuals: np.ndarray, config: ReconstructConfig
-) -> None:
-    """Take what is good out of a population, which is changed in place where it has to go on."""
-    order = np.argsort(residuals)
-    best = float(residuals[order[0]])
-    if not np.isfinite(best):
-        slot.overflow = _with_room(slot.problem, coordinates[0]) is not slot.problem
-    if config.solutions > 1:
-        reached = -1.0
-        for replica in order[:POLISHED]:
-            searched = float(residuals[replica])
-            if np.isfinite(searched) and _polish(slot, coordinates[replica], config):
-                reached = 2.0 * searched
-        # What is found already is no parent any more.
-        residuals[residuals <= reached] = np.inf
-    elif best < slot.searched:
-        slot.searched = best
-        _polish(slot, coordinates[order[0]], config)
-    slot.idle += 1
-    if best < slot.level:
-        slot.level, slot.idle = best, 0
-    if slot.idle == config.patience:
-        slot.level, slot.idle = np.inf, 0
-        residuals[:] = np.inf
-
-
-def _with_room(problem: Problem, coordinates: np.ndarray) -> Problem:
-    """The problem with bounds that hold all neighbours there are: itself where its own do."""
-    if problem.cell is None or problem.fingerprint.images == "minimum":
-        return problem
-    atoms = problem.atoms(coordinates)
-    # An unknown cell may have collapsed.
-    if not np.isfinite(coordinates).all() or atoms.get_volume() < LEAST_VOLUME * len(atoms):
-        return problem
-    own, r_cut = problem.bounds, problem.fingerprint.descriptor.r_cut
-    needed = bounds_of([atoms], r_cut)
-    if needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity:
-        return problem
-    return replace(problem, bounds=needed)
-
-
-def _polish(slot: _Slot, start: np.ndarray, config: ReconstructConfig) -> bool:
-    """Refine a structure in float64, judge it there, and keep it if it is good.
-
-    Returns:
-        Whether it hits the target.
-    """
-    problem = slot.problem
-    with jax.enable_x64(True):
-        polish, before = compiled_polish(problem.program, config.compiled), np.inf
-        while True:
-            begin = on_device(start, np.float64)
-            task = problem.task(np.float64)
-            coordinates, residual = jax.device_get(polish(task, begin, problem.steering))
-            roomy = _with_room(problem, coordinates)
-            if roomy is problem and not _goes_on(float(residual), before, config.tolerance):
-                break
-            problem, start, before = roomy, coordinates, float(residual)
-    judged = problem.residual(float(residual))
-    if np.isfinite(judged):
-        slot.solutions.add(problem.atoms(coordinates), judged)
-    return judged <= config.tolerance
-
-
-def _goes_on(residual: float, before: float, tolerance: float) -> bool:
-    """Whether a round of polishing has gained enough for another one to follow.
-
-    Along a flat valley, of a symmetric structure or of more unknowns than numbers, a descent is
-    slow and steady. Far from the target a valley leads nowhere.
-    """
-    if residual > NEARLY * tolerance:
-        return False
-    return residual < before * (SLOW if residual > tolerance else FAST)
-
-
-def _result(slot: _Slot, config: ReconstructConfig) -> Result:
-    problem, found = slot.problem, slot.solutions.found
-    if found:
-        (atoms, residual), *others = found
-    else:
-        nowhere = np.full((problem.rows, 3), np.nan)
-        atoms, residual, others = (
-            Atoms(problem.symbols, nowhere[: len(problem.symbols)]),
-            np.inf,
-            [],
-        )
-        atoms.set_cell(problem.cell)
-        atoms.pbc = problem.cell is not None
-    return Result(
-        atoms=atoms,
-        residual=residual,
-        code=ResultCode.of(residual, config.tolerance, overflow=slot.overflow),
-        hops=slot.hops,
-        evaluations={kind: slot.hops * count for kind, count in config.evaluations_per_hop.items()},
-        seconds=time.perf_counter() - slot.started,
-        others=tuple(others),
-    )

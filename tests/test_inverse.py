@@ -18,7 +18,7 @@ import jaxrecon.problems
 import jaxrecon.search
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
 from jaxrecon.matching import rmsd
-from jaxrecon.solutions import Solutions
+from jaxrecon.slots import Slot
 
 MINIMUM = fingerprint_of("O", "Pt", images="minimum")
 
@@ -172,11 +172,11 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_population_that_finds_nothing_better_starts_afresh() -> None:
     [[problem]] = jaxrecon.problems.problems_of(impossible(1), PLATINUM, "Pt3", None, None, None)
     config = CONFIG.replace(patience=3)
-    slot = jaxrecon.inverse._Slot(problem, Solutions(config), searched=0.0)
+    slot = Slot(problem, config, searched=0.0)
     coordinates = np.zeros((2, 3, 3), np.float32)
     for best, afresh in [(5, False), (4, False), (4, False), (6, False), (4, True), (9, False)]:
         residuals = np.array([best, 10.0], np.float32)
-        jaxrecon.inverse._look_at(slot, coordinates, residuals, config)
+        slot.look_at(coordinates, residuals)
         assert np.isinf(residuals).all() == afresh
     # It is the best since the restart that counts: 9 is progress now.
     assert (slot.level, slot.idle) == (9.0, 0)

@@ -14,6 +14,7 @@ from strategies import random_crystal
 
 import jaxrecon.inverse
 import jaxrecon.problems
+import jaxrecon.slots
 from jaxrecon import Fingerprint, ResultCode, featurize, reconstruct
 from jaxrecon.bounds import bounds_of
 
@@ -163,7 +164,7 @@ def test_bad_input_is_refused_before_anything_compiles(
         raise AssertionError("compiled")
 
     monkeypatch.setattr(jaxrecon.inverse, "compiled_hop", compiles)
-    monkeypatch.setattr(jaxrecon.inverse, "compiled_polish", compiles)
+    monkeypatch.setattr(jaxrecon.slots, "compiled_polish", compiles)
     arguments = {**GOOD, **changes}
     with pytest.raises(ValueError, match=message):
         reconstruct(arguments.pop("targets"), PLATINUM, **arguments)

@@ -11,10 +11,12 @@ import pytest
 from ase import Atoms
 
 import jaxrecon.inverse
+import jaxrecon.slots
 from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.datasets.clusters import relaxed
-from jaxrecon.inverse import FAST, NEARLY, SLOW
 from jaxrecon.matching import rmsd
+from jaxrecon.problems import problems_of
+from jaxrecon.slots import FAST, NEARLY, SLOW, Slot
 
 TOLERANCE = 1e-6
 FEW = Fingerprint.preset("default", ["Pt"])
@@ -38,7 +40,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
             np.full((1, 2), 0.5, np.float32),
         )
 
-    monkeypatch.setattr(jaxrecon.inverse, "compiled_polish", compiled_polish)
+    monkeypatch.setattr(jaxrecon.slots, "compiled_polish", compiled_polish)
     monkeypatch.setattr(jaxrecon.inverse, "compiled_hop", compiled_hop)
     config = ReconstructConfig(replicas=2, hops=1, tolerance=TOLERANCE)
     reconstruct(np.ones(FEW.size), FEW, symbols="Pt3", config=config)
@@ -80,9 +82,9 @@ def test_more_unknowns_than_numbers() -> None:
     near = Atoms(truth.symbols, truth.positions + noise)
     assert rmsd(truth, near) > 0.01
     slot_config = ReconstructConfig(replicas=2, hops=1)
-    [[problem]] = jaxrecon.inverse.problems_of(target, FEW, "Pt20", None, None, None)
-    slot = jaxrecon.inverse._Slot(problem, jaxrecon.inverse.Solutions(slot_config))
-    assert jaxrecon.inverse._polish(slot, near.positions, slot_config)
+    [[problem]] = problems_of(target, FEW, "Pt20", None, None, None)
+    slot = Slot(problem, slot_config)
+    assert slot.polish(near.positions)
     [(found, residual)] = slot.solutions.found
     assert residual <= slot_config.tolerance
     assert rmsd(truth, found) < rmsd(truth, near)
