@@ -68,6 +68,7 @@ def far_apart(atoms: Atoms) -> Atoms:
     return make_supercell(atoms, np.diag(times))
 
 
+@pytest.mark.slow
 def test_everything_in_one_call() -> None:
     """In order, as one by one, and as loops over atoms have it."""
     together = featurize(MIXED, SMALL)

@@ -120,6 +120,7 @@ def shown(quick: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Sh
     return Shown(folder, told, files, said.getvalue(), dict(quick))
 
 
+@pytest.mark.slow
 def test_each_row_is_of_the_clusters_made_for_it() -> None:
     made, (low, high) = designed(), targets()
     assert [row.target for row in made.rows] == [low, high]

@@ -64,6 +64,7 @@ def assert_close(equations: object, rows: np.ndarray, residuals: np.ndarray) -> 
     np.testing.assert_allclose(equations.squared, residuals @ residuals, rtol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fingerprint", "space"), CASES)
 def test_equations_are_those_of_the_residuals(
     fingerprint: Fingerprint, space: str, x64: None

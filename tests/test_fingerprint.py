@@ -56,6 +56,7 @@ def test_the_temperature_is_that_of_the_smooth_extremes(x64: None) -> None:
     assert np.abs(values[0] - values[1]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"per_element": True}, {"weighted": True}], ids=str)
 @pytest.mark.parametrize("space", ["free", "all"])
 def test_only_the_elements_that_are_there(space: str, changes: dict, x64: None) -> None:
@@ -123,6 +124,7 @@ def test_what_does_not_fit_is_not_a_number() -> None:
 # Derivatives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "changes"),
     [

@@ -199,6 +199,7 @@ def test_swaps_of_one_element_are_never_proposed() -> None:
     assert ((moved != np.asarray(parent)).any(axis=-1).sum(axis=1) == 5).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "crystal"), [(1, False), (2, False), (1, True)])
 def test_nothing_is_ever_not_finite(count: int, crystal: bool) -> None:
     """All moves, and the descent after them; also from parents whose atoms coincide."""

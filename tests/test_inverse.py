@@ -84,6 +84,7 @@ def test_elements_that_are_not_there_and_pooling_by_element() -> None:
     assert_found(result[0], truth, fingerprint)
 
 
+@pytest.mark.slow
 @quick
 @pytest.mark.parametrize("images", ["all", "minimum"])
 def test_a_crystal_of_two_atoms(images: str) -> None:
@@ -136,6 +137,7 @@ def test_the_answer_depends_on_seed_and_index_alone() -> None:
     assert np.abs(twice[0].atoms.positions - twice[1].atoms.positions).max() > 1e-3
 
 
+@pytest.mark.slow
 @quick
 @pytest.mark.parametrize("width", [2, 4])
 def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ def assert_both(config: ACSF, seen: Neighbors) -> float:
     return np.abs(expected).max(initial=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_rows_and_pull_back_are_those_of_the_plain_twin(name: str) -> None:
     largest = []
@@ -97,6 +98,7 @@ def test_rows_and_pull_back_are_those_of_the_plain_twin(name: str) -> None:
     assert max(largest) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [1, 2, 31, 32, one_channel.MOST_NEIGHBORS])
 def test_any_number_of_neighbours(m: int, x64: None) -> None:
     """One, a few, those up to which XLA adds one by one (31) and beyond, and the most."""
@@ -200,6 +202,7 @@ SECOND = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", SECOND)
 def test_second_derivatives(second: Callable, x64: None) -> None:
     """Difference quotients of the first; finite where atoms coincide."""
@@ -228,6 +231,7 @@ def of_all(fingerprint: Fingerprint, structures: Structure) -> tuple[jax.Array, 
     return jax.vmap(one)(structures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fewest", [lanes.FEWEST, 5])
 def test_a_batch_is_its_structures(fewest: int, monkeypatch: pytest.MonkeyPatch, x64: None) -> None:
     """Of several sizes, over more lanes; block after block too, with lanes to spare in the last."""

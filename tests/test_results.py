@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from jaxrecon import Fingerprint, inverse, reconstruct, tables
+from jaxrecon import Fingerprint, inverse, reconstruct, slots, tables
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.generated import Generated
 from jaxrecon.plotting import COLORS, Curve, success_curves
@@ -208,7 +208,7 @@ def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch)
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
 
     monkeypatch.setattr(inverse, "compiled_hop", lambda *_: hop)
-    monkeypatch.setattr(inverse, "compiled_polish", lambda *_: lambda task, x, steering: (x, 0.5))
+    monkeypatch.setattr(slots, "compiled_polish", lambda *_: lambda task, x, steering: (x, 0.5))
     fingerprint = Fingerprint.preset("default", ["H", "O"])
     told: dict[int, list[np.ndarray]] = {0: [], 1: []}
     reconstruct(

@@ -141,6 +141,7 @@ def test_a_cell_that_was_unknown_is_told_in_short_form() -> None:
     assert np.isnan(problem.atoms(np.full((5, 3), np.nan)).cell.array).all()
 
 
+@pytest.mark.slow
 @quick
 def test_the_rest_of_a_molecule_and_least_distances() -> None:
     """Two hydrogen atoms are found, the others are where they are known to be."""

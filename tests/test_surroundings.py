@@ -34,6 +34,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["shifted", "weighted"])
 def test_degenerate_structures(name: str, dtype: str) -> None:

@@ -77,6 +77,7 @@ def test_a_strain_moves_the_cell_and_the_atoms_alike() -> None:
     np.testing.assert_allclose(moved - np.asarray(truth), step, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("equations", [normal_equations, bound_equations])
 @pytest.mark.parametrize("poolings", [("mean", "moment2"), ("max", "min")])
 def test_equations_of_an_unknown_cell(equations: object, poolings: tuple[str, ...]) -> None:

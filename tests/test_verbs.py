@@ -197,6 +197,7 @@ def test_settings_repeat_a_build() -> None:
     assert Path("two.extxyz").read_bytes() == Path("one.extxyz").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile")
 def test_settings_repeat_a_generation() -> None:
     trained().save("model")

@@ -59,6 +59,7 @@ def single_entries(
     return config.slopes_of(neighbors(structure), atom), chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_slopes_of_single_entries(name: str) -> None:
     """Of any atom for each function, of padding too, which sees nothing, and of nobody."""
@@ -149,6 +150,7 @@ def both(fingerprint: Fingerprint, structure: Structure) -> list[tuple[np.ndarra
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_jacobian_of_the_winners(name: str, x64: None) -> None:
     fingerprint, atoms, sizes = CASES[name]
