@@ -40,7 +40,7 @@ def test_others_are_waited_for_but_not_for_ever(
         started = time.perf_counter()
         with pytest.raises(OSError, match="got database is locked; what was committed is kept"):
             use()
-        assert 0.2 < time.perf_counter() - started < 60.0
+        assert 0.2 < time.perf_counter() - started < 10.0
     other.rollback()
     other.close()
     store.commit(0, result(0))

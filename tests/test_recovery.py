@@ -129,7 +129,7 @@ def test_what_jax_compiles_is_noticed() -> None:
     middle = time.perf_counter()
     program(jnp.eye(3)).block_until_ready()
     end = time.perf_counter()
-    assert 0.0 < made.within(start, middle) <= middle - start
+    assert 0.3 * (middle - start) < made.within(start, middle) <= middle - start
     assert made.within(middle, end) == 0.0
 
 
