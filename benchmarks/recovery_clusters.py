@@ -13,8 +13,8 @@ from ase.calculators.emt import EMT
 from ase.cluster import Decahedron, Icosahedron, Octahedron
 from ase.optimize import FIRE
 
-from jaxrecon import matching
 from jaxrecon.datasets import clusters
+from jaxrecon.structures import matching
 
 ELEMENTS = ("Pt", "Cu")
 SIZES = (13, 20, 38, 55)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from recovery_sets import Target
 
-from jaxrecon.matched import Match
 from jaxrecon.plotting import Curve, cumulative
 from jaxrecon.results import Result
+from jaxrecon.structures.compare import Match
 
 CERTIFIED = 1e-6
 """Mean absolute residual, in float64, that hits the target exactly."""

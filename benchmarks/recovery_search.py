@@ -10,10 +10,10 @@ from recovery_report import Trial
 from recovery_sets import Target
 
 from jaxrecon import ReconstructConfig, reconstruct
-from jaxrecon.matched import match
 from jaxrecon.progress import reporter
 from jaxrecon.results import Result
 from jaxrecon.store import Store
+from jaxrecon.structures.compare import match
 
 
 class Watch(Store):

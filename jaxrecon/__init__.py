@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxrecon import datasets, matching
+    from jaxrecon import datasets
     from jaxrecon.batching import batch, batches, featurize
     from jaxrecon.closed_loop import Design, design
     from jaxrecon.config import ReconstructConfig
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jaxrecon.models.learning import train
     from jaxrecon.results import Reconstruction, Result, ResultCode
     from jaxrecon.store import Store
-    from jaxrecon.structures import Structure, from_ase, to_ase
+    from jaxrecon.structures import matching
+    from jaxrecon.structures.structure import Structure, from_ase, to_ase
 
 __all__ = [
     "ACSF",
@@ -74,19 +75,19 @@ _HOME = {
     "Result": "results",
     "ResultCode": "results",
     "Store": "store",
-    "Structure": "structures",
+    "Structure": "structures.structure",
     "TrainConfig": "models.config",
     "batch": "batching",
     "batches": "batching",
     "datasets": "datasets",
     "design": "closed_loop",
     "featurize": "batching",
-    "from_ase": "structures",
+    "from_ase": "structures.structure",
     "generate": "generation",
     "judge": "datasets.judge",
-    "matching": "matching",
+    "matching": "structures.matching",
     "reconstruct": "inverse",
-    "to_ase": "structures",
+    "to_ase": "structures.structure",
     "train": "models.learning",
     "use_all_cores": "devices",
 }

@@ -16,7 +16,7 @@ from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.generation_config import Wanted
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.problems import UNKNOWN
-from jaxrecon.structures import checked_cell
+from jaxrecon.structures.structure import checked_cell
 
 
 def parse_rows(text: str | None, count: int) -> list[int]:

@@ -13,9 +13,9 @@ from ase.data import chemical_symbols
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.bounds import MANY, bounds_of, is_wide, most_neighbors
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.structures import Bounds, Structure, completed_cell, padded, padded_arrays
+from jaxrecon.structures.bounds import MANY, bounds_of, is_wide, most_neighbors
+from jaxrecon.structures.structure import Bounds, Structure, completed_cell, padded, padded_arrays
 
 PROGRAMS = 4
 """Shapes, each compiled once, that a batch of structures is sorted into at most."""

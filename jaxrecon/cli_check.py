@@ -44,17 +44,17 @@ def match(
     pymatgen's StructureMatcher says so: loosely up to an rms of 0.5, tightly up to 0.02, in units
     of the edge of an atom's volume.
     """
-    from jaxrecon import matched
     from jaxrecon.datasets import io
+    from jaxrecon.structures import compare
 
     if output is not None:
         io.check_output(output, force, suffix=".json")
     frames, others = io.read_structures(found), io.read_structures(truth)
-    matches = matched.compare(frames, others)
-    told = {**matched.summary(matches), "matches": [each._asdict() for each in matches]}
+    matches = compare.compare(frames, others)
+    told = {**compare.summary(matches), "matches": [each._asdict() for each in matches]}
     if output is not None:
         io.write_json(output, {"found": str(found), "truth": str(truth), **told})
-    return Report(matched.text(matches, others), told, [] if output is None else [output])
+    return Report(compare.text(matches, others), told, [] if output is None else [output])
 
 
 def doctor() -> Report:

@@ -49,7 +49,7 @@ def fingerprint(
     from jaxrecon.compositions import elements_of
     from jaxrecon.datasets import io
     from jaxrecon.fingerprint import Fingerprint
-    from jaxrecon.structures import is_periodic
+    from jaxrecon.structures.structure import is_periodic
 
     io.check_output(output, force, suffix=".npz")
     frames = io.read_structures(structures)

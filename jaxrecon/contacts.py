@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from jaxrecon.numerics import safe_norm
 from jaxrecon.pooling import by_positions
 from jaxrecon.refine import NormalEquations
-from jaxrecon.space import Neighbors
+from jaxrecon.structures.neighbors import Neighbors
 
 
 def repelled(

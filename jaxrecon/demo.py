@@ -10,7 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
-from jaxrecon import datasets, demo_design, demo_page, matching, tables
+from jaxrecon import datasets, demo_design, demo_page, tables
 from jaxrecon.batching import featurize
 from jaxrecon.compositions import elements_of
 from jaxrecon.config import ReconstructConfig
@@ -23,7 +23,8 @@ from jaxrecon.models.model_folder import ABOUT
 from jaxrecon.plotting import Pair, side_by_side
 from jaxrecon.plotting_demo import made_figure
 from jaxrecon.results import Reconstruction, versions
-from jaxrecon.structures import is_periodic
+from jaxrecon.structures import matching
+from jaxrecon.structures.structure import is_periodic
 
 SET = "pt10_pbe"
 """What is learned from."""

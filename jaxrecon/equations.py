@@ -12,7 +12,7 @@ from jaxrecon.fingerprint import Fingerprint, View
 from jaxrecon.pooling import EXTREMES, SELECTING
 from jaxrecon.refine import NormalEquations
 from jaxrecon.steering import Steering
-from jaxrecon.structures import Structure
+from jaxrecon.structures.structure import Structure
 
 
 def normal_equations(

@@ -20,8 +20,8 @@ from jaxrecon.descriptors.custom import Custom
 from jaxrecon.descriptors.one_channel import MOST_NEIGHBORS
 from jaxrecon.descriptors.recipes import RECIPES
 from jaxrecon.pooling import EXTREMES, POOLINGS, SLOTTED, Pool, PoolingName
-from jaxrecon.space import Neighbors, image_neighbors, neighbors
-from jaxrecon.structures import Structure
+from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
+from jaxrecon.structures.structure import Structure
 
 PRESETS: tuple[str, ...] = tuple(RECIPES)
 
@@ -57,9 +57,10 @@ class Fingerprint:
     r"""The map :math:`R(x)`: descriptor rows of all atoms, pooled feature by feature.
 
     A frozen, hashable value: pass it to ``jit`` as a static argument or close over it. Calling it
-    on a :class:`~jaxrecon.structures.Structure` is a pure function that ``jit``, ``vmap`` and
-    ``grad`` transform, by the positions and by the cell. Its pull-back is a closed form where there
-    is one channel of neighbours, so that ``jvp`` is not defined there: take :meth:`with_jacobian`.
+    on a :class:`~jaxrecon.structures.structure.Structure` is a pure function that ``jit``, ``vmap``
+    and ``grad`` transform, by the positions and by the cell. Its pull-back is a closed form where
+    there is one channel of neighbours, so that ``jvp`` is not defined there: take
+    :meth:`with_jacobian`.
 
     Attributes:
         descriptor: the local descriptor: symmetry functions, or :class:`Custom

@@ -19,11 +19,11 @@ from jaxrecon.generated import Generated, diversity, widths_of
 from jaxrecon.generation_config import GenerateConfig, Wanted, miss, range_of, told
 from jaxrecon.inverse import reconstruct
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.novelty import Library, duplicates
 from jaxrecon.progress import ProgressFn
 from jaxrecon.results import versions
 from jaxrecon.steering import Steering
 from jaxrecon.store import Store
+from jaxrecon.structures.duplicates import Library, duplicates
 
 Also = Sequence[tuple[DesignModel, Wanted]]
 """Models of further properties, with what is wanted of each."""

@@ -12,9 +12,9 @@ from ase.utils import rotate
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from jaxrecon import matching
 from jaxrecon.plotting_canvas import Canvas
 from jaxrecon.results import Reconstruction, ResultCode
+from jaxrecon.structures import matching
 
 VIEW = "-72x,24y,8z"
 """Rotation of the picture: off the axes, so that no atom hides behind another by symmetry."""

@@ -31,7 +31,7 @@ from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.numerics import masked_max, masked_min
-from jaxrecon.space import Neighbors
+from jaxrecon.structures.neighbors import Neighbors
 
 PoolingName = Literal[
     "max",

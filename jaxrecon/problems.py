@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.bounds import bounds_within
 from jaxrecon.compositions import candidates, composition_of
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.steering import Steering
-from jaxrecon.structures import Bounds, checked_cell
+from jaxrecon.structures.bounds import bounds_within
+from jaxrecon.structures.structure import Bounds, checked_cell
 from jaxrecon.task import Task
 from jaxrecon.volume import expected_volume
 

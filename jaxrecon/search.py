@@ -19,7 +19,7 @@ from jaxrecon.hopping import descend, model, propose
 from jaxrecon.pooling import EXTREMES
 from jaxrecon.refine import levenberg_marquardt, refine
 from jaxrecon.steering import Steering
-from jaxrecon.structures import Bounds
+from jaxrecon.structures.structure import Bounds
 from jaxrecon.task import Task
 
 SLOTS, REPLICAS = "slots", "replicas"

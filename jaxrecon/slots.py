@@ -8,12 +8,12 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.bounds import bounds_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.problems import Problem, on_device
 from jaxrecon.results import Result, ResultCode
 from jaxrecon.search import compiled_polish
 from jaxrecon.solutions import Solutions
+from jaxrecon.structures.bounds import bounds_of
 
 LEAST_VOLUME = 1.0
 """Cubic Angstrom for each atom below which a cell is no crystal's."""

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from ase import Atoms
 
-from jaxrecon import matching
 from jaxrecon.config import ReconstructConfig
+from jaxrecon.structures import matching
 
 SAME = 0.05
 """RMSD in Angstrom up to which two structures count as one."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrecon import initialize
 from jaxrecon.refine import NormalEquations
 from jaxrecon.steering import Steering
-from jaxrecon.structures import Bounds, Structure
+from jaxrecon.structures.structure import Bounds, Structure
 
 STRAIN_LENGTH = 10.0
 """Angstrom that a strain of 1 counts as: the longest step of an atom limits that of the cell."""

@@ -85,20 +85,20 @@ found_crystals
 # `StructureMatcher` says "tight" where the atoms are within 2 % of the mean spacing.
 
 # %%
-from jaxrecon import matched
 from jaxrecon.plotting import Pair, side_by_side
+from jaxrecon.structures import compare
 
 found = [*found_shapes, *found_crystals]
 pairs = []
 for (name, atoms), result in zip(structures.items(), found, strict=True):
-    match = matched.match(atoms, result.atoms)
+    match = compare.match(atoms, result.atoms)
     pairs.append(Pair(name, atoms, result.atoms, result.residual, match.rmsd))
     print(
         f"{name:<28} residual {result.residual:.0e}  RMSD {match.rmsd:.0e} Å  "
         f"{'tight' if match.tight else 'no match'}"
     )
 assert found_shapes.converged + found_crystals.converged == len(structures)
-assert all(matched.match(pair.truth, pair.found).tight for pair in pairs)
+assert all(compare.match(pair.truth, pair.found).tight for pair in pairs)
 
 # %% [markdown]
 # Around a symmetric structure a fingerprint is flat: what a small deviation changes cancels among

@@ -83,10 +83,10 @@ run
 # instead of the usual 0.5: of random atoms in the right cell many match loosely.
 
 # %%
-from jaxrecon import matched
+from jaxrecon.structures import compare
 
-matches = matched.compare([result.atoms for result in run], list(crystals.values()))
-print(matched.text(matches, list(crystals.values())))
+matches = compare.compare([result.atoms for result in run], list(crystals.values()))
+print(compare.text(matches, list(crystals.values())))
 assert all(match.tight for match in matches)
 
 # %%
@@ -116,5 +116,5 @@ salt, target, fingerprint = crystals["rock salt"], targets[0], fingerprints[0]
 found = jaxrecon.reconstruct(target, fingerprint, symbols="NaCl", cell="unknown", seed=0)[0]
 for name, cell in (("truth", salt.cell), ("found", found.atoms.cell)):
     print(f"{name}: {cell.cellpar().round(3)}, {cell.volume:.3f} Å^3")
-print(matched.text(matched.compare([found.atoms], [salt]), [salt]))
-assert matched.match(salt, found.atoms).tight
+print(compare.text(compare.compare([found.atoms], [salt]), [salt]))
+assert compare.match(salt, found.atoms).tight

@@ -102,10 +102,10 @@ run = jaxrecon.reconstruct(
 run
 
 # %%
-from jaxrecon import matched
+from jaxrecon.structures import compare
 
 for atoms, result in zip(structures, run, strict=True):
-    match = matched.match(atoms, result.atoms)
+    match = compare.match(atoms, result.atoms)
     print(
         f"{atoms.get_chemical_formula():<8} residual {result.residual:.0e}  "
         f"RMSD {match.rmsd:.0e} Å  {'match' if match.tight else 'no match'}"

@@ -78,7 +78,9 @@ def quick_compile() -> Iterator[None]:
 @pytest.fixture
 def bins_past_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bins for many atoms even where pairs are less work, so that small structures test them."""
-    monkeypatch.setattr("jaxrecon.bounds._less_work", lambda _, among_bins, __: among_bins)
+    monkeypatch.setattr(
+        "jaxrecon.structures.bounds._less_work", lambda _, among_bins, __: among_bins
+    )
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxrecon import ACSF, Fingerprint
 from jaxrecon.descriptors import angular, radial
 from jaxrecon.descriptors.surroundings import channels, surroundings
-from jaxrecon.space import Neighbors
-from jaxrecon.structures import Structure
+from jaxrecon.structures.neighbors import Neighbors
+from jaxrecon.structures.structure import Structure
 
 
 @partial(jax.jit, static_argnums=0)

@@ -126,7 +126,7 @@ def everything() -> list[Public]:
     """All of the package, in the order of the files."""
     homes = {(f"jaxrecon.{home}", name) for name, home in jaxrecon._HOME.items()}
     homes |= {("jaxrecon.datasets.labelled", name) for name in jaxrecon.datasets.__all__}
-    homes |= {("jaxrecon.matching", name) for name in ("align", "rmsd")}
+    homes |= {("jaxrecon.structures.matching", name) for name in ("align", "rmsd")}
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts

@@ -9,7 +9,7 @@ import jax
 
 from jaxrecon import ACSF, Fingerprint
 from jaxrecon.pooling import POOLINGS
-from jaxrecon.structures import Structure
+from jaxrecon.structures.structure import Structure
 
 FOUR = ("H", "O", "Na", "Pt")
 

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.geometry import complete_cell
 from ase.neighborlist import neighbor_list
 
-from jaxrecon.space import Neighbors, image_neighbors
-from jaxrecon.structures import Bounds, Structure, padded
+from jaxrecon.structures.neighbors import Neighbors, image_neighbors
+from jaxrecon.structures.structure import Bounds, Structure, padded
 
 PERIODIC = tuple(product((True, False), repeat=3))
 """Along all three axes first, along none last."""

@@ -12,8 +12,8 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import ACSF
-from jaxrecon.space import Neighbors, image_neighbors, neighbors
-from jaxrecon.structures import Structure, from_ase
+from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
+from jaxrecon.structures.structure import Structure, from_ase
 
 # Not an eta, a lambda or a zeta twice: each has to be at its place.
 PLAIN = ACSF(

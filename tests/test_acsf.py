@@ -18,11 +18,11 @@ from rows import PADDED, PLAIN, SETS, assert_rows, in_both_precisions, rows
 from strategies import clusters, crystals, random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, featurize
-from jaxrecon.bounds import bounds_of
 from jaxrecon.compositions import elements_of
 from jaxrecon.descriptors import local
-from jaxrecon.space import Neighbors, neighbors
-from jaxrecon.structures import from_ase
+from jaxrecon.structures.bounds import bounds_of
+from jaxrecon.structures.neighbors import Neighbors, neighbors
+from jaxrecon.structures.structure import from_ase
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -14,8 +14,8 @@ from rows import PLAIN
 from strategies import random_cluster
 
 from jaxrecon import ACSF
-from jaxrecon.space import Neighbors, neighbors
-from jaxrecon.structures import from_ase
+from jaxrecon.structures.neighbors import Neighbors, neighbors
+from jaxrecon.structures.structure import from_ase
 
 
 def test_two_body_before_three_body_and_kinds_side_by_side() -> None:

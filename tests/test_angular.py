@@ -19,8 +19,8 @@ from jaxrecon import ACSF
 from jaxrecon.descriptors import angular, triplets
 from jaxrecon.descriptors.angular import Angular
 from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
-from jaxrecon.space import displacement, neighbors
-from jaxrecon.structures import from_ase
+from jaxrecon.structures.neighbors import displacement, neighbors
+from jaxrecon.structures.structure import from_ase
 
 R_CUT = 4.0
 SPECIES = np.array([1, 8, 78, 8, 6, 1, 78])

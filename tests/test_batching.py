@@ -18,8 +18,8 @@ from strategies import random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, batch, batching, featurize
 from jaxrecon.batching import PROGRAMS, batches
-from jaxrecon.bounds import MANY, bounds_of
-from jaxrecon.structures import Bounds, Structure, to_ase
+from jaxrecon.structures.bounds import MANY, bounds_of
+from jaxrecon.structures.structure import Bounds, Structure, to_ase
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -21,8 +21,9 @@ from strategies import (
     random_lattice,
 )
 
-from jaxrecon import bounds as bounds_module
-from jaxrecon.bounds import (
+from jaxrecon.datasets import prototypes
+from jaxrecon.structures import bounds as bounds_module
+from jaxrecon.structures.bounds import (
     ASIDE,
     MANY,
     bounds_of,
@@ -31,8 +32,7 @@ from jaxrecon.bounds import (
     most_neighbors,
     offsets,
 )
-from jaxrecon.datasets import prototypes
-from jaxrecon.structures import Bounds
+from jaxrecon.structures.structure import Bounds
 
 CUTOFFS = st.floats(0.5, 6.0)
 LESS_WORK = bounds_module._less_work

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from neighbouring import PERIODIC, check, every, listed, seen_by
 from strategies import lattices, random_frame, random_lattice
 
-from jaxrecon import bounds as bounds_module
-from jaxrecon.bounds import ASIDE, bounds_of
-from jaxrecon.space import Neighbors
-from jaxrecon.structures import Bounds, padded
+from jaxrecon.structures import bounds as bounds_module
+from jaxrecon.structures.bounds import ASIDE, bounds_of
+from jaxrecon.structures.neighbors import Neighbors
+from jaxrecon.structures.structure import Bounds, padded
 
 pytestmark = pytest.mark.usefixtures("bins_past_many", "quick_compile")
 

@@ -15,13 +15,14 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from commands import OLD, PLATINUM, flawed, process, python
 
-from jaxrecon import cli, matching
+from jaxrecon import cli
 from jaxrecon.batching import featurize
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.results import Reconstruction, Result, ResultCode
 from jaxrecon.solutions import Solution
+from jaxrecon.structures import matching
 
 pytestmark = pytest.mark.usefixtures("command_line")
 

@@ -16,9 +16,10 @@ from fingerprints import compiled
 from inverting import CONFIG, compact
 from strategies import random_cluster, random_crystal
 
-from jaxrecon import ACSF, Custom, Fingerprint, batch, featurize, from_ase, matching, reconstruct
+from jaxrecon import ACSF, Custom, Fingerprint, batch, featurize, from_ase, reconstruct
 from jaxrecon.equations import bound_equations, normal_equations
 from jaxrecon.pooling import POOLINGS
+from jaxrecon.structures import matching
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -13,8 +13,9 @@ import pytest
 from ase.build import bulk, molecule
 from commands import run
 
-from jaxrecon import doctor, matched
+from jaxrecon import doctor
 from jaxrecon.datasets import calculators
+from jaxrecon.structures import compare
 
 pytestmark = pytest.mark.usefixtures("command_line")
 TRIAL = {"residual": 1e-15, "certified": True, "seconds": 2.0}
@@ -117,7 +118,7 @@ def test_match_says_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
     assert table["matches"][0]["rmsd"] < 1e-6
     # Another volume is the same crystal to StructureMatcher, and no deviation can be told.
     assert table["matches"][4]["rmsd"] is None
-    assert math.isinf(matched.compare([strained], [salt])[0].rmsd)
+    assert math.isinf(compare.compare([strained], [salt])[0].rmsd)
     assert table["median_rmsd"] == pytest.approx(
         np.median([each["rmsd"] for each in table["matches"][:4]])
     )

@@ -14,12 +14,12 @@ from reference import acsf_rows
 from strategies import random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
-from jaxrecon.bounds import bounds_of
 from jaxrecon.datasets import prototypes
 from jaxrecon.equations import blame, bound_equations, normal_equations
 from jaxrecon.pooling import POOLINGS
 from jaxrecon.refine import levenberg_marquardt, refine
-from jaxrecon.structures import Bounds, Structure
+from jaxrecon.structures.bounds import bounds_of
+from jaxrecon.structures.structure import Bounds, Structure
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -18,10 +18,10 @@ from reference import acsf_rows
 from strategies import random_cluster, random_crystal
 
 from jaxrecon import Fingerprint, from_ase
-from jaxrecon.bounds import bounds_of
 from jaxrecon.objectives import mean_absolute_residual
 from jaxrecon.pooling import POOLINGS
-from jaxrecon.structures import Bounds, Structure
+from jaxrecon.structures.bounds import bounds_of
+from jaxrecon.structures.structure import Bounds, Structure
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

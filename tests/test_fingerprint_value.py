@@ -19,7 +19,7 @@ from strategies import random_cluster
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.fingerprint import PRESETS
-from jaxrecon.structures import Structure, padded
+from jaxrecon.structures.structure import Structure, padded
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -12,9 +12,9 @@ import pytest
 from ase.data import covalent_radii
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, equations
-from jaxrecon.bounds import bounds_within
 from jaxrecon.hopping import descend, propose, relocate, residual, shake, swap
 from jaxrecon.initialize import EDGE_RANGE, compact_edge
+from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.task import Task
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

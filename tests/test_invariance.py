@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from strategies import ELEMENTS, clusters, random_cluster, random_crystal, random_frame, seeds
 
 from jaxrecon import ACSF, Fingerprint, from_ase
-from jaxrecon.bounds import bounds_of
 from jaxrecon.descriptors.recipes import gastegger2018
 from jaxrecon.equations import blame, bound_equations, normal_equations
 from jaxrecon.pooling import POOLINGS
-from jaxrecon.structures import Bounds, Structure, completed_cell
+from jaxrecon.structures.bounds import bounds_of
+from jaxrecon.structures.structure import Bounds, Structure, completed_cell
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

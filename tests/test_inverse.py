@@ -17,8 +17,8 @@ import jaxrecon.inverse
 import jaxrecon.problems
 import jaxrecon.search
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
-from jaxrecon.matching import rmsd
 from jaxrecon.slots import Slot
+from jaxrecon.structures.matching import rmsd
 
 MINIMUM = fingerprint_of("O", "Pt", images="minimum")
 

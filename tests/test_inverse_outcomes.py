@@ -16,7 +16,7 @@ import jaxrecon.inverse
 import jaxrecon.problems
 import jaxrecon.slots
 from jaxrecon import Fingerprint, ResultCode, featurize, reconstruct
-from jaxrecon.bounds import bounds_of
+from jaxrecon.structures.bounds import bounds_of
 
 quick = pytest.mark.usefixtures("quick_compile")
 

@@ -8,11 +8,11 @@ from ase import Atoms
 from ase.build import molecule
 from ase.spacegroup import crystal
 
-from jaxrecon import matched
+from jaxrecon.structures import compare
 
 
 def test_a_moved_and_mirrored_molecule_matches_and_another_does_not() -> None:
-    match = matched.match
+    match = compare.match
     truth = molecule("CH3CH2OH")
     moved = truth[::-1]
     moved.rotate(40, (1, 2, 3))
@@ -31,10 +31,10 @@ def test_a_moved_and_mirrored_molecule_matches_and_another_does_not() -> None:
 
 
 def test_other_elements_or_no_positions_do_not_match() -> None:
-    assert matched.match(molecule("H2O"), molecule("SH2")) == matched.NONE
+    assert compare.match(molecule("H2O"), molecule("SH2")) == compare.NONE
     lost = molecule("H2O")
     lost.positions[1] = np.nan
-    assert matched.match(molecule("H2O"), lost) == matched.NONE
+    assert compare.match(molecule("H2O"), lost) == compare.NONE
 
 
 def quartz() -> Atoms:
@@ -48,13 +48,13 @@ def test_the_mirror_image_of_a_chiral_crystal_matches() -> None:
     image = quartz()[::-1]
     image.positions = 0.3 - image.positions
     image.wrap()
-    found = matched.match(quartz(), image)
+    found = compare.match(quartz(), image)
     assert (found.loose, found.tight) == (True, True)
     assert found.rms == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_crystal_matches_tightly_loosely_or_not_at_all() -> None:
-    match = matched.match
+    match = compare.match
     truth = quartz()
     exact, off, wrong = truth[::-1], truth.copy(), truth.copy()
     exact.positions += 1.0

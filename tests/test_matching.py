@@ -15,9 +15,9 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from scipy.spatial.transform import Rotation
 
-from jaxrecon import matching
 from jaxrecon.datasets import prototypes
-from jaxrecon.matching import align, rmsd
+from jaxrecon.structures import matching
+from jaxrecon.structures.matching import align, rmsd
 
 Matrix = Float[np.ndarray, "3 3"]
 

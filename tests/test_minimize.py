@@ -12,7 +12,7 @@ from strategies import random_cluster
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.minimize import adam
 from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.structures import Structure
+from jaxrecon.structures.structure import Structure
 
 RATE, STEPS = 0.1, 25
 

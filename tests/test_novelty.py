@@ -8,10 +8,10 @@ from ase import Atoms
 from ase.build import bulk
 from scipy.stats import ortho_group
 
-from jaxrecon import novelty
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.matching import rmsd
-from jaxrecon.novelty import Library, duplicates
+from jaxrecon.structures import duplicates as duplicates_module
+from jaxrecon.structures.duplicates import Library, duplicates
+from jaxrecon.structures.matching import rmsd
 
 
 def copies(formula: str, widths: list[float], seed: int) -> list[Atoms]:
@@ -32,10 +32,10 @@ def test_both_bounds_hold_and_the_second_is_the_higher(formula: str) -> None:
     tight = []
     for a in structures:
         for b in structures:
-            (rows, flat), (others, other) = novelty._distances(a), novelty._distances(b)
+            (rows, flat), (others, other) = duplicates._distances(a), duplicates._distances(b)
             scale = np.sqrt(2.0) * len(a)
             first = np.linalg.norm(flat - other) / scale
-            second = novelty._assigned(rows, others) / scale
+            second = duplicates._assigned(rows, others) / scale
             true = rmsd(a, b)
             assert first <= second + 1e-9
             assert second <= true + 1e-9
@@ -49,10 +49,10 @@ def test_the_bound_is_reached() -> None:
     """Two atoms: the difference of the distance is twice the deviation of each."""
     a, b = (Atoms("Pt2", [(0, 0, 0), (0, 0, z)]) for z in (2.5, 2.9))
     assert rmsd(a, b) == pytest.approx(0.2)
-    (rows, flat), (others, other) = novelty._distances(a), novelty._distances(b)
+    (rows, flat), (others, other) = duplicates._distances(a), duplicates._distances(b)
     scale = np.sqrt(2.0) * len(a)
     assert np.linalg.norm(flat - other) / scale == pytest.approx(0.2)
-    assert novelty._assigned(rows, others) / scale == pytest.approx(0.2)
+    assert duplicates._assigned(rows, others) / scale == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("formula", ["Pt6", "Pt3Cu3"])
@@ -65,7 +65,7 @@ def test_as_brute_force_finds_them(formula: str, monkeypatch: pytest.MonkeyPatch
         calls.append(1)
         return rmsd(a, b)
 
-    monkeypatch.setattr(novelty, "rmsd", counted)
+    monkeypatch.setattr(duplicates_module, "rmsd", counted)
     same = 0
     for atoms in asked:
         found = library.find(atoms, 0.12)

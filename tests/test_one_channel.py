@@ -17,10 +17,10 @@ from rows import PLAIN, SHIFTED, WEIGHTED
 from strategies import random_cluster, seeds
 
 from jaxrecon import ACSF, Fingerprint, from_ase, lanes
-from jaxrecon.bounds import bounds_of
 from jaxrecon.descriptors import one_channel
-from jaxrecon.space import Neighbors, image_neighbors, neighbors
-from jaxrecon.structures import Structure, padded
+from jaxrecon.structures.bounds import bounds_of
+from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
+from jaxrecon.structures.structure import Structure, padded
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

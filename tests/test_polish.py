@@ -14,9 +14,9 @@ import jaxrecon.inverse
 import jaxrecon.slots
 from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.datasets.clusters import relaxed
-from jaxrecon.matching import rmsd
 from jaxrecon.problems import problems_of
 from jaxrecon.slots import FAST, NEARLY, SLOW, Slot
+from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 1e-6
 FEW = Fingerprint.preset("default", ["Pt"])

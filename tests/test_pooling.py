@@ -24,7 +24,7 @@ from jaxrecon.pooling import (
     selection,
     weights,
 )
-from jaxrecon.space import Neighbors
+from jaxrecon.structures.neighbors import Neighbors
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

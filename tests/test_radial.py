@@ -13,8 +13,8 @@ from jaxrecon import ACSF
 from jaxrecon.descriptors import radial
 from jaxrecon.descriptors.radial import Radial
 from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
-from jaxrecon.space import displacement, neighbors
-from jaxrecon.structures import from_ase
+from jaxrecon.structures.neighbors import displacement, neighbors
+from jaxrecon.structures.structure import from_ase
 
 ALL = Radial(True, (0.05, 1.0), (0.0, 1.5, 3.0), (0.0, 0.7))
 

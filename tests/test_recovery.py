@@ -16,17 +16,18 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from recovering import module, target, trial
 
-from jaxrecon import ReconstructConfig, matched
+from jaxrecon import ReconstructConfig
 from jaxrecon.plotting import Curve, cumulative, success_curves
 from jaxrecon.results import Result, ResultCode
+from jaxrecon.structures import compare
 
 # What is counted.
 
 
 def test_summary_counts_unsolved_targets_as_never() -> None:
     report = module("recovery_report")
-    yes = matched.Match(1e-7, None, True, True)
-    no = matched.Match(1.0, None, False, False)
+    yes = compare.Match(1e-7, None, True, True)
+    no = compare.Match(1.0, None, False, False)
     trials = [
         trial(0, evaluations=10, seconds=4.0, match=yes),
         trial(1, evaluations=30, seconds=1.0, match=no),
@@ -58,13 +59,13 @@ def test_without_the_truth_there_is_the_certificate_alone() -> None:
 
 
 def test_by_atoms_and_the_list_of_what_was_not_found() -> None:
-    report, match = module("recovery_report"), matched.Match
+    report, match = module("recovery_report"), compare.Match
     salt = bulk("NaCl", "rocksalt", a=5.64)
     tight, loose = match(1e-7, 1e-8, True, True), match(1.0, 0.3, True, False)
     trials = [
         trial(0, match=tight, atoms=salt),
         trial(1, match=loose, atoms=salt),
-        trial(2, match=matched.NONE, atoms=salt * (2, 1, 1), residual=0.1),
+        trial(2, match=compare.NONE, atoms=salt * (2, 1, 1), residual=0.1),
     ]
     assert report.by_atoms(trials) == {
         2: {"targets": 2, "certified": 2, "matched": 1, "matched loosely": 2},

@@ -16,7 +16,6 @@ from strategies import random_cluster
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.equations import bound_equations, normal_equations
-from jaxrecon.matching import rmsd
 from jaxrecon.refine import (
     NormalEquations,
     Refinement,
@@ -24,7 +23,8 @@ from jaxrecon.refine import (
     levenberg_marquardt,
     refine,
 )
-from jaxrecon.structures import Structure, padded
+from jaxrecon.structures.matching import rmsd
+from jaxrecon.structures.structure import Structure, padded
 
 TIMES = np.linspace(0.0, 3.0, 24)
 FINGERPRINT = Fingerprint(

@@ -9,9 +9,9 @@ from ase.build import bulk, molecule
 from ase.spacegroup import crystal
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
-from jaxrecon.matching import rmsd
 from jaxrecon.problems import problems_of
 from jaxrecon.solutions import SAME, Solutions
+from jaxrecon.structures.matching import rmsd
 from jaxrecon.volume import expected_volume
 
 quick = pytest.mark.usefixtures("quick_compile")

@@ -20,10 +20,10 @@ from neighbouring import PERIODIC, check, every, seen_by
 from reference import displacements
 from strategies import clusters, crystals, random_lattice, seeds
 
-from jaxrecon import bounds as bounds_module
-from jaxrecon.bounds import bounds_of
-from jaxrecon.space import displacement, image_neighbors, neighbors
-from jaxrecon.structures import Bounds, Structure, from_ase, padded
+from jaxrecon.structures import bounds as bounds_module
+from jaxrecon.structures.bounds import bounds_of
+from jaxrecon.structures.neighbors import displacement, image_neighbors, neighbors
+from jaxrecon.structures.structure import Bounds, Structure, from_ase, padded
 
 pytestmark = pytest.mark.usefixtures("bins_past_many")
 

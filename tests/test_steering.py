@@ -14,10 +14,10 @@ from ase.build import bulk, molecule
 
 import jaxrecon
 from jaxrecon import ACSF, Fingerprint, Store, featurize, from_ase, reconstruct
-from jaxrecon.bounds import bounds_of
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.equations import steered_equations
 from jaxrecon.steering import Steering
+from jaxrecon.structures.bounds import bounds_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import clusters, crystals, lattices, random_lattice
 
-from jaxrecon.structures import (
+from jaxrecon.structures.structure import (
     Bounds,
     Structure,
     checked_cell,

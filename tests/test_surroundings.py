@@ -12,8 +12,8 @@ from reference import acsf_rows
 from rows import PADDED, PLAIN, SETS, SHIFTED, WEIGHTED, derivatives, in_both_precisions, rows
 from strategies import random_cluster
 
-from jaxrecon.space import neighbors
-from jaxrecon.structures import Structure, from_ase
+from jaxrecon.structures.neighbors import neighbors
+from jaxrecon.structures.structure import Structure, from_ase
 
 R_CUT = PLAIN.r_cut
 DEGENERATE = {

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
-from jaxrecon.bounds import bounds_within
 from jaxrecon.compositions import composition_of
 from jaxrecon.hopping import fresh, relocate, shake
+from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.symmetry import centred, images, partners
 from jaxrecon.task import Task
 

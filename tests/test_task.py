@@ -12,13 +12,13 @@ from ase.data import covalent_radii
 from scipy.spatial.transform import Rotation
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
-from jaxrecon.bounds import bounds_within
 from jaxrecon.contacts import repelled
 from jaxrecon.equations import bound_equations, normal_equations
 from jaxrecon.hopping import descend, fresh, model, propose, residual
 from jaxrecon.initialize import VOLUME_RANGE, random_cell
 from jaxrecon.refine import NormalEquations
-from jaxrecon.structures import Structure
+from jaxrecon.structures.bounds import bounds_within
+from jaxrecon.structures.structure import Structure
 from jaxrecon.task import STRAIN_LENGTH, Task
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -17,8 +17,8 @@ from rows import PLAIN, SHIFTED, WEIGHTED
 from strategies import random_cluster, random_crystal, seeds
 
 from jaxrecon import ACSF, Fingerprint, from_ase
-from jaxrecon.space import neighbors
-from jaxrecon.structures import Bounds, Structure
+from jaxrecon.structures.neighbors import neighbors
+from jaxrecon.structures.structure import Bounds, Structure
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

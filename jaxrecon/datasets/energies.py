@@ -9,7 +9,7 @@ from ase import Atoms
 from jaxtyping import Float
 
 from jaxrecon.datasets.calculators import Calculators
-from jaxrecon.structures import is_periodic
+from jaxrecon.structures.structure import is_periodic
 
 STRAIN_TOLERANCE = 5e-4
 """Of the lengths of a reference cell: less than 0.1 meV/atom in the stiffest metals."""

@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from jaxrecon.datasets.archives import check_version, member, read_archive, reason
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.structures import is_periodic
+from jaxrecon.structures.structure import is_periodic
 
 VERSION = 1
 """Of the .npz format; a change that an older jaxrecon would misread raises it."""

@@ -23,7 +23,7 @@ from jaxrecon.descriptors.cutoffs import CutoffName
 from jaxrecon.descriptors.local import Local
 from jaxrecon.descriptors.one_channel import Functions
 from jaxrecon.descriptors.radial import Radial
-from jaxrecon.space import Neighbors
+from jaxrecon.structures.neighbors import Neighbors
 
 CHANNEL = "Z"
 """The name of the one channel of weighted functions."""

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxrecon.descriptors.cutoffs import CutoffName
 from jaxrecon.descriptors.local import Local
 from jaxrecon.descriptors.surroundings import Surroundings, surroundings
-from jaxrecon.space import Neighbors
+from jaxrecon.structures.neighbors import Neighbors
 
 RowFn = Callable[[Surroundings], Float[Array, " f"]]
 """A pure function from what one atom sees to its row of numbers, of any fixed length."""

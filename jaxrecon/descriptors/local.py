@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS, CutoffName
 from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
-from jaxrecon.space import Neighbors
+from jaxrecon.structures.neighbors import Neighbors
 
 BLOCK = 64
 """Central atoms whose rows are computed together: bounds the memory that many atoms take."""

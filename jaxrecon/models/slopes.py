@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.batching import batch
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.structures import Structure
+from jaxrecon.structures.structure import Structure
 
 TOGETHER = 32
 """Structures whose slopes are computed at once."""

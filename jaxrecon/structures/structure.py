@@ -15,9 +15,10 @@ from jaxtyping import Array, Bool, Float, Int
 class Bounds:
     """Static sizes of what the atoms of a structure see: they fix shapes under ``jit``.
 
-    :func:`jaxrecon.bounds.bounds_of` finds them for given structures and
-    :func:`jaxrecon.bounds.bounds_within` for atoms that move about in a cell. Where a structure
-    outgrows its bounds this is detected: see :class:`jaxrecon.space.Neighbors`.
+    :func:`jaxrecon.structures.bounds.bounds_of` finds them for given structures and
+    :func:`jaxrecon.structures.bounds.bounds_within` for atoms that move about in a cell. Where a
+    structure outgrows its bounds this is detected: see
+    :class:`jaxrecon.structures.neighbors.Neighbors`.
 
     Attributes:
         capacity: neighbours that there is room for around each atom.
@@ -73,7 +74,7 @@ def from_ase(atoms: Atoms, size: int | None = None, bounds: Bounds | None = None
     Args:
         atoms: a free structure, or one periodic along one, two or three axes.
         size: number of rows of the result, at least the number of atoms.
-        bounds: static sizes; see :func:`jaxrecon.bounds.bounds_of`.
+        bounds: static sizes; see :func:`jaxrecon.structures.bounds.bounds_of`.
 
     Returns:
         Positions in Angstrom, shape ``(size, 3)``, atomic numbers and the mask, ``(size,)``; a

@@ -9,7 +9,7 @@ from ase import Atoms
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
-from jaxrecon.structures import Bounds, completed_cell, spanning_cell
+from jaxrecon.structures.structure import Bounds, completed_cell, spanning_cell
 
 MANY = 64
 """Atoms in a structure up to which every pair is looked at; beyond, a cell list if that is less."""
@@ -39,7 +39,7 @@ def bounds_of(
         structures: free ones or periodic along some axes.
         r_cut: cutoff in Angstrom.
         size: number of atoms that they will be padded to; None for that of the largest.
-        elements: as in :class:`~jaxrecon.structures.Bounds`.
+        elements: as in :class:`~jaxrecon.structures.structure.Bounds`.
         most: neighbours of an atom at most, if that is known; see :func:`most_neighbors`.
 
     >>> from ase.build import bulk
@@ -85,7 +85,7 @@ def bounds_within(
         r_cut: cutoff in Angstrom.
         atoms: how many atoms are in the cell.
         pbc: along which lattice vectors it repeats.
-        elements: as in :class:`~jaxrecon.structures.Bounds`.
+        elements: as in :class:`~jaxrecon.structures.structure.Bounds`.
 
     >>> import numpy as np
     >>> bounds_within(4.0 * np.eye(3), 6.0, 1).capacity

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from jaxrecon import matching
+from jaxrecon.structures import matching
 
 FREE_RMSD = 0.05
 """Angstrom."""

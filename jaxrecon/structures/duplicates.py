@@ -1,8 +1,8 @@
 r"""Which of many free structures are the same: two bounds rule out nearly all before a match.
 
 Let :math:`e_i` be what is left between partners when b lies on a as well as it can, so that
-:math:`\sum_i |e_i|^2 = N d(a, b)^2` (see :mod:`jaxrecon.matching`). A distance in a differs from
-that of the partners in b by at most :math:`|e_i - e_j|`, and over all ordered pairs
+:math:`\sum_i |e_i|^2 = N d(a, b)^2` (see :mod:`jaxrecon.structures.matching`). A distance in a
+differs from that of the partners in b by at most :math:`|e_i - e_j|`, and over all ordered pairs
 
 .. math:: \sum_{ij} (a_{ij} - b_{P(i)P(j)})^2 \le \sum_{ij} |e_i - e_j|^2 \le 2 N^2 d(a, b)^2
 
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from jaxrecon.matching import rmsd
+from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 0.1
 """Least root mean square deviation, in Angstrom, up to which structures are the same."""

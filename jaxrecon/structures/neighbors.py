@@ -14,10 +14,10 @@ import numpy as np
 from jax.lax import Precision, stop_gradient
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.bounds import ASIDE
-from jaxrecon.bounds import offsets as offsets_of
 from jaxrecon.numerics import inverse_3x3
-from jaxrecon.structures import Bounds, Structure
+from jaxrecon.structures.bounds import ASIDE
+from jaxrecon.structures.bounds import offsets as offsets_of
+from jaxrecon.structures.structure import Bounds, Structure
 
 BLOCK = 256
 """Atoms whose candidates are looked at together: bounds the memory of a search for neighbours."""

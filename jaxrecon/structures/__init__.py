@@ -1,0 +1,1 @@
+"""Atoms, cells, what an atom sees of its neighbours, and how alike two structures are."""
