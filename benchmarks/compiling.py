@@ -21,7 +21,7 @@ import numpy as np
 from systems import system
 
 from jaxrecon import reconstruct, use_all_cores
-from jaxrecon.devices import enable_compilation_cache
+from jaxrecon.runtime.devices import enable_compilation_cache
 
 
 def cold_and_warm() -> dict[str, dict[str, float]]:

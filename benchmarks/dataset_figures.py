@@ -25,7 +25,6 @@ from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import LabelledSet, io, load
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
-from jaxrecon.devices import enable_compilation_cache
 from jaxrecon.plotting_data import (
     agreement,
     energy_histogram,
@@ -33,6 +32,7 @@ from jaxrecon.plotting_data import (
     principal_components,
     principal_maps,
 )
+from jaxrecon.runtime.devices import enable_compilation_cache
 
 PBE, POTENTIAL = "e_form_pbe", "e_form_potential"
 """Columns with the references, and with energies that are not made to agree with them."""

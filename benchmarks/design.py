@@ -45,7 +45,6 @@ from jaxrecon.datasets.labelled import LabelledSet, load
 from jaxrecon.datasets.labels import LabelStore
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
-from jaxrecon.devices import enable_compilation_cache
 from jaxrecon.evaluation import over_seeds, table1, table2, text
 from jaxrecon.generation import generate
 from jaxrecon.generation_config import GenerateConfig
@@ -54,6 +53,7 @@ from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
 from jaxrecon.plotting_design import hit_bars
 from jaxrecon.results import versions
+from jaxrecon.runtime.devices import enable_compilation_cache
 from jaxrecon.store import Store
 
 

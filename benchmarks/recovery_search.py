@@ -10,8 +10,8 @@ from recovery_report import Trial
 from recovery_sets import Target
 
 from jaxrecon import ReconstructConfig, reconstruct
-from jaxrecon.progress import reporter
 from jaxrecon.results import Result
+from jaxrecon.runtime.progress import reporter
 from jaxrecon.store import Store
 from jaxrecon.structures.compare import match
 

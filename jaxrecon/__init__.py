@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from jaxrecon.datasets.judge import Judgement, judge
     from jaxrecon.descriptors.acsf import ACSF
     from jaxrecon.descriptors.custom import Custom
-    from jaxrecon.devices import use_all_cores
     from jaxrecon.fingerprint import Fingerprint
     from jaxrecon.generated import Generated
     from jaxrecon.generation import generate
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from jaxrecon.models.design_model import DesignModel
     from jaxrecon.models.learning import train
     from jaxrecon.results import Reconstruction, Result, ResultCode
+    from jaxrecon.runtime.devices import use_all_cores
     from jaxrecon.store import Store
     from jaxrecon.structures import matching
     from jaxrecon.structures.structure import Structure, from_ase, to_ase
@@ -89,7 +89,7 @@ _HOME = {
     "reconstruct": "inverse",
     "to_ase": "structures.structure",
     "train": "models.learning",
-    "use_all_cores": "devices",
+    "use_all_cores": "runtime.devices",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from jaxrecon import cli_check, cli_dataset, cli_design, cli_evaluate, cli_explore, cli_reconstruct
-from jaxrecon.interruption import INTERRUPTED, leave, said
+from jaxrecon.runtime.interruption import INTERRUPTED, leave, said
 from jaxrecon.verbs import JSON, Verbs
 
 FAULT, BAD_INPUT = 1, 2
@@ -92,7 +92,7 @@ def _fail(message: str, code: int, words: Sequence[str]) -> int:
 
 def _resuming(words: Sequence[str]) -> str:
     """The command line that goes on where this one has stopped."""
-    from jaxrecon.database import without_password
+    from jaxrecon.runtime.database import without_password
 
     kept = [without_password(word) for word in words if word not in {"--force", "--resume"}]
     return shlex.join(["jaxrecon", *kept, "--resume"])

@@ -7,8 +7,8 @@ import typer
 
 from jaxrecon import options
 from jaxrecon.config import ReconstructConfig
-from jaxrecon.interruption import interruptible
 from jaxrecon.options import Force, Kept, Quiet, Resume, Seed
+from jaxrecon.runtime.interruption import interruptible
 from jaxrecon.verbs import Report
 
 PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
@@ -153,10 +153,11 @@ def reconstruct(
     Each frame of OUT.extxyz has its `residual` and `result_code` (converged, stalled, non_finite).
     Ctrl-C ends a search after the hop that it is at; what the database has then is never lost.
     """
-    from jaxrecon import arguments, hosts
+    from jaxrecon import arguments
     from jaxrecon.datasets import io
     from jaxrecon.inverse import reconstruct
-    from jaxrecon.progress import reporter
+    from jaxrecon.runtime import distributed
+    from jaxrecon.runtime.progress import reporter
     from jaxrecon.store import Store
 
     details = options.details_of(output)
@@ -180,9 +181,9 @@ def reconstruct(
     io.check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
-        hosts.meet(**processes)
+        distributed.meet(**processes)
     options.start_jax()
-    first = processes is None or hosts.is_first()
+    first = processes is None or distributed.is_first()
     with reporter(first and not quiet, len(numbers)) as report:
         try:
             with interruptible(report) as progress:

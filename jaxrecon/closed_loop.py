@@ -24,7 +24,7 @@ from jaxrecon.generation_config import GenerateConfig, Wanted, range_of
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
-from jaxrecon.progress import ProgressFn, reporter
+from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.store import Store
 
 WORDS = ("designing", "evaluations")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
-from jaxrecon import datasets, demo_design, demo_page, tables
+from jaxrecon import datasets, demo_design, demo_page
 from jaxrecon.batching import featurize
 from jaxrecon.compositions import elements_of
 from jaxrecon.config import ReconstructConfig
@@ -23,6 +23,7 @@ from jaxrecon.models.model_folder import ABOUT
 from jaxrecon.plotting import Pair, side_by_side
 from jaxrecon.plotting_demo import made_figure
 from jaxrecon.results import Reconstruction, versions
+from jaxrecon.runtime import tables
 from jaxrecon.structures import matching
 from jaxrecon.structures.structure import is_periodic
 

@@ -8,7 +8,6 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon import tables
 from jaxrecon.datasets.judge import judge
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.generated import Generated
@@ -17,7 +16,8 @@ from jaxrecon.generation_config import GenerateConfig
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
-from jaxrecon.progress import ProgressFn, reporter
+from jaxrecon.runtime import tables
+from jaxrecon.runtime.progress import ProgressFn, reporter
 
 TARGETS = (1.9, 2.8, 3.7)
 """In eV/atom."""

@@ -129,7 +129,7 @@ def _devices() -> list[dict[str, Any]]:
     """Devices of a kind together, with the bytes that each one has of its own."""
     import jax
 
-    from jaxrecon.devices import memory_of
+    from jaxrecon.runtime.devices import memory_of
 
     found: dict[tuple[str, int | None], int] = {}
     for device in jax.local_devices():

@@ -10,8 +10,8 @@ from ase import Atoms
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
-from jaxrecon import tables
 from jaxrecon.generation_config import asked, miss
+from jaxrecon.runtime import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

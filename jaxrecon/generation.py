@@ -19,8 +19,8 @@ from jaxrecon.generated import Generated, diversity, widths_of
 from jaxrecon.generation_config import GenerateConfig, Wanted, miss, range_of, told
 from jaxrecon.inverse import reconstruct
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.progress import ProgressFn
 from jaxrecon.results import versions
+from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.steering import Steering
 from jaxrecon.store import Store
 from jaxrecon.structures.duplicates import Library, duplicates

@@ -10,13 +10,13 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from jaxrecon import hosts
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.pooling import EXTREMES
 from jaxrecon.problems import Problem, on_device, problems_of
-from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.runtime import distributed
+from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.search import (
     Population,
     compiled_hop,
@@ -113,13 +113,13 @@ def reconstruct(
     started = time.perf_counter()
     outcome: dict[int, Result] = {}
     if store is not None or jax.process_count() > 1:
-        outcome = hosts.begin(store, description(alternatives, config, seed))
+        outcome = distributed.begin(store, description(alternatives, config, seed))
 
     with reporter(progress, len(alternatives)) as report:
         report(len(outcome), 0)
         first = [problems[0] for problems in alternatives if problems[0].index not in outcome]
-        mine = [alternatives[p.index] for group in hosts.share(_groups(first)) for p in group]
-        everywhere = hosts.together(lambda: _work(mine, config, seed, store, report, watch))
+        mine = [alternatives[p.index] for group in distributed.share(_groups(first)) for p in group]
+        everywhere = distributed.together(lambda: _work(mine, config, seed, store, report, watch))
         for process, found in enumerate(everywhere):
             outcome.update(found)
             if process != jax.process_index():

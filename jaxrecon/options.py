@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
-from jaxrecon.interruption import interruptible
-from jaxrecon.progress import ProgressFn, reporter
+from jaxrecon.runtime.interruption import interruptible
+from jaxrecon.runtime.progress import ProgressFn, reporter
 
 if TYPE_CHECKING:
-    from jaxrecon.runs import RunStore
+    from jaxrecon.runtime.run_store import RunStore
 
 S = TypeVar("S")
 
@@ -65,7 +65,7 @@ def output(metavar: str, help: str) -> Any:
 
 def start_jax() -> None:
     """Have JAX use all cores, and keep what it compiles."""
-    from jaxrecon import devices
+    from jaxrecon.runtime import devices
 
     devices.use_all_cores()
     devices.enable_compilation_cache()

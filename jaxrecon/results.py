@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ase import Atoms
 
-from jaxrecon import tables
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.runtime import tables
 from jaxrecon.solutions import Solution
 
 if TYPE_CHECKING:

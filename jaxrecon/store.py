@@ -1,6 +1,6 @@
 """Store: every result in a database as soon as it is there, so that no interruption loses it.
 
-A row a target; see :mod:`jaxrecon.runs` for what is promised.
+A row a target; see :mod:`jaxrecon.runtime.run_store` for what is promised.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.problems import Problem
 from jaxrecon.results import Result, ResultCode, versions
-from jaxrecon.runs import Row, RunStore
+from jaxrecon.runtime.run_store import Row, RunStore
 from jaxrecon.solutions import Solution
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxrecon import checkpoints
 from jaxrecon.models.config import FitConfig
-from jaxrecon.progress import ProgressFn
+from jaxrecon.runtime.progress import ProgressFn
 
 CHUNK = 50
 """Epochs between two reports and checkpoints."""

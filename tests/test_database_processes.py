@@ -18,7 +18,7 @@ from ase.db.core import Database
 from ase.db.sqlite import SQLite3Database
 from stored import DESCRIPTION, assert_same, result, script
 
-import jaxrecon.database
+import jaxrecon.runtime.database
 from jaxrecon.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ def test_others_are_waited_for_but_not_for_ever(
     store.begin(DESCRIPTION)
     other = sqlite3.connect(path, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(jaxrecon.database, "PATIENCE", 0.3)
+    monkeypatch.setattr(jaxrecon.runtime.database, "PATIENCE", 0.3)
     for use in (
         lambda: store.commit(0, result(0)),
         lambda: Store(path, resume=True).begin(DESCRIPTION),
@@ -131,7 +131,7 @@ def test_a_run_that_another_process_begins_meanwhile(
 ) -> None:
     """ASE ends the transaction in which it makes the tables: there the other one comes in."""
     path, calls = tmp_path / "found.db", []
-    make_tables = jaxrecon.database._make_tables
+    make_tables = jaxrecon.runtime.database._make_tables
 
     def slow(handle: object) -> None:
         make_tables(handle)
@@ -141,7 +141,7 @@ def test_a_run_that_another_process_begins_meanwhile(
             assert other.begin(DESCRIPTION) == {}
             other.commit(3, result(3))
 
-    monkeypatch.setattr(jaxrecon.database, "_make_tables", slow)
+    monkeypatch.setattr(jaxrecon.runtime.database, "_make_tables", slow)
     [(target, found)] = Store(path, resume=True).begin(DESCRIPTION).items()
     assert target == 3
     assert_same(found, result(3))

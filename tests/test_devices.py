@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from jaxrecon import devices, use_all_cores
+from jaxrecon import use_all_cores
+from jaxrecon.runtime import devices
 
 WIDE = "--xla_cpu_prefer_vector_width=512"
 

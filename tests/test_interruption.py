@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jaxrecon.interruption import NOTICE, stoppable
-from jaxrecon.progress import reporter
+from jaxrecon.runtime.interruption import NOTICE, stoppable
+from jaxrecon.runtime.progress import reporter
 
 
 @pytest.fixture(autouse=True)

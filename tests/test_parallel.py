@@ -13,7 +13,7 @@ from pathlib import Path
 import joblib
 import pytest
 
-from jaxrecon.parallel import unordered
+from jaxrecon.runtime.parallel import unordered
 
 
 def test_every_call_is_made_once() -> None:
@@ -86,7 +86,7 @@ KILLED = """
     import sys, time
     sys.path.insert(0, {folder!r})
     from slow_work import slow
-    from jaxrecon.parallel import unordered
+    from jaxrecon.runtime.parallel import unordered
 
     for number in unordered(slow, [(number,) for number in range(100)], jobs=2):
         print(number, flush=True)

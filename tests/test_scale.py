@@ -20,9 +20,10 @@ from ase.db import connect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, featurize, hosts
+from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, featurize
 from jaxrecon.arguments import parse_processes
 from jaxrecon.datasets import io
+from jaxrecon.runtime import distributed
 from jaxrecon.search import mesh_shape
 
 ROOT = Path(__file__).parents[1]
@@ -250,7 +251,7 @@ def test_shares_are_even_and_complete(sizes: list[int], processes: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(jax, "process_count", lambda: processes)
             patch.setattr(jax, "process_index", lambda own=process: own)
-            shares.append(hosts.share(groups))
+            shares.append(distributed.share(groups))
     for number, group in enumerate(groups):
         parts = [share[number] for share in shares]
         assert sorted(item for part in parts for item in part) == group

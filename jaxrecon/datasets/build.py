@@ -19,8 +19,8 @@ from jaxrecon.datasets.perturbations import perturbed as perturbed_copy
 from jaxrecon.datasets.relaxations import Relaxing, relaxation
 from jaxrecon.datasets.sampling import distinct
 from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.results import versions
+from jaxrecon.runtime.progress import ProgressFn, reporter
 
 WORDS = ("building", "energies")
 """For the progress bar."""

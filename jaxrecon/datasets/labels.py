@@ -11,8 +11,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from jaxrecon.datasets.calculators import Calculators, calculator
 from jaxrecon.datasets.energies import Label, formation_energy, label, relaxed_bulk
-from jaxrecon.parallel import unordered
-from jaxrecon.runs import Row, RunStore
+from jaxrecon.runtime.parallel import unordered
+from jaxrecon.runtime.run_store import Row, RunStore
 
 FAILED = "failed"
 """Kind of a structure that has no label; ``info["reason"]`` says why."""
@@ -25,7 +25,8 @@ class LabelStore(RunStore[str, list[Atoms]]):
     """Labelled structures of one run in an ASE database, committed piece by piece.
 
     Energy and forces are those of the structure's calculator, numbers and words of its ``info`` are
-    keys of its row. See :class:`~jaxrecon.runs.RunStore` for the arguments and what is promised.
+    keys of its row. See :class:`~jaxrecon.runtime.run_store.RunStore` for the arguments and what is
+    promised.
     """
 
     PIECE = "piece"
@@ -100,7 +101,7 @@ class Work:
     Args:
         description: all that decides the results, as plain data.
         store: where each piece is kept as soon as it is there; None for nowhere.
-        jobs: processes, for :func:`~jaxrecon.parallel.unordered`.
+        jobs: processes, for :func:`~jaxrecon.runtime.parallel.unordered`.
     """
 
     def __init__(

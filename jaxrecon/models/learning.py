@@ -26,8 +26,8 @@ from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import SCALINGS
 from jaxrecon.models.slopes import slopes
-from jaxrecon.progress import ProgressFn, reporter
 from jaxrecon.results import versions
+from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.training import Network, fit
 
 FEWEST = 50

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ase import Atoms
 
-from jaxrecon.database import Database
+from jaxrecon.runtime.database import Database
 
 KEY = "jaxrecon"
 """Of the description of the run, in the metadata of the database."""

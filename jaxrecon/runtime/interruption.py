@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from jaxrecon.progress import ProgressFn
+from jaxrecon.runtime.progress import ProgressFn
 
 NOTICE = "stopping after this hop; again to stop at once"
 INTERRUPTED = 130

@@ -89,8 +89,8 @@ def begin(store: Store | None, description: dict[str, Any]) -> dict[int, Result]
 
     Raises:
         ValueError: if the processes do not have the same description, and what
-            :meth:`Store.begin <jaxrecon.runs.RunStore.begin>` raises.
-        OSError: what :meth:`Store.begin <jaxrecon.runs.RunStore.begin>` raises.
+            :meth:`Store.begin <jaxrecon.runtime.run_store.RunStore.begin>` raises.
+        OSError: what :meth:`Store.begin <jaxrecon.runtime.run_store.RunStore.begin>` raises.
     """
     text = json.dumps(description, sort_keys=True)
     # Nobody creates a file here before all have asked whether there is one in the way.

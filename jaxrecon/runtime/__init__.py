@@ -1,0 +1,1 @@
+"""Devices, processes, interruptions, and what is kept of long work."""
