@@ -19,9 +19,9 @@ from systems import kernels
 from timing import rates, spread
 
 from jaxrecon import ReconstructConfig
+from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.equations import normal_equations
 from jaxrecon.hopping import fresh, model
-from jaxrecon.pooling import EXTREMES
 from jaxrecon.problems import Problem, problems_of
 from jaxrecon.refine import levenberg_marquardt
 from jaxrecon.search import SLOTS, device_mesh, replicas_together, slots_in_memory

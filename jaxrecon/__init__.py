@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxrecon import datasets
-    from jaxrecon.batching import batch, batches, featurize
     from jaxrecon.closed_loop import Design, design
     from jaxrecon.config import ReconstructConfig
     from jaxrecon.datasets.judge import Judgement, judge
     from jaxrecon.descriptors.acsf import ACSF
     from jaxrecon.descriptors.custom import Custom
-    from jaxrecon.fingerprint import Fingerprint
+    from jaxrecon.descriptors.featurize import batch, batches, featurize
+    from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.generated import Generated
     from jaxrecon.generation import generate
     from jaxrecon.generation_config import GenerateConfig
@@ -65,7 +65,7 @@ _HOME = {
     "Custom": "descriptors.custom",
     "Design": "closed_loop",
     "DesignModel": "models.design_model",
-    "Fingerprint": "fingerprint",
+    "Fingerprint": "descriptors.fingerprint",
     "FitConfig": "models.config",
     "GenerateConfig": "generation_config",
     "Generated": "generated",
@@ -77,11 +77,11 @@ _HOME = {
     "Store": "store",
     "Structure": "structures.structure",
     "TrainConfig": "models.config",
-    "batch": "batching",
-    "batches": "batching",
+    "batch": "descriptors.featurize",
+    "batches": "descriptors.featurize",
     "datasets": "datasets",
     "design": "closed_loop",
-    "featurize": "batching",
+    "featurize": "descriptors.featurize",
     "from_ase": "structures.structure",
     "generate": "generation",
     "judge": "datasets.judge",

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from jaxrecon.compositions import composition_of
 from jaxrecon.datasets.io import FingerprintFile
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generation_config import Wanted
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.problems import UNKNOWN

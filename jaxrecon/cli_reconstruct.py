@@ -45,10 +45,10 @@ def fingerprint(
     FP.npz has, for each structure, the fingerprint, the formula and the cell (none unless it is
     periodic along all three axes): everything that `reconstruct` needs, and never the positions.
     """
-    from jaxrecon.batching import featurize
     from jaxrecon.compositions import elements_of
     from jaxrecon.datasets import io
-    from jaxrecon.fingerprint import Fingerprint
+    from jaxrecon.descriptors.featurize import featurize
+    from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.structures.structure import is_periodic
 
     io.check_output(output, force, suffix=".npz")

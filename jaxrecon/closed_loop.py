@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.batching import featurize
 from jaxrecon.datasets import io
 from jaxrecon.datasets.calculators import calculator as calculators_of
 from jaxrecon.datasets.judge import judge
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.labels import LabelStore, digest
+from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.evaluation import Row, table2
 from jaxrecon.generation import generate
 from jaxrecon.generation_config import GenerateConfig, Wanted, range_of

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 
 MOST = 32
 """Compositions that are worth a search each."""

@@ -5,8 +5,8 @@ from jax import nn
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
+from jaxrecon.descriptors.pooling import by_positions
 from jaxrecon.numerics import safe_norm
-from jaxrecon.pooling import by_positions
 from jaxrecon.refine import NormalEquations
 from jaxrecon.structures.neighbors import Neighbors
 

@@ -11,13 +11,13 @@ from typing import Any
 from ase import Atoms
 
 from jaxrecon import datasets, demo_design, demo_page
-from jaxrecon.batching import featurize
 from jaxrecon.compositions import elements_of
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import clusters, io, prototypes
 from jaxrecon.demo_design import Designed
 from jaxrecon.demo_page import MODEL
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse import reconstruct
 from jaxrecon.models.model_folder import ABOUT
 from jaxrecon.plotting import Pair, side_by_side

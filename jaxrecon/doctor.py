@@ -152,9 +152,9 @@ def _cache() -> dict[str, Any]:
 def _trial() -> dict[str, Any]:
     from ase import Atoms
 
-    from jaxrecon.batching import featurize
     from jaxrecon.config import ReconstructConfig
-    from jaxrecon.fingerprint import Fingerprint
+    from jaxrecon.descriptors.featurize import featurize
+    from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.inverse import reconstruct
 
     started = time.perf_counter()

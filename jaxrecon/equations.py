@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from jaxrecon import pooling
-from jaxrecon.fingerprint import Fingerprint, View
-from jaxrecon.pooling import EXTREMES, SELECTING
+from jaxrecon.descriptors import pooling
+from jaxrecon.descriptors.fingerprint import Fingerprint, View
+from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
 from jaxrecon.refine import NormalEquations
 from jaxrecon.steering import Steering
 from jaxrecon.structures.structure import Structure
@@ -56,8 +56,8 @@ def bound_equations(
     r"""Model of all that the target demands of all atoms: for the last steps.
 
     For a largest or smallest value, squared are the differences :math:`G_{if} - R^*_f` of all
-    entries that the target binds, see :func:`jaxrecon.pooling.deviations`: zero exactly where
-    :math:`R(x) = R^*`, and smooth where atoms tie. It costs about twice as much as
+    entries that the target binds, see :func:`jaxrecon.descriptors.pooling.deviations`: zero exactly
+    where :math:`R(x) = R^*`, and smooth where atoms tie. It costs about twice as much as
     :func:`normal_equations`, whose arguments it takes.
     """
     view = fingerprint.view(structure)

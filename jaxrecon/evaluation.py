@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Bool, Float
 
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generated import diversity, widths_of
 from jaxrecon.generation_config import GenerateConfig, asked, miss
 from jaxrecon.models.coordinates import Coordinates

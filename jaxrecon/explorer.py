@@ -17,13 +17,13 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.batching import featurize
 from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import io
 from jaxrecon.datasets.frames import from_frames
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generated import widths_of
 
 Method = Literal["pca", "umap"]

@@ -14,7 +14,7 @@ from ase.data import covalent_radii
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
-from jaxrecon.batching import featurize
+from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.generated import Generated, diversity, widths_of
 from jaxrecon.generation_config import GenerateConfig, Wanted, miss, range_of, told
 from jaxrecon.inverse import reconstruct

@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxrecon import initialize, symmetry
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.contacts import repelled
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.equations import blame, normal_equations, steered_equations
-from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.minimize import adam
 from jaxrecon.objectives import mean_absolute_residual
 from jaxrecon.refine import NormalEquations, levenberg_marquardt, refine

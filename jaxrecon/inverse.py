@@ -11,8 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from jaxrecon.config import ReconstructConfig
-from jaxrecon.fingerprint import Fingerprint
-from jaxrecon.pooling import EXTREMES
+from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.problems import Problem, on_device, problems_of
 from jaxrecon.results import Reconstruction, Result, ResultCode
 from jaxrecon.runtime import distributed

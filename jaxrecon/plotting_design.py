@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.batching import featurize
+from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.evaluation import TARGETS, WITHIN
 from jaxrecon.generated import widths_of
 from jaxrecon.models.design_model import DesignModel

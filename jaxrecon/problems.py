@@ -12,7 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.compositions import candidates, composition_of
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.steering import Steering
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.structure import Bounds, checked_cell

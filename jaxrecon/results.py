@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ase import Atoms
 
 from jaxrecon.config import ReconstructConfig
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime import tables
 from jaxrecon.solutions import Solution
 

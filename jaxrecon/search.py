@@ -12,10 +12,10 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxrecon.config import ReconstructConfig
+from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.equations import bound_equations, normal_equations
-from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.hopping import descend, model, propose
-from jaxrecon.pooling import EXTREMES
 from jaxrecon.refine import levenberg_marquardt, refine
 from jaxrecon.runtime.devices import memory_of
 from jaxrecon.steering import Steering

@@ -8,7 +8,7 @@ from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.initialize import PACKING
 
 FAR = 0.5

@@ -16,7 +16,7 @@ from ase.build import molecule
 
 from jaxrecon import cli
 from jaxrecon.datasets import io
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 
 PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
 OLD = b"the old file"

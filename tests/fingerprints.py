@@ -8,7 +8,7 @@ from functools import partial
 import jax
 
 from jaxrecon import ACSF, Fingerprint
-from jaxrecon.pooling import POOLINGS
+from jaxrecon.descriptors.pooling import POOLINGS
 from jaxrecon.structures.structure import Structure
 
 FOUR = ("H", "O", "Na", "Pt")

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.config import ReconstructConfig
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.results import Result, ResultCode
 from jaxrecon.solutions import Solution
 

@@ -19,7 +19,7 @@ from strategies import clusters, crystals, random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, featurize
 from jaxrecon.compositions import elements_of
-from jaxrecon.descriptors import local
+from jaxrecon.descriptors import base
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.neighbors import Neighbors, neighbors
 from jaxrecon.structures.structure import from_ase
@@ -161,7 +161,7 @@ def test_more_atoms_than_a_block() -> None:
         g4_eta=(0.1,),
         g5_zeta=(),
     )
-    cluster = random_cluster(0, local.BLOCK + 6, ("H", "Pt"))
+    cluster = random_cluster(0, base.BLOCK + 6, ("H", "Pt"))
     # Eight of the neighbours will do.
     near = np.argsort(np.linalg.norm(displacements(cluster), axis=-1), axis=1)[:, 1:9]
 

@@ -18,7 +18,7 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors import angular, triplets
 from jaxrecon.descriptors.angular import Angular
-from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
+from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 

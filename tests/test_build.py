@@ -13,11 +13,11 @@ import pytest
 from ase import Atoms
 from labelling import CALLS, energy_of, use, watched
 
-from jaxrecon.batching import featurize
 from jaxrecon.datasets.build import LOW, TOLERANCE, build
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.datasets.labels import LabelStore
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

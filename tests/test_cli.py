@@ -16,10 +16,10 @@ from ase.build import bulk, molecule
 from commands import OLD, PLATINUM, flawed, process, python
 
 from jaxrecon import cli
-from jaxrecon.batching import featurize
 from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.results import Reconstruction, Result, ResultCode
 from jaxrecon.solutions import Solution
 from jaxrecon.structures import matching

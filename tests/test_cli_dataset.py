@@ -21,11 +21,11 @@ from commands import run
 from labelling import energy_of
 
 from jaxrecon import cli, options
-from jaxrecon.batching import featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 
 BUILD = "dataset build --symbols Pt4 --size 40 --seed 1 --quiet"
 

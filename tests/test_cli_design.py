@@ -19,8 +19,8 @@ from jaxrecon.closed_loop import Design
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.evaluation import table1, table2
-from jaxrecon.fingerprint import Fingerprint
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.results import Reconstruction, Result, ResultCode
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.descriptors.pooling import POOLINGS
 from jaxrecon.models.coordinates import EPSILON, Coordinates
-from jaxrecon.pooling import POOLINGS
 
 SMALL = ACSF(("H", "O"), r_cut=5.0, g2_eta=(0.1, 1.0), g2_r_s=(1,), g3_kappa=(1.5,), g5_zeta=(2,))
 EVERY = Fingerprint(SMALL, poolings=POOLINGS, per_element=True, slots=4)

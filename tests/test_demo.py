@@ -26,7 +26,7 @@ from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io, prototypes
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.demo_design import Designed
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generated import Generated
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.design_model import DesignModel

@@ -15,8 +15,8 @@ from strategies import random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.datasets import prototypes
+from jaxrecon.descriptors.pooling import POOLINGS
 from jaxrecon.equations import blame, bound_equations, normal_equations
-from jaxrecon.pooling import POOLINGS
 from jaxrecon.refine import levenberg_marquardt, refine
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure

@@ -17,10 +17,11 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from exploring import TOLD, cluster, clusters
 
-from jaxrecon import batching, cli, explorer
+from jaxrecon import cli, explorer
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 
 pytest.importorskip("chemiscope", reason="needs chemiscope")
 
@@ -128,10 +129,10 @@ def test_few_structures_have_places_too(count: int) -> None:
 def test_the_map_is_of_the_fingerprints_of_the_preset(
     monkeypatch: pytest.MonkeyPatch, quick_compile: None
 ) -> None:
-    monkeypatch.setattr(explorer, "featurize", batching.featurize)
+    monkeypatch.setattr(explorer, "featurize", featurize.featurize)
     frames = clusters()
     data = made(LabelledSet.of(frames), preset="default")
-    values = batching.featurize(frames, Fingerprint.preset("default", ["Cu", "Pt"]))
+    values = featurize.featurize(frames, Fingerprint.preset("default", ["Cu", "Pt"]))
     places, _, about = explorer.places_of(values, "pca")
     np.testing.assert_allclose(data["properties"]["PC 1"]["values"], places[:, 0], atol=1e-6)
     assert data["meta"]["description"] == about

@@ -18,8 +18,8 @@ from reference import acsf_rows
 from strategies import random_cluster, random_crystal
 
 from jaxrecon import Fingerprint, from_ase
+from jaxrecon.descriptors.pooling import POOLINGS
 from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.pooling import POOLINGS
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
 

@@ -18,7 +18,7 @@ from fingerprints import FOUR, SMALL, compiled, placed, small, whole
 from strategies import random_cluster
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
-from jaxrecon.fingerprint import PRESETS
+from jaxrecon.descriptors.fingerprint import PRESETS
 from jaxrecon.structures.structure import Structure, padded
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -15,7 +15,7 @@ from designing import MAKING, labelled, trained
 
 from jaxrecon import Store, featurize
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generation import generate, shortest_distance
 from jaxrecon.generation_config import GenerateConfig, asked, miss, range_of
 from jaxrecon.models.design_model import DesignModel

@@ -12,7 +12,7 @@ from ase.build import molecule
 from inverting import CONFIG, PLATINUM, compact, fingerprint_of, impossible
 from strategies import random_crystal
 
-import jaxrecon.fingerprint
+import jaxrecon.descriptors.fingerprint
 import jaxrecon.inverse
 import jaxrecon.problems
 import jaxrecon.search
@@ -197,7 +197,11 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
 
     # Every compiled program of the search goes through one of these.
     monkeypatch.setattr(jaxrecon.search, "propose", counted(jaxrecon.search.propose))
-    monkeypatch.setattr(jaxrecon.fingerprint, "neighbors", counted(jaxrecon.fingerprint.neighbors))
+    monkeypatch.setattr(
+        jaxrecon.descriptors.fingerprint,
+        "neighbors",
+        counted(jaxrecon.descriptors.fingerprint.neighbors),
+    )
     targets = impossible(3)
     # Settings of its own: nothing has been compiled for them before.
     config = CONFIG.replace(max_step=1.2345)

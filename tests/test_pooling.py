@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from pooled import pooled as by_numpy
 from strategies import seeds
 
-from jaxrecon.pooling import (
+from jaxrecon.descriptors.pooling import (
     EXTREMES,
     POOLINGS,
     SELECTING,

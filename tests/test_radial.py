@@ -11,8 +11,8 @@ from strategies import random_cluster
 
 from jaxrecon import ACSF
 from jaxrecon.descriptors import radial
+from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
 from jaxrecon.descriptors.radial import Radial
-from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.batching import featurize
 from jaxrecon.compositions import composition_of
 from jaxrecon.datasets.calculators import calculator as calculators_of
 from jaxrecon.datasets.labelled import LabelledSet
@@ -18,7 +17,8 @@ from jaxrecon.datasets.labels import LabelStore, Piece, Work, label_piece
 from jaxrecon.datasets.perturbations import perturbed as perturbed_copy
 from jaxrecon.datasets.relaxations import Relaxing, relaxation
 from jaxrecon.datasets.sampling import distinct
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.results import versions
 from jaxrecon.runtime.progress import ProgressFn, reporter
 

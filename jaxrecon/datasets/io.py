@@ -22,7 +22,7 @@ from ase import Atoms
 from jaxtyping import Float
 
 from jaxrecon.datasets.archives import check_version, member, read_archive, reason
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.structures.structure import is_periodic
 
 VERSION = 1

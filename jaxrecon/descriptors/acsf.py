@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors import angular, one_channel, radial, winners
 from jaxrecon.descriptors.angular import Angular
+from jaxrecon.descriptors.base import Local
 from jaxrecon.descriptors.cutoffs import CutoffName
-from jaxrecon.descriptors.local import Local
 from jaxrecon.descriptors.one_channel import Functions
 from jaxrecon.descriptors.radial import Radial
 from jaxrecon.structures.neighbors import Neighbors

@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.surroundings import Surroundings, column, einsum, gaussian
+from jaxrecon.descriptors.environment import Surroundings, column, einsum, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm
 
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrecon.descriptors.base import Local
 from jaxrecon.descriptors.cutoffs import CutoffName
-from jaxrecon.descriptors.local import Local
-from jaxrecon.descriptors.surroundings import Surroundings, surroundings
+from jaxrecon.descriptors.environment import Surroundings, surroundings
 from jaxrecon.structures.neighbors import Neighbors
 
 RowFn = Callable[[Surroundings], Float[Array, " f"]]

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from jaxrecon.descriptors import radial, triplets
 from jaxrecon.descriptors.angular import Angular
+from jaxrecon.descriptors.environment import Surroundings, surroundings
 from jaxrecon.descriptors.radial import Radial
-from jaxrecon.descriptors.surroundings import Surroundings, surroundings
 from jaxrecon.lanes import over_lanes
 
 MOST_NEIGHBORS = 48

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors.surroundings import Surroundings, added, column, gaussian
+from jaxrecon.descriptors.environment import Surroundings, added, column, gaussian
 
 
 class Radial(NamedTuple):

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.angular import Angular, angular_factor, radial_terms, third_side
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.surroundings import Surroundings, added, gaussian
+from jaxrecon.descriptors.environment import Surroundings, added, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors import radial, triplets
 from jaxrecon.descriptors.angular import pairs_of
+from jaxrecon.descriptors.environment import Surroundings
 from jaxrecon.descriptors.one_channel import Functions
-from jaxrecon.descriptors.surroundings import Surroundings
 from jaxrecon.lanes import over_lanes
 
 BLOCK = 16

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 
 EPSILON = 1e-6
 """Of a feature, without a unit: below it coordinates are linear."""

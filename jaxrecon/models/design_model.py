@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.cvae import Generator
 from jaxrecon.models.model_folder import read_model, write_model

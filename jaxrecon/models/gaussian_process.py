@@ -23,7 +23,7 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.predictors import Prediction
 from jaxrecon.models.slopes import Observed, gradient_noise, posterior

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrecon.batching import featurize
 from jaxrecon.compositions import composition_of
 from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.cvae import Autoencoder, Generator
 from jaxrecon.models.design_model import DesignModel

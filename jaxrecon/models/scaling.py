@@ -9,7 +9,7 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import Coordinates
 
 DEAD = 1e-5

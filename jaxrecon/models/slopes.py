@@ -19,8 +19,8 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Array, Float
 
-from jaxrecon.batching import batch
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.featurize import batch
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.structures.structure import Structure
 
 TOGETHER = 32

@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS, CutoffName
-from jaxrecon.descriptors.surroundings import Surroundings, channels, surroundings
+from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
 from jaxrecon.structures.neighbors import Neighbors
 
 BLOCK = 64

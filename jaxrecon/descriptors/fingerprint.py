@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon import pooling
+from jaxrecon.descriptors import pooling
 from jaxrecon.descriptors.acsf import ACSF
 from jaxrecon.descriptors.custom import Custom
 from jaxrecon.descriptors.one_channel import MOST_NEIGHBORS
+from jaxrecon.descriptors.pooling import EXTREMES, POOLINGS, SLOTTED, Pool, PoolingName
 from jaxrecon.descriptors.recipes import RECIPES
-from jaxrecon.pooling import EXTREMES, POOLINGS, SLOTTED, Pool, PoolingName
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure
 
@@ -66,7 +66,7 @@ class Fingerprint:
         descriptor: the local descriptor: symmetry functions, or :class:`Custom
             <jaxrecon.descriptors.custom.Custom>` for a function of one's own.
         poolings: reductions over atoms, in the order of the features: any of
-            :data:`jaxrecon.pooling.POOLINGS`, which that module explains.
+            :data:`jaxrecon.descriptors.pooling.POOLINGS`, which that module explains.
         images: how a periodic cell is seen: ``"all"`` images within the cutoff, or ``"minimum"``,
             one image of each atom, the convention of Fung et al.
         per_element: whether the atoms of each central element are pooled by themselves.

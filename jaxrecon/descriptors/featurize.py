@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.fingerprint import Fingerprint
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.structures.bounds import MANY, bounds_of, is_wide, most_neighbors
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell, padded, padded_arrays
 
@@ -59,7 +59,7 @@ def featurize(
 
     Returns:
         One row a structure, in order, without a unit. What each column is
-        :attr:`~jaxrecon.fingerprint.Fingerprint.names` says.
+        :attr:`~jaxrecon.descriptors.fingerprint.Fingerprint.names` says.
 
     Raises:
         ValueError: if a structure has no atoms, an element that the fingerprint has no channel
