@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxrecon.closed_loop import Design, design
     from jaxrecon.config import ReconstructConfig
     from jaxrecon.datasets.judge import Judgement, judge
-    from jaxrecon.descriptors.acsf import ACSF
+    from jaxrecon.descriptors.acsf.acsf import ACSF
     from jaxrecon.descriptors.custom import Custom
     from jaxrecon.descriptors.featurize import batch, batches, featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "ACSF": "descriptors.acsf",
+    "ACSF": "descriptors.acsf.acsf",
     "Custom": "descriptors.custom",
     "Design": "closed_loop",
     "DesignModel": "models.design_model",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrecon import ACSF, Fingerprint
-from jaxrecon.descriptors import angular, radial
+from jaxrecon.descriptors.acsf import angular, radial
 from jaxrecon.descriptors.environment import channels, surroundings
 from jaxrecon.structures.neighbors import Neighbors
 from jaxrecon.structures.structure import Structure

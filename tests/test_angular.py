@@ -16,8 +16,8 @@ from rows import PLAIN, SHIFTED
 from strategies import random_cluster
 
 from jaxrecon import ACSF
-from jaxrecon.descriptors import angular, triplets
-from jaxrecon.descriptors.angular import Angular
+from jaxrecon.descriptors.acsf import angular, triplets
+from jaxrecon.descriptors.acsf.angular import Angular
 from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase

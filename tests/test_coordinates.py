@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.descriptors.acsf.acsf import ACSF
 from jaxrecon.descriptors.pooling import POOLINGS
 from jaxrecon.models.coordinates import EPSILON, Coordinates
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from strategies import ELEMENTS, clusters, random_cluster, random_crystal, random_frame, seeds
 
 from jaxrecon import ACSF, Fingerprint, from_ase
+from jaxrecon.descriptors.acsf.presets import gastegger2018
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.descriptors.recipes import gastegger2018
 from jaxrecon.equations import blame, bound_equations, normal_equations
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from jaxrecon.datasets import io
-from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.descriptors.acsf.acsf import ACSF
 from jaxrecon.descriptors.fingerprint import Fingerprint
 
 SMALL = Fingerprint(ACSF(("H", "O"), r_cut=6.0, g2_eta=(0.5,), g2_r_s=(0.0, 1.5), g5_zeta=()))

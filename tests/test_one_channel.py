@@ -17,7 +17,7 @@ from rows import PLAIN, SHIFTED, WEIGHTED
 from strategies import random_cluster, seeds
 
 from jaxrecon import ACSF, Fingerprint, from_ase, lanes
-from jaxrecon.descriptors import one_channel
+from jaxrecon.descriptors.acsf import one_channel
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure, padded

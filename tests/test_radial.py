@@ -10,9 +10,9 @@ from ase import Atoms
 from strategies import random_cluster
 
 from jaxrecon import ACSF
-from jaxrecon.descriptors import radial
+from jaxrecon.descriptors.acsf import radial
+from jaxrecon.descriptors.acsf.radial import Radial
 from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
-from jaxrecon.descriptors.radial import Radial
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrecon import ACSF
-from jaxrecon.descriptors.recipes import bonds, gastegger2018
+from jaxrecon.descriptors.acsf.presets import bonds, gastegger2018
 
 # The published parameters of Fung et al., written down here a second time.
 ETA2 = (0.01, 0.06, 0.1, 0.2, 0.4, 0.7, 1, 2, 3.5, 5)

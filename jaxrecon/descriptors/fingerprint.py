@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors import pooling
-from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.descriptors.acsf.acsf import ACSF
+from jaxrecon.descriptors.acsf.one_channel import MOST_NEIGHBORS
+from jaxrecon.descriptors.acsf.presets import RECIPES
 from jaxrecon.descriptors.custom import Custom
-from jaxrecon.descriptors.one_channel import MOST_NEIGHBORS
 from jaxrecon.descriptors.pooling import EXTREMES, POOLINGS, SLOTTED, Pool, PoolingName
-from jaxrecon.descriptors.recipes import RECIPES
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure
 
@@ -121,7 +121,7 @@ class Fingerprint:
             name: one of the five.
             elements: chemical symbols.
             **changes: attributes that shall differ, like ``poolings=("mean",)``, or arguments of
-                the recipe, like ``r_cut=8.0``; :mod:`jaxrecon.descriptors.recipes` has them.
+                the recipe, like ``r_cut=8.0``; :mod:`jaxrecon.descriptors.acsf.presets` has them.
 
         Raises:
             ValueError: if the name or an element is unknown, or a change is out of range.

@@ -1,7 +1,7 @@
 r"""Three-body functions of one channel over lanes: one neighbour k after the other, all j at once.
 
-The formulas are those of :mod:`~jaxrecon.descriptors.angular`. With one channel there is so little
-to sum for a pair of neighbours that its angular factors cost more to write and read than to
+The formulas are those of :mod:`~jaxrecon.descriptors.acsf.angular`. With one channel there is so
+little to sum for a pair of neighbours that its angular factors cost more to write and read than to
 compute. Step k of a scan holds what belongs to the pairs (j, k) of all j and all lanes, a few
 arrays ``(m, lanes)`` that stay in the cache, and adds it up.
 """
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.descriptors.angular import Angular, angular_factor, radial_terms, third_side
+from jaxrecon.descriptors.acsf.angular import Angular, angular_factor, radial_terms, third_side
 from jaxrecon.descriptors.cutoffs import CUTOFFS
 from jaxrecon.descriptors.environment import Surroundings, added, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm

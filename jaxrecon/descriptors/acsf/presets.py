@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
-from jaxrecon.descriptors.acsf import ACSF
+from jaxrecon.descriptors.acsf.acsf import ACSF
 
 
 def fung2022(elements: Iterable[str]) -> ACSF:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.descriptors import radial, triplets
-from jaxrecon.descriptors.angular import pairs_of
+from jaxrecon.descriptors.acsf import radial, triplets
+from jaxrecon.descriptors.acsf.angular import pairs_of
+from jaxrecon.descriptors.acsf.one_channel import Functions
 from jaxrecon.descriptors.environment import Surroundings
-from jaxrecon.descriptors.one_channel import Functions
 from jaxrecon.lanes import over_lanes
 
 BLOCK = 16

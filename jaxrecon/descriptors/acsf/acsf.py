@@ -1,7 +1,8 @@
 r"""Atom-centred symmetry functions, and their weighted form whose length no element adds to.
 
-The two-body functions G1 to G3 are in :mod:`~jaxrecon.descriptors.radial`, the three-body functions
-G4 and G5 in :mod:`~jaxrecon.descriptors.angular`. With several elements the sums split into
+The two-body functions G1 to G3 are in :mod:`~jaxrecon.descriptors.acsf.radial`, the three-body
+functions G4 and G5 in :mod:`~jaxrecon.descriptors.acsf.angular`. With several elements the sums
+split into
 channels: one for each neighbour element and one for each unordered pair of neighbour elements,
 elements sorted by atomic number (Behler, J. Chem. Phys. 134, 074106, 2011). Weighted functions have
 one channel, in which a neighbour counts :math:`Z_j` and a pair :math:`Z_j Z_k` (wACSF; Gastegger et
@@ -17,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.descriptors import angular, one_channel, radial, winners
-from jaxrecon.descriptors.angular import Angular
+from jaxrecon.descriptors.acsf import angular, one_channel, radial, selected_jacobian
+from jaxrecon.descriptors.acsf.angular import Angular
+from jaxrecon.descriptors.acsf.one_channel import Functions
+from jaxrecon.descriptors.acsf.radial import Radial
 from jaxrecon.descriptors.base import Local
 from jaxrecon.descriptors.cutoffs import CutoffName
-from jaxrecon.descriptors.one_channel import Functions
-from jaxrecon.descriptors.radial import Radial
 from jaxrecon.structures.neighbors import Neighbors
 
 CHANNEL = "Z"
@@ -232,7 +233,7 @@ class ACSF(Local):
         )
         there = neighbors.mask.T.astype(vectors.dtype)
         seen = (vectors[..., None], there[..., None], channel[..., None])
-        slopes = winners.slopes_of(self._functions, *seen, atom[..., None])
+        slopes = selected_jacobian.slopes_of(self._functions, *seen, atom[..., None])
         return slopes.reshape(*atom.shape, -1, 3)
 
     def to_dict(self) -> dict[str, Any]:

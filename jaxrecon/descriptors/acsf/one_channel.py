@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors import radial, triplets
-from jaxrecon.descriptors.angular import Angular
+from jaxrecon.descriptors.acsf import radial, triplets
+from jaxrecon.descriptors.acsf.angular import Angular
+from jaxrecon.descriptors.acsf.radial import Radial
 from jaxrecon.descriptors.environment import Surroundings, surroundings
-from jaxrecon.descriptors.radial import Radial
 from jaxrecon.lanes import over_lanes
 
 MOST_NEIGHBORS = 48
-"""With more, the matrix products of :mod:`~jaxrecon.descriptors.angular` are faster."""
+"""With more, the matrix products of :mod:`~jaxrecon.descriptors.acsf.angular` are faster."""
 
 
 class Functions(NamedTuple):

@@ -1,0 +1,1 @@
+"""Atom-centred symmetry functions."""
