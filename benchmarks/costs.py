@@ -20,11 +20,11 @@ from timing import rates, spread
 
 from jaxrecon import ReconstructConfig
 from jaxrecon.descriptors.pooling import EXTREMES
-from jaxrecon.equations import normal_equations
-from jaxrecon.hopping import fresh, model
-from jaxrecon.problems import Problem, problems_of
-from jaxrecon.refine import levenberg_marquardt
-from jaxrecon.search import SLOTS, device_mesh, replicas_together, slots_in_memory
+from jaxrecon.search.compiled import SLOTS, device_mesh, replicas_together, slots_in_memory
+from jaxrecon.search.gauss_newton import normal_equations
+from jaxrecon.search.levenberg_marquardt import levenberg_marquardt
+from jaxrecon.search.moves import fresh, model
+from jaxrecon.search.problems import Problem, problems_of
 
 ROWS = {
     "values": "fingerprint",

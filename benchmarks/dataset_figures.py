@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from jaxrecon import Fingerprint, featurize, use_all_cores
-from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import LabelledSet, io, load
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
@@ -33,6 +32,7 @@ from jaxrecon.plotting_data import (
     principal_maps,
 )
 from jaxrecon.runtime.devices import enable_compilation_cache
+from jaxrecon.search.compositions import elements_of
 
 PBE, POTENTIAL = "e_form_pbe", "e_form_potential"
 """Columns with the references, and with energies that are not made to agree with them."""

@@ -36,9 +36,9 @@ from ase.spacegroup import crystal
 from timing import dscribe_acsf, dscribe_runs, rates, spread
 
 from jaxrecon import Fingerprint, Structure, batch, batches, featurize, use_all_cores
-from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import io
-from jaxrecon.results import versions
+from jaxrecon.search.compositions import elements_of
+from jaxrecon.search.results import versions
 
 CELLS = {
     "fcc Pt": {64: (4, 2, 2), 256: (4, 4, 4), 1024: (8, 8, 4), 4096: (16, 8, 8)},

@@ -52,9 +52,9 @@ from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
 from jaxrecon.plotting_design import hit_bars
-from jaxrecon.results import versions
 from jaxrecon.runtime.devices import enable_compilation_cache
-from jaxrecon.store import Store
+from jaxrecon.search.results import versions
+from jaxrecon.search.store import Store
 
 
 class Variant(NamedTuple):

@@ -47,7 +47,7 @@ from jaxrecon.datasets.relaxations import Relaxing, descent
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.models.gaussian_process import GaussianProcess
 from jaxrecon.models.slopes import slopes
-from jaxrecon.steering import Steering
+from jaxrecon.search.guidance import Steering
 
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"
 POOL, FURTHEST, LOWER = 10_500, 150, 50

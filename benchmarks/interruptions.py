@@ -37,8 +37,8 @@ from ase import Atoms
 
 from jaxrecon import Fingerprint, Result, ResultCode, featurize
 from jaxrecon.datasets import io
-from jaxrecon.results import versions
-from jaxrecon.store import Store
+from jaxrecon.search.results import versions
+from jaxrecon.search.store import Store
 
 STAGES = ("start", "before", "within", "after")
 SEARCH = "--replicas 4 --hops 40 --seed 5 --quiet"

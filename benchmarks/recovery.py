@@ -56,8 +56,8 @@ from timing import device_name
 from jaxrecon import ReconstructConfig, use_all_cores
 from jaxrecon.datasets import io
 from jaxrecon.plotting import Pair, side_by_side, success_curves
-from jaxrecon.results import versions
 from jaxrecon.runtime.devices import enable_compilation_cache
+from jaxrecon.search.results import versions
 
 
 def budgeted(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from recovery_sets import Target
 
 from jaxrecon.plotting import Curve, cumulative
-from jaxrecon.results import Result
+from jaxrecon.search.results import Result
 from jaxrecon.structures.compare import Match
 
 CERTIFIED = 1e-6

@@ -10,9 +10,9 @@ from recovery_report import Trial
 from recovery_sets import Target
 
 from jaxrecon import ReconstructConfig, reconstruct
-from jaxrecon.results import Result
 from jaxrecon.runtime.progress import reporter
-from jaxrecon.store import Store
+from jaxrecon.search.results import Result
+from jaxrecon.search.store import Store
 from jaxrecon.structures.compare import match
 
 

@@ -13,9 +13,9 @@ from ase.data import chemical_symbols
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.arguments import parse_rows
-from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import io, prototypes
-from jaxrecon.problems import UNKNOWN
+from jaxrecon.search.compositions import elements_of
+from jaxrecon.search.problems import UNKNOWN
 
 FREE, CRYSTAL, PUBLISHED = "default", "crystal", "fung2022"
 """Presets, unless another one is asked for; shapes of the paper have its own."""

@@ -47,8 +47,8 @@ from timing import device_name, dscribe_acsf, dscribe_runs, rates, spread
 
 from jaxrecon import ReconstructConfig, reconstruct, use_all_cores
 from jaxrecon.datasets import io
-from jaxrecon.results import versions
-from jaxrecon.search import device_mesh
+from jaxrecon.search.compiled import device_mesh
+from jaxrecon.search.results import versions
 
 LONGEST_CALL = 2.0
 """Seconds that a call may take, by the rate of the batch before."""

@@ -29,7 +29,7 @@ import numpy as np
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets import clusters, io
-from jaxrecon.results import versions
+from jaxrecon.search.results import versions
 
 SYMBOLS, LIMIT = "Pt10", 5.0
 STEPS = ("imports", "build", "search")

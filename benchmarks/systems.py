@@ -12,9 +12,9 @@ from ase.spacegroup import crystal
 from counts import Problem
 
 from jaxrecon import Fingerprint, Structure, batch
-from jaxrecon.equations import normal_equations
-from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.refine import Refinement, levenberg_marquardt
+from jaxrecon.search.gauss_newton import normal_equations
+from jaxrecon.search.levenberg_marquardt import Refinement, levenberg_marquardt
+from jaxrecon.search.objectives import mean_absolute_residual
 
 VARIANTS = 64
 """Different structures of each system; larger batches repeat them."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxrecon import datasets
     from jaxrecon.closed_loop import Design, design
-    from jaxrecon.config import ReconstructConfig
     from jaxrecon.datasets.judge import Judgement, judge
     from jaxrecon.descriptors.acsf.acsf import ACSF
     from jaxrecon.descriptors.custom import Custom
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
     from jaxrecon.generated import Generated
     from jaxrecon.generation import generate
     from jaxrecon.generation_config import GenerateConfig
-    from jaxrecon.inverse import reconstruct
     from jaxrecon.models.config import FitConfig, TrainConfig
     from jaxrecon.models.design_model import DesignModel
     from jaxrecon.models.learning import train
-    from jaxrecon.results import Reconstruction, Result, ResultCode
     from jaxrecon.runtime.devices import use_all_cores
-    from jaxrecon.store import Store
+    from jaxrecon.search.config import ReconstructConfig
+    from jaxrecon.search.reconstruct import reconstruct
+    from jaxrecon.search.results import Reconstruction, Result, ResultCode
+    from jaxrecon.search.store import Store
     from jaxrecon.structures import matching
     from jaxrecon.structures.structure import Structure, from_ase, to_ase
 
@@ -70,11 +70,11 @@ _HOME = {
     "GenerateConfig": "generation_config",
     "Generated": "generated",
     "Judgement": "datasets.judge",
-    "ReconstructConfig": "config",
-    "Reconstruction": "results",
-    "Result": "results",
-    "ResultCode": "results",
-    "Store": "store",
+    "ReconstructConfig": "search.config",
+    "Reconstruction": "search.results",
+    "Result": "search.results",
+    "ResultCode": "search.results",
+    "Store": "search.store",
     "Structure": "structures.structure",
     "TrainConfig": "models.config",
     "batch": "descriptors.featurize",
@@ -86,7 +86,7 @@ _HOME = {
     "generate": "generation",
     "judge": "datasets.judge",
     "matching": "structures.matching",
-    "reconstruct": "inverse",
+    "reconstruct": "search.reconstruct",
     "to_ase": "structures.structure",
     "train": "models.learning",
     "use_all_cores": "runtime.devices",

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.compositions import composition_of
 from jaxrecon.datasets.io import FingerprintFile
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generation_config import Wanted
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.problems import UNKNOWN
+from jaxrecon.search.compositions import composition_of
+from jaxrecon.search.problems import UNKNOWN
 from jaxrecon.structures.structure import checked_cell
 
 

@@ -212,12 +212,12 @@ def sample(
 
     By the distances of their fingerprints; the first is the one furthest from the mean.
     """
-    from jaxrecon.compositions import elements_of
     from jaxrecon.datasets import io
     from jaxrecon.datasets.readers import read_labelled
     from jaxrecon.datasets.sampling import furthest_points
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
+    from jaxrecon.search.compositions import elements_of
 
     io.check_output(output, force)
     labelled = read_labelled(file)

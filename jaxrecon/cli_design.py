@@ -164,7 +164,7 @@ def generate(
     from jaxrecon import arguments, generation
     from jaxrecon.datasets import io
     from jaxrecon.models.design_model import DesignModel
-    from jaxrecon.store import Store
+    from jaxrecon.search.store import Store
 
     details = options.details_of(output)
     wanted = arguments.wanted(target, at_least, at_most)

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from jaxrecon import options
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.options import Force, Kept, Quiet, Resume, Seed
 from jaxrecon.runtime.interruption import interruptible
+from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.verbs import Report
 
 PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
@@ -45,10 +45,10 @@ def fingerprint(
     FP.npz has, for each structure, the fingerprint, the formula and the cell (none unless it is
     periodic along all three axes): everything that `reconstruct` needs, and never the positions.
     """
-    from jaxrecon.compositions import elements_of
     from jaxrecon.datasets import io
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
+    from jaxrecon.search.compositions import elements_of
     from jaxrecon.structures.structure import is_periodic
 
     io.check_output(output, force, suffix=".npz")
@@ -155,10 +155,10 @@ def reconstruct(
     """
     from jaxrecon import arguments
     from jaxrecon.datasets import io
-    from jaxrecon.inverse import reconstruct
     from jaxrecon.runtime import distributed
     from jaxrecon.runtime.progress import reporter
-    from jaxrecon.store import Store
+    from jaxrecon.search.reconstruct import reconstruct
+    from jaxrecon.search.store import Store
 
     details = options.details_of(output)
     kept = options.opened(Store, output, details, store=store, resume=resume, force=force)

@@ -25,7 +25,7 @@ from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
 from jaxrecon.runtime.progress import ProgressFn, reporter
-from jaxrecon.store import Store
+from jaxrecon.search.store import Store
 
 WORDS = ("designing", "evaluations")
 """For the progress bar."""

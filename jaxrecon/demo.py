@@ -11,19 +11,19 @@ from typing import Any
 from ase import Atoms
 
 from jaxrecon import datasets, demo_design, demo_page
-from jaxrecon.compositions import elements_of
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import clusters, io, prototypes
 from jaxrecon.demo_design import Designed
 from jaxrecon.demo_page import MODEL
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.inverse import reconstruct
 from jaxrecon.models.model_folder import ABOUT
 from jaxrecon.plotting import Pair, side_by_side
 from jaxrecon.plotting_demo import made_figure
-from jaxrecon.results import Reconstruction, versions
 from jaxrecon.runtime import tables
+from jaxrecon.search.compositions import elements_of
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.reconstruct import reconstruct
+from jaxrecon.search.results import Reconstruction, versions
 from jaxrecon.structures import matching
 from jaxrecon.structures.structure import is_periodic
 

@@ -152,10 +152,10 @@ def _cache() -> dict[str, Any]:
 def _trial() -> dict[str, Any]:
     from ase import Atoms
 
-    from jaxrecon.config import ReconstructConfig
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
-    from jaxrecon.inverse import reconstruct
+    from jaxrecon.search.config import ReconstructConfig
+    from jaxrecon.search.reconstruct import reconstruct
 
     started = time.perf_counter()
     triangle = Atoms("Pt3", [(0.0, 0.0, 0.0), (2.6, 0.0, 0.0), (0.9, 2.5, 0.0)])

@@ -17,7 +17,6 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.compositions import elements_of
 from jaxrecon.datasets import io
 from jaxrecon.datasets.frames import from_frames
 from jaxrecon.datasets.labelled import LabelledSet
@@ -25,6 +24,7 @@ from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generated import widths_of
+from jaxrecon.search.compositions import elements_of
 
 Method = Literal["pca", "umap"]
 """Principal components, or uniform manifold approximation and projection."""

@@ -17,12 +17,12 @@ from scipy.spatial.distance import pdist
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.generated import Generated, diversity, widths_of
 from jaxrecon.generation_config import GenerateConfig, Wanted, miss, range_of, told
-from jaxrecon.inverse import reconstruct
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.results import versions
 from jaxrecon.runtime.progress import ProgressFn
-from jaxrecon.steering import Steering
-from jaxrecon.store import Store
+from jaxrecon.search.guidance import Steering
+from jaxrecon.search.reconstruct import reconstruct
+from jaxrecon.search.results import versions
+from jaxrecon.search.store import Store
 from jaxrecon.structures.duplicates import Library, duplicates
 
 Also = Sequence[tuple[DesignModel, Wanted]]
@@ -43,8 +43,8 @@ def generate(
 ) -> Generated:
     """Make structures that have a property, and say of each what is known of it.
 
-    What is minimised is the equation of :mod:`jaxrecon.steering`; unsteered it is, as in Fung et
-    al., arXiv 2207.13227, the difference from a sampled fingerprint alone.
+    What is minimised is the equation of :mod:`jaxrecon.search.guidance`; unsteered it is, as in
+    Fung et al., arXiv 2207.13227, the difference from a sampled fingerprint alone.
 
     A structure is kept if its prediction is within the tolerance of what is wanted and as sure as
     those of most validation structures, if no atoms are too close, and if it is neither the same
@@ -61,7 +61,7 @@ def generate(
         seed: of the random numbers.
         config: settings.
         store: where each structure is kept as soon as it is there, and those of before are found.
-        progress: as for :func:`~jaxrecon.inverse.reconstruct`.
+        progress: as for :func:`~jaxrecon.search.reconstruct.reconstruct`.
         **settings: changes to ``config``, by name: ``steered=False``.
 
     Returns:

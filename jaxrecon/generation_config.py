@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from jaxrecon.config import ReconstructConfig
+from jaxrecon.search.config import ReconstructConfig
 
 Wanted = float | tuple[float, float]
 """A value of the property, or from where to where: with infinities for at least and at most."""

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
 from jaxrecon.plotting_canvas import Canvas
-from jaxrecon.results import Reconstruction, ResultCode
+from jaxrecon.search.results import Reconstruction, ResultCode
 from jaxrecon.structures import matching
 
 VIEW = "-72x,24y,8z"

@@ -15,7 +15,7 @@ from jaxrecon.generation_config import asked
 from jaxrecon.plotting import COLORS, INK, cumulative
 from jaxrecon.plotting_canvas import Canvas
 from jaxrecon.plotting_data import PALE
-from jaxrecon.results import Reconstruction, ResultCode
+from jaxrecon.search.results import Reconstruction, ResultCode
 
 STYLES = {
     ResultCode.CONVERGED: (COLORS[0], "o"),
@@ -84,8 +84,8 @@ def loss_curves(
     """Write a picture of the residuals of all replicas, hop by hop, and of the best so far.
 
     Args:
-        history: residuals after each hop, which :func:`~jaxrecon.inverse.reconstruct` tells to
-            ``watch``; those that are not finite are not drawn.
+        history: residuals after each hop, which :func:`~jaxrecon.search.reconstruct.reconstruct`
+            tells to ``watch``; those that are not finite are not drawn.
         path: file to write; its suffix decides the format.
         tolerance: at which a target is hit, drawn as a line.
         title: above the picture.

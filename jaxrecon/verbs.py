@@ -153,7 +153,7 @@ def _object(report: Report, verb: str, files: Sequence[Path], started: float) ->
 
     told = dict(report.data)
     if "versions" not in told:
-        from jaxrecon.results import versions
+        from jaxrecon.search.results import versions
 
         told["versions"] = versions()
     whole = {"verb": verb, "files": [str(path) for path in files], **told}

@@ -33,7 +33,7 @@ for device in jax.local_devices():
 # and targets are spread over the devices like this (rows of targets, columns of replicas):
 
 # %%
-from jaxrecon.search import mesh_shape
+from jaxrecon.search.compiled import mesh_shape
 
 for devices, platform, targets in [(2, "cpu", 100), (8, "gpu", 100), (8, "gpu", 4), (8, "gpu", 1)]:
     rows, columns = mesh_shape(devices, platform, replicas=64, targets=targets)

@@ -8,13 +8,13 @@ import numpy as np
 from ase import Atoms
 from labelling import energy_of
 
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.generation_config import GenerateConfig
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
+from jaxrecon.search.config import ReconstructConfig
 
 LEARNING = TrainConfig(
     fingerprint="default", scaling="principal", generator_fit=FitConfig(1, 8, 1e-2, 2, 50)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.results import Result, ResultCode
-from jaxrecon.solutions import Solution
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.results import Result, ResultCode
+from jaxrecon.search.solutions import Solution
 
 PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
 DESCRIPTION = {

@@ -18,8 +18,8 @@ from rows import PADDED, PLAIN, SETS, assert_rows, in_both_precisions, rows
 from strategies import clusters, crystals, random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, featurize
-from jaxrecon.compositions import elements_of
 from jaxrecon.descriptors import base
+from jaxrecon.search.compositions import elements_of
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.neighbors import Neighbors, neighbors
 from jaxrecon.structures.structure import from_ase

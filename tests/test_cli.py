@@ -16,12 +16,12 @@ from ase.build import bulk, molecule
 from commands import OLD, PLATINUM, flawed, process, python
 
 from jaxrecon import cli
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.results import Reconstruction, Result, ResultCode
-from jaxrecon.solutions import Solution
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.results import Reconstruction, Result, ResultCode
+from jaxrecon.search.solutions import Solution
 from jaxrecon.structures import matching
 
 pytestmark = pytest.mark.usefixtures("command_line")
@@ -63,7 +63,7 @@ def asked(monkeypatch) -> dict[str, Any]:
         results = [done[number] for number in range(len(targets))]
         return Reconstruction(results, [fingerprint] * len(results), config, seed, seconds=1.0)
 
-    monkeypatch.setattr("jaxrecon.inverse.reconstruct", answer)
+    monkeypatch.setattr("jaxrecon.search.reconstruct.reconstruct", answer)
     return call
 
 
@@ -252,7 +252,7 @@ def test_a_password_is_never_said(asked, capsys, monkeypatch):
         def begin(self, description: dict[str, Any]) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxrecon.store.Store", Server)
+    monkeypatch.setattr("jaxrecon.search.store.Store", Server)
     url = "postgresql://me:secret@host/name"
     assert cli.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--store", url]) == 130
     assert asked["store"].url == url

@@ -22,7 +22,7 @@ from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.evaluation import table1, table2
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
 pytestmark = pytest.mark.usefixtures("command_line")
 

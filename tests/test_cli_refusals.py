@@ -131,7 +131,7 @@ def test_interruption_is_one_line_and_writes_nothing(files, tmp_path, capsys, mo
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxrecon.inverse.reconstruct", interrupted)
+    monkeypatch.setattr("jaxrecon.search.reconstruct.reconstruct", interrupted)
     assert cli.main(["reconstruct", "pt10.npz", "-o", "old.extxyz", "--force"]) == 130
     assert capsys.readouterr().err == "jaxrecon: error: interrupted\n"
     assert contents(tmp_path) == files
@@ -144,7 +144,7 @@ def interrupted(where: str, then: str, folder: Path) -> subprocess.CompletedProc
     """
     code = f"""
         import contextlib, hashlib, os, signal, sys, threading, time
-        import jaxrecon.cli, jaxrecon.inverse
+        import jaxrecon.cli, jaxrecon.search.reconstruct
 
         def stop():
             with contextlib.suppress(BaseException):
@@ -181,7 +181,7 @@ def test_interruption_ends_the_search_after_the_hop(files, tmp_path):
             given["progress"](0, 1)
             print("not reached")
     """
-    done = interrupted("jaxrecon.inverse.reconstruct", then.strip(), tmp_path)
+    done = interrupted("jaxrecon.search.reconstruct.reconstruct", then.strip(), tmp_path)
     assert (done.returncode, done.stdout) == (130, "hop\n")
     first, *_, last = done.stderr.splitlines(keepends=True)
     assert first == NOTICE
@@ -199,7 +199,7 @@ def test_a_second_interruption_does_not_wait(files, tmp_path):
             hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
     """
     started = time.perf_counter()
-    done = interrupted("jaxrecon.inverse.reconstruct", then.strip(), tmp_path)
+    done = interrupted("jaxrecon.search.reconstruct.reconstruct", then.strip(), tmp_path)
     assert time.perf_counter() - started < 30.0
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == f"{NOTICE}jaxrecon: error: interrupted\n"

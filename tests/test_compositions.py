@@ -28,7 +28,7 @@ from jaxrecon import (
     featurize,
     reconstruct,
 )
-from jaxrecon.compositions import candidates, composition_of, elements_of
+from jaxrecon.search.compositions import candidates, composition_of, elements_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -148,7 +148,9 @@ def test_limits_belong_to_the_range(name: str, value: object) -> None:
 
 def test_it_does_not_need_jax() -> None:
     """So that the command line can name its defaults at once."""
-    code = "import sys, jaxrecon.config; print([m for m in ('jax', 'ase') if m in sys.modules])"
+    code = (
+        "import sys, jaxrecon.search.config; print([m for m in ('jax', 'ase') if m in sys.modules])"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

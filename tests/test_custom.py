@@ -18,7 +18,7 @@ from strategies import random_cluster, random_crystal
 
 from jaxrecon import ACSF, Custom, Fingerprint, batch, featurize, from_ase, reconstruct
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.equations import bound_equations, normal_equations
+from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.structures import matching
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -14,7 +14,7 @@ import pytest
 from ase import Atoms
 from stored import DESCRIPTION, changed, result, script, solution
 
-from jaxrecon.store import Store
+from jaxrecon.search.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -150,7 +150,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     code = """
         import resource
         from stored import DESCRIPTION, result
-        from jaxrecon.store import Store
+        from jaxrecon.search.store import Store
 
         store = Store("found.db")
         store.begin(DESCRIPTION)

@@ -19,7 +19,7 @@ from ase.db.sqlite import SQLite3Database
 from stored import DESCRIPTION, assert_same, result, script
 
 import jaxrecon.runtime.database
-from jaxrecon.store import Store
+from jaxrecon.search.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,7 +101,7 @@ def test_processes_that_share_a_store(tmp_path: Path) -> None:
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         from stored import DESCRIPTION, result
-        from jaxrecon.store import Store
+        from jaxrecon.search.store import Store
 
         number = int(sys.argv[1])
         store = Store("found.db", resume=True)
@@ -152,7 +152,7 @@ KILLED = """
     import os, random, signal, time
     from pathlib import Path
     from stored import DESCRIPTION, result
-    from jaxrecon.store import Store
+    from jaxrecon.search.store import Store
 
     def child(channel, targets):
         store = Store("found.db", resume=True)

@@ -22,7 +22,6 @@ from ase.calculators.emt import EMT
 from designing import LEARNING, MAKING, labelled
 
 from jaxrecon import cli, demo, demo_design, featurize
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io, prototypes
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.demo_design import Designed
@@ -31,7 +30,8 @@ from jaxrecon.generated import Generated
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.plotting_demo import made_figure
-from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
 

@@ -16,8 +16,8 @@ from strategies import random_cluster, random_crystal
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.datasets import prototypes
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.equations import blame, bound_equations, normal_equations
-from jaxrecon.refine import levenberg_marquardt, refine
+from jaxrecon.search.gauss_newton import blame, bound_equations, normal_equations
+from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
 

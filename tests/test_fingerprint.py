@@ -19,7 +19,7 @@ from strategies import random_cluster, random_crystal
 
 from jaxrecon import Fingerprint, from_ase
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.objectives import mean_absolute_residual
+from jaxrecon.search.objectives import mean_absolute_residual
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
 

@@ -19,7 +19,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.generation import generate, shortest_distance
 from jaxrecon.generation_config import GenerateConfig, asked, miss, range_of
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.results import Reconstruction, Result, ResultCode
+from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

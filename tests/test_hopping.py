@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from ase.data import covalent_radii
 
-from jaxrecon import ACSF, Fingerprint, ReconstructConfig, equations
-from jaxrecon.hopping import descend, propose, relocate, residual, shake, swap
-from jaxrecon.initialize import EDGE_RANGE, compact_edge
+from jaxrecon import ACSF, Fingerprint, ReconstructConfig
+from jaxrecon.search import gauss_newton
+from jaxrecon.search.initialize import EDGE_RANGE, compact_edge
+from jaxrecon.search.moves import descend, propose, relocate, residual, shake, swap
+from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
-from jaxrecon.task import Task
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -49,7 +50,7 @@ def task_of(count: int, *, crystal: bool) -> Task:
 
 def shares_of(task: Task, parent: jax.Array) -> jax.Array:
     """By how much each atom is to blame, as a hop has it computed once for all moves."""
-    return jax.jit(partial(equations.blame, FINGERPRINT))(task.structure(parent), task.target)
+    return jax.jit(partial(gauss_newton.blame, FINGERPRINT))(task.structure(parent), task.target)
 
 
 def many(move: Callable[[jax.Array], jax.Array]) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from ase.data import covalent_radii
 from scipy.stats import kstest
 
-from jaxrecon.initialize import EDGE_RANGE, PACKING, compact_edge, radii, random_positions
+from jaxrecon.search.initialize import EDGE_RANGE, PACKING, compact_edge, radii, random_positions
 
 CELL = np.array([[4.0, 0.0, 0.0], [1.0, 5.0, 0.0], [-1.0, 0.5, 6.0]])
 PT10 = jnp.full(10, 78)

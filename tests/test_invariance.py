@@ -21,7 +21,7 @@ from strategies import ELEMENTS, clusters, random_cluster, random_crystal, rando
 from jaxrecon import ACSF, Fingerprint, from_ase
 from jaxrecon.descriptors.acsf.presets import gastegger2018
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.equations import blame, bound_equations, normal_equations
+from jaxrecon.search.gauss_newton import blame, bound_equations, normal_equations
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell
 

@@ -13,11 +13,11 @@ from inverting import CONFIG, PLATINUM, compact, fingerprint_of, impossible
 from strategies import random_crystal
 
 import jaxrecon.descriptors.fingerprint
-import jaxrecon.inverse
-import jaxrecon.problems
-import jaxrecon.search
+import jaxrecon.search.compiled
+import jaxrecon.search.problems
+import jaxrecon.search.reconstruct
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
-from jaxrecon.slots import Slot
+from jaxrecon.search.target_state import Slot
 from jaxrecon.structures.matching import rmsd
 
 MINIMUM = fingerprint_of("O", "Pt", images="minimum")
@@ -149,7 +149,7 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
     targets[1] = impossible(1)[0]
     reports = []
     one_by_one = reconstruct(targets, PLATINUM, symbols="Pt3", config=CONFIG)
-    monkeypatch.setattr(jaxrecon.inverse, "slots_in_memory", lambda *_: width)
+    monkeypatch.setattr(jaxrecon.search.reconstruct, "slots_in_memory", lambda *_: width)
     for count in (3, 5):
         reports.clear()
         found = reconstruct(
@@ -172,7 +172,9 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_population_that_finds_nothing_better_starts_afresh() -> None:
-    [[problem]] = jaxrecon.problems.problems_of(impossible(1), PLATINUM, "Pt3", None, None, None)
+    [[problem]] = jaxrecon.search.problems.problems_of(
+        impossible(1), PLATINUM, "Pt3", None, None, None
+    )
     config = CONFIG.replace(patience=3)
     slot = Slot(problem, config, searched=0.0)
     coordinates = np.zeros((2, 3, 3), np.float32)
@@ -196,7 +198,9 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
         return wrapper
 
     # Every compiled program of the search goes through one of these.
-    monkeypatch.setattr(jaxrecon.search, "propose", counted(jaxrecon.search.propose))
+    monkeypatch.setattr(
+        jaxrecon.search.compiled, "propose", counted(jaxrecon.search.compiled.propose)
+    )
     monkeypatch.setattr(
         jaxrecon.descriptors.fingerprint,
         "neighbors",

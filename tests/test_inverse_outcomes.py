@@ -12,9 +12,9 @@ import pytest
 from inverting import CONFIG, PLATINUM, compact, fingerprint_of, impossible
 from strategies import random_crystal
 
-import jaxrecon.inverse
-import jaxrecon.problems
-import jaxrecon.slots
+import jaxrecon.search.problems
+import jaxrecon.search.reconstruct
+import jaxrecon.search.target_state
 from jaxrecon import Fingerprint, ResultCode, featurize, reconstruct
 from jaxrecon.structures.bounds import bounds_of
 
@@ -55,7 +55,7 @@ def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
     bounds = bounds_of([truth], 8.0)
     cramped = dataclasses.replace(bounds, capacity=4)
-    monkeypatch.setattr(jaxrecon.problems, "bounds_within", lambda *_, **__: cramped)
+    monkeypatch.setattr(jaxrecon.search.problems, "bounds_within", lambda *_, **__: cramped)
     target = featurize(truth, fingerprint)
     with jax.debug_nans(False):
         found = reconstruct(
@@ -163,8 +163,8 @@ def test_bad_input_is_refused_before_anything_compiles(
     def compiles(*_: Any) -> None:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(jaxrecon.inverse, "compiled_hop", compiles)
-    monkeypatch.setattr(jaxrecon.slots, "compiled_polish", compiles)
+    monkeypatch.setattr(jaxrecon.search.reconstruct, "compiled_hop", compiles)
+    monkeypatch.setattr(jaxrecon.search.target_state, "compiled_polish", compiles)
     arguments = {**GOOD, **changes}
     with pytest.raises(ValueError, match=message):
         reconstruct(arguments.pop("targets"), PLATINUM, **arguments)

@@ -10,8 +10,8 @@ import pytest
 from strategies import random_cluster
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
-from jaxrecon.minimize import adam
-from jaxrecon.objectives import mean_absolute_residual
+from jaxrecon.search.adam import adam
+from jaxrecon.search.objectives import mean_absolute_residual
 from jaxrecon.structures.structure import Structure
 
 RATE, STEPS = 0.1, 25

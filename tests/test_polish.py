@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-import jaxrecon.inverse
-import jaxrecon.slots
+import jaxrecon.search.reconstruct
+import jaxrecon.search.target_state
 from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.datasets.clusters import relaxed
-from jaxrecon.problems import problems_of
-from jaxrecon.slots import FAST, NEARLY, SLOW, Slot
+from jaxrecon.search.problems import problems_of
+from jaxrecon.search.target_state import FAST, NEARLY, SLOW, Slot
 from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 1e-6
@@ -40,8 +40,8 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
             np.full((1, 2), 0.5, np.float32),
         )
 
-    monkeypatch.setattr(jaxrecon.slots, "compiled_polish", compiled_polish)
-    monkeypatch.setattr(jaxrecon.inverse, "compiled_hop", compiled_hop)
+    monkeypatch.setattr(jaxrecon.search.target_state, "compiled_polish", compiled_polish)
+    monkeypatch.setattr(jaxrecon.search.reconstruct, "compiled_hop", compiled_hop)
     config = ReconstructConfig(replicas=2, hops=1, tolerance=TOLERANCE)
     reconstruct(np.ones(FEW.size), FEW, symbols="Pt3", config=config)
     return asked

@@ -18,7 +18,7 @@ from recovering import module, target, trial
 
 from jaxrecon import ReconstructConfig
 from jaxrecon.plotting import Curve, cumulative, success_curves
-from jaxrecon.results import Result, ResultCode
+from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.structures import compare
 
 # What is counted.

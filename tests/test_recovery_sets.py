@@ -8,7 +8,7 @@ from ase.build import bulk, molecule
 from recovering import module
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.compositions import elements_of
+from jaxrecon.search.compositions import elements_of
 
 # Which targets.
 

@@ -15,8 +15,8 @@ from scipy.optimize import least_squares
 from strategies import random_cluster
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
-from jaxrecon.equations import bound_equations, normal_equations
-from jaxrecon.refine import (
+from jaxrecon.search.gauss_newton import bound_equations, normal_equations
+from jaxrecon.search.levenberg_marquardt import (
     NormalEquations,
     Refinement,
     RefineState,

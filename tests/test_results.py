@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from jaxrecon import Fingerprint, inverse, reconstruct, slots
-from jaxrecon.config import ReconstructConfig
+from jaxrecon import Fingerprint, reconstruct
 from jaxrecon.generated import Generated
 from jaxrecon.plotting import COLORS, Curve, success_curves
 from jaxrecon.plotting_canvas import Canvas
 from jaxrecon.plotting_runs import LEAST, loss_curves
-from jaxrecon.results import Reconstruction, Result, ResultCode
 from jaxrecon.runtime import tables
-from jaxrecon.solutions import Solution
+from jaxrecon.search import reconstruct, target_state
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.results import Reconstruction, Result, ResultCode
+from jaxrecon.search.solutions import Solution
 
 WATER = Atoms("OH2", [(0.0, 0.0, 0.0), (0.76, 0.59, 0.0), (-0.76, 0.59, 0.0)])
 

@@ -24,7 +24,7 @@ from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, f
 from jaxrecon.arguments import parse_processes
 from jaxrecon.datasets import io
 from jaxrecon.runtime import distributed
-from jaxrecon.search import mesh_shape
+from jaxrecon.search.compiled import mesh_shape
 
 ROOT = Path(__file__).parents[1]
 # As this process was started: tests of other modules change them, and wider vectors other digits.
@@ -52,14 +52,14 @@ job = pickle.load(sys.stdin.buffer)
 jax.config.update("jax_num_cpu_devices", job["devices"])
 if job["address"]:
     jax.distributed.initialize(job["address"], 2, job["process"])
-import jaxrecon.search
+import jaxrecon.search.compiled
 from jaxrecon import Store, reconstruct
 
-jaxrecon.search.CACHE = 2**18  # for a few replicas of a crystal
+jaxrecon.search.compiled.CACHE = 2**18  # for a few replicas of a crystal
 
 searched = []
-own_search = jaxrecon.inverse._search
-jaxrecon.inverse._search = lambda problems, *rest: (
+own_search = jaxrecon.search.reconstruct._search
+jaxrecon.search.reconstruct._search = lambda problems, *rest: (
     searched.extend(p.identity for p in problems), own_search(problems, *rest))
 
 def run(seed=3, arguments=job["clusters"], **options):
@@ -77,7 +77,7 @@ answers = [run()]
 if not job["address"]:
     answers.append(run(arguments=job["crystal"]))
 if job["devices"] > 1:
-    jaxrecon.search.mesh_shape = lambda *_: (4, 2)
+    jaxrecon.search.compiled.mesh_shape = lambda *_: (4, 2)
     answers.append(run())
 if job["address"]:
     path = job["path"]

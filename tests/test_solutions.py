@@ -9,10 +9,10 @@ from ase.build import bulk, molecule
 from ase.spacegroup import crystal
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
-from jaxrecon.problems import problems_of
-from jaxrecon.solutions import SAME, Solutions
+from jaxrecon.search.problems import problems_of
+from jaxrecon.search.solutions import SAME, Solutions
+from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.matching import rmsd
-from jaxrecon.volume import expected_volume
 
 quick = pytest.mark.usefixtures("quick_compile")
 # Distances alone, and those as an average: four atoms have more than one shape for them.

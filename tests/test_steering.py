@@ -15,8 +15,8 @@ from ase.build import bulk, molecule
 import jaxrecon
 from jaxrecon import ACSF, Fingerprint, Store, featurize, from_ase, reconstruct
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.equations import steered_equations
-from jaxrecon.steering import Steering
+from jaxrecon.search.gauss_newton import steered_equations
+from jaxrecon.search.guidance import Steering
 from jaxrecon.structures.bounds import bounds_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

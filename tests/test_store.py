@@ -12,10 +12,10 @@ import pytest
 from ase import Atoms
 from stored import DESCRIPTION, PLATINUM, assert_same, changed, result, solution
 
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.datasets import io
-from jaxrecon.results import Reconstruction, ResultCode
-from jaxrecon.store import Store
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.results import Reconstruction, ResultCode
+from jaxrecon.search.store import Store
 
 
 def test_results_come_back_bit_for_bit(tmp_path: Path) -> None:

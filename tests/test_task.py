@@ -12,14 +12,14 @@ from ase.data import covalent_radii
 from scipy.spatial.transform import Rotation
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
-from jaxrecon.contacts import repelled
-from jaxrecon.equations import bound_equations, normal_equations
-from jaxrecon.hopping import descend, fresh, model, propose, residual
-from jaxrecon.initialize import VOLUME_RANGE, random_cell
-from jaxrecon.refine import NormalEquations
+from jaxrecon.search.contacts import repelled
+from jaxrecon.search.gauss_newton import bound_equations, normal_equations
+from jaxrecon.search.initialize import VOLUME_RANGE, random_cell
+from jaxrecon.search.levenberg_marquardt import NormalEquations
+from jaxrecon.search.moves import descend, fresh, model, propose, residual
+from jaxrecon.search.task import STRAIN_LENGTH, Task
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.structure import Structure
-from jaxrecon.task import STRAIN_LENGTH, Task
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -19,7 +19,7 @@ from designing import trained
 
 from jaxrecon import cli, settings, verbs
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.results import versions
+from jaxrecon.search.results import versions
 
 pytestmark = pytest.mark.usefixtures("command_line")
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.compositions import composition_of
 from jaxrecon.datasets.calculators import calculator as calculators_of
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.labels import LabelStore, Piece, Work, label_piece
@@ -19,8 +18,9 @@ from jaxrecon.datasets.relaxations import Relaxing, relaxation
 from jaxrecon.datasets.sampling import distinct
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.results import versions
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.search.compositions import composition_of
+from jaxrecon.search.results import versions
 
 WORDS = ("building", "energies")
 """For the progress bar."""

@@ -11,8 +11,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from jaxrecon.datasets.calculators import calculator as calculators_of
 from jaxrecon.datasets.labels import FAILED, LabelStore, Work, digest, label_piece
-from jaxrecon.results import versions
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.search.results import versions
 
 WORDS = ("judging", "energies")
 """For the progress bar."""

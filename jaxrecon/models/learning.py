@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrecon.compositions import composition_of
 from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.descriptors.featurize import featurize
@@ -26,8 +25,9 @@ from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import SCALINGS
 from jaxrecon.models.slopes import slopes
-from jaxrecon.results import versions
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.search.compositions import composition_of
+from jaxrecon.search.results import versions
 from jaxrecon.training import Network, fit
 
 FEWEST = 50

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from jaxrecon.results import Result
-from jaxrecon.store import Store
+from jaxrecon.search.results import Result
+from jaxrecon.search.store import Store
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors import pooling
 from jaxrecon.descriptors.fingerprint import Fingerprint, View
 from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
-from jaxrecon.refine import NormalEquations
-from jaxrecon.steering import Steering
+from jaxrecon.search.guidance import Steering
+from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.structure import Structure
 
 

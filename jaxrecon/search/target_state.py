@@ -8,11 +8,11 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.config import ReconstructConfig
-from jaxrecon.problems import Problem, on_device
-from jaxrecon.results import Result, ResultCode
-from jaxrecon.search import compiled_polish
-from jaxrecon.solutions import Solutions
+from jaxrecon.search.compiled import compiled_polish
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.problems import Problem, on_device
+from jaxrecon.search.results import Result, ResultCode
+from jaxrecon.search.solutions import Solutions
 from jaxrecon.structures.bounds import bounds_of
 
 LEAST_VOLUME = 1.0

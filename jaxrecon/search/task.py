@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon import initialize
-from jaxrecon.refine import NormalEquations
-from jaxrecon.steering import Steering
+from jaxrecon.search import initialize
+from jaxrecon.search.guidance import Steering
+from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.structure import Bounds, Structure
 
 STRAIN_LENGTH = 10.0

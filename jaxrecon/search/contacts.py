@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.pooling import by_positions
 from jaxrecon.numerics import safe_norm
-from jaxrecon.refine import NormalEquations
+from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.neighbors import Neighbors
 
 
@@ -27,7 +27,7 @@ def repelled(
         equations: the model.
         neighbors: what each atom sees.
         radii: :math:`\rho`, half of what two such atoms keep as a distance, in Angstrom.
-        strain_length: as for :func:`jaxrecon.equations.normal_equations`.
+        strain_length: as for :func:`jaxrecon.search.gauss_newton.normal_equations`.
     """
     n, m, _ = neighbors.vectors.shape
     source = neighbors.source

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ase import Atoms
 
-from jaxrecon.config import ReconstructConfig
+from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.structures import matching
 
 SAME = 0.05

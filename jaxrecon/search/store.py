@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrecon.config import ReconstructConfig
-from jaxrecon.problems import Problem
-from jaxrecon.results import Result, ResultCode, versions
 from jaxrecon.runtime.run_store import Row, RunStore
-from jaxrecon.solutions import Solution
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.problems import Problem
+from jaxrecon.search.results import Result, ResultCode, versions
+from jaxrecon.search.solutions import Solution
 
 
 class Store(RunStore[int, Result]):

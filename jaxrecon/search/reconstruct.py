@@ -10,22 +10,17 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
-from jaxrecon.problems import Problem, on_device, problems_of
-from jaxrecon.results import Reconstruction, Result, ResultCode
 from jaxrecon.runtime import distributed
 from jaxrecon.runtime.progress import ProgressFn, reporter
-from jaxrecon.search import (
-    Population,
-    compiled_hop,
-    device_mesh,
-    slots_in_memory,
-)
-from jaxrecon.slots import Slot
-from jaxrecon.steering import Steering
-from jaxrecon.store import Store, description
+from jaxrecon.search.compiled import Population, compiled_hop, device_mesh, slots_in_memory
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.guidance import Steering
+from jaxrecon.search.problems import Problem, on_device, problems_of
+from jaxrecon.search.results import Reconstruction, Result, ResultCode
+from jaxrecon.search.store import Store, description
+from jaxrecon.search.target_state import Slot
 
 WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
 """Told which target has done a hop, and the residual of each of its replicas after it."""
@@ -51,8 +46,9 @@ def reconstruct(
     r"""Find positions whose fingerprint is the target: :math:`\arg\min_x |R(x) - R^*|`.
 
     Algorithm 1 of Fung et al., arXiv 2207.13227, with all replicas of all trials at once and a
-    second-order end: see :class:`~jaxrecon.config.ReconstructConfig`. The answer for a target
-    depends on ``seed`` and its index, not on which other targets are there, nor on the number of
+    second-order end: see :class:`~jaxrecon.search.config.ReconstructConfig`. The answer for a
+    target depends on ``seed`` and its index, not on which other targets are there, nor on the
+    number of
     processes: under :func:`jax.distributed.initialize` each takes its share of the targets, and
     all return all results. A store is one file or server that all of them reach.
 
@@ -64,7 +60,7 @@ def reconstruct(
         symbols: formula of all structures, like ``"Pt10"``; or a list with one for each target,
             each a formula or the symbols of the atoms in order. None if that is unknown.
         atoms: how many there are where the symbols are unknown, in all targets or in each: the
-            composition is that which :func:`~jaxrecon.compositions.candidates` finds in the
+            composition is that which :func:`~jaxrecon.search.compositions.candidates` finds in the
             fingerprint; where several are possible they are searched for in turn until one
             converges, ``hops`` each, and the result counts the work on all.
         cell: None for free structures; lattice vectors as rows in Angstrom, shape ``(3, 3)``, or
@@ -74,7 +70,7 @@ def reconstruct(
             the order of its symbols, or None: atoms stay where they are given, those with NaN are
             found.
         steering: properties that the structures are to have as well, or instead: what is minimised
-            then, and the residual of a result, is that of :mod:`jaxrecon.steering`.
+            then, and the residual of a result, is that of :mod:`jaxrecon.search.guidance`.
         config: settings of the search.
         seed: of the random numbers.
         indices: of the targets for the random numbers, if they are rows of a larger set; else
@@ -88,8 +84,8 @@ def reconstruct(
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
 
     Returns:
-        One :class:`~jaxrecon.results.Result` a target, in order: atoms, residual (computed in
-        float64), result code, work done and seconds.
+        One :class:`~jaxrecon.search.results.Result` a target, in order: atoms, residual (computed
+        in float64), result code, work done and seconds.
 
     Raises:
         ValueError: if a length, composition, cell or setting does not fit, or a number is not

@@ -11,13 +11,13 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.compositions import candidates, composition_of
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.steering import Steering
+from jaxrecon.search.compositions import candidates, composition_of
+from jaxrecon.search.guidance import Steering
+from jaxrecon.search.task import Task
+from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.structure import Bounds, checked_cell
-from jaxrecon.task import Task
-from jaxrecon.volume import expected_volume
 
 UNKNOWN = "unknown"
 """In place of a cell: it is to be found as well."""

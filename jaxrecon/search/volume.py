@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.initialize import PACKING
+from jaxrecon.search.initialize import PACKING
 
 FAR = 0.5
 """Part of the cutoff from where on atoms count as spread evenly."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ase import Atoms
 
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime import tables
-from jaxrecon.solutions import Solution
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.solutions import Solution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ class ResultCode(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """One target's outcome, as :func:`~jaxrecon.inverse.reconstruct` returns it.
+    """One target's outcome, as :func:`~jaxrecon.search.reconstruct.reconstruct` returns it.
 
     Attributes:
         atoms: the structure, positions in Angstrom.
@@ -114,8 +114,8 @@ class Result:
 class Reconstruction(Sequence[Result]):
     """The results of a run, in the order of the targets, with what is needed to repeat it.
 
-    It prints as a table, which Jupyter shows as one; :func:`~jaxrecon.inverse.reconstruct` has an
-    example.
+    It prints as a table, which Jupyter shows as one;
+    :func:`~jaxrecon.search.reconstruct.reconstruct` has an example.
 
     Attributes:
         results: one a target.

@@ -11,16 +11,16 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from jaxrecon.config import ReconstructConfig
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
-from jaxrecon.equations import bound_equations, normal_equations
-from jaxrecon.hopping import descend, model, propose
-from jaxrecon.refine import levenberg_marquardt, refine
 from jaxrecon.runtime.devices import memory_of
-from jaxrecon.steering import Steering
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.gauss_newton import bound_equations, normal_equations
+from jaxrecon.search.guidance import Steering
+from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
+from jaxrecon.search.moves import descend, model, propose
+from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
-from jaxrecon.task import Task
 
 SLOTS, REPLICAS = "slots", "replicas"
 

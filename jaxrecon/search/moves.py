@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxrecon import initialize, symmetry
-from jaxrecon.config import ReconstructConfig
-from jaxrecon.contacts import repelled
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.equations import blame, normal_equations, steered_equations
-from jaxrecon.minimize import adam
-from jaxrecon.objectives import mean_absolute_residual
-from jaxrecon.refine import NormalEquations, levenberg_marquardt, refine
-from jaxrecon.task import STRAIN_LENGTH, Task
+from jaxrecon.search import initialize, symmetry
+from jaxrecon.search.adam import adam
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.contacts import repelled
+from jaxrecon.search.gauss_newton import blame, normal_equations, steered_equations
+from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marquardt, refine
+from jaxrecon.search.objectives import mean_absolute_residual
+from jaxrecon.search.task import STRAIN_LENGTH, Task
 
 
 def residual(
@@ -42,8 +42,8 @@ def model(
     """The Gauss-Newton model that a descent goes by, as a function of the coordinates.
 
     Args:
-        equations: :func:`~jaxrecon.equations.normal_equations` or another that takes the same;
-            a steered search has its own.
+        equations: :func:`~jaxrecon.search.gauss_newton.normal_equations` or another that takes the
+            same; a steered search has its own.
         fingerprint: what the target was made with.
         config: settings of the search.
         task: the target and what is known of the structure.

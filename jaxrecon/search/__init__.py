@@ -1,0 +1,1 @@
+"""The inverse: from a fingerprint to structures."""
