@@ -17,7 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pbe_correction import Correction, Known, smooth
 
 from jaxrecon.datasets import load
-from jaxrecon.datasets.calculators import Calculators, calculator
+from jaxrecon.potentials.calculators import Calculators, calculator
 
 
 class Corrected(Calculator):

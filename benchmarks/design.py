@@ -40,9 +40,7 @@ from ase import Atoms
 from jaxrecon import Fingerprint, ReconstructConfig, featurize, use_all_cores
 from jaxrecon.closed_loop import design
 from jaxrecon.datasets import io
-from jaxrecon.datasets.judge import judge
 from jaxrecon.datasets.labelled import LabelledSet, load
-from jaxrecon.datasets.labels import LabelStore
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.evaluation import over_seeds, table1, table2, text
@@ -52,6 +50,8 @@ from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
 from jaxrecon.plotting_design import hit_bars
+from jaxrecon.potentials.judge import judge
+from jaxrecon.potentials.labels import LabelStore
 from jaxrecon.runtime.devices import enable_compilation_cache
 from jaxrecon.search.results import versions
 from jaxrecon.search.store import Store

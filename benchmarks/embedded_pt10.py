@@ -39,14 +39,14 @@ from pbe_correction import Correction, Known, calibration, smooth
 from jaxrecon import Fingerprint, featurize, reconstruct, use_all_cores
 from jaxrecon.datasets import LabelledSet, io
 from jaxrecon.datasets.build import build
-from jaxrecon.datasets.calculators import calculator
-from jaxrecon.datasets.judge import judge
-from jaxrecon.datasets.labels import LabelStore, Work, digest
 from jaxrecon.datasets.perturbations import perturbed
 from jaxrecon.datasets.relaxations import Relaxing, descent
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.models.gaussian_process import GaussianProcess
 from jaxrecon.models.slopes import slopes
+from jaxrecon.potentials.calculators import calculator
+from jaxrecon.potentials.judge import judge
+from jaxrecon.potentials.labels import LabelStore, Work, digest
 from jaxrecon.search.guidance import Steering
 
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"

@@ -20,9 +20,9 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.datasets import io, load
-from jaxrecon.datasets.calculators import Calculators, gpaw
-from jaxrecon.datasets.judge import judge
-from jaxrecon.datasets.labels import LabelStore
+from jaxrecon.potentials.calculators import Calculators, gpaw
+from jaxrecon.potentials.judge import judge
+from jaxrecon.potentials.labels import LabelStore
 
 BULK = -6.10
 """eV/atom of bulk platinum in VASP, found by comparison."""

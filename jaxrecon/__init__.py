@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxrecon import datasets
     from jaxrecon.closed_loop import Design, design
-    from jaxrecon.datasets.judge import Judgement, judge
     from jaxrecon.descriptors.acsf.acsf import ACSF
     from jaxrecon.descriptors.custom import Custom
     from jaxrecon.descriptors.featurize import batch, batches, featurize
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from jaxrecon.models.config import FitConfig, TrainConfig
     from jaxrecon.models.design_model import DesignModel
     from jaxrecon.models.learning import train
+    from jaxrecon.potentials.judge import Judgement, judge
     from jaxrecon.runtime.devices import use_all_cores
     from jaxrecon.search.config import ReconstructConfig
     from jaxrecon.search.reconstruct import reconstruct
@@ -69,7 +69,7 @@ _HOME = {
     "FitConfig": "models.config",
     "GenerateConfig": "generation_config",
     "Generated": "generated",
-    "Judgement": "datasets.judge",
+    "Judgement": "potentials.judge",
     "ReconstructConfig": "search.config",
     "Reconstruction": "search.results",
     "Result": "search.results",
@@ -84,7 +84,7 @@ _HOME = {
     "featurize": "descriptors.featurize",
     "from_ase": "structures.structure",
     "generate": "generation",
-    "judge": "datasets.judge",
+    "judge": "potentials.judge",
     "matching": "structures.matching",
     "reconstruct": "search.reconstruct",
     "to_ase": "structures.structure",

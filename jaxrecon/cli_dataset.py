@@ -79,8 +79,8 @@ def judge(
     """
     from jaxrecon import arguments
     from jaxrecon.datasets import io
-    from jaxrecon.datasets import judge as judging
-    from jaxrecon.datasets.labels import LabelStore
+    from jaxrecon.potentials import judge as judging
+    from jaxrecon.potentials.labels import LabelStore
 
     details = options.details_of(output)
     frames, references = io.read_structures(structures), arguments.energies_of(bulk)
@@ -143,7 +143,7 @@ def build(
     """
     from jaxrecon import arguments
     from jaxrecon.datasets import build as building
-    from jaxrecon.datasets.labels import LabelStore
+    from jaxrecon.potentials.labels import LabelStore
 
     if output.suffix not in {".npz", ".extxyz"}:
         raise ValueError(f"expected an output ending in .npz or .extxyz, got {output}")

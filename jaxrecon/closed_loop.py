@@ -13,10 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.datasets import io
-from jaxrecon.datasets.calculators import calculator as calculators_of
-from jaxrecon.datasets.judge import judge
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.datasets.labels import LabelStore, digest
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.evaluation import Row, table2
 from jaxrecon.generation import generate
@@ -24,6 +21,9 @@ from jaxrecon.generation_config import GenerateConfig, Wanted, range_of
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
+from jaxrecon.potentials.calculators import calculator as calculators_of
+from jaxrecon.potentials.judge import judge
+from jaxrecon.potentials.labels import LabelStore, digest
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.search.store import Store
 
@@ -83,7 +83,7 @@ def design(
         wanted: a value of the property, or from where to where, in eV/atom.
         count: structures to make in the end.
         folder: of this run; made if it is not there.
-        calculator: the judge, a name for :func:`~jaxrecon.datasets.calculators.calculator`.
+        calculator: the judge, a name for :func:`~jaxrecon.potentials.calculators.calculator`.
         rounds: how often structures are judged.
         labels: structures made to be judged in each round: energies that it costs at most.
         symbols: formula, where the set has fingerprints alone.

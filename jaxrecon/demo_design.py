@@ -8,7 +8,6 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.datasets.judge import judge
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.generated import Generated
 from jaxrecon.generation import generate
@@ -16,6 +15,7 @@ from jaxrecon.generation_config import GenerateConfig
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
+from jaxrecon.potentials.judge import judge
 from jaxrecon.runtime import tables
 from jaxrecon.runtime.progress import ProgressFn, reporter
 

@@ -106,7 +106,7 @@ def _extras() -> dict[str, str | None]:
 
 def _calculators() -> dict[str, str | None]:
     """The command that gets each calculator, None for those that are there."""
-    from jaxrecon.datasets import calculators
+    from jaxrecon.potentials import calculators
 
     names = [name for name in calculators.NAMES if ":" not in name]
     lacks = {name: calculators.lacking(name) for name in names}

@@ -103,7 +103,7 @@ def table2(structures: Iterable[Atoms]) -> list[Row]:
 
     Args:
         structures: of :func:`~jaxrecon.generation.generate`, with ``e_form`` in ``info`` as
-            :func:`~jaxrecon.datasets.judge.judge` gives it.
+            :func:`~jaxrecon.potentials.judge.judge` gives it.
 
     Raises:
         ValueError: if nothing was wanted of one.

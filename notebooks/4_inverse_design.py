@@ -90,7 +90,7 @@ Image("figure9.png")
 # %%
 import numpy as np
 
-from jaxrecon.datasets.judge import judge
+from jaxrecon.potentials.judge import judge
 
 theory = judge(labelled.structures, "emt")
 by_emt = np.array([atoms.info["e_form"] for atoms in theory])

@@ -163,7 +163,7 @@ for one, other in zip(ase.io.read(folder / "found.extxyz", ":"), whole, strict=T
 # %%
 import joblib
 
-from jaxrecon.datasets.judge import judge
+from jaxrecon.potentials.judge import judge
 
 print(judge([result.atoms for result in whole], "emt", jobs=2))
 with joblib.parallel_config(backend="threading", n_jobs=2):

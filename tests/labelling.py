@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 
-from jaxrecon.datasets.calculators import Calculators, calculator
+from jaxrecon.potentials.calculators import Calculators, calculator
 
 CALLS: list[str] = []
 """Formula of every structure that was computed."""

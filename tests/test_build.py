@@ -15,9 +15,9 @@ from labelling import CALLS, energy_of, use, watched
 
 from jaxrecon.datasets.build import LOW, TOLERANCE, build
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
-from jaxrecon.datasets.labels import LabelStore
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.potentials.labels import LabelStore
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

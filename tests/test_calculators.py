@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from jaxrecon.datasets import calculators
-from jaxrecon.datasets.calculators import Calculators, calculator
+from jaxrecon.potentials import calculators
+from jaxrecon.potentials.calculators import Calculators, calculator
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,7 +105,7 @@ def test_a_name_that_stands_for_nothing() -> None:
 
 OWN = """
 from ase.calculators.emt import EMT
-from jaxrecon.datasets.calculators import Calculators
+from jaxrecon.potentials.calculators import Calculators
 
 def factory():
     return EMT()

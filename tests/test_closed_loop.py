@@ -15,12 +15,12 @@ from designing import BULK, LEARNING, MAKING, e_form, labelled, trained
 from jaxrecon import closed_loop, featurize
 from jaxrecon.closed_loop import Design, design
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.datasets.energies import Label, label
 from jaxrecon.datasets.io import read_structures
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.generated import Generated
 from jaxrecon.generation_config import told
 from jaxrecon.models.design_model import DesignModel
+from jaxrecon.potentials.energies import Label, label
 
 TARGET = 4.0
 SETTINGS: dict[str, Any] = {
@@ -103,7 +103,7 @@ def test_after_an_interruption_nothing_is_done_twice(
         energies.append(atoms)
         return label(atoms, *words)
 
-    monkeypatch.setattr("jaxrecon.datasets.labels.label", counted)
+    monkeypatch.setattr("jaxrecon.potentials.labels.label", counted)
     whole = looped(tmp_path / "whole")
     assert len(energies) == 6
     calls["stop"] += [5]  # the second training of the next run
@@ -169,7 +169,7 @@ def test_of_fingerprints_alone(calls: dict[str, list], tmp_path: Path) -> None:
 def test_a_round_without_an_energy_goes_on(
     calls: dict[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jaxrecon.datasets.labels.label", lambda *_: 1 / 0)
+    monkeypatch.setattr("jaxrecon.potentials.labels.label", lambda *_: 1 / 0)
     found = looped(tmp_path / "run", rounds=1)
     assert (found.rounds[0]["judged"], found.rounds[0]["hits"]) == (3, 0)
     assert found.rounds[1]["labels"] == 3

@@ -14,7 +14,7 @@ from ase.build import bulk, molecule
 from commands import run
 
 from jaxrecon import doctor
-from jaxrecon.datasets import calculators
+from jaxrecon.potentials import calculators
 from jaxrecon.structures import compare
 
 pytestmark = pytest.mark.usefixtures("command_line")

@@ -13,13 +13,8 @@ from ase.eos import EquationOfState
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
-from jaxrecon.datasets.calculators import Calculators, calculator
-from jaxrecon.datasets.energies import (
-    bulk_energy,
-    formation_energy,
-    label,
-    relaxed_bulk,
-)
+from jaxrecon.potentials.calculators import Calculators, calculator
+from jaxrecon.potentials.energies import bulk_energy, formation_energy, label, relaxed_bulk
 
 
 class Single(Calculator):

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jaxrecon import cli, options
-from jaxrecon.datasets import io, judge
+from jaxrecon.datasets import io
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.models.config import TrainConfig
+from jaxrecon.potentials import judge
 
 ACCEPTED = 99
 READERS = {

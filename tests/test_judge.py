@@ -14,11 +14,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db.core import Database
 from labelling import CALLS, energy_of, use, watched
 
-from jaxrecon.datasets.calculators import calculator
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.datasets.energies import bulk_energy
-from jaxrecon.datasets.judge import judge
-from jaxrecon.datasets.labels import LabelStore
+from jaxrecon.potentials.calculators import calculator
+from jaxrecon.potentials.energies import bulk_energy
+from jaxrecon.potentials.judge import judge
+from jaxrecon.potentials.labels import LabelStore
 
 BULK = {"Pt": -0.5}
 

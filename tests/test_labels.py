@@ -10,8 +10,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from jaxrecon.datasets.energies import Label
-from jaxrecon.datasets.labels import LabelStore, Work, digest, failed, label_piece, labelled
+from jaxrecon.potentials.energies import Label
+from jaxrecon.potentials.labels import LabelStore, Work, digest, failed, label_piece, labelled
 
 RUN = {"task": "test", "versions": {}}
 
@@ -114,13 +114,13 @@ def test_work_does_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_bulk_energies_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jaxrecon.datasets.calculators import calculator
+    from jaxrecon.potentials.calculators import calculator
 
     work = Work(RUN, LabelStore(tmp_path / "set.db"), None)
     found = work.bulk_energies(["Pt", "Cu"], calculator("emt"), {"Pt": -5.0})
     assert found == {"Pt": -5.0, "Cu": pytest.approx(-0.007, abs=1e-3)}
     again = Work(RUN, LabelStore(tmp_path / "set.db", resume=True), None)
-    monkeypatch.setattr("jaxrecon.datasets.labels.unordered", None)
+    monkeypatch.setattr("jaxrecon.potentials.labels.unordered", None)
     assert again.bulk_energies(["Pt", "Cu"], calculator("emt"), {"Pt": -5.0}) == found
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.datasets.calculators import calculator as calculators_of
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.datasets.labels import LabelStore, Piece, Work, label_piece
 from jaxrecon.datasets.perturbations import perturbed as perturbed_copy
 from jaxrecon.datasets.relaxations import Relaxing, relaxation
 from jaxrecon.datasets.sampling import distinct
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.potentials.calculators import calculator as calculators_of
+from jaxrecon.potentials.labels import LabelStore, Piece, Work, label_piece
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.search.compositions import composition_of
 from jaxrecon.search.results import versions
@@ -65,7 +65,7 @@ def build(
     Args:
         symbols: formula, like ``"Pt10"``.
         size: structures that are wanted; there are fewer if no more different ones turn up.
-        calculator: a name, for :func:`~jaxrecon.datasets.calculators.calculator`.
+        calculator: a name, for :func:`~jaxrecon.potentials.calculators.calculator`.
         seed: of the random numbers.
         perturbed: part of the structures that are perturbed copies.
         max_e_form: energy of formation in eV/atom up to which structures are kept.

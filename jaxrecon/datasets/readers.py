@@ -123,7 +123,7 @@ def _read_pair(
 
 def _referred(labelled: LabelledSet, bulk: Mapping[str, float], path: Path) -> LabelledSet:
     """The set with formation energies from the total ones."""
-    from jaxrecon.datasets.energies import formation_energy
+    from jaxrecon.potentials.energies import formation_energy
 
     if labelled.structures is None:
         raise ValueError(f"expected structures to refer to the bulk, got none in {path}")

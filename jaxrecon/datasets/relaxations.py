@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.datasets.calculators import calculator
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.datasets.energies import Label, formation_energy
-from jaxrecon.datasets.labels import Piece, failed, labelled
+from jaxrecon.potentials.calculators import calculator
+from jaxrecon.potentials.energies import Label, formation_energy
+from jaxrecon.potentials.labels import Piece, failed, labelled
 
 LARGEST = 1e3
 """eV/Angstrom: of a force beyond which a relaxation has exploded."""

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.datasets.calculators import Calculators
+from jaxrecon.potentials.calculators import Calculators
 from jaxrecon.structures.structure import is_periodic
 
 STRAIN_TOLERANCE = 5e-4

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from jaxrecon.datasets.calculators import Calculators, calculator
-from jaxrecon.datasets.energies import Label, formation_energy, label, relaxed_bulk
+from jaxrecon.potentials.calculators import Calculators, calculator
+from jaxrecon.potentials.energies import Label, formation_energy, label, relaxed_bulk
 from jaxrecon.runtime.parallel import unordered
 from jaxrecon.runtime.run_store import Row, RunStore
 

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from jaxrecon.datasets.calculators import calculator as calculators_of
-from jaxrecon.datasets.labels import FAILED, LabelStore, Work, digest, label_piece
+from jaxrecon.potentials.calculators import calculator as calculators_of
+from jaxrecon.potentials.labels import FAILED, LabelStore, Work, digest, label_piece
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.search.results import versions
 
@@ -24,7 +24,7 @@ BEFORE = "_before"
 class Judgement(Sequence[Atoms]):
     """Structures with what a calculator says of them.
 
-    :func:`~jaxrecon.datasets.judge.judge` asks it, and has an example.
+    :func:`~jaxrecon.potentials.judge.judge` asks it, and has an example.
 
     Energy (eV) and forces (eV/Angstrom) are those of each structure's calculator, ``info`` has
     ``e_form`` in eV/atom, ``judged_by`` and all that it had; energies that came with it are in
@@ -85,7 +85,7 @@ def judge(
 
     Args:
         structures: positions and cells in Angstrom.
-        calculator: a name, for :func:`~jaxrecon.datasets.calculators.calculator`.
+        calculator: a name, for :func:`~jaxrecon.potentials.calculators.calculator`.
         bulk: energies of reference crystals in eV/atom that are not to be computed.
         jobs: processes; None for what joblib is set to.
         store: where each energy is kept as soon as it is there, and those of before are found.

@@ -1,0 +1,1 @@
+"""Energies: calculators by name, labels, and reference calculations."""
