@@ -16,7 +16,7 @@ from jaxrecon.demo_design import Designed
 from jaxrecon.demo_page import MODEL
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.models.model_folder import ABOUT
+from jaxrecon.models.folder import ABOUT
 from jaxrecon.plotting import Pair, side_by_side
 from jaxrecon.plotting_demo import made_figure
 from jaxrecon.runtime import tables

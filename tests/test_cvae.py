@@ -10,7 +10,7 @@ from scipy import integrate, stats
 
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.cvae import Autoencoder
-from jaxrecon.training import fit
+from jaxrecon.models.training import fit
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

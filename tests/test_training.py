@@ -14,9 +14,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrecon import checkpoints, training
+from jaxrecon.models import checkpoints, training
 from jaxrecon.models.config import FitConfig
-from jaxrecon.training import fit
+from jaxrecon.models.training import fit
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("quick_compile")

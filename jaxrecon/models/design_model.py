@@ -15,7 +15,7 @@ from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.cvae import Generator
-from jaxrecon.models.model_folder import read_model, write_model
+from jaxrecon.models.folder import read_model, write_model
 from jaxrecon.models.predictors import Predictor
 
 TRIES = 20

@@ -25,10 +25,10 @@ from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import SCALINGS
 from jaxrecon.models.slopes import slopes
+from jaxrecon.models.training import Network, fit
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.search.compositions import composition_of
 from jaxrecon.search.results import versions
-from jaxrecon.training import Network, fit
 
 FEWEST = 50
 """Rows below which nothing is learned."""

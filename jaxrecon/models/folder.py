@@ -7,10 +7,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxrecon import checkpoints
 from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled_npz import read_npz
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.models import checkpoints
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.cvae import Autoencoder, Generator

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from jaxrecon import checkpoints
+from jaxrecon.models import checkpoints
 from jaxrecon.models.config import FitConfig
 from jaxrecon.runtime.progress import ProgressFn
 
