@@ -38,14 +38,14 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import Fingerprint, ReconstructConfig, featurize, use_all_cores
-from jaxrecon.closed_loop import design
 from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet, load
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
-from jaxrecon.evaluation import over_seeds, table1, table2, text
-from jaxrecon.generation import generate
-from jaxrecon.generation_config import GenerateConfig
+from jaxrecon.inverse_design.closed_loop import design
+from jaxrecon.inverse_design.config import GenerateConfig
+from jaxrecon.inverse_design.evaluation import over_seeds, table1, table2, text
+from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train

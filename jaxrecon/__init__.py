@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxrecon import datasets
-    from jaxrecon.closed_loop import Design, design
     from jaxrecon.descriptors.acsf.acsf import ACSF
     from jaxrecon.descriptors.custom import Custom
     from jaxrecon.descriptors.featurize import batch, batches, featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
-    from jaxrecon.generated import Generated
-    from jaxrecon.generation import generate
-    from jaxrecon.generation_config import GenerateConfig
+    from jaxrecon.inverse_design.closed_loop import Design, design
+    from jaxrecon.inverse_design.config import GenerateConfig
+    from jaxrecon.inverse_design.generated import Generated
+    from jaxrecon.inverse_design.generation import generate
     from jaxrecon.models.config import FitConfig, TrainConfig
     from jaxrecon.models.design_model import DesignModel
     from jaxrecon.models.learning import train
@@ -63,12 +63,12 @@ __all__ = [
 _HOME = {
     "ACSF": "descriptors.acsf.acsf",
     "Custom": "descriptors.custom",
-    "Design": "closed_loop",
+    "Design": "inverse_design.closed_loop",
     "DesignModel": "models.design_model",
     "Fingerprint": "descriptors.fingerprint",
     "FitConfig": "models.config",
-    "GenerateConfig": "generation_config",
-    "Generated": "generated",
+    "GenerateConfig": "inverse_design.config",
+    "Generated": "inverse_design.generated",
     "Judgement": "potentials.judge",
     "ReconstructConfig": "search.config",
     "Reconstruction": "search.results",
@@ -80,10 +80,10 @@ _HOME = {
     "batch": "descriptors.featurize",
     "batches": "descriptors.featurize",
     "datasets": "datasets",
-    "design": "closed_loop",
+    "design": "inverse_design.closed_loop",
     "featurize": "descriptors.featurize",
     "from_ase": "structures.structure",
-    "generate": "generation",
+    "generate": "inverse_design.generation",
     "judge": "potentials.judge",
     "matching": "structures.matching",
     "reconstruct": "search.reconstruct",

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from jaxrecon.datasets.io import FingerprintFile
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.generation_config import Wanted
+from jaxrecon.inverse_design.config import Wanted
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.search.compositions import composition_of
 from jaxrecon.search.problems import UNKNOWN

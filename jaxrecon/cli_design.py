@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jaxrecon import options
-from jaxrecon.generation_config import GenerateConfig
+from jaxrecon.inverse_design.config import GenerateConfig
 from jaxrecon.options import (
     Bulk,
     Calculator,
@@ -161,8 +161,9 @@ def generate(
     that was drawn, its `shortest` distance by covalent radii, whether it is a `duplicate` of an
     earlier one or `known` from training, and whether it is `kept` for none of these.
     """
-    from jaxrecon import arguments, generation
+    from jaxrecon import arguments
     from jaxrecon.datasets import io
+    from jaxrecon.inverse_design import generation
     from jaxrecon.models.design_model import DesignModel
     from jaxrecon.search.store import Store
 
@@ -220,10 +221,11 @@ def design(
     Train, make, judge, and again with what was judged; in the end --count structures are made,
     which are not judged. Hits, yield and labels spent are printed by round.
     """
-    from jaxrecon import arguments, closed_loop
+    from jaxrecon import arguments
     from jaxrecon.datasets import io
     from jaxrecon.datasets.readers import read_labelled
-    from jaxrecon.evaluation import text
+    from jaxrecon.inverse_design import closed_loop
+    from jaxrecon.inverse_design.evaluation import text
 
     if resume and force:
         raise ValueError("expected --resume or --force, got both")

@@ -77,7 +77,8 @@ def evaluate(
         raise ValueError(f"expected --output with a picture like {what}.png, got none")
     if output is not None:
         io.check_output(output, force, suffix=None if figure else ".json")
-    from jaxrecon import evaluation, plotting_design
+    from jaxrecon import plotting_design
+    from jaxrecon.inverse_design import evaluation
 
     targets = target or evaluation.TARGETS
     folders = [path for path in inputs if path.is_dir()]

@@ -9,9 +9,9 @@ from ase import Atoms
 from jaxtyping import Float
 
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.generated import Generated
-from jaxrecon.generation import generate
-from jaxrecon.generation_config import GenerateConfig
+from jaxrecon.inverse_design.config import GenerateConfig
+from jaxrecon.inverse_design.generated import Generated
+from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
@@ -104,8 +104,9 @@ class Designed:
         model: that made them.
         check: whose networks were asked.
         structures: with ``target``, ``predicted``, its standard ``deviation``, ``networks``, their
-            ``networks_deviation``, ``emt`` and what else :func:`~jaxrecon.generation.generate`
-            says in ``info``; energies in eV/atom.
+            ``networks_deviation``, ``emt`` and what else
+            :func:`~jaxrecon.inverse_design.generation.generate` says in ``info``; energies in
+            eV/atom.
         emt_of_known: energies of formation of the training set by effective medium theory.
         rows: one a target.
         tolerance: how far from the target a hit may be.
@@ -179,7 +180,8 @@ def design(
         making: how they are made; None for the usual settings.
         seed: of the random numbers.
         progress: True shows progress bars; a function is called as by
-            :func:`~jaxrecon.models.learning.train` and :func:`~jaxrecon.generation.generate`.
+            :func:`~jaxrecon.models.learning.train` and
+            :func:`~jaxrecon.inverse_design.generation.generate`.
     """
     making = making or GenerateConfig()
     model = train(labelled, learning.replace(seed=seed), progress=progress)

@@ -23,7 +23,7 @@ from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.generated import widths_of
+from jaxrecon.inverse_design.generated import widths_of
 from jaxrecon.search.compositions import elements_of
 
 Method = Literal["pca", "umap"]
@@ -64,7 +64,7 @@ def read(path: str | os.PathLike[str]) -> LabelledSet:
 
     Args:
         path: a file or folder for :func:`~jaxrecon.datasets.readers.read_labelled`, or a folder
-            that :func:`~jaxrecon.closed_loop.design` was given.
+            that :func:`~jaxrecon.inverse_design.closed_loop.design` was given.
 
     Raises:
         FileNotFoundError: if there is none.

@@ -9,8 +9,8 @@ from ase import Atoms
 from jaxtyping import Float
 
 from jaxrecon.descriptors.featurize import featurize
-from jaxrecon.evaluation import TARGETS, WITHIN
-from jaxrecon.generated import widths_of
+from jaxrecon.inverse_design.evaluation import TARGETS, WITHIN
+from jaxrecon.inverse_design.generated import widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.plotting import COLORS, INK
 from jaxrecon.plotting_canvas import Canvas
@@ -77,8 +77,8 @@ def hit_bars(
     """Write a picture of the part of structures that hits each target, with its spread.
 
     Args:
-        parts: rows of :func:`~jaxrecon.evaluation.over_seeds` by what was done: ``target``,
-            ``within`` and ``spread``.
+        parts: rows of :func:`~jaxrecon.inverse_design.evaluation.over_seeds` by what was done:
+            ``target``, ``within`` and ``spread``.
         path: file to write; its suffix decides the format.
         title: above the picture.
 

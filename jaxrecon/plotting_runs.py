@@ -10,8 +10,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from jaxrecon.generated import Generated
-from jaxrecon.generation_config import asked
+from jaxrecon.inverse_design.config import asked
+from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.plotting import COLORS, INK, cumulative
 from jaxrecon.plotting_canvas import Canvas
 from jaxrecon.plotting_data import PALE

@@ -49,7 +49,7 @@ print(f"on clusters kept aside: mean absolute error {model.validation['mae']:.3f
 # %%
 from IPython.display import Image
 
-from jaxrecon import evaluation
+from jaxrecon.inverse_design import evaluation
 from jaxrecon.plotting_design import figure6, figure8, figure9
 
 print(evaluation.text(evaluation.table1(model, samples=200)))
@@ -65,7 +65,7 @@ Image("figure6.png")
 # no atoms are too close, and the structure is neither known nor the same as another one.
 
 # %%
-from jaxrecon.generation import generate
+from jaxrecon.inverse_design.generation import generate
 
 made = generate(model, 2.8, 12, seed=0)
 made
@@ -135,5 +135,6 @@ Image("figure8.png")
 # %% [markdown]
 # ## Closed loop
 #
-# `jaxrecon.closed_loop.design`, on the command line `jaxrecon design`, does this in rounds: it
-# makes structures, has them judged, and learns from what the judge says before it makes more.
+# `jaxrecon.inverse_design.closed_loop.design`, on the command line `jaxrecon design`, does this in
+# rounds: it makes structures, has them judged, and learns from what the judge says before it makes
+# more.

@@ -10,7 +10,7 @@ from labelling import energy_of
 
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.generation_config import GenerateConfig
+from jaxrecon.inverse_design.config import GenerateConfig
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train

@@ -14,13 +14,13 @@ from ase import Atoms
 from commands import run
 from designing import LEARNING, labelled, trained
 
-from jaxrecon import closed_loop
-from jaxrecon.closed_loop import Design
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.evaluation import table1, table2
+from jaxrecon.inverse_design import closed_loop
+from jaxrecon.inverse_design.closed_loop import Design
+from jaxrecon.inverse_design.evaluation import table1, table2
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
@@ -63,7 +63,7 @@ def asks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             results.append(result)
         return Reconstruction(results, [fingerprint], given["config"], given["seed"], 1.0)
 
-    monkeypatch.setattr("jaxrecon.generation.reconstruct", search)
+    monkeypatch.setattr("jaxrecon.inverse_design.generation.reconstruct", search)
     return call
 
 

@@ -12,13 +12,14 @@ import pytest
 from ase import Atoms
 from designing import BULK, LEARNING, MAKING, e_form, labelled, trained
 
-from jaxrecon import closed_loop, featurize
-from jaxrecon.closed_loop import Design, design
+from jaxrecon import featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.io import read_structures
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.generated import Generated
-from jaxrecon.generation_config import told
+from jaxrecon.inverse_design import closed_loop
+from jaxrecon.inverse_design.closed_loop import Design, design
+from jaxrecon.inverse_design.config import told
+from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.potentials.energies import Label, label
 

@@ -26,7 +26,7 @@ from jaxrecon.datasets import io, prototypes
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.demo_design import Designed
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.generated import Generated
+from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.plotting_demo import made_figure
@@ -60,7 +60,7 @@ def designed() -> Designed:
 
     settings: dict[str, Any] = {"learning": LEARNING, "checking": CHECKING, "making": MAKING}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("jaxrecon.generation.reconstruct", search)
+        patched.setattr("jaxrecon.inverse_design.generation.reconstruct", search)
         made = demo_design.design(labelled(), targets=targets(), count=3, seed=4, **settings)
     assert searches == [4, 4]
     return made

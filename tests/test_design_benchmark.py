@@ -12,12 +12,12 @@ import pytest
 from designing import MAKING, labelled, trained
 from recovering import module
 
-from jaxrecon.closed_loop import Design
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.io import read_structures
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.evaluation import table2
-from jaxrecon.generated import Generated
+from jaxrecon.inverse_design.closed_loop import Design
+from jaxrecon.inverse_design.evaluation import table2
+from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.design_model import DesignModel
 
 WORDS = "set.npz --sizes 55 --seeds 0 4 --targets 4 5 --count 4 --judged 3 --labels 6 --samples 9"

@@ -9,7 +9,7 @@ import pytest
 
 from jaxrecon.datasets import load
 from jaxrecon.datasets.readers import read_labelled
-from jaxrecon.generation import shortest_distance
+from jaxrecon.inverse_design.generation import shortest_distance
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from designing import labelled, trained
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.evaluation import impossible, over_seeds, table1, table2, text
-from jaxrecon.generated import diversity, widths_of
+from jaxrecon.inverse_design.evaluation import impossible, over_seeds, table1, table2, text
+from jaxrecon.inverse_design.generated import diversity, widths_of
 
 
 def made(**info: Any) -> Atoms:

@@ -16,8 +16,8 @@ from designing import MAKING, labelled, trained
 from jaxrecon import Store, featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.generation import generate, shortest_distance
-from jaxrecon.generation_config import GenerateConfig, asked, miss, range_of
+from jaxrecon.inverse_design.config import GenerateConfig, asked, miss, range_of
+from jaxrecon.inverse_design.generation import generate, shortest_distance
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
@@ -41,7 +41,7 @@ def asks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         ]
         return Reconstruction(results, [fingerprint] * len(results), given["config"], 0, 1.0)
 
-    monkeypatch.setattr("jaxrecon.generation.reconstruct", search)
+    monkeypatch.setattr("jaxrecon.inverse_design.generation.reconstruct", search)
     return call
 
 

@@ -14,7 +14,7 @@ import pytest
 from ase import Atoms
 
 from jaxrecon import Fingerprint, reconstruct
-from jaxrecon.generated import Generated
+from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.plotting import COLORS, Curve, success_curves
 from jaxrecon.plotting_canvas import Canvas
 from jaxrecon.plotting_runs import LEAST, loss_curves

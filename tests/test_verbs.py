@@ -215,7 +215,7 @@ def test_flags_win_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
         asked["frames"] = frames
         return [{"target": 1.0}]
 
-    monkeypatch.setattr("jaxrecon.evaluation.table2", evaluate)
+    monkeypatch.setattr("jaxrecon.inverse_design.evaluation.table2", evaluate)
     Path("both.json").write_text(
         json.dumps({"what": "table2", "inputs": ["water.xyz"], "target": [1, 2.5], "samples": 7})
     )

@@ -62,7 +62,8 @@ class Steering:
             wanted: a number that one property is to be; or from where to where it may be, with
                 infinities for at least and at most; or such a range for each property.
             widths: typical differences of fingerprints; what has 0 is not looked at. Numbers that
-                hardly differ drown all others: see :func:`jaxrecon.generated.widths_of`.
+                hardly differ drown all others: see
+                :func:`jaxrecon.inverse_design.generated.widths_of`.
             trust: how many standard deviations of the prediction count as much as a miss.
             pull: the miss that a fingerprint off by one width counts as.
 

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
 from jaxrecon.descriptors.featurize import featurize
-from jaxrecon.generated import Generated, diversity, widths_of
-from jaxrecon.generation_config import GenerateConfig, Wanted, miss, range_of, told
+from jaxrecon.inverse_design.config import GenerateConfig, Wanted, miss, range_of, told
+from jaxrecon.inverse_design.generated import Generated, diversity, widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.guidance import Steering
@@ -49,7 +49,7 @@ def generate(
     A structure is kept if its prediction is within the tolerance of what is wanted and as sure as
     those of most validation structures, if no atoms are too close, and if it is neither the same
     as an earlier one nor as a training structure. None is left out: see
-    :meth:`~jaxrecon.generated.Generated.screened`.
+    :meth:`~jaxrecon.inverse_design.generated.Generated.screened`.
 
     Args:
         model: of the property; its generator, unless ``config.sampled`` is False.

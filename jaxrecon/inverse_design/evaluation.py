@@ -15,8 +15,8 @@ from ase import Atoms
 from jaxtyping import Bool, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.generated import diversity, widths_of
-from jaxrecon.generation_config import GenerateConfig, asked, miss
+from jaxrecon.inverse_design.config import GenerateConfig, asked, miss
+from jaxrecon.inverse_design.generated import diversity, widths_of
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.design_model import DesignModel
 
@@ -53,7 +53,8 @@ def table1(
         targets: values of the property.
         samples: fingerprints a target.
         seed: of the random numbers.
-        agree: as in :class:`~jaxrecon.generation_config.GenerateConfig`; None for the drawn alone.
+        agree: as in :class:`~jaxrecon.inverse_design.config.GenerateConfig`; None for the drawn
+            alone.
 
     Returns:
         One or two rows a target.
@@ -102,8 +103,8 @@ def table2(structures: Iterable[Atoms]) -> list[Row]:
     difference by the standard deviation that goes with the prediction, which should be 1.
 
     Args:
-        structures: of :func:`~jaxrecon.generation.generate`, with ``e_form`` in ``info`` as
-            :func:`~jaxrecon.potentials.judge.judge` gives it.
+        structures: of :func:`~jaxrecon.inverse_design.generation.generate`, with ``e_form`` in
+            ``info`` as :func:`~jaxrecon.potentials.judge.judge` gives it.
 
     Raises:
         ValueError: if nothing was wanted of one.

@@ -15,9 +15,9 @@ from ase import Atoms
 from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.featurize import featurize
-from jaxrecon.evaluation import Row, table2
-from jaxrecon.generation import generate
-from jaxrecon.generation_config import GenerateConfig, Wanted, range_of
+from jaxrecon.inverse_design.config import GenerateConfig, Wanted, range_of
+from jaxrecon.inverse_design.evaluation import Row, table2
+from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
@@ -35,11 +35,12 @@ MADE = "generated"
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """What has come of a closed loop: :func:`~jaxrecon.closed_loop.design` has an example.
+    """What has come of a closed loop: :func:`~jaxrecon.inverse_design.closed_loop.design` has an
+    example.
 
     Attributes:
         structures: made by the last model, with ``info`` as
-            :class:`~jaxrecon.generated.Generated` has it.
+            :class:`~jaxrecon.inverse_design.generated.Generated` has it.
         rounds: one row each, as plain data: ``labels`` that the model has had of the loop;
             its error on the rows that were kept aside, ``surrogate_mae`` in eV/atom; structures
             ``made``, the ``yield``, that is the part that is kept, and how many were ``judged``;

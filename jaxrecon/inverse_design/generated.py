@@ -10,7 +10,7 @@ from ase import Atoms
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
-from jaxrecon.generation_config import asked, miss
+from jaxrecon.inverse_design.config import asked, miss
 from jaxrecon.runtime import tables
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ ROWS = 2000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Generated(Sequence[Atoms]):
-    """Structures that :func:`~jaxrecon.generation.generate` made, with what is known in ``info``.
+    """Structures that :func:`~jaxrecon.inverse_design.generation.generate` made, with what is known
+    in ``info``.
 
     ``target``, or ``at_least`` and ``at_most``; ``predicted`` and its standard ``deviation``, at
     the structure's own fingerprint (``predicted_2`` and so on of further properties); ``residual``,

@@ -1,0 +1,1 @@
+"""Structures for a wanted property."""
