@@ -24,7 +24,7 @@ from jaxrecon import Fingerprint, featurize, use_all_cores
 from jaxrecon.datasets import LabelledSet, io, load
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
-from jaxrecon.plotting_data import (
+from jaxrecon.plotting.data import (
     agreement,
     energy_histogram,
     parity,

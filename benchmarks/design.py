@@ -49,7 +49,7 @@ from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.learning import train
-from jaxrecon.plotting_design import hit_bars
+from jaxrecon.plotting.design import hit_bars
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
 from jaxrecon.runtime.devices import enable_compilation_cache

@@ -12,7 +12,7 @@ from ase import Atoms
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.models.gaussian_process import GaussianProcess
 from jaxrecon.models.slopes import slopes
-from jaxrecon.plotting_data import agreement
+from jaxrecon.plotting.data import agreement
 
 FOLDS = 10
 RANGES = np.arange(1.6, 4.81, 0.4)

@@ -55,7 +55,7 @@ from timing import device_name
 
 from jaxrecon import ReconstructConfig, use_all_cores
 from jaxrecon.datasets import io
-from jaxrecon.plotting import Pair, side_by_side, success_curves
+from jaxrecon.plotting.reconstructions import Pair, side_by_side, success_curves
 from jaxrecon.runtime.devices import enable_compilation_cache
 from jaxrecon.search.results import versions
 

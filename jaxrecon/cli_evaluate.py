@@ -77,8 +77,8 @@ def evaluate(
         raise ValueError(f"expected --output with a picture like {what}.png, got none")
     if output is not None:
         io.check_output(output, force, suffix=None if figure else ".json")
-    from jaxrecon import plotting_design
     from jaxrecon.inverse_design import evaluation
+    from jaxrecon.plotting import design
 
     targets = target or evaluation.TARGETS
     folders = [path for path in inputs if path.is_dir()]
@@ -115,9 +115,9 @@ def evaluate(
     assert output is not None
     with io.replacing(output) as draft, warned():
         if what is What.FIGURE6:
-            plotting_design.figure6(models, draft, targets=targets, samples=samples, seed=seed)
+            design.figure6(models, draft, targets=targets, samples=samples, seed=seed)
         elif what is What.FIGURE9:
-            plotting_design.figure9(next(iter(models.values())), structures, draft)
+            design.figure9(next(iter(models.values())), structures, draft)
         else:
             getattr(plotting_design, what.value)(structures, draft)
     return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])

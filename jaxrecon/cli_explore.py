@@ -56,8 +56,8 @@ def explore(
     whatever number is known. The page is one file that needs no network. Needs chemiscope:
     pip install "jaxrecon[explore]".
     """
-    from jaxrecon import explorer
     from jaxrecon.datasets import io
+    from jaxrecon.plotting import explorer
 
     page = output or run.with_suffix(".html")
     io.check_output(page, force, suffix=".html")

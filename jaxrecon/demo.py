@@ -17,8 +17,8 @@ from jaxrecon.demo_page import MODEL
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.folder import ABOUT
-from jaxrecon.plotting import Pair, side_by_side
-from jaxrecon.plotting_demo import made_figure
+from jaxrecon.plotting.demo import made_figure
+from jaxrecon.plotting.reconstructions import Pair, side_by_side
 from jaxrecon.runtime import tables
 from jaxrecon.search.compositions import elements_of
 from jaxrecon.search.config import ReconstructConfig

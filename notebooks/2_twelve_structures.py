@@ -85,7 +85,7 @@ found_crystals
 # `StructureMatcher` says "tight" where the atoms are within 2 % of the mean spacing.
 
 # %%
-from jaxrecon.plotting import Pair, side_by_side
+from jaxrecon.plotting.reconstructions import Pair, side_by_side
 from jaxrecon.structures import compare
 
 found = [*found_shapes, *found_crystals]

@@ -92,7 +92,7 @@ assert all(match.tight for match in matches)
 # %%
 from IPython.display import Image
 
-from jaxrecon.plotting import Pair, side_by_side
+from jaxrecon.plotting.reconstructions import Pair, side_by_side
 
 pairs = [
     Pair(name, atoms, result.atoms, result.residual, match.rmsd)

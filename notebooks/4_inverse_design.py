@@ -50,7 +50,7 @@ print(f"on clusters kept aside: mean absolute error {model.validation['mae']:.3f
 from IPython.display import Image
 
 from jaxrecon.inverse_design import evaluation
-from jaxrecon.plotting_design import figure6, figure8, figure9
+from jaxrecon.plotting.design import figure6, figure8, figure9
 
 print(evaluation.text(evaluation.table1(model, samples=200)))
 figure6({"default": model}, "figure6.png", samples=200)

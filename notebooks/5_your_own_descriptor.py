@@ -115,7 +115,7 @@ for atoms, result in zip(structures, run, strict=True):
 # %%
 from IPython.display import Image
 
-from jaxrecon.plotting_runs import loss_curves
+from jaxrecon.plotting.runs import loss_curves
 
 cluster = [residuals for target, residuals in history if target == 0]
 loss_curves(cluster, "pt7.png", tolerance=run.config.tolerance, title="Pt7 from 36 numbers")

@@ -29,7 +29,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.plotting_demo import made_figure
+from jaxrecon.plotting.demo import made_figure
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 

@@ -17,11 +17,12 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from exploring import TOLD, cluster, clusters
 
-from jaxrecon import cli, explorer
+from jaxrecon import cli
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.plotting import explorer
 
 pytest.importorskip("chemiscope", reason="needs chemiscope")
 

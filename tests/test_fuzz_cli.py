@@ -146,7 +146,7 @@ def test_broken_files_are_one_line(
     monkeypatch.setattr(options, "start_jax", reached)
     monkeypatch.setattr(judge, "judge", reached)
     monkeypatch.setattr("jaxrecon.inverse_design.evaluation.table2", reached)
-    monkeypatch.setattr("jaxrecon.explorer.check_packages", lambda _: None)
+    monkeypatch.setattr("jaxrecon.plotting.explorer.check_packages", lambda _: None)
     source = Path(READERS[line])
     whole = source.read_bytes()
     inside = "IN" not in line.split()
@@ -192,7 +192,7 @@ def test_whole_files_are_taken(line: str, folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(options, "start_jax", reached)
     monkeypatch.setattr(judge, "judge", reached)
     monkeypatch.setattr("jaxrecon.inverse_design.evaluation.table2", reached)
-    monkeypatch.setattr("jaxrecon.explorer.check_packages", lambda _: None)
+    monkeypatch.setattr("jaxrecon.plotting.explorer.check_packages", lambda _: None)
     words = [READERS[line] if word == "IN" else word for word in shlex.split(line)]
     # A model has arrays beside its settings, which are not there.
     assert cli.main(words) in ({2} if "model" in words else {0, ACCEPTED})

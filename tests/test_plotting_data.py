@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.plotting_data import (
+from jaxrecon.plotting.data import (
     agreement,
     energy_histogram,
     parity,

@@ -11,7 +11,7 @@ from ase import Atoms
 from designing import trained
 
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.plotting_design import figure6, figure7, figure8, figure9, hit_bars, target_histograms
+from jaxrecon.plotting.design import figure6, figure7, figure8, figure9, hit_bars, target_histograms
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ase.build import bulk, molecule
 from recovering import module, target, trial
 
 from jaxrecon import ReconstructConfig
-from jaxrecon.plotting import Curve, cumulative, success_curves
+from jaxrecon.plotting.reconstructions import Curve, cumulative, success_curves
 from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.structures import compare
 

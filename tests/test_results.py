@@ -15,9 +15,9 @@ from ase import Atoms
 
 from jaxrecon import Fingerprint, reconstruct
 from jaxrecon.inverse_design.generated import Generated
-from jaxrecon.plotting import COLORS, Curve, success_curves
-from jaxrecon.plotting_canvas import Canvas
-from jaxrecon.plotting_runs import LEAST, loss_curves
+from jaxrecon.plotting.canvas import Canvas
+from jaxrecon.plotting.reconstructions import COLORS, Curve, success_curves
+from jaxrecon.plotting.runs import LEAST, loss_curves
 from jaxrecon.runtime import tables
 from jaxrecon.search import reconstruct, target_state
 from jaxrecon.search.config import ReconstructConfig

@@ -122,7 +122,7 @@ class Generated(Sequence[Atoms]):
         Raises:
             ValueError: if nothing is predicted.
         """
-        from jaxrecon.plotting_runs import generated_figure
+        from jaxrecon.plotting.runs import generated_figure
 
         return generated_figure(self)
 

@@ -79,7 +79,7 @@ def reconstruct(
         progress: True shows a progress bar; a function is called after every hop of a target with
             the number of targets that ended and of fingerprint evaluations since its last call.
         watch: called after every hop of a target with its position and the residuals of all its
-            replicas; :func:`~jaxrecon.plotting_runs.loss_curves` draws what it is told. A process
+            replicas; :func:`~jaxrecon.plotting.runs.loss_curves` draws what it is told. A process
             tells of the targets that it searches for.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
 

@@ -202,7 +202,7 @@ class Reconstruction(Sequence[Result]):
         Raises:
             ValueError: if there is no target.
         """
-        from jaxrecon.plotting_runs import run_figure
+        from jaxrecon.plotting.runs import run_figure
 
         return run_figure(self)
 

@@ -12,7 +12,7 @@ from ase.utils import rotate
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from jaxrecon.plotting_canvas import Canvas
+from jaxrecon.plotting.canvas import Canvas
 from jaxrecon.search.results import Reconstruction, ResultCode
 from jaxrecon.structures import matching
 

@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from jaxrecon.inverse_design.config import asked
 from jaxrecon.inverse_design.generated import Generated
-from jaxrecon.plotting import COLORS, INK, cumulative
-from jaxrecon.plotting_canvas import Canvas
-from jaxrecon.plotting_data import PALE
+from jaxrecon.plotting.canvas import Canvas
+from jaxrecon.plotting.data import PALE
+from jaxrecon.plotting.reconstructions import COLORS, INK, cumulative
 from jaxrecon.search.results import Reconstruction, ResultCode
 
 STYLES = {

@@ -8,9 +8,9 @@ from ase import Atoms
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from jaxrecon.plotting import COLORS, INK, draw
-from jaxrecon.plotting_canvas import Canvas
-from jaxrecon.plotting_data import PALE
+from jaxrecon.plotting.canvas import Canvas
+from jaxrecon.plotting.data import PALE
+from jaxrecon.plotting.reconstructions import COLORS, INK, draw
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """One a target beside its colour, for whoever sees none."""

@@ -12,9 +12,9 @@ from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.inverse_design.evaluation import TARGETS, WITHIN
 from jaxrecon.inverse_design.generated import widths_of
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.plotting import COLORS, INK
-from jaxrecon.plotting_canvas import Canvas
-from jaxrecon.plotting_data import PALE, parity, principal_maps
+from jaxrecon.plotting.canvas import Canvas
+from jaxrecon.plotting.data import PALE, parity, principal_maps
+from jaxrecon.plotting.reconstructions import COLORS, INK
 
 BINS = 40
 

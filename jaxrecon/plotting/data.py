@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxrecon.plotting import COLORS, INK
-from jaxrecon.plotting_canvas import Canvas
+from jaxrecon.plotting.canvas import Canvas
+from jaxrecon.plotting.reconstructions import COLORS, INK
 
 MAP = "cividis"
 """Colours by which everybody, and a grey printer, can order energies."""
