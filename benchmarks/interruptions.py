@@ -61,7 +61,7 @@ def start(folder: Path, name: str, cache: str) -> subprocess.Popen[str]:
     """One process, that goes on if there is something to go on with."""
     words = f"reconstruct targets.npz -o {name}.extxyz --resume {SEARCH}".split()
     return subprocess.Popen(
-        [sys.executable, "-m", "jaxrecon.cli", *words],
+        [sys.executable, "-m", "jaxrecon.cli.main", *words],
         cwd=folder,
         env={**os.environ, "XDG_CACHE_HOME": str(folder / cache)},
         stdout=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.arguments import parse_rows
+from jaxrecon.cli.arguments import parse_rows
 from jaxrecon.datasets import io, prototypes
 from jaxrecon.search.compositions import elements_of
 from jaxrecon.search.problems import UNKNOWN

@@ -50,7 +50,7 @@ def timed(folder: Path, count: int, seed: int) -> dict[str, Any]:
     Raises:
         RuntimeError: if the program fails or its progress is not seen.
     """
-    command = [sys.executable, "-m", "jaxrecon.cli", "reconstruct", "targets.npz", "--force"]
+    command = [sys.executable, "-m", "jaxrecon.cli.main", "reconstruct", "targets.npz", "--force"]
     command += ["-o", "found.extxyz", "--seed", str(seed)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     environment |= {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 
-from jaxrecon import cli
+from jaxrecon.cli import main
 from jaxrecon.datasets import io
 from jaxrecon.descriptors.fingerprint import Fingerprint
 
@@ -24,7 +24,7 @@ OLD = b"the old file"
 
 def run(line: str) -> int:
     """A command line, in this process."""
-    return cli.main(shlex.split(line))
+    return main.main(shlex.split(line))
 
 
 def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def process(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return python("-m", "jaxrecon.cli", *shlex.split(line), folder=folder)
+    return python("-m", "jaxrecon.cli.main", *shlex.split(line), folder=folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -92,7 +92,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The verbs work in a new folder, and leave devices, cache and environment as they are."""
-    from jaxrecon import options
+    from jaxrecon.cli import options
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options, "start_jax", lambda: None)

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from commands import OLD, PLATINUM, flawed, process, python
 
-from jaxrecon import cli
+from jaxrecon.cli import main
 from jaxrecon.datasets import io
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -117,7 +117,7 @@ def test_water_there_and_back(tmp_path):
 
 WARM = """
     import sys
-    from jaxrecon.cli import main
+    from jaxrecon.cli.main import main
 
     code = main()
     # Seconds to import, and of no use here.
@@ -129,7 +129,7 @@ WARM = """
 def test_crystals_keep_their_cell(capsys):
     salt = bulk("NaCl", "rocksalt", a=5.64)
     ase.io.write("salt.extxyz", [salt, salt * (1, 1, 2)])
-    assert cli.main(["fingerprint", "salt.extxyz", "-o", "salt.npz", "--elements", "Cl,Na"]) == 0
+    assert main.main(["fingerprint", "salt.extxyz", "-o", "salt.npz", "--elements", "Cl,Na"]) == 0
     assert "2 fingerprints" in capsys.readouterr().out
     file = io.read_fingerprints("salt.npz")
     assert file.formulas == ["NaCl", "NaClNaCl"]
@@ -142,7 +142,7 @@ def test_crystals_keep_their_cell(capsys):
 @pytest.mark.usefixtures("files")
 def test_what_is_asked_of_the_library(asked, capsys):
     options = "--rows 1,0-1 --seed 7 --replicas 3 --hops 2 --tolerance 1e-5 --min-distance 0.6"
-    assert cli.main(f"reconstruct pt10.npz -o out.extxyz {options} --quiet".split()) == 0
+    assert main.main(f"reconstruct pt10.npz -o out.extxyz {options} --quiet".split()) == 0
     assert asked["targets"][:, -1].tolist() == [2.0, 1.0, 2.0]
     assert asked["fingerprint"] == PLATINUM
     assert asked["symbols"] == ["Pt10"] * 3
@@ -165,7 +165,7 @@ def test_what_is_asked_of_the_library(asked, capsys):
 def test_all_solutions_are_written(asked):
     others = (Solution(Atoms("Pt10"), 0.2), Solution(Atoms("Pt10"), 0.3))
     asked["others"] = others
-    assert cli.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--solutions", "3"]) == 0
+    assert main.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--solutions", "3"]) == 0
     assert asked["config"].solutions == 3
     about = [atoms.info for atoms in ase.io.read("out.extxyz", ":")]
     places = [(each["target"], each["solution"]) for each in about]
@@ -184,7 +184,7 @@ def test_all_solutions_are_written(asked):
 )
 def test_cells(asked, text, cell):
     arguments = ["reconstruct", "pt10.csv", "-o", "out.extxyz", "--symbols", "Pt10"]
-    assert cli.main([*arguments, "--cell", text]) == 0
+    assert main.main([*arguments, "--cell", text]) == 0
     assert asked["fingerprint"] == PLATINUM
     for box, atoms in zip(asked["cell"], ase.io.read("out.extxyz", ":"), strict=True):
         np.testing.assert_allclose(box, cell, atol=1e-12)
@@ -197,12 +197,12 @@ def test_force_replaces(capsys):
     for name in ("details.extxyz", "details.db"):
         Path(name).write_bytes(OLD)
     line = "reconstruct pt10.npz -o details.extxyz --preset fung2022 --force"
-    assert cli.main(line.split()) == 0
+    assert main.main(line.split()) == 0
     assert len(ase.io.read("details.extxyz", ":")) == 2
     assert len(json.loads(Path("details.json").read_text())["targets"]) == 2
     assert ase.db.connect("details.db").count() == 2
     assert "2/2" in capsys.readouterr().err
-    assert cli.main([*line.split(), "--seed", "3"]) == 0
+    assert main.main([*line.split(), "--seed", "3"]) == 0
     assert ase.db.connect("details.db").metadata["jaxrecon"]["seed"] == 3
 
 
@@ -211,12 +211,12 @@ def test_force_replaces(capsys):
 def test_an_interrupted_run_is_resumed(asked, capsys, options):
     """By the command line that it says; its files are those of a run without interruption."""
     line = "reconstruct pt10.npz --rows 0-1,0-1"
-    assert cli.main(shlex.split(f"{line} -o whole.extxyz")) == 0
+    assert main.main(shlex.split(f"{line} -o whole.extxyz")) == 0
     for name in ("new.extxyz", "new.db") if options == "--force" else ():
         Path(name).write_bytes(OLD)
     asked.update(interrupted=2, searched=[])
     capsys.readouterr()
-    assert cli.main(shlex.split(f"{line} -o new.extxyz --quiet {options}")) == 130
+    assert main.main(shlex.split(f"{line} -o new.extxyz --quiet {options}")) == 130
     database = "my own.db" if "store" in options else "new.db"
     kept = options if "store" in options else ""
     words = shlex.split(f"{line} -o new.extxyz --quiet {kept} --resume")
@@ -226,14 +226,14 @@ def test_an_interrupted_run_is_resumed(asked, capsys, options):
     )
     assert not Path("new.json").exists()
     asked["interrupted"] = None
-    assert cli.main(shlex.split(again)[1:]) == 0
+    assert main.main(shlex.split(again)[1:]) == 0
     assert asked["searched"] == [0, 1, 2, 3]
     for suffix in (".extxyz", ".json"):
         whole = Path("whole").with_suffix(suffix)
         assert Path("new").with_suffix(suffix).read_bytes() == whole.read_bytes()
     # All is done: the files are written again, and nothing else.
     Path("new.extxyz").unlink()
-    assert cli.main(shlex.split(again)[1:]) == 0
+    assert main.main(shlex.split(again)[1:]) == 0
     assert asked["searched"] == [0, 1, 2, 3]
     assert Path("new.extxyz").read_bytes() == Path("whole.extxyz").read_bytes()
 
@@ -254,7 +254,7 @@ def test_a_password_is_never_said(asked, capsys, monkeypatch):
 
     monkeypatch.setattr("jaxrecon.search.store.Store", Server)
     url = "postgresql://me:secret@host/name"
-    assert cli.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--store", url]) == 130
+    assert main.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--store", url]) == 130
     assert asked["store"].url == url
     said = capsys.readouterr().err
     assert "--store 'postgresql://me:***@host/name' --resume" in said
@@ -262,16 +262,16 @@ def test_a_password_is_never_said(asked, capsys, monkeypatch):
 
 def test_help_teaches_and_is_cheap(tmp_path, capsys):
     for words in ([], ["--help"]):
-        assert cli.main(words) == 0
+        assert main.main(words) == 0
         said = capsys.readouterr().out
         assert all(verb in said for verb in ("fingerprint", "reconstruct", "demo", "Example"))
     for verb in ("fingerprint", "reconstruct", "demo"):
-        assert cli.main([verb, "--help"]) == 0
+        assert main.main([verb, "--help"]) == 0
         said = capsys.readouterr().out
         assert f"jaxrecon {verb} " in said.split("Example")[1]
         assert "[default: " in said
     code = (
-        "import sys; from jaxrecon.cli import main; main(['--help']); "
+        "import sys; from jaxrecon.cli.main import main; main(['--help']); "
         "print(sorted({'jax', 'ase', 'numpy', 'scipy', 'rich'} & set(sys.modules)))"
     )
     done = python("-c", code, folder=tmp_path)
@@ -287,11 +287,11 @@ def test_demo(monkeypatch, capsys):
         return told, [Path("demo.json"), Path("index.html")]
 
     example = SimpleNamespace(run=run)
-    monkeypatch.setattr("jaxrecon.demo", example, raising=False)
-    assert cli.main(["demo"]) == 0
+    monkeypatch.setattr("jaxrecon.cli.demo", example, raising=False)
+    assert main.main(["demo"]) == 0
     said = capsys.readouterr().out
     assert said == "look at index.html\n\nto try next:\n  jaxrecon doctor\n"
-    assert cli.main(["demo", "-o", "there", "--seed", "3", "--force"]) == 0
+    assert main.main(["demo", "-o", "there", "--seed", "3", "--force"]) == 0
     assert calls == [
         ((Path("demo"),), {"seed": 0, "force": False}),
         ((Path("there"),), {"seed": 3, "force": True}),
@@ -301,5 +301,5 @@ def test_demo(monkeypatch, capsys):
 def test_version(capsys):
     from importlib.metadata import version
 
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"jaxrecon {version('jaxrecon')}\n"

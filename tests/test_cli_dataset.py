@@ -20,7 +20,7 @@ import pytest
 from commands import run
 from labelling import energy_of
 
-from jaxrecon import cli, options
+from jaxrecon.cli import main, options
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
@@ -39,7 +39,7 @@ def clusters(command_line: None) -> None:
 
 def popen(line: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "jaxrecon.cli", *shlex.split(line)],
+        [sys.executable, "-m", "jaxrecon.cli.main", *shlex.split(line)],
         cwd=folder,
         env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
         stdout=subprocess.PIPE,
@@ -124,7 +124,7 @@ def test_nobody_reads_to_the_end(words: str, tmp_path: Path) -> None:
     process.stdout.close()
     with process.stderr:
         assert process.stderr.read() == ""
-    assert process.wait() == cli.CLOSED
+    assert process.wait() == main.CLOSED
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.npz"])
@@ -239,5 +239,5 @@ def test_help_teaches_and_is_cheap(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ("judge --help", "dataset --help", "dataset build --help", "dataset sample -h"):
         assert run(words) == 0
         assert "Example" in capsys.readouterr().out or words == "dataset --help"
-    code = "import sys, jaxrecon.cli; sys.exit('jax' in sys.modules or 'ase' in sys.modules)"
+    code = "import sys, jaxrecon.cli.main; sys.exit('jax' in sys.modules or 'ase' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import contents, flawed, process, python
 
-from jaxrecon import cli
+from jaxrecon.cli import main
 
 pytestmark = pytest.mark.usefixtures("command_line")
 
@@ -95,7 +95,7 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
     ],
 )
 def test_bad_input_is_one_line(files, tmp_path, capsys, line, message):
-    assert cli.main(shlex.split(line)) == 2
+    assert main.main(shlex.split(line)) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("jaxrecon: error: ")
@@ -109,7 +109,7 @@ def test_bad_input_is_one_line(files, tmp_path, capsys, line, message):
 )
 def test_no_permission_is_one_line(files, tmp_path, capsys, monkeypatch, line):
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
-    assert cli.main(line.split()) == 2
+    assert main.main(line.split()) == 2
     said = capsys.readouterr().err
     assert said.startswith("jaxrecon: error: expected permission to write")
     assert said.count("\n") == 1
@@ -132,7 +132,7 @@ def test_interruption_is_one_line_and_writes_nothing(files, tmp_path, capsys, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr("jaxrecon.search.reconstruct.reconstruct", interrupted)
-    assert cli.main(["reconstruct", "pt10.npz", "-o", "old.extxyz", "--force"]) == 130
+    assert main.main(["reconstruct", "pt10.npz", "-o", "old.extxyz", "--force"]) == 130
     assert capsys.readouterr().err == "jaxrecon: error: interrupted\n"
     assert contents(tmp_path) == files
 
@@ -144,7 +144,7 @@ def interrupted(where: str, then: str, folder: Path) -> subprocess.CompletedProc
     """
     code = f"""
         import contextlib, hashlib, os, signal, sys, threading, time
-        import jaxrecon.cli, jaxrecon.search.reconstruct
+        import jaxrecon.cli.main, jaxrecon.search.reconstruct
 
         def stop():
             with contextlib.suppress(BaseException):
@@ -156,14 +156,14 @@ def interrupted(where: str, then: str, folder: Path) -> subprocess.CompletedProc
 
         {where} = interrupted
         sys.argv = "jaxrecon reconstruct pt10.npz -o old.extxyz --force".split()
-        sys.exit(jaxrecon.cli.main())
+        sys.exit(jaxrecon.cli.main.main())
     """
     return python("-c", textwrap.dedent(code), folder=folder)
 
 
 def test_interruption_ends_the_process(files, tmp_path):
     """Before the search: at once."""
-    done = interrupted("jaxrecon.options.start_jax", "time.sleep(60.0)", tmp_path)
+    done = interrupted("jaxrecon.cli.options.start_jax", "time.sleep(60.0)", tmp_path)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "jaxrecon: error: interrupted\n"
     assert contents(tmp_path) == files

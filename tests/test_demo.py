@@ -21,10 +21,11 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from designing import LEARNING, MAKING, labelled
 
-from jaxrecon import cli, demo, demo_design, featurize
+from jaxrecon import featurize
+from jaxrecon.cli import demo, demo_design, main
+from jaxrecon.cli.demo_design import Designed
 from jaxrecon.datasets import io, prototypes
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.demo_design import Designed
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.config import FitConfig
@@ -295,7 +296,7 @@ def test_page_is_whole_and_links_what_is_there(shown: Shown) -> None:
 
 def test_commands_to_try_next_are_commands(shown: Shown) -> None:
     there = {str(path) for path in shown.files}
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(main.app)
     assert len(shown.told["next"]) == 3
     for line in shown.told["next"]:
         program, verb, *words = shlex.split(line)

@@ -13,7 +13,7 @@ import pytest
 from ase.build import bulk, molecule
 from commands import run
 
-from jaxrecon import doctor
+from jaxrecon.cli import doctor
 from jaxrecon.potentials import calculators
 from jaxrecon.structures import compare
 

@@ -17,7 +17,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from exploring import TOLD, cluster, clusters
 
-from jaxrecon import cli
+from jaxrecon.cli import main
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors import featurize
@@ -53,7 +53,7 @@ def made(labelled: LabelledSet, **options: Any) -> dict[str, Any]:
 
 
 def run(line: str) -> int:
-    return cli.main(shlex.split(line))
+    return main.main(shlex.split(line))
 
 
 def test_a_page_has_all_structures_and_all_that_is_known_of_them() -> None:

@@ -14,7 +14,7 @@ import pytest
 from exploring import clusters
 from matplotlib.image import imread
 
-from jaxrecon import cli
+from jaxrecon.cli import main
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -53,7 +53,7 @@ def page(command_line: None, said: list[str]) -> Iterator[Page]:
     if CHROMIUM is None:
         pytest.skip("needs chromium")
     ase.io.write("found.extxyz", clusters())
-    assert cli.main(["explore", "found.extxyz"]) == 0
+    assert main.main(["explore", "found.extxyz"]) == 0
     # As root, and without a GPU.
     words = ["--enable-unsafe-swiftshader", *["--no-sandbox"] * (os.geteuid() == 0)]
     with api.sync_playwright() as playwright:

@@ -19,7 +19,7 @@ from commands import PLATINUM, contents
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jaxrecon import cli, options
+from jaxrecon.cli import main, options
 from jaxrecon.datasets import io
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
@@ -164,7 +164,7 @@ def test_broken_files_are_one_line(
         out, err = streams.StringIO(), streams.StringIO()
         words = [str(file) if word == "IN" else word for word in shlex.split(line)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(words)
+            code = main.main(words)
         said = err.getvalue()
         if code == 2:
             assert said.startswith("jaxrecon: error: ")
@@ -195,6 +195,6 @@ def test_whole_files_are_taken(line: str, folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("jaxrecon.plotting.explorer.check_packages", lambda _: None)
     words = [READERS[line] if word == "IN" else word for word in shlex.split(line)]
     # A model has arrays beside its settings, which are not there.
-    assert cli.main(words) in ({2} if "model" in words else {0, ACCEPTED})
+    assert main.main(words) in ({2} if "model" in words else {0, ACCEPTED})
     for path in folder.glob("out*"):
         path.unlink()

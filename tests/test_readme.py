@@ -9,7 +9,7 @@ import pytest
 from designing import LEARNING, MAKING
 
 import jaxrecon
-from jaxrecon import cli
+from jaxrecon.cli import main
 from jaxrecon.datasets import LabelledSet
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -70,6 +70,6 @@ def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> 
     assert len(commands) >= 4
     for _, verb, *words in commands:
         verbs = [verb, words[0]] if verb == "dataset" else [verb]
-        assert cli.main([*verbs, "--help"]) == 0
+        assert main.main([*verbs, "--help"]) == 0
         shown = capsys.readouterr().out
         assert [word for word in words if word.startswith("-") and word not in shown] == []

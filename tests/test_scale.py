@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, featurize
-from jaxrecon.arguments import parse_processes
+from jaxrecon.cli.arguments import parse_processes
 from jaxrecon.datasets import io
 from jaxrecon.runtime import distributed
 from jaxrecon.search.compiled import mesh_shape

@@ -17,7 +17,7 @@ from ase.build import molecule
 from commands import python, run
 from designing import trained
 
-from jaxrecon import cli, settings, verbs
+from jaxrecon.cli import main, settings, verbs
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.search.results import versions
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("command_line")
 
 def commands(group: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:
     """Every verb with what typer has made of it."""
-    group = group or typer.main.get_command(cli.app)
+    group = group or typer.main.get_command(main.app)
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{before}{name} ")
@@ -69,7 +69,7 @@ def test_help_is_cheap(tmp_path: Path) -> None:
     """Nothing that takes long is imported for the help of any verb."""
     code = f"""
 import sys
-from jaxrecon.cli import main
+from jaxrecon.cli.main import main
 for verb in {list(VERBS)!r}:
     assert main([*verb.split(), "--help"]) == 0
 print(sorted({{"jax", "ase", "numpy", "scipy", "rich", "yaml"}} & set(sys.modules)))

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxrecon import options
-from jaxrecon.options import Force, Seed, warned
-from jaxrecon.verbs import Report
+from jaxrecon.cli import options
+from jaxrecon.cli.options import Force, Seed, warned
+from jaxrecon.cli.verbs import Report
 
 EXAMPLES = """\b
 Examples:

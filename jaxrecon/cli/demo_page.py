@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from jaxrecon.demo_design import Designed
+from jaxrecon.cli.demo_design import Designed
 
 FILES = {
     "truth.extxyz": "the four structures",

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from jaxrecon import options
-from jaxrecon.options import Force
-from jaxrecon.verbs import Report
+from jaxrecon.cli import options
+from jaxrecon.cli.options import Force
+from jaxrecon.cli.verbs import Report
 
 MATCH_EXAMPLES = """\b
 Examples:
@@ -63,7 +63,7 @@ def doctor() -> Report:
     The trial is a fingerprint of a triangle of platinum and back, certified. The exit code is 1 if
     it fails or a version is one of those that return wrong numbers.
     """
-    from jaxrecon import doctor
+    from jaxrecon.cli import doctor
 
     found = doctor.examine(options.start_jax)
     return Report(doctor.text(found), found, code=1 if found["faults"] else 0)

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxrecon import options
-from jaxrecon.options import Force, Kept, Quiet, Resume, Seed
+from jaxrecon.cli import options
+from jaxrecon.cli.options import Force, Kept, Quiet, Resume, Seed
+from jaxrecon.cli.verbs import Report
 from jaxrecon.runtime.interruption import interruptible
 from jaxrecon.search.config import ReconstructConfig
-from jaxrecon.verbs import Report
 
 PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
 
@@ -153,7 +153,7 @@ def reconstruct(
     Each frame of OUT.extxyz has its `residual` and `result_code` (converged, stalled, non_finite).
     Ctrl-C ends a search after the hop that it is at; what the database has then is never lost.
     """
-    from jaxrecon import arguments
+    from jaxrecon.cli import arguments
     from jaxrecon.datasets import io
     from jaxrecon.runtime import distributed
     from jaxrecon.runtime.progress import reporter
@@ -236,7 +236,7 @@ def demo(
     and index.html, a page about them. Ends with three commands to try on these files.
     """
     options.start_jax()
-    from jaxrecon import demo as example
+    from jaxrecon.cli import demo as example
 
     told, files = example.run(output, seed=seed, force=force)
     after = "\n".join(f"  {command}" for command in told["next"])

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from jaxrecon import settings
+from jaxrecon.cli import settings
 
 JSON = "--json"
 Json = Annotated[

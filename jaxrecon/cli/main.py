@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from jaxrecon import cli_check, cli_dataset, cli_design, cli_evaluate, cli_explore, cli_reconstruct
+from jaxrecon.cli import check, dataset, design, evaluate, explore, reconstruct
+from jaxrecon.cli.verbs import JSON, Verbs
 from jaxrecon.runtime.interruption import INTERRUPTED, leave, said
-from jaxrecon.verbs import JSON, Verbs
 
 FAULT, BAD_INPUT = 1, 2
 DEBUG = "JAXRECON_DEBUG"
@@ -130,18 +130,18 @@ def _jaxrecon(
     """Atomic structures from their structural fingerprints: exactly, in parallel."""
 
 
-app.command(epilog=cli_reconstruct.FINGERPRINT_EXAMPLES)(cli_reconstruct.fingerprint)
-app.command(epilog=cli_reconstruct.RECONSTRUCT_EXAMPLES)(cli_reconstruct.reconstruct)
-app.command(epilog=cli_reconstruct.DEMO_EXAMPLES)(cli_reconstruct.demo)
-app.command(epilog=cli_check.MATCH_EXAMPLES)(cli_check.match)
-app.command(epilog=cli_check.DOCTOR_EXAMPLES)(cli_check.doctor)
-app.add_typer(cli_dataset.app, name="dataset")
-app.command(epilog=cli_dataset.JUDGE_EXAMPLES)(cli_dataset.judge)
-app.command(epilog=cli_design.TRAIN_EXAMPLES)(cli_design.train)
-app.command(epilog=cli_design.GENERATE_EXAMPLES)(cli_design.generate)
-app.command(epilog=cli_evaluate.EXAMPLES)(cli_evaluate.evaluate)
-app.command(epilog=cli_explore.EXAMPLES)(cli_explore.explore)
-app.command(epilog=cli_design.DESIGN_EXAMPLES)(cli_design.design)
+app.command(epilog=reconstruct.FINGERPRINT_EXAMPLES)(reconstruct.fingerprint)
+app.command(epilog=reconstruct.RECONSTRUCT_EXAMPLES)(reconstruct.reconstruct)
+app.command(epilog=reconstruct.DEMO_EXAMPLES)(reconstruct.demo)
+app.command(epilog=check.MATCH_EXAMPLES)(check.match)
+app.command(epilog=check.DOCTOR_EXAMPLES)(check.doctor)
+app.add_typer(dataset.app, name="dataset")
+app.command(epilog=dataset.JUDGE_EXAMPLES)(dataset.judge)
+app.command(epilog=design.TRAIN_EXAMPLES)(design.train)
+app.command(epilog=design.GENERATE_EXAMPLES)(design.generate)
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=explore.EXAMPLES)(explore.explore)
+app.command(epilog=design.DESIGN_EXAMPLES)(design.design)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jaxrecon import options
-from jaxrecon.options import (
-    Bulk,
-    Calculator,
-    Force,
-    Jobs,
-    Kept,
-    Quiet,
-    Resume,
-    Seed,
-    reporting,
-)
-from jaxrecon.verbs import Report, Verbs
+from jaxrecon.cli import options
+from jaxrecon.cli.options import Bulk, Calculator, Force, Jobs, Kept, Quiet, Resume, Seed, reporting
+from jaxrecon.cli.verbs import Report, Verbs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +67,7 @@ def judge(
     E_form = (E - sum of the bulk energies of the atoms) / N, with bulk crystals by the same
     calculator. A structure at which it fails is kept without an energy, with the `reason`.
     """
-    from jaxrecon import arguments
+    from jaxrecon.cli import arguments
     from jaxrecon.datasets import io
     from jaxrecon.potentials import judge as judging
     from jaxrecon.potentials.labels import LabelStore
@@ -141,7 +131,7 @@ def build(
     that fails is counted and skipped. The set is the same whatever the processes and
     interruptions.
     """
-    from jaxrecon import arguments
+    from jaxrecon.cli import arguments
     from jaxrecon.datasets import build as building
     from jaxrecon.potentials.labels import LabelStore
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from ase import Atoms
 
-from jaxrecon import datasets, demo_design, demo_page
+from jaxrecon import datasets
+from jaxrecon.cli import demo_design, demo_page
+from jaxrecon.cli.demo_design import Designed
+from jaxrecon.cli.demo_page import MODEL
 from jaxrecon.datasets import clusters, io, prototypes
-from jaxrecon.demo_design import Designed
-from jaxrecon.demo_page import MODEL
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.folder import ABOUT

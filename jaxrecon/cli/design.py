@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jaxrecon import options
-from jaxrecon.inverse_design.config import GenerateConfig
-from jaxrecon.options import (
+from jaxrecon.cli import options
+from jaxrecon.cli.options import (
     Bulk,
     Calculator,
     Force,
@@ -19,7 +18,8 @@ from jaxrecon.options import (
     reporting,
     warned,
 )
-from jaxrecon.verbs import Report
+from jaxrecon.cli.verbs import Report
+from jaxrecon.inverse_design.config import GenerateConfig
 
 USUAL = GenerateConfig()
 TRAIN_EXAMPLES = """\b
@@ -92,7 +92,7 @@ def train(
     A part of the set is kept aside, by trajectory unless the settings say otherwise: the errors
     of the energies there are printed. Checkpoints are in MODEL.training until the end.
     """
-    from jaxrecon import arguments
+    from jaxrecon.cli import arguments
     from jaxrecon.datasets.readers import read_labelled
     from jaxrecon.models.learning import train
 
@@ -161,7 +161,7 @@ def generate(
     that was drawn, its `shortest` distance by covalent radii, whether it is a `duplicate` of an
     earlier one or `known` from training, and whether it is `kept` for none of these.
     """
-    from jaxrecon import arguments
+    from jaxrecon.cli import arguments
     from jaxrecon.datasets import io
     from jaxrecon.inverse_design import generation
     from jaxrecon.models.design_model import DesignModel
@@ -221,7 +221,7 @@ def design(
     Train, make, judge, and again with what was judged; in the end --count structures are made,
     which are not judged. Hits, yield and labels spent are printed by round.
     """
-    from jaxrecon import arguments
+    from jaxrecon.cli import arguments
     from jaxrecon.datasets import io
     from jaxrecon.datasets.readers import read_labelled
     from jaxrecon.inverse_design import closed_loop
