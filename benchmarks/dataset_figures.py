@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from jaxrecon import Fingerprint, featurize, use_all_cores
-from jaxrecon.datasets import LabelledSet, io, load
+from jaxrecon.datasets import LabelledSet, load
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.plotting.data import (
@@ -32,6 +32,7 @@ from jaxrecon.plotting.data import (
     principal_maps,
 )
 from jaxrecon.runtime.devices import enable_compilation_cache
+from jaxrecon.runtime.files import write_json
 from jaxrecon.search.compositions import elements_of
 
 PBE, POTENTIAL = "e_form_pbe", "e_form_potential"
@@ -114,7 +115,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     labelled = load() if arguments.file is None else read_labelled(arguments.file)
     numbers = draw(labelled, arguments.output, preset=arguments.preset, sizes=arguments.sizes)
-    io.write_json(arguments.output / "figures.json", numbers)
+    write_json(arguments.output / "figures.json", numbers)
     print(f"{len(labelled)} structures; pictures and numbers in {arguments.output}")
 
 

@@ -36,9 +36,9 @@ from ase.spacegroup import crystal
 from timing import dscribe_acsf, dscribe_runs, rates, spread
 
 from jaxrecon import Fingerprint, Structure, batch, batches, featurize, use_all_cores
-from jaxrecon.datasets import io
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.compositions import elements_of
-from jaxrecon.search.results import versions
 
 CELLS = {
     "fcc Pt": {64: (4, 2, 2), 256: (4, 4, 4), 1024: (8, 8, 4), 4096: (16, 8, 8)},
@@ -233,7 +233,7 @@ def main() -> None:
         "peak_rss_mb": peak,
         "versions": versions(),
     }
-    io.write_json(path, report)
+    write_json(path, report)
     print(f"wrote {path}")
 
 

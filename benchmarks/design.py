@@ -38,7 +38,6 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import Fingerprint, ReconstructConfig, featurize, use_all_cores
-from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet, load
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.datasets.sampling import furthest_points
@@ -53,8 +52,10 @@ from jaxrecon.plotting.design import hit_bars
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
 from jaxrecon.runtime.devices import enable_compilation_cache
-from jaxrecon.search.results import versions
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.store import Store
+from jaxrecon.structures.io import read_structures, write_structures
 
 
 class Variant(NamedTuple):
@@ -138,9 +139,9 @@ def one(folder: Path, rows: LabelledSet, variant: Variant, seed: int, task: Task
         store = LabelStore(place / "judged.db", resume=True)
         some = made[: task.judged]
         judged += judge(some, task.judge, jobs=task.jobs, store=store, progress=True)
-    io.write_structures(folder / "judged.extxyz", judged)
+    write_structures(folder / "judged.extxyz", judged)
     numbers["table2"] = table2(judged)
-    io.write_json(path, numbers)
+    write_json(path, numbers)
     return json.loads(path.read_text())
 
 
@@ -153,9 +154,9 @@ def made_for(
         made = generate(
             model, target, task.count, seed=seed, config=variant.making, store=store, progress=True
         )
-        io.write_json(place / "made.json", made.to_dict())
-        io.write_structures(path, list(made))
-    return io.read_structures(path)
+        write_json(place / "made.json", made.to_dict())
+        write_structures(path, list(made))
+    return read_structures(path)
 
 
 def report(name: str, size: int, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -259,7 +260,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 bars[f"{name}, {len(rows)}, {kind}"] = own
             command = [Path(sys.argv[0]).name, *sys.argv[1:]]
             about = {"command": command, "settings": settings, "versions": versions()}
-            io.write_json(output / "design.json", {**about, "results": results})
+            write_json(output / "design.json", {**about, "results": results})
     hit_bars(bars, output / "design.png", title=f"within 0.1 eV/atom, by {task.judge}")
     print(f"wrote {output / 'design.json'} and {output / 'design.png'}")
 

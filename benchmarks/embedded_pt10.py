@@ -37,7 +37,7 @@ from ase import Atoms
 from pbe_correction import Correction, Known, calibration, smooth
 
 from jaxrecon import Fingerprint, featurize, reconstruct, use_all_cores
-from jaxrecon.datasets import LabelledSet, io
+from jaxrecon.datasets import LabelledSet
 from jaxrecon.datasets.build import build
 from jaxrecon.datasets.perturbations import perturbed
 from jaxrecon.datasets.relaxations import Relaxing, descent
@@ -47,7 +47,9 @@ from jaxrecon.models.slopes import slopes
 from jaxrecon.potentials.calculators import calculator
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, Work, digest
+from jaxrecon.runtime.files import write_json
 from jaxrecon.search.guidance import Steering
+from jaxrecon.structures.io import read_structures, write_structures
 
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"
 POOL, FURTHEST, LOWER = 10_500, 150, 50
@@ -118,7 +120,7 @@ def judged(
     """What a calculator says of structures; kept in a database."""
     store = LabelStore(folder / f"{name}.db", resume=True)
     found = judge(structures, calculator, jobs=jobs, store=store, progress=True)
-    io.write_json(folder / f"{name}.json", found.metadata)
+    write_json(folder / f"{name}.json", found.metadata)
     return [atoms for atoms in found if atoms.calc is not None]
 
 
@@ -134,8 +136,8 @@ def steered_by_pbe(
     name = f"steered-{number}"
     path = folder / f"{name}.extxyz"
     if not path.exists():
-        io.write_structures(path, steered(known, number))
-    new = io.read_structures(path)
+        write_structures(path, steered(known, number))
+    new = read_structures(path)
     for place, atoms in enumerate(new):
         atoms.info = {"kind": "steered", "part": "steered", "trajectory": first + place}
     found = judged(folder, name, new, REFERENCE, jobs)
@@ -273,7 +275,7 @@ def main() -> None:
     kept.write(folder / "pt10.npz")
     by_both = set_of(known, {"pbe": pbe_settings}, e_form_potential=potential[rows])
     by_both.write(folder / "pt10_pbe.npz")
-    io.write_json(folder / "calibration.json", {"structures": len(kept), **report})
+    write_json(folder / "calibration.json", {"structures": len(kept), **report})
     print(f"{len(kept)} clusters in {folder / 'pt10.npz'}")
 
 

@@ -36,8 +36,9 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import Fingerprint, Result, ResultCode, featurize
-from jaxrecon.datasets import io
-from jaxrecon.search.results import versions
+from jaxrecon.descriptors.io import write_fingerprints
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.store import Store
 
 STAGES = ("start", "before", "within", "after")
@@ -54,7 +55,7 @@ def write_targets(path: Path, count: int, sizes: list[int]) -> None:
         if atoms.get_all_distances()[np.triu_indices(len(atoms), 1)].min() > 2.2:
             truth.append(atoms)
     fingerprint = Fingerprint.preset("fung2022", ["Pt"])
-    io.write_fingerprints(path, np.asarray(featurize(truth, fingerprint)), fingerprint, truth)
+    write_fingerprints(path, np.asarray(featurize(truth, fingerprint)), fingerprint, truth)
 
 
 def start(folder: Path, name: str, cache: str) -> subprocess.Popen[str]:
@@ -191,7 +192,7 @@ def main() -> None:
     print(f"commit: median {middle:.1f} ms, longest {worst:.1f} ms of {len(taken)}")
     path = arguments.output / "interruptions.json"
     report |= {"commit_ms": middle, "longest_commit_ms": worst, "versions": versions()}
-    io.write_json(path, report)
+    write_json(path, report)
     print(f"wrote {path}")
 
 

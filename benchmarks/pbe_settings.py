@@ -19,10 +19,11 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.datasets import io, load
+from jaxrecon.datasets import load
 from jaxrecon.potentials.calculators import Calculators, gpaw
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
+from jaxrecon.runtime.files import write_json
 
 BULK = -6.10
 """eV/atom of bulk platinum in VASP, found by comparison."""
@@ -79,7 +80,7 @@ def main() -> None:
         rows, store = spread(published, 10), folder / "published.db"
         some = [Atoms(frames[row].numbers, frames[row].positions) for row in rows]
         report["vasp"] = compared("VASP", some, published[rows], "gpaw", store, jobs)
-    io.write_json(folder / "pbe_settings.json", report)
+    write_json(folder / "pbe_settings.json", report)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,11 @@ from recovery_settings import UNCHANGED, Variant, config_of, variants_of
 from timing import device_name
 
 from jaxrecon import ReconstructConfig, use_all_cores
-from jaxrecon.datasets import io
 from jaxrecon.plotting.reconstructions import Pair, side_by_side, success_curves
 from jaxrecon.runtime.devices import enable_compilation_cache
-from jaxrecon.search.results import versions
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
+from jaxrecon.structures.io import write_structures
 
 
 def budgeted(
@@ -159,7 +160,7 @@ def write(
     """Write down all that is known when a target has ended."""
     trials = by_row(trials)
     report["variants"][label] = {**settings, **reports.to_dict(trials)}
-    io.write_json(stem.with_suffix(".json"), report)
+    write_json(stem.with_suffix(".json"), report)
     if label != UNCHANGED:
         return
     structures = []
@@ -167,7 +168,7 @@ def write(
         atoms = trial.result.atoms.copy()
         atoms.info = {"row": trial.target.row, "residual": trial.result.residual}
         structures.append(atoms)
-    io.write_structures(stem.with_suffix(".extxyz"), structures)
+    write_structures(stem.with_suffix(".extxyz"), structures)
 
 
 def picture_of(trials: list[Trial], path: Path) -> None:

@@ -13,7 +13,8 @@ from ase.data import chemical_symbols
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.cli.arguments import parse_rows
-from jaxrecon.datasets import io, prototypes
+from jaxrecon.datasets import prototypes
+from jaxrecon.descriptors.io import read_fingerprints
 from jaxrecon.search.compositions import elements_of
 from jaxrecon.search.problems import UNKNOWN
 
@@ -174,7 +175,7 @@ def _published(path: Path | None, rows: Sequence[int], preset: str | None) -> li
     if preset not in (None, PUBLISHED):
         raise ValueError(f"expected --fingerprint {PUBLISHED}, as published, got {preset}")
     fingerprint = Fingerprint.preset(PUBLISHED, ["Pt"])
-    values = io.read_fingerprints(str(path)).values
+    values = read_fingerprints(str(path)).values
     return [
         Target(row, "Pt10", values[row], fingerprint, ("Pt",) * 10, None, None, "free")
         for row in rows

@@ -46,9 +46,9 @@ from systems import SYSTEMS, System, system
 from timing import device_name, dscribe_acsf, dscribe_runs, rates, spread
 
 from jaxrecon import ReconstructConfig, reconstruct, use_all_cores
-from jaxrecon.datasets import io
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.compiled import device_mesh
-from jaxrecon.search.results import versions
 
 LONGEST_CALL = 2.0
 """Seconds that a call may take, by the rate of the batch before."""
@@ -246,7 +246,7 @@ def main() -> None:
         "compilation": compiled,
         "versions": versions(),
     }
-    io.write_json(path, report)
+    write_json(path, report)
     print(f"wrote {path}, {picture}")
 
 

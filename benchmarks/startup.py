@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.datasets import clusters, io
-from jaxrecon.search.results import versions
+from jaxrecon.datasets import clusters
+from jaxrecon.descriptors.io import write_fingerprints
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
 
 SYMBOLS, LIMIT = "Pt10", 5.0
 STEPS = ("imports", "build", "search")
@@ -41,7 +43,7 @@ def write_targets(path: Path, count: int) -> None:
     """Fingerprints of clusters, as `jaxrecon fingerprint` writes them."""
     truth = [clusters.relaxed(SYMBOLS, seed) for seed in range(count)]
     fingerprint = Fingerprint.preset("fung2022", ["Pt"])
-    io.write_fingerprints(path, np.asarray(featurize(truth, fingerprint)), fingerprint, truth)
+    write_fingerprints(path, np.asarray(featurize(truth, fingerprint)), fingerprint, truth)
 
 
 def timed(folder: Path, count: int, seed: int) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def main() -> None:
     print(f"first target within {LIMIT:g} s of a warm start: {'yes' if within else 'no'}")
     path = arguments.output / "startup.json"
     report = {"cold": cold, "warm": warm, "median": middle, "limit": LIMIT, "within": within}
-    io.write_json(path, {**report, "cores": os.cpu_count(), "versions": versions()})
+    write_json(path, {**report, "cores": os.cpu_count(), "versions": versions()})
     print(f"wrote {path}")
 
 

@@ -119,9 +119,9 @@ import os
 import socket
 import subprocess
 
-from jaxrecon.datasets import io
+from jaxrecon.descriptors.io import write_fingerprints
 
-io.write_fingerprints(folder / "fp.npz", targets, fingerprint, structures)
+write_fingerprints(folder / "fp.npz", targets, fingerprint, structures)
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]

@@ -15,8 +15,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from jaxrecon.cli import main
-from jaxrecon.datasets import io
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.io import write_fingerprints
 
 PLATINUM = Fingerprint.preset("fung2022", ["Pt"])
 OLD = b"the old file"
@@ -55,9 +55,9 @@ def flawed(folder: Path) -> dict[str, bytes]:
     """
     values = np.outer([1.0, 2.0], np.linspace(0.1, 1.0, PLATINUM.size))
     clusters = [Atoms("Pt10", np.zeros((10, 3)))] * 2
-    io.write_fingerprints("pt10.npz", values, PLATINUM, clusters)
+    write_fingerprints("pt10.npz", values, PLATINUM, clusters)
     wide = Fingerprint(replace(PLATINUM.descriptor, r_cut=6.0))
-    io.write_fingerprints("wide.npz", values, wide, clusters)
+    write_fingerprints("wide.npz", values, wide, clusters)
     nan = values.copy()
     nan[1, 7] = np.nan
     for name, rows in {"pt10": values, "nan": nan, "short": values[:, 1:]}.items():

@@ -16,9 +16,9 @@ from ase.build import bulk, molecule
 from commands import OLD, PLATINUM, flawed, process, python
 
 from jaxrecon.cli import main
-from jaxrecon.datasets import io
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.io import read_fingerprints
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 from jaxrecon.search.solutions import Solution
@@ -83,7 +83,7 @@ def test_water_there_and_back(tmp_path):
     found = ase.io.read("found.extxyz")
     assert found.info["result_code"] == "converged"
     assert found.info["residual"] <= 1e-6
-    fingerprint = io.read_fingerprints("water.npz").fingerprint
+    fingerprint = read_fingerprints("water.npz").fingerprint
     difference = featurize(found, fingerprint) - featurize(water, fingerprint)
     assert np.abs(difference).mean() <= 1e-6
     assert matching.rmsd(water, found) <= 1e-3
@@ -131,7 +131,7 @@ def test_crystals_keep_their_cell(capsys):
     ase.io.write("salt.extxyz", [salt, salt * (1, 1, 2)])
     assert main.main(["fingerprint", "salt.extxyz", "-o", "salt.npz", "--elements", "Cl,Na"]) == 0
     assert "2 fingerprints" in capsys.readouterr().out
-    file = io.read_fingerprints("salt.npz")
+    file = read_fingerprints("salt.npz")
     assert file.formulas == ["NaCl", "NaClNaCl"]
     assert file.cells is not None
     np.testing.assert_allclose(file.cells[0], salt.cell.array)

@@ -14,7 +14,6 @@ from designing import BULK, LEARNING, MAKING, e_form, labelled, trained
 
 from jaxrecon import featurize
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.datasets.io import read_structures
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.inverse_design import closed_loop
 from jaxrecon.inverse_design.closed_loop import Design, design
@@ -22,6 +21,7 @@ from jaxrecon.inverse_design.config import told
 from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.potentials.energies import Label, label
+from jaxrecon.structures.io import read_structures
 
 TARGET = 4.0
 SETTINGS: dict[str, Any] = {

@@ -24,9 +24,10 @@ from designing import LEARNING, MAKING, labelled
 from jaxrecon import featurize
 from jaxrecon.cli import demo, demo_design, main
 from jaxrecon.cli.demo_design import Designed
-from jaxrecon.datasets import io, prototypes
+from jaxrecon.datasets import prototypes
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.io import read_fingerprints
 from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.design_model import DesignModel
@@ -224,7 +225,7 @@ def test_files(shown: Shown) -> None:
     assert {name: info[name] for name in wanted} == pytest.approx(
         {name: made.structures[0].info[name] for name in wanted}
     )
-    stored = io.read_fingerprints(folder / "made.npz")
+    stored = read_fingerprints(folder / "made.npz")
     default = Fingerprint.preset("default", ["Pt"])
     assert stored.fingerprint == default
     assert np.allclose(stored.values, featurize(made.structures, default))

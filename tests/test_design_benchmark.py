@@ -13,12 +13,12 @@ from designing import MAKING, labelled, trained
 from recovering import module
 
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.datasets.io import read_structures
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.inverse_design.closed_loop import Design
 from jaxrecon.inverse_design.evaluation import table2
 from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.design_model import DesignModel
+from jaxrecon.structures.io import read_structures
 
 WORDS = "set.npz --sizes 55 --seeds 0 4 --targets 4 5 --count 4 --judged 3 --labels 6 --samples 9"
 

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jaxrecon.cli import main, options
-from jaxrecon.datasets import io
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.descriptors.io import write_fingerprints
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.potentials import judge
 
@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ase.io.write("crystals.cif", bulk("NaCl", "rocksalt", a=5.64))
     clusters = [random_cluster("Pt10", seed) for seed in range(3)]
     values = np.outer([1.0, 2.0], np.linspace(0.1, 1.0, PLATINUM.size))
-    io.write_fingerprints("pt10.npz", values, PLATINUM, clusters[:2])
+    write_fingerprints("pt10.npz", values, PLATINUM, clusters[:2])
     np.savetxt("pt10.csv", values, delimiter=",")
     labelled = LabelledSet.of(clusters, formation_energies=np.arange(3.0))
     for name in ("set.npz", "set.extxyz"):

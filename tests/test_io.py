@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxrecon.datasets import io
 from jaxrecon.descriptors.acsf.acsf import ACSF
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.io import read_fingerprints, write_fingerprints
+from jaxrecon.runtime.files import check_output, write_json
+from jaxrecon.structures.io import check_format, read_structures, write_structures
 
 SMALL = Fingerprint(ACSF(("H", "O"), r_cut=6.0, g2_eta=(0.5,), g2_r_s=(0.0, 1.5), g5_zeta=()))
 WATER = molecule("H2O")
@@ -46,7 +48,7 @@ def structures(draw: st.DrawFn) -> Atoms:
 
 def save(path: Path, **changes: object) -> Path:
     """A good file of one water, with some members changed or, where None, left out."""
-    io.write_fingerprints(path, ONES, SMALL, [WATER])
+    write_fingerprints(path, ONES, SMALL, [WATER])
     with np.load(path) as archive:
         content = {**archive, **changes}
     np.savez(path, **{key: value for key, value in content.items() if value is not None})
@@ -62,8 +64,8 @@ def write(path: Path, text: str | bytes) -> Path:
 @given(st.lists(structures(), min_size=1, max_size=4), st.data())
 def test_npz_returns_what_was_written(tmp_path, frames, data):
     values = data.draw(arrays(np.float64, (len(frames), SMALL.size), elements=FINITE))
-    io.write_fingerprints(tmp_path / "fp.npz", values, SMALL, frames)
-    file = io.read_fingerprints(tmp_path / "fp.npz")
+    write_fingerprints(tmp_path / "fp.npz", values, SMALL, frames)
+    file = read_fingerprints(tmp_path / "fp.npz")
     assert file.values.tobytes() == values.tobytes()
     assert file.fingerprint == SMALL
     assert file.formulas == [str(atoms.symbols) for atoms in frames]
@@ -78,8 +80,8 @@ def test_npz_returns_what_was_written(tmp_path, frames, data):
 def test_npz_never_has_positions(tmp_path):
     moved = WATER.copy()
     moved.rattle(0.5, seed=1)
-    io.write_fingerprints(tmp_path / "water.npz", ONES, SMALL, [WATER])
-    io.write_fingerprints(tmp_path / "moved.npz", ONES, SMALL, [moved])
+    write_fingerprints(tmp_path / "water.npz", ONES, SMALL, [WATER])
+    write_fingerprints(tmp_path / "moved.npz", ONES, SMALL, [moved])
     with np.load(tmp_path / "water.npz") as first, np.load(tmp_path / "moved.npz") as second:
         assert set(first) == {"version", "values", "fingerprint", "formulas", "cells", "pbc"}
         for key in first:
@@ -87,8 +89,8 @@ def test_npz_never_has_positions(tmp_path):
 
 
 def test_npz_without_structures_says_so(tmp_path):
-    io.write_fingerprints(tmp_path / "fp.npz", ONES, SMALL)
-    file = io.read_fingerprints(tmp_path / "fp.npz")
+    write_fingerprints(tmp_path / "fp.npz", ONES, SMALL)
+    file = read_fingerprints(tmp_path / "fp.npz")
     assert (file.fingerprint, file.formulas, file.cells) == (SMALL, None, None)
 
 
@@ -96,7 +98,7 @@ def test_npz_without_structures_says_so(tmp_path):
 @given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 5)), elements=FINITE))
 def test_csv_returns_what_was_written(tmp_path, values):
     lines = [",".join(map(repr, row)) for row in values.tolist()]
-    file = io.read_fingerprints(write(tmp_path / "fp.csv", "\n".join(lines)))
+    file = read_fingerprints(write(tmp_path / "fp.csv", "\n".join(lines)))
     assert file.values.tobytes() == values.tobytes()
     assert (file.fingerprint, file.formulas, file.cells) == (None, None, None)
 
@@ -112,7 +114,7 @@ def test_csv_returns_what_was_written(tmp_path, values):
     ids=["plain", "windows", "byte order mark", "names and blank lines"],
 )
 def test_csv_dialects(tmp_path, text):
-    file = io.read_fingerprints(write(tmp_path / "fp.csv", text))
+    file = read_fingerprints(write(tmp_path / "fp.csv", text))
     assert file.values.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
@@ -134,7 +136,7 @@ def test_csv_dialects(tmp_path, text):
 def test_csv_errors_name_the_place(tmp_path, text, message):
     path = write(tmp_path / "fp.csv", text)
     with pytest.raises(ValueError, match=re.escape(message.replace("FILE", str(path)))):
-        io.read_fingerprints(path)
+        read_fingerprints(path)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +160,14 @@ def test_csv_errors_name_the_place(tmp_path, text, message):
 )
 def test_npz_of_somebody_else_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        io.read_fingerprints(save(tmp_path / "fp.npz", **changes))
+        read_fingerprints(save(tmp_path / "fp.npz", **changes))
 
 
 @settings(parent=in_one_directory, max_examples=150)
 @given(st.data())
 def test_a_damaged_npz_is_refused_or_read_unharmed(tmp_path, data):
     path = tmp_path / "fp.npz"
-    io.write_fingerprints(path, ONES, SMALL, [WATER])
+    write_fingerprints(path, ONES, SMALL, [WATER])
     whole = path.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     if data.draw(st.booleans()):
@@ -173,7 +175,7 @@ def test_a_damaged_npz_is_refused_or_read_unharmed(tmp_path, data):
     else:
         path.write_bytes(whole[:at] + bytes([data.draw(st.integers(0, 255))]) + whole[at + 1 :])
     try:
-        file = io.read_fingerprints(path)
+        file = read_fingerprints(path)
     except ValueError:
         return
     np.testing.assert_array_equal(file.values, ONES)
@@ -182,36 +184,36 @@ def test_a_damaged_npz_is_refused_or_read_unharmed(tmp_path, data):
 
 def test_what_is_no_fingerprint_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="which does not exist"):
-        io.read_fingerprints(tmp_path / "none.npz")
+        read_fingerprints(tmp_path / "none.npz")
     with pytest.raises(ValueError, match="which is no file"):
-        io.read_fingerprints(tmp_path)
+        read_fingerprints(tmp_path)
     with pytest.raises(ValueError, match=re.escape("in an .npz or .csv file")):
-        io.read_fingerprints(write(tmp_path / "fp.txt", "1,2"))
+        read_fingerprints(write(tmp_path / "fp.txt", "1,2"))
     with pytest.raises(ValueError, match="which is no zip archive"):
-        io.read_fingerprints(write(tmp_path / "text.npz", "1,2"))
+        read_fingerprints(write(tmp_path / "text.npz", "1,2"))
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("hello.txt", "hello")
     with pytest.raises(ValueError, match=re.escape("without ['fingerprint', 'values', 'version']")):
-        io.read_fingerprints(tmp_path / "other.npz")
+        read_fingerprints(tmp_path / "other.npz")
 
 
 def test_what_can_not_be_written_as_fingerprints(tmp_path):
     with pytest.raises(ValueError, match=re.escape("to an .npz file")):
-        io.write_fingerprints(tmp_path / "fp.csv", ONES, SMALL)
+        write_fingerprints(tmp_path / "fp.csv", ONES, SMALL)
     with pytest.raises(ValueError, match=f"of length {SMALL.size}"):
-        io.write_fingerprints(tmp_path / "fp.npz", np.ones((1, 3)), SMALL)
+        write_fingerprints(tmp_path / "fp.npz", np.ones((1, 3)), SMALL)
     with pytest.raises(ValueError, match="expected 1 structures, got 2"):
-        io.write_fingerprints(tmp_path / "fp.npz", ONES, SMALL, [WATER, WATER])
+        write_fingerprints(tmp_path / "fp.npz", ONES, SMALL, [WATER, WATER])
     with pytest.raises(ValueError, match="expected finite numbers"):
-        io.write_fingerprints(tmp_path / "fp.npz", np.inf * ONES, SMALL)
+        write_fingerprints(tmp_path / "fp.npz", np.inf * ONES, SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_select_keeps_the_order_asked_for(tmp_path):
     salt = bulk("OH", "rocksalt", a=4.0)
     values = np.outer([1.0, 2.0, 3.0], np.ones(SMALL.size))
-    io.write_fingerprints(tmp_path / "fp.npz", values, SMALL, [WATER, salt, molecule("OH")])
-    part = io.read_fingerprints(tmp_path / "fp.npz").select([1, 0])
+    write_fingerprints(tmp_path / "fp.npz", values, SMALL, [WATER, salt, molecule("OH")])
+    part = read_fingerprints(tmp_path / "fp.npz").select([1, 0])
     assert part.values[:, 0].tolist() == [2.0, 1.0]
     assert part.formulas == ["OH", "OH2"]
     assert part.cells is not None
@@ -225,8 +227,8 @@ def test_select_keeps_the_order_asked_for(tmp_path):
 def test_structures_return(tmp_path, name):
     salt = bulk("NaCl", "rocksalt", a=5.64)
     frames = [salt, salt * (2, 1, 1)]
-    io.write_structures(tmp_path / name, frames)
-    found = io.read_structures(tmp_path / name)
+    write_structures(tmp_path / name, frames)
+    found = read_structures(tmp_path / name)
     assert [str(atoms.symbols) for atoms in found] == [str(atoms.symbols) for atoms in frames]
     for atoms, original in zip(found, frames, strict=True):
         np.testing.assert_allclose(atoms.cell.cellpar(), original.cell.cellpar(), atol=1e-6)
@@ -236,8 +238,8 @@ def test_structures_return(tmp_path, name):
 def test_free_structures_keep_their_info(tmp_path):
     atoms = WATER.copy()
     atoms.info = {"residual": 1e-9, "result_code": "converged"}
-    io.write_structures(tmp_path / "out.extxyz", [atoms])
-    found = io.read_structures(tmp_path / "out.extxyz")[0]
+    write_structures(tmp_path / "out.extxyz", [atoms])
+    found = read_structures(tmp_path / "out.extxyz")[0]
     assert found.info == atoms.info
     assert not found.pbc.any()
     assert found.cell.rank == 0
@@ -257,18 +259,18 @@ def test_free_structures_keep_their_info(tmp_path):
 )
 def test_what_is_no_structure(tmp_path, name, text, message):
     with pytest.raises(ValueError, match=message):
-        io.read_structures(write(tmp_path / name, text))
+        read_structures(write(tmp_path / name, text))
 
 
 def test_no_structure_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="which does not exist"):
-        io.read_structures(tmp_path / "none.xyz")
+        read_structures(tmp_path / "none.xyz")
 
 
 @pytest.mark.parametrize("name", ["out.foo", "out.vasp", "out"])
 def test_formats_that_can_not_hold_the_structures(tmp_path, name):
     old = write(tmp_path / name, "old")
-    for attempt in (io.write_structures, io.check_format):
+    for attempt in (write_structures, check_format):
         with pytest.raises(ValueError, match="expected a file that ASE can write 2 structures to"):
             attempt(old, [WATER, WATER])
     assert old.read_text() == "old"
@@ -276,13 +278,13 @@ def test_formats_that_can_not_hold_the_structures(tmp_path, name):
 
 
 def test_check_format_writes_nothing(tmp_path):
-    io.check_format(tmp_path / "out.extxyz", [WATER, WATER])
+    check_format(tmp_path / "out.extxyz", [WATER, WATER])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_json_has_no_nan(tmp_path):
     data = {"residuals": [1.5, float("nan"), (float("inf"),)], "code": "stalled", "none": None}
-    io.write_json(tmp_path / "out.json", data)
+    write_json(tmp_path / "out.json", data)
     found = json.loads((tmp_path / "out.json").read_text())
     assert found == {"residuals": [1.5, None, [None]], "code": "stalled", "none": None}
 
@@ -301,9 +303,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, error):
     monkeypatch.setattr(np, "savez_compressed", fail)
     old = [write(tmp_path / name, "old") for name in ("out.extxyz", "out.npz")]
     with pytest.raises(type(error)):
-        io.write_structures(old[0], [WATER])
+        write_structures(old[0], [WATER])
     with pytest.raises(type(error)):
-        io.write_fingerprints(old[1], ONES, SMALL)
+        write_fingerprints(old[1], ONES, SMALL)
     assert sorted(tmp_path.iterdir()) == old
     assert all(path.read_text() == "old" for path in old)
 
@@ -311,7 +313,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, error):
 def test_json_that_can_not_be_written_leaves_the_old_file(tmp_path):
     old = write(tmp_path / "out.json", "old")
     with pytest.raises(TypeError):
-        io.write_json(old, {"a": object()})
+        write_json(old, {"a": object()})
     assert old.read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
 
@@ -320,38 +322,38 @@ def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "there").mkdir()
     link = tmp_path / "out.json"
     link.symlink_to(tmp_path / "there" / "real.json")
-    io.check_output(link)
-    io.write_json(link, 1)
+    check_output(link)
+    write_json(link, 1)
     assert link.is_symlink()
     assert (tmp_path / "there" / "real.json").read_text() == "1\n"
 
 
 def test_new_files_have_the_usual_permissions(tmp_path):
-    io.write_json(tmp_path / "out.json", 1)
+    write_json(tmp_path / "out.json", 1)
     usual = write(tmp_path / "usual", "")
     assert (tmp_path / "out.json").stat().st_mode == usual.stat().st_mode
 
 
 def test_check_output(tmp_path, monkeypatch):
     old = write(tmp_path / "old.npz", "old")
-    io.check_output(tmp_path / "new.npz", suffix=".npz")
-    io.check_output(old, force=True)
+    check_output(tmp_path / "new.npz", suffix=".npz")
+    check_output(old, force=True)
     with pytest.raises(FileExistsError, match="expected no file in the way or --force"):
-        io.check_output(old)
+        check_output(old)
     with pytest.raises(ValueError, match=re.escape("ending in .npz")):
-        io.check_output(tmp_path / "new.csv", suffix=".npz")
+        check_output(tmp_path / "new.csv", suffix=".npz")
     for missing in (tmp_path / "none" / "new.npz", old / "new.npz"):
         with pytest.raises(NotADirectoryError, match="expected a directory to write"):
-            io.check_output(missing)
+            check_output(missing)
     for no_file in (tmp_path, Path(os.devnull)):
         with pytest.raises(OSError, match="which is none"):
-            io.check_output(no_file, force=True)
+            check_output(no_file, force=True)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(PermissionError, match="expected permission to write"):
-        io.check_output(tmp_path / "new.npz")
+        check_output(tmp_path / "new.npz")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != old)
     with pytest.raises(PermissionError, match="expected permission to write"):
-        io.check_output(old, force=True)
+        check_output(old, force=True)
     assert list(tmp_path.iterdir()) == [old]
 
 
@@ -360,8 +362,8 @@ def test_check_output_asks_the_system(tmp_path):
     old = write(tmp_path / "old.npz", "old")
     old.chmod(0o444)
     with pytest.raises(PermissionError, match="expected permission to write"):
-        io.check_output(old, force=True)
+        check_output(old, force=True)
     tmp_path.chmod(0o555)
     with pytest.raises(PermissionError, match="expected permission to write"):
-        io.check_output(tmp_path / "new.npz")
+        check_output(tmp_path / "new.npz")
     tmp_path.chmod(0o755)

@@ -19,7 +19,8 @@ from jaxrecon.plotting.canvas import Canvas
 from jaxrecon.plotting.reconstructions import COLORS, Curve, success_curves
 from jaxrecon.plotting.runs import LEAST, loss_curves
 from jaxrecon.runtime import tables
-from jaxrecon.search import reconstruct, target_state
+from jaxrecon.search import reconstruct as reconstructing
+from jaxrecon.search import target_state
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 from jaxrecon.search.solutions import Solution
@@ -209,8 +210,10 @@ def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch)
         residuals = populations.residuals.at[:].set(jnp.array([3e-2, 1e-2, jnp.inf]))
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
 
-    monkeypatch.setattr(inverse, "compiled_hop", lambda *_: hop)
-    monkeypatch.setattr(slots, "compiled_polish", lambda *_: lambda task, x, steering: (x, 0.5))
+    monkeypatch.setattr(reconstructing, "compiled_hop", lambda *_: hop)
+    monkeypatch.setattr(
+        target_state, "compiled_polish", lambda *_: lambda task, x, steering: (x, 0.5)
+    )
     fingerprint = Fingerprint.preset("default", ["H", "O"])
     told: dict[int, list[np.ndarray]] = {0: [], 1: []}
     reconstruct(

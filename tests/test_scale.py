@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, Result, ResultCode, featurize
 from jaxrecon.cli.arguments import parse_processes
-from jaxrecon.datasets import io
+from jaxrecon.descriptors.io import write_fingerprints
 from jaxrecon.runtime import distributed
 from jaxrecon.search.compiled import mesh_shape
+from jaxrecon.structures.io import read_structures
 
 ROOT = Path(__file__).parents[1]
 # As this process was started: tests of other modules change them, and wider vectors other digits.
@@ -210,7 +211,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_the_first_process_of_a_command_line_writes(tmp_path: Path) -> None:
-    io.write_fingerprints(tmp_path / "pt.npz", targets()[:2], FINGERPRINT, [TRUTH] * 2)
+    write_fingerprints(tmp_path / "pt.npz", targets()[:2], FINGERPRINT, [TRUTH] * 2)
     words = shlex.split("reconstruct pt.npz -o found.extxyz --replicas 2 --hops 1 --distributed")
     children = [
         subprocess.Popen(
@@ -231,7 +232,7 @@ def test_the_first_process_of_a_command_line_writes(tmp_path: Path) -> None:
     assert "converged" not in second
     assert "reconstructing" in bar
     assert "reconstructing" not in silence
-    assert len(io.read_structures(tmp_path / "found.extxyz")) == 2
+    assert len(read_structures(tmp_path / "found.extxyz")) == 2
     assert len(json.loads((tmp_path / "found.json").read_text())["targets"]) == 2
     with connect(tmp_path / "found.db") as database:
         assert sorted(row.target for row in database.select()) == [0, 1]

@@ -12,10 +12,11 @@ import pytest
 from ase import Atoms
 from stored import DESCRIPTION, PLATINUM, assert_same, changed, result, solution
 
-from jaxrecon.datasets import io
+from jaxrecon.runtime.files import write_json
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, ResultCode
 from jaxrecon.search.store import Store
+from jaxrecon.structures.io import write_structures
 
 
 def test_results_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -54,8 +55,8 @@ def test_files_of_a_resumed_run_are_those_of_one_that_was_not(tmp_path: Path) ->
     done = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
     for name, each in {"one": results, "two": [done[index] for index in range(4)]}.items():
         run = Reconstruction(each, [PLATINUM] * 4, ReconstructConfig(), 3, 1.0)
-        io.write_structures(tmp_path / f"{name}.extxyz", run.to_atoms())
-        io.write_json(tmp_path / f"{name}.json", run.to_dict())
+        write_structures(tmp_path / f"{name}.extxyz", run.to_atoms())
+        write_json(tmp_path / f"{name}.json", run.to_dict())
     for suffix in ("extxyz", "json"):
         one, two = (tmp_path / f"{name}.{suffix}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()

@@ -19,7 +19,7 @@ from designing import trained
 
 from jaxrecon.cli import main, settings, verbs
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.search.results import versions
+from jaxrecon.runtime.versions import versions
 
 pytestmark = pytest.mark.usefixtures("command_line")
 
@@ -130,7 +130,7 @@ def test_a_fault_of_ours_is_one_line(
     def broken(*_: object) -> None:
         raise RuntimeError("one\ntwo")
 
-    monkeypatch.setattr("jaxrecon.datasets.io.read_structures", broken)
+    monkeypatch.setattr("jaxrecon.structures.io.read_structures", broken)
     assert run("fingerprint water.xyz -o out.npz") == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -144,15 +144,13 @@ def test_a_fault_of_ours_is_one_line(
 def test_what_a_verb_prints_on_the_way_is_not_in_the_object(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jaxrecon.datasets import io
-
-    read = io.read_structures
+    from jaxrecon.structures.io import read_structures as read
 
     def talking(path: Path) -> Any:
         print("on the way")
         return read(path)
 
-    monkeypatch.setattr(io, "read_structures", talking)
+    monkeypatch.setattr("jaxrecon.structures.io.read_structures", talking)
     assert run("match water.xyz water.xyz --json") == 0
     said = capsys.readouterr()
     assert said.err == "on the way\n" * 2

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.datasets.io import FingerprintFile
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.io import FingerprintFile
 from jaxrecon.inverse_design.config import Wanted
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.search.compositions import composition_of

@@ -44,16 +44,17 @@ def match(
     pymatgen's StructureMatcher says so: loosely up to an rms of 0.5, tightly up to 0.02, in units
     of the edge of an atom's volume.
     """
-    from jaxrecon.datasets import io
+    from jaxrecon.runtime.files import check_output, write_json
     from jaxrecon.structures import compare
+    from jaxrecon.structures.io import read_structures
 
     if output is not None:
-        io.check_output(output, force, suffix=".json")
-    frames, others = io.read_structures(found), io.read_structures(truth)
+        check_output(output, force, suffix=".json")
+    frames, others = read_structures(found), read_structures(truth)
     matches = compare.compare(frames, others)
     told = {**compare.summary(matches), "matches": [each._asdict() for each in matches]}
     if output is not None:
-        io.write_json(output, {"found": str(found), "truth": str(truth), **told})
+        write_json(output, {"found": str(found), "truth": str(truth), **told})
     return Report(compare.text(matches, others), told, [] if output is None else [output])
 
 

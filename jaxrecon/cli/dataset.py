@@ -68,20 +68,21 @@ def judge(
     calculator. A structure at which it fails is kept without an energy, with the `reason`.
     """
     from jaxrecon.cli import arguments
-    from jaxrecon.datasets import io
     from jaxrecon.potentials import judge as judging
     from jaxrecon.potentials.labels import LabelStore
+    from jaxrecon.runtime.files import write_json
+    from jaxrecon.structures.io import check_format, read_structures, write_structures
 
     details = options.details_of(output)
-    frames, references = io.read_structures(structures), arguments.energies_of(bulk)
+    frames, references = read_structures(structures), arguments.energies_of(bulk)
     kept = options.opened(LabelStore, output, details, store=store, resume=resume, force=force)
-    io.check_format(output, frames)
+    check_format(output, frames)
     with reporting(kept, len(frames), judging.WORDS, quiet) as progress:
         found = judging.judge(
             frames, calculator, bulk=references, jobs=jobs, store=kept, progress=progress
         )
-    io.write_structures(output, found.structures)
-    io.write_json(details, {"structures": str(structures), **found.metadata})
+    write_structures(output, found.structures)
+    write_json(details, {"structures": str(structures), **found.metadata})
     failures = [
         f"structure {number} has no energy: {reason}" for number, reason in found.failures.items()
     ]
@@ -202,14 +203,14 @@ def sample(
 
     By the distances of their fingerprints; the first is the one furthest from the mean.
     """
-    from jaxrecon.datasets import io
     from jaxrecon.datasets.readers import read_labelled
     from jaxrecon.datasets.sampling import furthest_points
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
+    from jaxrecon.runtime.files import check_output
     from jaxrecon.search.compositions import elements_of
 
-    io.check_output(output, force)
+    check_output(output, force)
     labelled = read_labelled(file)
     options.start_jax()
     values = labelled.fingerprints

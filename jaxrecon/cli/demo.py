@@ -14,18 +14,22 @@ from jaxrecon import datasets
 from jaxrecon.cli import demo_design, demo_page
 from jaxrecon.cli.demo_design import Designed
 from jaxrecon.cli.demo_page import MODEL
-from jaxrecon.datasets import clusters, io, prototypes
+from jaxrecon.datasets import clusters, prototypes
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.io import write_fingerprints
 from jaxrecon.models.folder import ABOUT
 from jaxrecon.plotting.demo import made_figure
 from jaxrecon.plotting.reconstructions import Pair, side_by_side
 from jaxrecon.runtime import tables
+from jaxrecon.runtime.files import check_output, replacing, write_json
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.compositions import elements_of
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.reconstruct import reconstruct
-from jaxrecon.search.results import Reconstruction, versions
+from jaxrecon.search.results import Reconstruction
 from jaxrecon.structures import matching
+from jaxrecon.structures.io import write_structures
 from jaxrecon.structures.structure import is_periodic
 
 SET = "pt10_pbe"
@@ -101,7 +105,7 @@ def run(
         "seconds": seconds,
         "versions": versions(),
     }
-    io.write_json(paths["demo.json"], {**told, **more})
+    write_json(paths["demo.json"], {**told, **more})
     page = demo_page.page(
         directory,
         recovered=tables.html(COLUMNS, rows, "s: seconds, compiling included"),
@@ -109,7 +113,7 @@ def run(
         commands=told["next"],
         about=f"jaxrecon {more['versions']['jaxrecon']} made this in {seconds:.0f} s, seed {seed}.",
     )
-    with io.replacing(paths["index.html"]) as draft:
+    with replacing(paths["index.html"]) as draft:
         draft.write_text(page, encoding="utf-8")
     print(f"\n{seconds:.0f} s")
     *others, last = paths.values()
@@ -133,7 +137,7 @@ def _checked(directory: Path, force: bool) -> dict[str, Path]:
     """Where the files will be, if they may."""
     paths = {name: directory / name for name in FILES}
     for path in paths.values():
-        io.check_output(path, force)
+        check_output(path, force)
     model = directory / MODEL
     if model.exists() and not (force and (model / ABOUT).is_file()):
         ways = "a model and --force, or nothing in the way"
@@ -189,11 +193,11 @@ def _words(pair: Pair, found: Reconstruction) -> list[str]:
 def _write_structures(paths: Mapping[str, Path], pairs: Sequence[Pair], designed: Designed) -> None:
     periodic = [pair for pair in pairs if is_periodic(pair.truth)]
     for ending, some in ((".extxyz", pairs), (".cif", periodic)):
-        io.write_structures(paths[f"truth{ending}"], [pair.truth for pair in some])
-        io.write_structures(paths[f"reconstruction{ending}"], [pair.found for pair in some])
+        write_structures(paths[f"truth{ending}"], [pair.truth for pair in some])
+        write_structures(paths[f"reconstruction{ending}"], [pair.found for pair in some])
     made = designed.structures
-    io.write_structures(paths["made.extxyz"], made)
+    write_structures(paths["made.extxyz"], made)
     # By what structures are recovered best from, and not by what energies are learned from.
     default = Fingerprint.preset("default", elements_of(made))
-    io.write_fingerprints(paths["made.npz"], featurize(made, default), default, made)
+    write_fingerprints(paths["made.npz"], featurize(made, default), default, made)
     designed.model.save(paths["made.npz"].parent / MODEL)

@@ -162,10 +162,11 @@ def generate(
     earlier one or `known` from training, and whether it is `kept` for none of these.
     """
     from jaxrecon.cli import arguments
-    from jaxrecon.datasets import io
     from jaxrecon.inverse_design import generation
     from jaxrecon.models.design_model import DesignModel
+    from jaxrecon.runtime.files import write_json
     from jaxrecon.search.store import Store
+    from jaxrecon.structures.io import write_structures
 
     details = options.details_of(output)
     wanted = arguments.wanted(target, at_least, at_most)
@@ -178,9 +179,9 @@ def generate(
         made = generation.generate(
             learned, wanted, samples, seed=seed, config=settings, store=kept, progress=progress
         )
-    io.write_structures(output, list(made.screened() if screened else made))
+    write_structures(output, list(made.screened() if screened else made))
     told = made.to_dict()
-    io.write_json(details, {"model_folder": str(model), **told})
+    write_json(details, {"model_folder": str(model), **told})
     data = {name: told[name] for name in ("wanted", "raw", "screened", "versions")}
     return Report(str(made), data, [output, details])
 
@@ -222,10 +223,10 @@ def design(
     which are not judged. Hits, yield and labels spent are printed by round.
     """
     from jaxrecon.cli import arguments
-    from jaxrecon.datasets import io
     from jaxrecon.datasets.readers import read_labelled
     from jaxrecon.inverse_design import closed_loop
     from jaxrecon.inverse_design.evaluation import text
+    from jaxrecon.structures.io import write_structures
 
     if resume and force:
         raise ValueError("expected --resume or --force, got both")
@@ -263,7 +264,7 @@ def design(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what was done is in {output}") from None
     made, rows_after = output / "made.extxyz", output / "set.npz"
-    io.write_structures(made, found.structures)
+    write_structures(made, found.structures)
     found.labelled.write(rows_after)
     return Report(text(found.rounds), {"rounds": found.rounds}, [output, made, rows_after])
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from jaxrecon.runtime.versions import version_of
+
 MEMORY = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES")
 """All, and that which is free."""
 
@@ -25,7 +27,7 @@ def examine(start: Callable[[], None]) -> dict[str, Any]:
     """
     packages, faults = _packages()
     found: dict[str, Any] = {
-        "versions": {"python": platform.python_version(), "jaxrecon": _version("jaxrecon")},
+        "versions": {"python": platform.python_version(), "jaxrecon": version_of("jaxrecon")},
         "packages": packages,
         "extras": _extras(),
         "machine": _machine(),
@@ -80,7 +82,7 @@ def _packages() -> tuple[dict[str, str | None], list[str]]:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        versions[wanted.name] = version = _version(wanted.name)
+        versions[wanted.name] = version = version_of(wanted.name)
         if version is None or not wanted.specifier.contains(version, prereleases=True):
             faults.append(f"expected {wanted.name}{wanted.specifier}, got {version or 'none'}")
     return versions, faults
@@ -99,7 +101,7 @@ def _extras() -> dict[str, str | None]:
             and need.marker.evaluate({"extra": extra})
             and not need.marker.evaluate({"extra": ""})
         ]
-        there = all(_version(need.name) is not None for need in own)
+        there = all(version_of(need.name) is not None for need in own)
         found[extra] = None if there else f'pip install "jaxrecon[{extra}]"'
     return found
 
@@ -167,13 +169,6 @@ def _trial() -> dict[str, Any]:
     certified = found.residual <= config.tolerance
     seconds = time.perf_counter() - started
     return {"residual": found.residual, "certified": certified, "seconds": seconds}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _size(count: float) -> str:

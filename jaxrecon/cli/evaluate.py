@@ -69,21 +69,22 @@ def evaluate(
 
     Tables are printed. Several files are several seeds: the spread over them is printed as well.
     """
-    from jaxrecon.datasets import io
     from jaxrecon.models.design_model import DesignModel
+    from jaxrecon.runtime.files import check_output, replacing, write_json
+    from jaxrecon.structures.io import read_structures
 
     figure = what.startswith("figure")
     if figure and output is None:
         raise ValueError(f"expected --output with a picture like {what}.png, got none")
     if output is not None:
-        io.check_output(output, force, suffix=None if figure else ".json")
+        check_output(output, force, suffix=None if figure else ".json")
     from jaxrecon.inverse_design import evaluation
     from jaxrecon.plotting import design
 
     targets = target or evaluation.TARGETS
     folders = [path for path in inputs if path.is_dir()]
     models = {str(path): DesignModel.load(path) for path in folders}
-    files = {str(path): io.read_structures(path) for path in inputs if path not in folders}
+    files = {str(path): read_structures(path) for path in inputs if path not in folders}
     structures = [atoms for frames in files.values() for atoms in frames]
     needed = {
         What.TABLE1: (bool(models) and not files, "models alone"),
@@ -110,14 +111,14 @@ def evaluate(
             text.append(f"all {len(tables)}:\n{evaluation.text(spread)}")
             told["over_all"] = spread
         if output is not None:
-            io.write_json(output, tables)
+            write_json(output, tables)
         return Report("\n".join(text), told, [] if output is None else [output])
     assert output is not None
-    with io.replacing(output) as draft, warned():
+    with replacing(output) as draft, warned():
         if what is What.FIGURE6:
             design.figure6(models, draft, targets=targets, samples=samples, seed=seed)
         elif what is What.FIGURE9:
             design.figure9(next(iter(models.values())), structures, draft)
         else:
-            getattr(plotting_design, what.value)(structures, draft)
+            getattr(design, what.value)(structures, draft)
     return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])

@@ -56,11 +56,11 @@ def explore(
     whatever number is known. The page is one file that needs no network. Needs chemiscope:
     pip install "jaxrecon[explore]".
     """
-    from jaxrecon.datasets import io
     from jaxrecon.plotting import explorer
+    from jaxrecon.runtime.files import check_output
 
     page = output or run.with_suffix(".html")
-    io.check_output(page, force, suffix=".html")
+    check_output(page, force, suffix=".html")
     explorer.check_packages(method.value)
     labelled = explorer.read(run)
     options.start_jax()

@@ -97,14 +97,14 @@ def opened(
         ValueError: if the database is where the output is to go, or is none.
         OSError: if an output can't be written.
     """
-    from jaxrecon.datasets import io
+    from jaxrecon.runtime.files import check_output
 
     kept: Any = kind(store or output.with_suffix(".db"), resume=resume, force=force)
     if os.path.realpath(str(kept)) == os.path.realpath(output):
         raise ValueError(f"expected an output beside the database, not in it, got {output}")
     for path in (output, *others):
         # Outputs without a database are not of a run that can be resumed.
-        io.check_output(path, force or (resume and kept.begun))
+        check_output(path, force or (resume and kept.begun))
     whole: S = kept
     return whole
 

@@ -45,19 +45,21 @@ def fingerprint(
     FP.npz has, for each structure, the fingerprint, the formula and the cell (none unless it is
     periodic along all three axes): everything that `reconstruct` needs, and never the positions.
     """
-    from jaxrecon.datasets import io
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
+    from jaxrecon.descriptors.io import write_fingerprints
+    from jaxrecon.runtime.files import check_output
     from jaxrecon.search.compositions import elements_of
+    from jaxrecon.structures.io import read_structures
     from jaxrecon.structures.structure import is_periodic
 
-    io.check_output(output, force, suffix=".npz")
-    frames = io.read_structures(structures)
+    check_output(output, force, suffix=".npz")
+    frames = read_structures(structures)
     names = elements.split(",") if elements is not None else elements_of(frames)
     default = CRYSTAL_PRESET if any(is_periodic(atoms) for atoms in frames) else PRESET
     chosen = Fingerprint.preset(preset or default, elements=names)
     options.start_jax()
-    io.write_fingerprints(output, featurize(frames, chosen), chosen, frames)
+    write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     text = f"{output}: {len(frames)} fingerprints of {chosen.size} numbers"
     data = {"fingerprints": len(frames), "numbers": chosen.size}
     return Report(text, data, [output])
@@ -154,11 +156,13 @@ def reconstruct(
     Ctrl-C ends a search after the hop that it is at; what the database has then is never lost.
     """
     from jaxrecon.cli import arguments
-    from jaxrecon.datasets import io
+    from jaxrecon.descriptors.io import read_fingerprints
     from jaxrecon.runtime import distributed
+    from jaxrecon.runtime.files import write_json
     from jaxrecon.runtime.progress import reporter
     from jaxrecon.search.reconstruct import reconstruct
     from jaxrecon.search.store import Store
+    from jaxrecon.structures.io import check_format, write_structures
 
     details = options.details_of(output)
     kept = options.opened(Store, output, details, store=store, resume=resume, force=force)
@@ -169,7 +173,7 @@ def reconstruct(
         solutions=solutions,
         min_distance=min_distance,
     )
-    file = io.read_fingerprints(fingerprints)
+    file = read_fingerprints(fingerprints)
     numbers = arguments.parse_rows(rows, len(file))
     file = file.select(numbers)
     formulas = arguments.formulas_of(file, symbols, numbers)
@@ -178,7 +182,7 @@ def reconstruct(
     if box is None and file.cells is not None:
         cells = file.cells
     chosen = arguments.fingerprint_of(file, preset, PUBLISHED_PRESET, formulas)
-    io.check_format(output, arguments.placeholders(formulas, cells))
+    check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
         distributed.meet(**processes)
@@ -213,9 +217,9 @@ def reconstruct(
             each if each is None or isinstance(each, str) else each.tolist() for each in cells
         ],
     }
-    io.write_structures(output, found.to_atoms(others=solutions > 1))
+    write_structures(output, found.to_atoms(others=solutions > 1))
     told = found.to_dict()
-    io.write_json(details, {"inputs": inputs, **told})
+    write_json(details, {"inputs": inputs, **told})
     data = {name: told[name] for name in ("converged", "targets", "evaluations", "versions")}
     return Report(str(found), data, [output, details])
 

@@ -65,11 +65,11 @@ def write(path: Path, verb: str, given: Mapping[str, Any]) -> None:
 
     import yaml
 
-    from jaxrecon.datasets import io
+    from jaxrecon.runtime.files import replacing
 
     plain = {name: _plain(value) for name, value in given.items() if name not in HOW}
     text = yaml.safe_dump({VERB: verb, **plain}, sort_keys=False, allow_unicode=True)
-    with io.replacing(path) as draft:
+    with replacing(path) as draft:
         again = f"# jaxrecon {version('jaxrecon')}: jaxrecon {verb} --config THIS -o OTHER\n"
         draft.write_text(again + text, encoding="utf-8")
 

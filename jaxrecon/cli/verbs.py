@@ -149,11 +149,11 @@ def _check_way(path: Path, given: dict[str, Any]) -> None:
 
 
 def _object(report: Report, verb: str, files: Sequence[Path], started: float) -> str:
-    from jaxrecon.datasets.io import finite
+    from jaxrecon.runtime.files import finite
 
     told = dict(report.data)
     if "versions" not in told:
-        from jaxrecon.search.results import versions
+        from jaxrecon.runtime.versions import versions
 
         told["versions"] = versions()
     whole = {"verb": verb, "files": [str(path) for path in files], **told}

@@ -19,8 +19,8 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.potentials.calculators import calculator as calculators_of
 from jaxrecon.potentials.labels import LabelStore, Piece, Work, label_piece
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.compositions import composition_of
-from jaxrecon.search.results import versions
 
 WORDS = ("building", "energies")
 """For the progress bar."""

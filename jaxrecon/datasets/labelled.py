@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float, Int
 
-from jaxrecon.datasets import io
+from jaxrecon.structures.io import write_structures
 
 Quantity = Literal["energy", "e_form"]
 """Total energies in eV, or formation energies in eV/atom."""
@@ -188,7 +188,7 @@ class LabelledSet:
         elif path.suffix == ".extxyz":
             if self.fingerprints is not None:
                 raise ValueError(f"expected an .npz file to write fingerprints to, got {path}")
-            io.write_structures(path, self.to_atoms())
+            write_structures(path, self.to_atoms())
         else:
             raise ValueError(f"expected a set to be written to .npz or .extxyz, got {path}")
 

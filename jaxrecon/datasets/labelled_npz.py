@@ -8,9 +8,9 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from jaxrecon.datasets import io
-from jaxrecon.datasets.archives import check_version, member, read_archive, reason
 from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.runtime.archives import check_version, member, read_archive, reason
+from jaxrecon.runtime.files import existing, replacing
 
 VERSION = 1
 """Of the format; a change that an older jaxrecon would misread raises it."""
@@ -50,7 +50,7 @@ def write_npz(path: Path, labelled: LabelledSet) -> None:
             content["forces"] = np.float32(np.vstack([none, *labelled.forces]))
     if labelled.fingerprints is not None:
         content["fingerprints"] = labelled.fingerprints
-    with io.replacing(path) as draft:
+    with replacing(path) as draft:
         np.savez_compressed(draft, **content)
 
 
@@ -61,7 +61,7 @@ def read_npz(path: Path) -> LabelledSet:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a set that jaxrecon wrote.
     """
-    path = io.existing(path, "a labelled set")
+    path = existing(path, "a labelled set")
     expected = f"expected an .npz file of labelled structures that jaxrecon wrote, got {path}"
     content = read_archive(path, expected)
     missing = sorted({"version", "energy", "e_form", "trajectory", "kind", "metadata"} - {*content})

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.datasets import io
-from jaxrecon.datasets.archives import reason
 from jaxrecon.datasets.labelled import LabelledSet, Quantity
+from jaxrecon.runtime.archives import reason
+from jaxrecon.runtime.files import existing
+from jaxrecon.structures.io import read_structures
 
 TARGETS = "targets.csv"
 
@@ -76,7 +77,7 @@ def _folder(path: Path) -> dict[PurePosixPath, Path]:
 
 def _archive(path: Path, scratch: Path) -> dict[PurePosixPath, Path]:
     """The files of an archive, each in a file of its own in the folder."""
-    path = io.existing(path, "a folder or an archive of structures")
+    path = existing(path, "a folder or an archive of structures")
     files = {}
     try:
         for number, (name, content) in enumerate(_members(path)):
@@ -160,7 +161,7 @@ def _places(files: dict[PurePosixPath, Path], folder: PurePosixPath) -> dict[str
 
 def _structure(file: Path, name: str, path: Path) -> Atoms:
     try:
-        frames = io.read_structures(file)
+        frames = read_structures(file)
     except ValueError as error:
         why = reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
         raise ValueError(

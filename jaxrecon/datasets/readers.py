@@ -9,10 +9,12 @@ from typing import get_args
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.datasets import io
-from jaxrecon.datasets.archives import reason
 from jaxrecon.datasets.frames import from_frames
 from jaxrecon.datasets.labelled import LabelledSet, Quantity, load, names
+from jaxrecon.descriptors.io import read_fingerprints
+from jaxrecon.runtime.archives import reason
+from jaxrecon.runtime.files import existing
+from jaxrecon.structures.io import read_structures
 
 
 def read_labelled(
@@ -70,7 +72,7 @@ def read_labelled(
 
         labelled = read_npz(path)
     else:
-        frames = _read_database(path) if path.suffix == ".db" else io.read_structures(path)
+        frames = _read_database(path) if path.suffix == ".db" else read_structures(path)
         labelled = from_frames(frames, path, key=key)
     return labelled if bulk is None else _referred(labelled, bulk, path)
 
@@ -82,7 +84,7 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 def _read_database(path: Path) -> list[Atoms]:
     from ase.db import connect
 
-    path = io.existing(path, "a database of ASE")
+    path = existing(path, "a database of ASE")
     try:
         rows = list(connect(path, type="db").select())
         frames = [row.toatoms() for row in rows]
@@ -106,9 +108,9 @@ def _read_pair(
         if not path.stem.endswith("_x"):
             raise ValueError(f"expected a file of fingerprints like name_x.csv, got {path}")
         targets = path.with_name(path.stem.removesuffix("_x") + "_y.csv")
-    values = io.read_fingerprints(path).values
-    other = io.existing(targets, f"the numbers that {path} is for")
-    numbers = io.read_fingerprints(other).values
+    values = read_fingerprints(path).values
+    other = existing(targets, f"the numbers that {path} is for")
+    numbers = read_fingerprints(other).values
     if numbers.shape != (len(values), 1):
         raise ValueError(
             f"expected {len(values)} rows of one number in {other}, as {path} has, got shape "

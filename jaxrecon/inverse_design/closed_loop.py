@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.inverse_design.config import GenerateConfig, Wanted, range_of
@@ -24,8 +23,10 @@ from jaxrecon.models.learning import train
 from jaxrecon.potentials.calculators import calculator as calculators_of
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, digest
+from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.search.store import Store
+from jaxrecon.structures.io import read_structures, write_structures
 
 WORDS = ("designing", "evaluations")
 """For the progress bar."""
@@ -157,7 +158,7 @@ def design(
             report(labels - len(chosen), 0)
             told.append({**row, **_hits(judged)})
             labelled = _with(labelled, judged, model)
-    io.write_json(folder / "rounds.json", told)
+    write_json(folder / "rounds.json", told)
     return Design(made, told, labelled, model)
 
 
@@ -174,7 +175,7 @@ def _claim(folder: Path, description: dict[str, Any]) -> None:
         # A run that was killed at once has left a draft of this file.
         if any(not each.name.startswith(".jaxrecon-") for each in folder.iterdir()):
             raise ValueError(f"expected an empty folder or one of such a run, got {folder}")
-        io.write_json(path, wanted)
+        write_json(path, wanted)
     known = json.loads(path.read_text())
     for name in wanted:
         if known.get(name) != wanted[name]:
@@ -227,10 +228,10 @@ def _made(
         made = generate(
             model, wanted, count, seed=seed, config=config, store=store, progress=report
         )
-        io.write_json(place / "generated.json", made.to_dict())
-        io.write_structures(path, list(made))
+        write_json(place / "generated.json", made.to_dict())
+        write_structures(path, list(made))
     # What is read has the digits of the file, whether there was an interruption or not.
-    return io.read_structures(path)
+    return read_structures(path)
 
 
 def _worth_it(atoms: Atoms, config: GenerateConfig) -> bool:
@@ -250,7 +251,7 @@ def _judged(
         return []
     store = LabelStore(place / "judged.db", resume=True)
     found = judge(structures, calculator, bulk=bulk, jobs=jobs, store=store, progress=report)
-    io.write_structures(place / "judged.extxyz", found.structures)
+    write_structures(place / "judged.extxyz", found.structures)
     return found.structures
 
 

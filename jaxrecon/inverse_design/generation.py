@@ -19,9 +19,9 @@ from jaxrecon.inverse_design.config import GenerateConfig, Wanted, miss, range_o
 from jaxrecon.inverse_design.generated import Generated, diversity, widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.guidance import Steering
 from jaxrecon.search.reconstruct import reconstruct
-from jaxrecon.search.results import versions
 from jaxrecon.search.store import Store
 from jaxrecon.structures.duplicates import Library, duplicates
 

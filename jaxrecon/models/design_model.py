@@ -16,7 +16,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.cvae import Generator
 from jaxrecon.models.folder import read_model, write_model
-from jaxrecon.models.predictors import Predictor
+from jaxrecon.search.guidance import Predictor
 
 TRIES = 20
 """How often a sample is drawn that the surrogate shall agree with."""

@@ -7,7 +7,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled_npz import read_npz
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models import checkpoints
@@ -16,8 +15,9 @@ from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.cvae import Autoencoder, Generator
 from jaxrecon.models.gaussian_process import GaussianProcess
 from jaxrecon.models.network import Ensemble, regressor_of
-from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import MinMax, PrincipalAxes, Scaling
+from jaxrecon.runtime.files import write_json
+from jaxrecon.search.guidance import Predictor
 
 if TYPE_CHECKING:
     from jaxrecon.models.design_model import DesignModel
@@ -55,7 +55,7 @@ def write_model(folder: Path, model: "DesignModel") -> None:
             "config": model.config.to_dict(),
             **{name: getattr(model, name) for name in PLAIN},
         }
-        io.write_json(draft / ABOUT, about)
+        write_json(draft / ABOUT, about)
         if real.exists():
             os.replace(real, Path(directory) / "replaced")
         os.replace(draft, real)

@@ -25,8 +25,8 @@ from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import Coordinates
-from jaxrecon.models.predictors import Prediction
 from jaxrecon.models.slopes import Observed, gradient_noise, posterior
+from jaxrecon.search.guidance import Prediction
 
 MOST = 1000
 """Rows that decide the four numbers, and how sure the process is."""
@@ -41,7 +41,7 @@ DEAD = 1e-5
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class GaussianProcess:
-    """A fitted process: a :class:`~jaxrecon.models.predictors.Predictor`.
+    """A fitted process: a :class:`~jaxrecon.search.guidance.Predictor`.
 
     Attributes:
         coordinates: of the fingerprint.

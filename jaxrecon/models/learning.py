@@ -5,7 +5,6 @@ import json
 import os
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrecon.datasets import io
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -22,13 +20,14 @@ from jaxrecon.models.cvae import Autoencoder, Generator
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.gaussian_process import MOST, MOST_NUMBERS, GaussianProcess
 from jaxrecon.models.network import Ensemble, regressor_of
-from jaxrecon.models.predictors import Predictor
 from jaxrecon.models.scaling import SCALINGS
 from jaxrecon.models.slopes import slopes
 from jaxrecon.models.training import Network, fit
+from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.compositions import composition_of
-from jaxrecon.search.results import versions
+from jaxrecon.search.guidance import Predictor
 
 FEWEST = 50
 """Rows below which nothing is learned."""
@@ -128,7 +127,7 @@ def train(
         training=labelled,
         symbols=symbols,
         validation={},
-        versions=versions() | {name: version(name) for name in ("flax", "orbax-checkpoint")},
+        versions=versions("flax", "orbax-checkpoint"),
     )
     model = replace(model, validation=_errors(model, labelled.select(aside)))
     if by_network:
@@ -241,7 +240,7 @@ def _claim(
                 f"{' and '.join(differing)}"
             )
     store.mkdir(parents=True, exist_ok=True)
-    io.write_json(path, own)
+    write_json(path, own)
 
 
 def _errors(model: DesignModel, aside: LabelledSet) -> dict[str, float | int | None]:

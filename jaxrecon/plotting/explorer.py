@@ -17,14 +17,16 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.datasets import io
 from jaxrecon.datasets.frames import from_frames
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import widths_of
+from jaxrecon.runtime.files import replacing
+from jaxrecon.runtime.versions import version_of
 from jaxrecon.search.compositions import elements_of
+from jaxrecon.structures.io import read_structures
 
 Method = Literal["pca", "umap"]
 """Principal components, or uniform manifold approximation and projection."""
@@ -74,14 +76,14 @@ def read(path: str | os.PathLike[str]) -> LabelledSet:
     if not (path / "run.json").is_file():
         return read_labelled(path)
     judged = sorted(path.glob("round-*/judged.extxyz"), key=lambda file: (len(str(file)), file))
-    parts = {file.parent.name: io.read_structures(file) for file in judged}
+    parts = {file.parent.name: read_structures(file) for file in judged}
     if (path / "set.npz").is_file():
         learned = read_labelled(path / "set.npz")
         if learned.structures is not None:
             new = sum("e_form" in atoms.info for frames in parts.values() for atoms in frames)
             parts = {"training": learned.to_atoms()[: len(learned) - new], **parts}
     if (path / "made.extxyz").is_file():
-        parts["made"] = io.read_structures(path / "made.extxyz")
+        parts["made"] = read_structures(path / "made.extxyz")
     frames = []
     for name, some in parts.items():
         for atoms in some:
@@ -140,7 +142,7 @@ def explore(
         for name, column in zip(names, places.T, strict=True)
     }
     data = _data(labelled.structures, {**coordinates, **properties}, title, names, about)
-    with io.replacing(Path(path)) as draft:
+    with replacing(Path(path)) as draft:
         draft.write_text(_page(title, data, words), encoding="utf-8")
     return len(labelled)
 
@@ -193,13 +195,8 @@ def check_packages(method: Method) -> None:
         ValueError: if chemiscope or umap-learn is missing.
     """
     for package, wanted in (("chemiscope", True), ("umap-learn", method == "umap")):
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            if wanted:
-                raise ValueError(
-                    f"expected the package {package} (pip install {package}), got none"
-                ) from None
+        if wanted and version_of(package) is None:
+            raise ValueError(f"expected the package {package} (pip install {package}), got none")
 
 
 def _fingerprint(structures: list[Atoms], preset: str | None) -> Fingerprint:
@@ -296,7 +293,7 @@ def _page(title: str, data: dict[str, Any], words: dict[str, list[str]]) -> str:
         "NAMES": _script(words),
         "LIBRARY": program.read_text(encoding="utf-8").replace("</script", "<\\/script"),
     }
-    page = files("jaxrecon").joinpath("explorer.html").read_text(encoding="utf-8")
+    page = files("jaxrecon.plotting").joinpath("explorer.html").read_text(encoding="utf-8")
     return re.sub("@([A-Z]+)@", lambda place: parts[place[1]], page)
 
 

@@ -4,7 +4,6 @@ A name stands for fixed settings, which are recorded with every result. The pack
 and imported where they are used.
 """
 
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -15,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+
+from jaxrecon.runtime.versions import versions_of
 
 Mesh = tuple[int, int, int]
 
@@ -116,7 +117,7 @@ def _emt() -> Calculators:
     from ase.calculators.emt import EMT
 
     return Calculators(
-        "emt", {"calculator": "emt"}, _versions("ase"), lambda _: EMT(), lambda _, mesh: EMT()
+        "emt", {"calculator": "emt"}, versions_of("ase"), lambda _: EMT(), lambda _, mesh: EMT()
     )
 
 
@@ -128,7 +129,7 @@ def _chgnet() -> Calculators:
     return Calculators(
         "chgnet",
         {"calculator": "chgnet", "vacuum": VACUUM, "least_edge": LEAST_EDGE},
-        _versions("ase", "chgnet", "torch"),
+        versions_of("ase", "chgnet", "torch"),
         lambda _: potential,
         lambda _, mesh: potential,
         boxed=True,
@@ -151,7 +152,7 @@ def _sevennet() -> Calculators:
     return Calculators(
         "sevennet",
         {"calculator": "sevennet", "model": "7net-mf-0", "modal": "PBE"},
-        _versions("ase", "sevenn", "torch"),
+        versions_of("ase", "sevenn", "torch"),
         lambda _: potential,
         lambda _, mesh: potential,
     )
@@ -172,7 +173,7 @@ def _xtb() -> Calculators:
     return Calculators(
         "xtb",
         {"calculator": "xtb", "method": "GFN1-xTB", "supercell": 12.0},
-        _versions("ase", "tblite"),
+        versions_of("ase", "tblite"),
         made,
         made,
         least_length=12.0,
@@ -235,7 +236,7 @@ def gpaw(
             "least_edge": least_edge,
             "k_length": K_LENGTH,
         },
-        _versions("ase", "gpaw", "gpaw-data"),
+        versions_of("ase", "gpaw", "gpaw-data"),
         lambda atoms: made(atoms, symmetry="off"),
         lambda atoms, mesh: made(atoms, kpts={"size": mesh, "gamma": True}),
         boxed=True,
@@ -264,7 +265,7 @@ def _vasp() -> Calculators:
             "least_edge": LEAST_EDGE,
             "k_length": K_LENGTH,
         },
-        _versions("ase"),
+        versions_of("ase"),
         lambda _: made((1, 1, 1)),
         lambda _, mesh: made(mesh),
         boxed=True,
@@ -291,7 +292,7 @@ def _own(name: str) -> Calculators:
         raise ValueError(
             f"expected an ASE calculator from {name}, got an object of {type(made).__name__}"
         )
-    versions = _versions("ase", module.partition(".")[0])
+    versions = versions_of("ase", module.partition(".")[0])
     return Calculators(name, {"calculator": name}, versions, lambda _: made, lambda _, mesh: made)
 
 
@@ -334,17 +335,6 @@ def _require(name: str) -> None:
         raise ValueError(
             f"expected {lack.what} for the calculator {name}, got none: {lack.command}"
         )
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    """Of those that are installed: a module of the user's own is no package."""
-    known = {}
-    for package in packages:
-        try:
-            known[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return known
 
 
 _NAMED: dict[str, Callable[[], Calculators]] = {

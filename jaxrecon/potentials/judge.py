@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from jaxrecon.potentials.calculators import calculator as calculators_of
 from jaxrecon.potentials.labels import FAILED, LabelStore, Work, digest, label_piece
 from jaxrecon.runtime.progress import ProgressFn, reporter
-from jaxrecon.search.results import versions
+from jaxrecon.runtime.versions import versions
 
 WORDS = ("judging", "energies")
 """For the progress bar."""

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxrecon.datasets.io import check_output
+from jaxrecon.runtime.files import check_output
 
 PATIENCE = 60.0
 """Seconds to wait for other processes that write."""

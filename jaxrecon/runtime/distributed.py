@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from jaxrecon.search.results import Result
-from jaxrecon.search.store import Store
+from jaxrecon.runtime.run_store import K, RunStore, V
 
 T = TypeVar("T")
 
@@ -80,7 +79,7 @@ def together(action: Callable[[], T]) -> list[T]:
     return [answer for answers, _ in everywhere for answer in answers]
 
 
-def begin(store: Store | None, description: dict[str, Any]) -> dict[int, Result]:
+def begin(store: RunStore[K, V] | None, description: dict[str, Any]) -> dict[K, V]:
     """What there is of the run: the first process begins it, and the others join.
 
     Args:

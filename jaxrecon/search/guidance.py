@@ -12,13 +12,27 @@ al., arXiv 2207.13227, has the last sum alone, and nothing couples it to the pro
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.models.predictors import Predictor
+Prediction = tuple[Float[Array, ""], Float[Array, ""]]
+"""A property and the standard deviation of its error, both in the property's unit."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A pytree that is a pure function of one fingerprint: ``jit``, ``vmap`` and ``grad`` take it.
+
+    Its arrays may be NumPy's in float64; it computes in the precision of the fingerprint.
+    """
+
+    def __call__(self, fingerprint: Float[Array, " p"]) -> Prediction:
+        """What is told of the structure that has this fingerprint."""
+        ...
 
 
 @jax.tree_util.register_dataclass

@@ -1,9 +1,7 @@
 """What a reconstruction returns: a result a target, and the run that they come from."""
 
 import enum
-import importlib.metadata
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
@@ -12,6 +10,7 @@ from ase import Atoms
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime import tables
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.solutions import Solution
 
@@ -232,12 +231,3 @@ class Reconstruction(Sequence[Result]):
             ]
             for number, result in enumerate(self)
         ]
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide the numbers, and of Python."""
-    packages = ("jaxrecon", "jax", "jaxlib", "jax-md", "optax", "numpy", "ase")
-    return {
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in packages},
-    }

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from jaxrecon.runtime.run_store import Row, RunStore
+from jaxrecon.runtime.versions import versions
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.problems import Problem
-from jaxrecon.search.results import Result, ResultCode, versions
+from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.search.solutions import Solution
 
 

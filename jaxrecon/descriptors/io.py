@@ -1,28 +1,23 @@
-"""Files: fingerprints as .npz and .csv, structures through ASE, results as JSON.
+"""Files of fingerprints: .npz, and .csv of numbers.
 
 A fingerprint file carries what the inverse may know: the numbers, the parameters that they were
-made with, formula and cell. It never carries positions. Every output is written to a draft in the
-same directory and moved into place at the end, so that the file there is always a whole one.
+made with, formula and cell. It never carries positions.
 """
 
 import csv
-import json
-import math
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.datasets.archives import check_version, member, read_archive, reason
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.runtime.archives import check_version, member, read_archive, reason
+from jaxrecon.runtime.files import existing, replacing
 from jaxrecon.structures.structure import is_periodic
 
 VERSION = 1
@@ -132,158 +127,6 @@ def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
         _check_values(values, None, path)
         return FingerprintFile(values)
     raise ValueError(f"expected fingerprints in an .npz or .csv file, got {path}")
-
-
-def read_structures(path: str | os.PathLike[str]) -> list[Atoms]:
-    """Read all structures of a file in any format of ASE; positions and cells in Angstrom.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if ASE can't read it, or there is no structure in it, or one without atoms.
-    """
-    path = existing(path, "a file of structures")
-    try:
-        frames = ase.io.read(path, index=":", do_not_split_by_at_sign=True)
-    # Every format of ASE has its own way to fail.
-    except Exception as error:
-        raise ValueError(
-            f"expected structures that ASE can read, got {path} ({reason(error)})"
-        ) from error
-    structures = [frames] if isinstance(frames, Atoms) else list(frames)
-    if not structures:
-        raise ValueError(f"expected at least one structure in {path}, got none")
-    for number, atoms in enumerate(structures):
-        if len(atoms) == 0:
-            raise ValueError(f"expected atoms in structure {number} of {path}, got none")
-    return structures
-
-
-def write_structures(path: str | os.PathLike[str], structures: Sequence[Atoms]) -> None:
-    """Write structures as extended XYZ (``.extxyz``, ``.xyz``) or in the format of the suffix.
-
-    Args:
-        path: of the file; ASE knows the format by its suffix.
-        structures: one frame each; positions and cells in Angstrom.
-
-    Raises:
-        ValueError: if ASE has no such format or can't write these structures in it.
-        OSError: if the file can't be written.
-    """
-    path = Path(path)
-    with replacing(path) as draft:
-        _write_frames(draft, structures)
-
-
-def check_format(path: str | os.PathLike[str], structures: Sequence[Atoms]) -> None:
-    """Write structures somewhere else on trial, before hours of work hang on it.
-
-    Args:
-        path: of the file to be; only its name matters.
-        structures: with the elements, cells and number of those to be written.
-
-    Raises:
-        ValueError: as :func:`write_structures`.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        _write_frames(Path(directory) / Path(path).name, structures)
-
-
-def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write plain data as JSON; a number that is not finite becomes null, as JSON has no other.
-
-    Raises:
-        TypeError: if something is not plain data.
-        OSError: if the file can't be written.
-    """
-    with replacing(Path(path)) as draft:
-        draft.write_text(json.dumps(finite(data), indent=2, allow_nan=False) + "\n")
-
-
-def check_output(
-    path: str | os.PathLike[str], force: bool = False, *, suffix: str | None = None
-) -> None:
-    """Raise unless a file can be written here: to be called before the work, not after it.
-
-    Args:
-        path: of the file to be.
-        force: whether a file that is there may be replaced.
-        suffix: that the file has to have.
-
-    Raises:
-        ValueError: if it has another suffix.
-        FileExistsError: if there is a file and no ``force``.
-        OSError: if the directory is missing, something else than a file is in the place, or
-            writing is not allowed.
-    """
-    if suffix is not None and Path(path).suffix != suffix:
-        raise ValueError(f"expected an output ending in {suffix}, got {path}")
-    real = Path(os.path.realpath(path))
-    if not real.parent.is_dir():
-        raise NotADirectoryError(f"expected a directory to write {path} to, got {real.parent}")
-    if real.exists():
-        if not real.is_file():
-            raise IsADirectoryError(f"expected a file to write to, got {path}, which is none")
-        if not force:
-            raise FileExistsError(f"expected no file in the way or --force, got {path}")
-    # An old file that is read-only is meant to stay, though its directory would let it go.
-    if not os.access(real.parent, os.W_OK | os.X_OK) or not (
-        os.access(real, os.W_OK) or not real.exists()
-    ):
-        raise PermissionError(f"expected permission to write {path}, got none")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file of the same name, in a directory of its own beside it, that replaces it at the end.
-
-    ASE goes by the name, and some of its formats leave other files behind: both ask for a directory
-    and not for another name.
-
-    Args:
-        path: of the file to be; what it links to is replaced.
-    """
-    real = Path(os.path.realpath(path))
-    with tempfile.TemporaryDirectory(dir=real.parent, prefix=".jaxrecon-") as directory:
-        draft = Path(directory) / real.name
-        yield draft
-        os.replace(draft, real)
-
-
-def _write_frames(path: Path, structures: Sequence[Atoms]) -> None:
-    kind = "extxyz" if path.suffix in {".extxyz", ".xyz"} else None
-    try:
-        ase.io.write(path, list(structures), format=kind)
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"expected a file that ASE can write {len(structures)} structures to, like .extxyz, "
-            f"got {path.name} ({reason(error)})"
-        ) from error
-
-
-def existing(path: str | os.PathLike[str], what: str) -> Path:
-    """The path, if there is a file.
-
-    Raises:
-        FileNotFoundError: if there is nothing.
-        ValueError: if it is something else.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"expected {what}, got {path}, which does not exist")
-    if not path.is_file():
-        raise ValueError(f"expected {what}, got {path}, which is no file")
-    return path
-
-
-def finite(data: Any) -> Any:
-    """Plain data with None in place of numbers that are not finite."""
-    if isinstance(data, dict):
-        return {key: finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _read_npz(path: Path) -> FingerprintFile:
