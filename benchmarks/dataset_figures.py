@@ -33,7 +33,7 @@ from jaxrecon.plotting.data import (
 )
 from jaxrecon.runtime.devices import enable_compilation_cache
 from jaxrecon.runtime.files import write_json
-from jaxrecon.search.compositions import elements_of
+from jaxrecon.structures.formulas import elements_of
 
 PBE, POTENTIAL = "e_form_pbe", "e_form_potential"
 """Columns with the references, and with energies that are not made to agree with them."""

@@ -38,7 +38,7 @@ from timing import dscribe_acsf, dscribe_runs, rates, spread
 from jaxrecon import Fingerprint, Structure, batch, batches, featurize, use_all_cores
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.versions import versions
-from jaxrecon.search.compositions import elements_of
+from jaxrecon.structures.formulas import elements_of
 
 CELLS = {
     "fcc Pt": {64: (4, 2, 2), 256: (4, 4, 4), 1024: (8, 8, 4), 4096: (16, 8, 8)},

@@ -15,8 +15,8 @@ from jaxrecon import Fingerprint, featurize
 from jaxrecon.cli.arguments import parse_rows
 from jaxrecon.datasets import prototypes
 from jaxrecon.descriptors.io import read_fingerprints
-from jaxrecon.search.compositions import elements_of
 from jaxrecon.search.problems import UNKNOWN
+from jaxrecon.structures.formulas import elements_of
 
 FREE, CRYSTAL, PUBLISHED = "default", "crystal", "fung2022"
 """Presets, unless another one is asked for; shapes of the paper have its own."""

@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.search.compositions import elements_of
 from jaxrecon.search.results import Result, ResultCode
+from jaxrecon.structures.formulas import elements_of
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

@@ -19,8 +19,8 @@ from strategies import clusters, crystals, random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, featurize
 from jaxrecon.descriptors import base
-from jaxrecon.search.compositions import elements_of
 from jaxrecon.structures.bounds import bounds_of
+from jaxrecon.structures.formulas import elements_of
 from jaxrecon.structures.neighbors import Neighbors, neighbors
 from jaxrecon.structures.structure import from_ase
 

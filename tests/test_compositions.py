@@ -28,7 +28,8 @@ from jaxrecon import (
     featurize,
     reconstruct,
 )
-from jaxrecon.search.compositions import candidates, composition_of, elements_of
+from jaxrecon.search.compositions import candidates
+from jaxrecon.structures.formulas import composition_of, elements_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

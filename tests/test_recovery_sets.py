@@ -8,7 +8,7 @@ from ase.build import bulk, molecule
 from recovering import module
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.search.compositions import elements_of
+from jaxrecon.structures.formulas import elements_of
 
 # Which targets.
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
-from jaxrecon.search.compositions import composition_of
 from jaxrecon.search.moves import fresh, relocate, shake
 from jaxrecon.search.symmetry import centred, images, partners
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
+from jaxrecon.structures.formulas import composition_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

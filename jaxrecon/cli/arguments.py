@@ -14,8 +14,8 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import FingerprintFile
 from jaxrecon.inverse_design.config import Wanted
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.search.compositions import composition_of
 from jaxrecon.search.problems import UNKNOWN
+from jaxrecon.structures.formulas import composition_of
 from jaxrecon.structures.structure import checked_cell
 
 

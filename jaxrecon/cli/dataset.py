@@ -208,7 +208,7 @@ def sample(
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.runtime.files import check_output
-    from jaxrecon.search.compositions import elements_of
+    from jaxrecon.structures.formulas import elements_of
 
     check_output(output, force)
     labelled = read_labelled(file)

@@ -24,11 +24,11 @@ from jaxrecon.plotting.reconstructions import Pair, side_by_side
 from jaxrecon.runtime import tables
 from jaxrecon.runtime.files import check_output, replacing, write_json
 from jaxrecon.runtime.versions import versions
-from jaxrecon.search.compositions import elements_of
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.reconstruct import reconstruct
 from jaxrecon.search.results import Reconstruction
 from jaxrecon.structures import matching
+from jaxrecon.structures.formulas import elements_of
 from jaxrecon.structures.io import write_structures
 from jaxrecon.structures.structure import is_periodic
 

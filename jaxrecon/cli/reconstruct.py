@@ -49,7 +49,7 @@ def fingerprint(
     from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.descriptors.io import write_fingerprints
     from jaxrecon.runtime.files import check_output
-    from jaxrecon.search.compositions import elements_of
+    from jaxrecon.structures.formulas import elements_of
     from jaxrecon.structures.io import read_structures
     from jaxrecon.structures.structure import is_periodic
 
@@ -157,7 +157,7 @@ def reconstruct(
     """
     from jaxrecon.cli import arguments
     from jaxrecon.descriptors.io import read_fingerprints
-    from jaxrecon.runtime import distributed
+    from jaxrecon.runtime.distributed import is_first, meet
     from jaxrecon.runtime.files import write_json
     from jaxrecon.runtime.progress import reporter
     from jaxrecon.search.reconstruct import reconstruct
@@ -185,9 +185,9 @@ def reconstruct(
     check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
-        distributed.meet(**processes)
+        meet(**processes)
     options.start_jax()
-    first = processes is None or distributed.is_first()
+    first = processes is None or is_first()
     with reporter(first and not quiet, len(numbers)) as report:
         try:
             with interruptible(report) as progress:

@@ -20,7 +20,7 @@ from jaxrecon.potentials.calculators import calculator as calculators_of
 from jaxrecon.potentials.labels import LabelStore, Piece, Work, label_piece
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.versions import versions
-from jaxrecon.search.compositions import composition_of
+from jaxrecon.structures.formulas import composition_of
 
 WORDS = ("building", "energies")
 """For the progress bar."""

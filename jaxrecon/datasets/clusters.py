@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from jaxrecon.search.compositions import composition_of
+from jaxrecon.structures.formulas import composition_of
 
 PACKING = 0.6
 """Part of the volume of a compact cluster that is within a covalent radius of an atom."""

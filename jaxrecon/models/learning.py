@@ -26,8 +26,8 @@ from jaxrecon.models.training import Network, fit
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.versions import versions
-from jaxrecon.search.compositions import composition_of
 from jaxrecon.search.guidance import Predictor
+from jaxrecon.structures.formulas import composition_of
 
 FEWEST = 50
 """Rows below which nothing is learned."""

@@ -25,7 +25,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import widths_of
 from jaxrecon.runtime.files import replacing
 from jaxrecon.runtime.versions import version_of
-from jaxrecon.search.compositions import elements_of
+from jaxrecon.structures.formulas import elements_of
 from jaxrecon.structures.io import read_structures
 
 Method = Literal["pca", "umap"]

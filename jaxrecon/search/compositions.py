@@ -1,14 +1,12 @@
-"""Which elements there are, and how many atoms of each: from structures, formulas, fingerprints."""
+"""Which elements a fingerprint has, and how many atoms of each it may belong to."""
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 
 import numpy as np
-from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -27,41 +25,6 @@ WIDER = 1.5
 
 TWICE = 2.0
 """Misfit up to which others are possible then, in units of that of the best."""
-
-
-def elements_of(structures: Iterable[Atoms]) -> tuple[str, ...]:
-    """Symbols that occur in any of the structures, sorted by atomic number."""
-    found = {symbol for atoms in structures for symbol in atoms.symbols}
-    return tuple(sorted(found, key=lambda symbol: atomic_numbers[symbol]))
-
-
-def composition_of(symbols: str | Sequence[str] | Sequence[int]) -> tuple[str, ...]:
-    """Chemical symbols of every atom, from a formula or a list of symbols or atomic numbers.
-
-    Raises:
-        ValueError: if the formula can't be read or an element is unknown.
-
-    >>> composition_of("TiO2")
-    ('Ti', 'O', 'O')
-    """
-    from ase.symbols import Symbols, string2symbols
-
-    try:
-        if isinstance(symbols, str):
-            listed = string2symbols(symbols)
-        else:
-            listed = [
-                chemical_symbols[max(item, 0)] if isinstance(item, (int, np.integer)) else str(item)
-                for item in symbols
-            ]
-        Symbols.fromsymbols(listed)
-    except (KeyError, ValueError, IndexError) as error:
-        raise ValueError(
-            f"expected a chemical formula like 'Pt10' or 'TiO2', got {symbols!r}"
-        ) from error
-    if not listed or "X" in listed:
-        raise ValueError(f"expected a chemical formula like 'Pt10' or 'TiO2', got {symbols!r}")
-    return tuple(listed)
 
 
 def candidates(

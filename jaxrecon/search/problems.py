@@ -12,11 +12,12 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.search.compositions import candidates, composition_of
+from jaxrecon.search.compositions import candidates
 from jaxrecon.search.guidance import Steering
 from jaxrecon.search.task import Task
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.bounds import bounds_within
+from jaxrecon.structures.formulas import composition_of
 from jaxrecon.structures.structure import Bounds, checked_cell
 
 UNKNOWN = "unknown"
