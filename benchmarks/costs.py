@@ -20,7 +20,7 @@ from timing import rates, spread
 
 from jaxrecon import ReconstructConfig
 from jaxrecon.descriptors.pooling import EXTREMES
-from jaxrecon.search.compiled import SLOTS, device_mesh, replicas_together, slots_in_memory
+from jaxrecon.search.compiled import TARGETS, device_mesh, replicas_together, targets_in_memory
 from jaxrecon.search.gauss_newton import normal_equations
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt
 from jaxrecon.search.moves import fresh, model
@@ -82,8 +82,10 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
     problem = problem_of(target)
     fingerprint, task = problem.program, problem.task(np.float32)
     mesh = device_mesh(config.replicas, targets)
-    slots = slots_in_memory(fingerprint, problem.room, problem.bounds, config.replicas, mesh)
-    batch = config.replicas * max(min(slots, targets), mesh.shape[SLOTS])
+    together = targets_in_memory(
+        fingerprint, problem.padded_size, problem.bounds, config.replicas, mesh
+    )
+    batch = config.replicas * max(min(together, targets), mesh.shape[TARGETS])
     block = replicas_together(fingerprint, task, batch // mesh.size)
     blocks = dict.fromkeys(ROWS.values(), block)
     if jax.default_backend() == "cpu":

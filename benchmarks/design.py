@@ -68,14 +68,14 @@ class Variant(NamedTuple):
 
 def variants(rounds: int) -> dict[str, Variant]:
     ours, usual = TrainConfig.preset("default"), GenerateConfig()
-    published = GenerateConfig(steered=False, agree=None, search=ReconstructConfig.fung2022())
+    published = GenerateConfig(guided=False, agree=None, search=ReconstructConfig.fung2022())
     return {
         "fung2022": Variant(TrainConfig.preset("fung2022"), published),
         "default": Variant(ours, usual),
         "loop": Variant(ours, usual, rounds),
         "functions": Variant(ours.replace(fingerprint="fung2022"), usual),
         "max-min": Variant(ours.replace(poolings=("max", "min")), usual),
-        "plain": Variant(ours, usual.replace(steered=False)),
+        "plain": Variant(ours, usual.replace(guided=False)),
         "direct": Variant(ours, usual.replace(sampled=False)),
         "network": Variant(ours.replace(surrogate="network"), usual),
         "no-rejection": Variant(ours, usual.replace(agree=None)),
@@ -211,7 +211,7 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="of the loop")
     parser.add_argument("--labels", type=int, default=20, help="made and judged in each round")
     parser.add_argument("--samples", type=int, default=1000, help="fingerprints a target")
-    parser.add_argument("--hops", type=int, help="of the search, where it is steered")
+    parser.add_argument("--hops", type=int, help="of the search, where it is guided")
     parser.add_argument("--jobs", type=int, help="processes that judge")
     parser.add_argument("--output", "-o", type=Path, default=Path("results"))
     return parser.parse_args(words)
@@ -247,7 +247,7 @@ def main(words: Sequence[str] | None = None) -> None:
         rows = whole.select(order[:size])
         for name in names:
             variant = every[name]
-            if arguments.hops is not None and variant.making.steered:
+            if arguments.hops is not None and variant.making.guided:
                 search = variant.making.search.replace(hops=arguments.hops)
                 variant = variant._replace(making=variant.making.replace(search=search))
             found = []

@@ -7,9 +7,9 @@
 2. 200 of them judged by PBE in GPAW (`jaxrecon judge`): 150 furthest points of all, and 50 furthest
    points of what lies below 2.2 eV/atom or is a perturbed copy.
 3. What the potential has as minima is not what PBE has. So, twice, a Gaussian process is fitted to
-   the energies and forces of PBE so far, 20 clusters are steered by it to energies between 1.75 and
+   the energies and forces of PBE so far, 20 clusters are guided by it to energies between 1.75 and
    2.25 eV/atom, and judged by PBE too. The five lowest are relaxed by PBE, ten steps each; and with
-   what they tell of the bottom, ten more are steered to energies between 1.75 and 1.95 eV/atom.
+   what they tell of the bottom, ten more are guided to energies between 1.75 and 1.95 eV/atom.
 4. Perturbed copies of these 100, labelled by 7net-mf-0.
 5. What the potential is off PBE, as a straight line in its energy and a Gaussian process in the
    fingerprint for the rest of energies and forces, judged on tenths that were left out:
@@ -22,7 +22,7 @@ It takes hours, and goes on where it was interrupted. The packages sevenn and gp
 Energies and forces are those of PBE in pt10_pbe.npz, and what the corrected potential takes for
 those of PBE in pt10.npz. Columns of that: e_form_potential, what the potential says (eV/atom);
 e_form_spread, standard deviation of the correction; e_form_pbe, where it is known. Column of both:
-part, which of the above a cluster is: "furthest", "low", "steered" or "relaxed" of those that PBE
+part, which of the above a cluster is: "furthest", "low", "guided" or "relaxed" of those that PBE
 has judged, "" else.
 """
 
@@ -43,24 +43,24 @@ from jaxrecon.datasets.perturbations import perturbed
 from jaxrecon.datasets.relaxations import Relaxing, descent
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.slopes import slopes
+from jaxrecon.models.gradient_kernel import fingerprint_jacobians
 from jaxrecon.potentials.calculators import calculator
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, Work, digest
 from jaxrecon.runtime.files import write_json
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.structures.io import read_structures, write_structures
 
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"
 POOL, FURTHEST, LOWER = 10_500, 150, 50
 STEERED = (20, (1.75, 2.25)), (20, (1.75, 2.25)), (10, (1.75, 1.95))
-"""Rounds: how many clusters are steered to energies between what, in eV/atom."""
+"""Rounds: how many clusters are guided to energies between what, in eV/atom."""
 
 RELAXED, DESCENT = 5, Relaxing(steps=10, frames=11)
-"""After the last round but one: the lowest of those that were steered."""
+"""After the last round but one: the lowest of those that were guided."""
 
 COPIES = 1_000
-"""Perturbed copies of steered and relaxed clusters."""
+"""Perturbed copies of guided and relaxed clusters."""
 
 HIGHEST, HIGHEST_OF_POOL = 3.7, 3.95
 """eV/atom: the pool has more, as its energies are corrected afterwards."""
@@ -69,7 +69,7 @@ LOW = 2.2
 """eV/atom of the potential."""
 
 FINGERPRINT = Fingerprint.preset("fung2022", ["Pt"], poolings=("mean", "moment2"))
-"""By which clusters are steered."""
+"""By which clusters are guided."""
 
 
 def references_of(pool: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def references_of(pool: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
     return spread, others[furthest_points(values[others], LOWER)]
 
 
-def steered(known: list[Atoms], number: int) -> list[Atoms]:
+def guided(known: list[Atoms], number: int) -> list[Atoms]:
     """Clusters of low energy, as far as what is known of PBE can tell."""
     rows = featurize(known, FINGERPRINT).astype(np.float64)
     forces = np.array([atoms.get_forces().ravel() for atoms in known])
@@ -91,7 +91,7 @@ def steered(known: list[Atoms], number: int) -> list[Atoms]:
         FINGERPRINT,
         rows,
         e_forms(known),
-        slopes=slopes(known, FINGERPRINT),
+        jacobians=fingerprint_jacobians(known, FINGERPRINT),
         gradients=-forces / len(known[0]),
     )
     count, energies = STEERED[number]
@@ -102,7 +102,7 @@ def steered(known: list[Atoms], number: int) -> list[Atoms]:
             np.zeros(FINGERPRINT.size),
             FINGERPRINT,
             symbols=SYMBOLS,
-            steering=Steering.towards(process, float(target), widths=rows.std(axis=0)),
+            guidance=Guidance.towards(process, float(target), widths=rows.std(axis=0)),
             seed=number,
             indices=[row],
             replicas=8,
@@ -132,14 +132,14 @@ def e_forms(structures: list[Atoms]) -> np.ndarray:
 def steered_by_pbe(
     folder: Path, number: int, known: list[Atoms], first: int, jobs: int
 ) -> list[Atoms]:
-    """A round of clusters that are steered by what PBE says of the known ones; judged by PBE."""
-    name = f"steered-{number}"
+    """A round of clusters that are guided by what PBE says of the known ones; judged by PBE."""
+    name = f"guided-{number}"
     path = folder / f"{name}.extxyz"
     if not path.exists():
-        write_structures(path, steered(known, number))
+        write_structures(path, guided(known, number))
     new = read_structures(path)
     for place, atoms in enumerate(new):
-        atoms.info = {"kind": "steered", "part": "steered", "trajectory": first + place}
+        atoms.info = {"kind": "guided", "part": "guided", "trajectory": first + place}
     found = judged(folder, name, new, REFERENCE, jobs)
     told = np.sort(e_forms(found))
     print(f"{name}: {told[0]:.3f} to {told[-1]:.3f}, {told.mean():.3f} eV/atom on average")
@@ -147,7 +147,7 @@ def steered_by_pbe(
 
 
 def by_pbe(folder: Path, pool: LabelledSet, frames: list[Atoms], jobs: int) -> list[Atoms]:
-    """Structures that PBE has judged: of the pool, and such as are steered by what it says."""
+    """Structures that PBE has judged: of the pool, and such as are guided by what it says."""
     known: list[Atoms] = []
     for name, rows in zip(("furthest", "low"), references_of(pool), strict=True):
         chosen = [frames[row].copy() for row in rows]
@@ -157,7 +157,7 @@ def by_pbe(folder: Path, pool: LabelledSet, frames: list[Atoms], jobs: int) -> l
     first = int(pool.trajectories.max()) + 1
     for number, (count, _) in enumerate(STEERED):
         if number == len(STEERED) - 1:
-            lowest = [atoms for atoms in known if atoms.info["part"] == "steered"]
+            lowest = [atoms for atoms in known if atoms.info["part"] == "guided"]
             known += relaxed(folder, lowest, jobs)
         known += steered_by_pbe(folder, number, known, first, jobs)
         first += count
@@ -231,7 +231,7 @@ def main() -> None:
     pool.write(folder / "pool.npz")
     frames = pool.to_atoms()
     known = by_pbe(folder, pool, frames, jobs)
-    found = [atoms for atoms in known if atoms.info["part"] in {"steered", "relaxed"}]
+    found = [atoms for atoms in known if atoms.info["part"] in {"guided", "relaxed"}]
     labelled = judged(folder, "found", found, POTENTIAL, jobs)
     if len(labelled) != len(found):
         raise SystemExit(f"expected energies of all {len(found)}, got {len(labelled)}")

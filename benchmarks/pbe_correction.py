@@ -11,7 +11,7 @@ from ase import Atoms
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.slopes import slopes
+from jaxrecon.models.gradient_kernel import fingerprint_jacobians
 from jaxrecon.plotting.data import agreement
 
 FOLDS = 10
@@ -86,7 +86,7 @@ class Correction:
             FINGERPRINT,
             known.values,
             left,
-            slopes=slopes(known.structures, FINGERPRINT),
+            jacobians=fingerprint_jacobians(known.structures, FINGERPRINT),
             gradients=-forces / len(known.structures[0]),
         )
         return replace(line, rest=rest)
@@ -109,7 +109,7 @@ class Correction:
             steep = np.asarray(_steepness(self.rest, jnp.asarray(values)))
         for first in range(0, len(forces), TOGETHER):
             some = slice(first, first + TOGETHER)
-            by_positions = slopes(structures[some], FINGERPRINT)
+            by_positions = fingerprint_jacobians(structures[some], FINGERPRINT)
             forces[some] -= len(structures[0]) * np.einsum("np,npx->nx", steep[some], by_positions)
         return forces
 

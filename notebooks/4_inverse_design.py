@@ -59,7 +59,7 @@ Image("figure6.png")
 # %% [markdown]
 # ## Structures
 #
-# A fingerprint is drawn, and drawn again if the surrogate disagrees. The inverse is then *steered*:
+# A fingerprint is drawn, and drawn again if the surrogate disagrees. The inverse is then *guided*:
 # beside the fingerprint it minimises how far the prediction at the structure's own fingerprint is
 # from the target, and how unsure it is. `screened` are those kept: the prediction fits and is sure,
 # no atoms are too close, and the structure is neither known nor the same as another one.

@@ -29,7 +29,7 @@ def small(elements: tuple[str, ...] = ("H", "O", "Pt"), **changes: object) -> Fi
 
 def whole(elements: tuple[str, ...] = ("H", "O", "Pt"), **changes: object) -> Fingerprint:
     """Every pooling at once: one program."""
-    return small(elements, **{"poolings": POOLINGS, "slots": 5, **changes})
+    return small(elements, **{"poolings": POOLINGS, "max_atoms": 5, **changes})
 
 
 SMALL = small()

@@ -59,6 +59,6 @@ def by_name(fingerprint: Fingerprint, atoms: Atoms) -> np.ndarray:
             numbers.append(0.0)
             continue
         kind = "none" if kind == "atom" else kind
-        values = pooled(kind, entries, fingerprint.slots or 1, fingerprint.temperature)
+        values = pooled(kind, entries, fingerprint.max_atoms or 1, fingerprint.temperature)
         numbers.append(values[int(slot or 0), 0])
     return np.array(numbers)

@@ -96,9 +96,9 @@ def test_published_structures(name: str, data: Path) -> None:
         g5_lam=(1,),
         g5_eta=(0.03,),
     )
-    slots = max(map(len, structures))
-    values = featurize(structures, Fingerprint(config, ("none",), slots=slots))
-    for value, atoms in zip(values.reshape(len(values), slots, -1), structures, strict=True):
+    most = max(map(len, structures))
+    values = featurize(structures, Fingerprint(config, ("none",), max_atoms=most))
+    for value, atoms in zip(values.reshape(len(values), most, -1), structures, strict=True):
         expected = dscribe_rows(config, atoms)
         np.testing.assert_allclose(value[: len(atoms)], expected, rtol=1e-9, atol=1e-11)
         assert not value[len(atoms) :].any()

@@ -18,7 +18,7 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors.acsf import angular, triplets
 from jaxrecon.descriptors.acsf.angular import Angular
-from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
+from jaxrecon.descriptors.environment import Environment, channels, environment
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 
@@ -30,10 +30,10 @@ SEEN = [0, 1, 2, 3, 5]
 
 def seen(
     vectors: jax.Array, cutoff: str, elements: tuple[int, ...], weighted: bool = False
-) -> Surroundings:
+) -> Environment:
     parts = map(jnp.asarray, (SPECIES, MASK, elements))
     channel = channels(*parts, weighted=weighted, dtype=vectors.dtype)
-    return surroundings(vectors, channel, cutoff=cutoff, r_cut=R_CUT)
+    return environment(vectors, channel, cutoff=cutoff, r_cut=R_CUT)
 
 
 def some_vectors() -> jax.Array:
@@ -187,9 +187,9 @@ def test_opposite_neighbours(dtype: str) -> None:
     @jax.jit
     @jax.vmap
     def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
-        def at(vectors: jax.Array) -> Surroundings:
+        def at(vectors: jax.Array) -> Environment:
             channel = jnp.ones((2, 1), vectors.dtype)
-            return surroundings(vectors, channel, cutoff="cosine", r_cut=R_CUT)
+            return environment(vectors, channel, cutoff="cosine", r_cut=R_CUT)
 
         def values(vectors: jax.Array) -> jax.Array:
             return angular.values(functions, at(vectors))

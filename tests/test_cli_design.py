@@ -122,7 +122,7 @@ def test_generate_writes_structures_and_numbers(
     assert said.out.splitlines()[1].split()[:2] == ["raw", "3"]
     assert asks["config"].hops == 7
     assert asks["seed"] == 4
-    assert (asks["steering"].pull.item(), asks["steering"].trust.item()) == (0.3, 2.0)
+    assert (asks["guidance"].pull.item(), asks["guidance"].trust.item()) == (0.3, 2.0)
     made = ase.io.read("made.extxyz", ":")
     assert len(made) == 3
     for number, atoms in enumerate(made):
@@ -139,7 +139,7 @@ def test_generate_writes_structures_and_numbers(
         == (details["screened"]["structures"])
     )
     assert run("generate model --at-least 4 --plain -n 2 -o plain.extxyz --quiet") == 0
-    assert asks["steering"] is None
+    assert asks["guidance"] is None
     assert ase.io.read("plain.extxyz").info["at_least"] == 4.0
     assert run("generate model --at-most 5 --direct -n 2 -o direct.extxyz --quiet") == 0
     assert not asks["targets"].any()

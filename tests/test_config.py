@@ -76,7 +76,7 @@ NAN, INFINITE = float("nan"), float("inf")
     [
         *[
             (name, value, "a whole number >= 1")
-            for name in ("hops", "patience", "solutions", "refine_steps", "sites")
+            for name in ("hops", "restart_after", "solutions", "refine_steps", "sites")
             for value in (0, -1, 2.5)
         ],
         *[
@@ -118,7 +118,7 @@ def test_replicas_that_are_left_open() -> None:
 
 def test_a_program_does_not_depend_on_the_loop_around_it() -> None:
     config = ReconstructConfig(sites=5, min_distance=0.5)
-    around = config.replace(hops=3, patience=2, tolerance=1e-3, solutions=4)
+    around = config.replace(hops=3, restart_after=2, tolerance=1e-3, solutions=4)
     assert around.compiled == config.compiled == config
     assert config.replace(sites=6).compiled != config.compiled
 

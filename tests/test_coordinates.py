@@ -16,7 +16,7 @@ from jaxrecon.descriptors.pooling import POOLINGS
 from jaxrecon.models.coordinates import EPSILON, Coordinates
 
 SMALL = ACSF(("H", "O"), r_cut=5.0, g2_eta=(0.1, 1.0), g2_r_s=(1,), g3_kappa=(1.5,), g5_zeta=(2,))
-EVERY = Fingerprint(SMALL, poolings=POOLINGS, per_element=True, slots=4)
+EVERY = Fingerprint(SMALL, poolings=POOLINGS, per_element=True, max_atoms=4)
 NAMES, BACKWARD = EVERY.names, jax.jit(Coordinates.of(EVERY).backward)
 
 
@@ -28,7 +28,7 @@ def rows(fingerprint: Fingerprint, count: int = 5, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("poolings", [("max", "min"), ("min", "mean"), POOLINGS])
 def test_there_and_back(x64, poolings):
-    fingerprint = Fingerprint(SMALL, poolings=poolings, per_element=True, slots=4)
+    fingerprint = Fingerprint(SMALL, poolings=poolings, per_element=True, max_atoms=4)
     coordinates = Coordinates.of(fingerprint)
     assert hash(coordinates) == hash(Coordinates.of(fingerprint))
     for row in rows(fingerprint):

@@ -84,7 +84,7 @@ def test_same_as_the_symmetry_functions_that_it_spells_out(name: str, changes: A
 @pytest.mark.parametrize("count", [3, 9])
 def test_slopes_are_those_of_finite_differences(count: int) -> None:
     """Of fewer and of more unknowns than features."""
-    fingerprint = of(moments, "H", "O", poolings=POOLINGS, slots=9)
+    fingerprint = of(moments, "H", "O", poolings=POOLINGS, max_atoms=9)
     with jax.enable_x64(True):
         structure = from_ase(random_cluster(5, count, ("H", "O")))
         value, jacobian = jax.jit(fingerprint.with_jacobian)(structure)

@@ -32,7 +32,7 @@ def test_others_are_waited_for_but_not_for_ever(
     store.begin(DESCRIPTION)
     other = sqlite3.connect(path, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(jaxrecon.runtime.database, "PATIENCE", 0.3)
+    monkeypatch.setattr(jaxrecon.runtime.database, "LOCK_TIMEOUT", 0.3)
     for use in (
         lambda: store.commit(0, result(0)),
         lambda: Store(path, resume=True).begin(DESCRIPTION),

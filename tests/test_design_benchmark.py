@@ -82,7 +82,7 @@ def test_numbers_of_all_variants(bench: ModuleType, capsys: pytest.CaptureFixtur
     first, second, third, _ = (config for _, config in bench.seen["trained"])
     assert (first.seed, second.seed, third.seed) == (0, 4, 0)
     assert (first.scaling, third.scaling) == ("minmax", "principal")
-    assert not bench.seen["made"][0][2].steered
+    assert not bench.seen["made"][0][2].guided
     assert [(target, seed) for target, seed, _ in bench.seen["made"][:4]] == [
         (4.0, 0),
         (5.0, 0),

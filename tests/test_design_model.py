@@ -16,7 +16,7 @@ from ase import Atoms
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
-from jaxrecon.models import design_model, slopes
+from jaxrecon.models import design_model, gradient_kernel
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.gaussian_process import GaussianProcess
@@ -200,7 +200,7 @@ def test_there_and_back(model, tmp_path):
 
 @pytest.mark.slow
 def test_forces_are_learned_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(slopes, "SOME", 10)
+    monkeypatch.setattr(gradient_kernel, "SOME", 10)
     every = labelled()
     forces = [np.random.default_rng(i).normal(size=(4, 3)) for i in range(60)]
     every = replace(every, forces=[each - each.mean(axis=0) for each in forces])

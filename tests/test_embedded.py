@@ -39,7 +39,7 @@ def test_what_there_is(whole, references):
 
 def test_references_are_spread_and_low(references):
     parts, counts = np.unique(references.columns["part"], return_counts=True)
-    expected = {"furthest": 150, "low": 50, "relaxed": 50, "steered": 50}
+    expected = {"furthest": 150, "low": 50, "relaxed": 50, "guided": 50}
     assert dict(zip(parts.tolist(), counts.tolist(), strict=True)) == expected
     copies = np.isin(references.kinds, ["rattled", "strained", "displaced"])
     assert np.sum((references.formation_energies < 2.2) | copies) >= 150

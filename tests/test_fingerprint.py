@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_not_a_number() -> None:
     cluster = Atoms("HO2Pt", [(0, 0, 0), (2, 0, 0), (0, 2, 0), (0, 0, 2)])
     crystal = Atoms("Pt", cell=2.8 * np.eye(3), pbc=True)
     room = bounds_of([crystal], 5.0)
-    one = small(poolings=("sorted",), slots=4, g2_r_s=(1.0,), g5_zeta=())
+    one = small(poolings=("sorted",), max_atoms=4, g2_r_s=(1.0,), g5_zeta=())
     apart = dataclasses.replace(one, per_element=True)
 
     @partial(jax.jit, static_argnums=0)
@@ -103,10 +103,10 @@ def test_what_does_not_fit_is_not_a_number() -> None:
         return fingerprint.overflow(structure), fingerprint(structure), value, slopes
 
     for fingerprint, atoms, bounds, fits in [
-        (dataclasses.replace(one, slots=3), cluster, None, False),
+        (dataclasses.replace(one, max_atoms=3), cluster, None, False),
         (one, cluster, None, True),
-        (dataclasses.replace(apart, slots=1), cluster, None, False),
-        (dataclasses.replace(apart, slots=2), cluster, None, True),
+        (dataclasses.replace(apart, max_atoms=1), cluster, None, False),
+        (dataclasses.replace(apart, max_atoms=2), cluster, None, True),
         (one, cluster, Bounds(4, elements=1), False),
         (apart, cluster, Bounds(4, elements=2), False),
         (apart, cluster, Bounds(4, elements=3), True),
@@ -166,7 +166,7 @@ def test_jacobian_by_positions(space: str, changes: dict, x64: None) -> None:
 @pytest.mark.parametrize("images", ["all", "minimum"])
 def test_gradients_are_difference_quotients(images: str, x64: None) -> None:
     """By the positions and by the cell, of every pooling, in a triclinic crystal of elements."""
-    fingerprint = whole(images=images, slots=4)
+    fingerprint = whole(images=images, max_atoms=4)
     atoms = random_crystal(3, 4)
     assert len(set(atoms.symbols)) > 1
     structure = from_ase(atoms, bounds=bounds_of([atoms], 5.1))
@@ -207,7 +207,7 @@ def test_gradients_are_difference_quotients(images: str, x64: None) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_slopes_at_singular_structures_are_finite(dtype: str) -> None:
-    fingerprint = whole(("H", "O"), per_element=True, slots=3)
+    fingerprint = whole(("H", "O"), per_element=True, max_atoms=3)
     with jax.enable_x64(dtype == "float64"):
         for positions in (
             [(0, 0, 0)],

@@ -65,16 +65,16 @@ def test_presets(name: str) -> None:
 
 
 def test_order_of_the_names() -> None:
-    """Pooling, central element, slot, feature."""
+    """Pooling, central element, entry, feature."""
     elements = ("H", "O")
-    fingerprint = whole(elements, per_element=True, slots=2, poolings=("sorted", "max", "none"))
+    fingerprint = whole(elements, per_element=True, max_atoms=2, poolings=("sorted", "max", "none"))
     features = fingerprint.descriptor.names
     expected = [
         f"{label} {feature}"
         for labels in (
-            [f"sorted{slot}[{symbol}]" for symbol in elements for slot in range(2)],
+            [f"sorted{entry}[{symbol}]" for symbol in elements for entry in range(2)],
             [f"max[{symbol}]" for symbol in elements],
-            [f"atom{slot}[{symbol}]" for symbol in elements for slot in range(2)],
+            [f"atom{entry}[{symbol}]" for symbol in elements for entry in range(2)],
         )
         for label in labels
         for feature in features
@@ -93,7 +93,7 @@ def test_names_are_as_many_as_the_numbers(per_element: bool, weighted: bool) -> 
 
 
 def test_find() -> None:
-    fingerprint = whole(("Na", "Cl", "O"), per_element=True, slots=2, g5_eta=(0.1, 1))
+    fingerprint = whole(("Na", "Cl", "O"), per_element=True, max_atoms=2, g5_eta=(0.1, 1))
 
     names = fingerprint.names
 
@@ -111,8 +111,8 @@ def test_find() -> None:
     assert {name.split()[-1] for name in found("eta=1")} == {"eta=1"}
     assert found("eta=0?1") == found("eta=0") == found("G5") == found("max G2[Li]") == []
     assert len(found("")) == len(found("*")) == fingerprint.size
-    slots = {name.split()[0] for name in found("sorted*[Na] G2[O]")}
-    assert slots == {"sorted0[Na]", "sorted1[Na]"}
+    states = {name.split()[0] for name in found("sorted*[Na] G2[O]")}
+    assert states == {"sorted0[Na]", "sorted1[Na]"}
     ours = found("mean[*] G5[O,*] zeta=1 lam=1 eta=1")
     assert {name.split()[1] for name in ours} == {"G5[O,O]", "G5[O,Na]", "G5[O,Cl]"}
     assert len(ours) == 9
@@ -155,8 +155,8 @@ DIFFERENT = [
     small(poolings=("min", "max")),
     small(images="minimum"),
     small(per_element=True),
-    small(slots=3),
-    small(slots=4),
+    small(max_atoms=3),
+    small(max_atoms=4),
     small(temperature=0.2),
     whole(per_element=True, temperature=1e-3),
     small(("H", "O")),
@@ -226,7 +226,7 @@ def test_there_and_back_through_json(fingerprint: Fingerprint) -> None:
     plain = json.loads(fingerprint.to_json())
     assert plain["descriptor"] == "acsf"
     assert plain["r_cut"] == fingerprint.descriptor.r_cut
-    assert plain["slots"] == fingerprint.slots
+    assert plain["max_atoms"] == fingerprint.max_atoms
 
 
 def test_what_a_file_leaves_out_is_the_default() -> None:
@@ -246,8 +246,8 @@ def test_what_a_file_leaves_out_is_the_default() -> None:
         ({"poolings": []}, r"expected poolings among \('max', 'min', .*got \(\)"),
         ({"poolings": ["max", "median"]}, r"expected poolings among \('max', .*'median'\)"),
         ({"images": "some"}, "expected images 'all' or 'minimum', got 'some'"),
-        ({"poolings": ["sorted"]}, "expected slots >= 1, the most atoms, .*'sorted', got None"),
-        ({"poolings": ["none", "max"], "slots": 0}, "expected slots >= 1, .*'none', got 0"),
+        ({"poolings": ["sorted"]}, "expected max_atoms >= 1, the most atoms, .*'sorted', got None"),
+        ({"poolings": ["none", "max"], "max_atoms": 0}, "expected max_atoms >= 1, .*'none', got 0"),
         ({"temperature": 0.0}, "expected temperature > 0, got 0.0"),
         ({"temperature": float("inf")}, "expected temperature > 0, got inf"),
         ({"temperature": float("nan")}, "expected temperature > 0, got nan"),

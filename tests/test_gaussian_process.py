@@ -76,11 +76,11 @@ def test_gradients_are_those_of_differences(
 ) -> None:
     row, step = jnp.asarray(rows[70]), 1e-6
     for part in (0, 1):
-        slopes = jax.jit(jax.grad(lambda value, part=part: process(value)[part]))(row)
+        jacobians = jax.jit(jax.grad(lambda value, part=part: process(value)[part]))(row)
         for feature in (0, 11, 40):
             there, back = row.at[feature].add(step), row.at[feature].add(-step)
             difference = (process(there)[part] - process(back)[part]) / (2.0 * step)
-            np.testing.assert_allclose(slopes[feature], difference, rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(jacobians[feature], difference, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("most", [100, 50])

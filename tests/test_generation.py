@@ -76,20 +76,20 @@ def test_the_search_is_told_what_is_wanted(asks: dict[str, Any]) -> None:
     rows = model.training.fingerprints
     assert rows is not None
     generate(model, target, 3, trust=0.7, pull=0.3, config=MAKING)
-    steering = asks["steering"]
-    assert steering.predictors == (model.surrogate,)
-    assert (steering.low.item(), steering.high.item()) == (target, target)
-    assert (steering.trust.item(), steering.pull.item()) == (0.7, 0.3)
+    guidance = asks["guidance"]
+    assert guidance.predictors == (model.surrogate,)
+    assert (guidance.low.item(), guidance.high.item()) == (target, target)
+    assert (guidance.trust.item(), guidance.pull.item()) == (0.7, 0.3)
     spread = rows.std(axis=0)
     live = spread > 0.01 * np.sqrt(np.mean(spread**2))
     assert 10 < live.sum() < len(live)
-    assert np.array_equal(steering.widths, np.where(live, spread, np.inf))
+    assert np.array_equal(guidance.widths, np.where(live, spread, np.inf))
     assert asks["config"] == MAKING.search
     assert asks["symbols"] == "Pt4"
-    generate(model, target, 3, steered=False)
-    assert asks["steering"] is None
+    generate(model, target, 3, guided=False)
+    assert asks["guidance"] is None
     made = generate(model, target, 3, sampled=False)
-    assert asks["steering"].pull.item() == 0.0
+    assert asks["guidance"].pull.item() == 0.0
     assert not asks["targets"].any()
     assert all("residual" not in atoms.info for atoms in made)
 
@@ -195,8 +195,8 @@ def test_several_properties(asks: dict[str, Any]) -> None:
     higher = np.asarray(model.surrogate.mean + 1.0)
     other = replace(model, surrogate=replace(model.surrogate, mean=higher))
     made = generate(model, target, 3, also=[(other, (-math.inf, target))], agree=None)
-    assert asks["steering"].low.tolist() == [target, -math.inf]
-    assert asks["steering"].high.tolist() == [target, target]
+    assert asks["guidance"].low.tolist() == [target, -math.inf]
+    assert asks["guidance"].high.tolist() == [target, target]
     for atoms in made:
         assert atoms.info["predicted_2"] == pytest.approx(atoms.info["predicted"] + 1.0)
         assert not atoms.info["kept"]
@@ -208,7 +208,7 @@ def test_several_properties(asks: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"sampled": False, "steered": False}, "a fingerprint or a property to search for"),
+        ({"sampled": False, "guided": False}, "a fingerprint or a property to search for"),
         ({"pull": -1.0}, "expected pull to be a number >= 0, got -1.0"),
         ({"tolerance": 0.0}, "expected tolerance to be a number > 0, got 0.0"),
         ({"agree": 0.0}, "expected agree to be a number > 0 or None, got 0.0"),
@@ -232,14 +232,14 @@ def test_ranges_that_are_none() -> None:
 
 @pytest.mark.slow
 def test_end_to_end_and_again(tmp_path: Path) -> None:
-    """Steered structures are closer to the target than those of the fingerprint alone."""
+    """Guided structures are closer to the target than those of the fingerprint alone."""
     model, target = trained(), float(np.quantile(labelled().formation_energies, 0.3))
     options = {"seed": 1, "config": MAKING, "agree": None}
     store = Store(tmp_path / "made.db")
-    steered = generate(model, target, 3, store=store, pull=0.01, **options)
+    guided = generate(model, target, 3, store=store, pull=0.01, **options)
     assert store.committed == 3
-    plain = generate(model, target, 3, steered=False, **options)
-    assert steered.numbers["mean_miss"] < 0.3 * plain.numbers["mean_miss"]
+    plain = generate(model, target, 3, guided=False, **options)
+    assert guided.numbers["mean_miss"] < 0.3 * plain.numbers["mean_miss"]
     again = Store(tmp_path / "made.db", resume=True)
     evaluations: list[int] = []
     resumed = generate(
@@ -252,6 +252,6 @@ def test_end_to_end_and_again(tmp_path: Path) -> None:
         **options,
     )
     assert sum(evaluations) == 0
-    for one, other in zip(steered, resumed, strict=True):
+    for one, other in zip(guided, resumed, strict=True):
         assert one.positions.tobytes() == other.positions.tobytes()
         assert one.info == other.info

@@ -21,7 +21,7 @@ from strategies import ELEMENTS, clusters, random_cluster, random_crystal, rando
 from jaxrecon import ACSF, Fingerprint, from_ase
 from jaxrecon.descriptors.acsf.presets import gastegger2018
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.search.gauss_newton import blame, bound_equations, normal_equations
+from jaxrecon.search.gauss_newton import attribution, bound_equations, normal_equations
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell
 
@@ -57,7 +57,7 @@ DESCRIPTORS = {
 
 def fingerprint_of(name: str, **changes: object) -> Fingerprint:
     """Every pooling at once: one program."""
-    return Fingerprint(DESCRIPTORS[name], POOLINGS, slots=SIZE, **changes)
+    return Fingerprint(DESCRIPTORS[name], POOLINGS, max_atoms=SIZE, **changes)
 
 
 FREE = [
@@ -234,7 +234,7 @@ def many_atoms() -> list[Atoms]:
 def test_many_atoms(name: str) -> None:
     """By a cell list; and the same as among all pairs."""
     poolings = ("max", "min", "mean", "moment2", "smooth_max", "sorted")
-    fingerprint = Fingerprint(DESCRIPTORS[name], poolings, slots=66)
+    fingerprint = Fingerprint(DESCRIPTORS[name], poolings, max_atoms=66)
     some = many_atoms()
     rng = np.random.default_rng(0)
     variants = [[atoms, *(change(atoms, rng) for change in CHANGES.values())] for atoms in some]
@@ -295,11 +295,11 @@ def test_padding_and_precision(fingerprint: Fingerprint) -> None:
 def test_dtype_is_kept(enabled: bool) -> None:
     """Float32 stays float32 where float64 is available too, and float64 stays float64."""
     poolings = ("max", "mean", "moment3", "smooth_min", "sorted")
-    fingerprint = Fingerprint(DESCRIPTORS["everything"], poolings, per_element=True, slots=2)
+    fingerprint = Fingerprint(DESCRIPTORS["everything"], poolings, per_element=True, max_atoms=2)
 
     def everything(structure: Structure) -> tuple[jax.Array, ...]:
         value, jacobian = fingerprint.with_jacobian(structure)
-        shares = blame(fingerprint, structure, value)
+        shares = attribution(fingerprint, structure, value)
         equations = normal_equations(fingerprint, structure, value)
         bound = bound_equations(fingerprint, structure, value)
         return fingerprint(structure), value, jacobian, shares, *equations, *bound

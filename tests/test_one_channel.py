@@ -247,14 +247,17 @@ def test_a_batch_is_its_structures(fewest: int, monkeypatch: pytest.MonkeyPatch,
     found = of_all(fingerprint, batch)
     for i, atoms in enumerate(clusters):
         structure = from_ase(atoms, 6)
-        value, jacobian = dense.numbers(fingerprint, structure), slopes_of(fingerprint, structure)
+        value, jacobian = (
+            dense.numbers(fingerprint, structure),
+            selected_jacobian(fingerprint, structure),
+        )
         gradient = jnp.einsum("p,pnx->nx", jnp.cos(value), jacobian)
         for ours, theirs in zip(found, (value, gradient, value, jacobian), strict=True):
             np.testing.assert_allclose(ours[i], theirs, rtol=1e-10, atol=1e-12)
 
 
 @partial(jax.jit, static_argnums=0)
-def slopes_of(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
+def selected_jacobian(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
     return jax.jacfwd(lambda x: dense.numbers(fingerprint, placed(structure, x)))(
         structure.positions
     )

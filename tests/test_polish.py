@@ -15,7 +15,7 @@ import jaxrecon.search.target_state
 from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.datasets.clusters import relaxed
 from jaxrecon.search.problems import problems_of
-from jaxrecon.search.target_state import FAST, NEARLY, SLOW, Slot
+from jaxrecon.search.target_state import FAST, NEARLY, SLOW, TargetState
 from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 1e-6
@@ -27,7 +27,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
     asked = 0
 
     def compiled_polish(*_: Any) -> Any:
-        def polish(task: Any, coordinates: Any, steering: Any) -> tuple[Any, Any]:
+        def polish(task: Any, coordinates: Any, guidance: Any) -> tuple[Any, Any]:
             nonlocal asked
             asked += 1
             return coordinates, np.float64(next(residuals))
@@ -35,7 +35,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
         return polish
 
     def compiled_hop(*_: Any) -> Any:
-        return lambda keys, tasks, populations, steering: (
+        return lambda keys, tasks, populations, guidance: (
             np.ones((1, 2, 3, 3), np.float32),
             np.full((1, 2), 0.5, np.float32),
         )
@@ -83,9 +83,9 @@ def test_more_unknowns_than_numbers() -> None:
     assert rmsd(truth, near) > 0.01
     slot_config = ReconstructConfig(replicas=2, hops=1)
     [[problem]] = problems_of(target, FEW, "Pt20", None, None, None)
-    slot = Slot(problem, slot_config)
-    assert slot.polish(near.positions)
-    [(found, residual)] = slot.solutions.found
+    state = TargetState(problem, slot_config)
+    assert state.polish(near.positions)
+    [(found, residual)] = state.solutions.found
     assert residual <= slot_config.tolerance
     assert rmsd(truth, found) < rmsd(truth, near)
     assert ResultCode.of(residual, slot_config.tolerance, overflow=False) is ResultCode.CONVERGED

@@ -12,9 +12,9 @@ from strategies import seeds
 
 from jaxrecon.descriptors.pooling import (
     EXTREMES,
+    PER_ATOM,
     POOLINGS,
     SELECTING,
-    SLOTTED,
     Pool,
     by_positions,
     deviations,
@@ -28,7 +28,7 @@ from jaxrecon.structures.neighbors import Neighbors
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-ATOMS, FEATURES, SLOTS, TEMPERATURE = 7, 4, 9, 0.3
+ATOMS, FEATURES, TARGETS, TEMPERATURE = 7, 4, 9, 0.3
 AVERAGING = [kind for kind in POOLINGS if kind not in SELECTING]
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-12}
 
@@ -38,7 +38,7 @@ compiled_weights = jax.jit(weights, static_argnums=0)
 
 
 def pool_of(kind: str, temperature: float = TEMPERATURE) -> Pool:
-    return Pool(kind, SLOTS, temperature)
+    return Pool(kind, TARGETS, temperature)
 
 
 def random_rows(seed: int, dtype: type = np.float64) -> tuple[np.ndarray, np.ndarray]:
@@ -63,11 +63,11 @@ def test_pooling_is_numpys_on_the_rows_of_the_group(kind: str, dtype: type) -> N
             order = np.random.default_rng(seed).permutation(ATOMS)
             shuffled = np.asarray(compiled(pool_of(kind), rows[order], group[order]))
         assert value.dtype == dtype
-        assert value.shape == (SLOTS if kind in SLOTTED else 1, FEATURES)
-        expected = by_numpy(kind, entries, SLOTS, TEMPERATURE)
+        assert value.shape == (TARGETS if kind in PER_ATOM else 1, FEATURES)
+        expected = by_numpy(kind, entries, TARGETS, TEMPERATURE)
         np.testing.assert_allclose(value, expected, atol=TOLERANCE[dtype])
         if kind == "none":
-            expected = by_numpy(kind, rows[order][group[order]], SLOTS, TEMPERATURE)
+            expected = by_numpy(kind, rows[order][group[order]], TARGETS, TEMPERATURE)
         np.testing.assert_allclose(shuffled, expected, atol=TOLERANCE[dtype])
 
     check()
@@ -113,7 +113,7 @@ def test_a_group_of_nobody_is_zero_with_zero_slopes(kind: str) -> None:
     if kind in AVERAGING:
         assert not weights(pool_of(kind), rows, nobody).any()
     else:
-        assert not selection(pool_of(kind), rows, nobody).there.any()
+        assert not selection(pool_of(kind), rows, nobody).present.any()
 
 
 @pytest.mark.parametrize("kind", AVERAGING)
@@ -134,14 +134,14 @@ def test_winners_are_the_atoms_that_set_the_features() -> None:
     rows = jnp.array([[9.0, -9.0], [1.0, 2.0], [3.0, 2.0], [2.0, 0.5]])
     group = jnp.array([False, True, True, True])
     # Of a tie, the first one.
-    assert selection(Pool("max"), rows, group).winner.tolist() == [[2, 1]]
-    assert selection(Pool("min"), rows, group).winner.tolist() == [[1, 3]]
-    order = selection(Pool("sorted", slots=5), rows, group)
-    assert order.winner[:3].tolist() == [[2, 1], [3, 2], [1, 3]]
-    assert order.there.tolist() == [[True] * 2] * 3 + [[False] * 2] * 2
-    as_they_come = selection(Pool("none", slots=2), rows, group)
-    assert as_they_come.winner.tolist() == [[1, 1], [2, 2]]
-    assert as_they_come.there.all()
+    assert selection(Pool("max"), rows, group).atom.tolist() == [[2, 1]]
+    assert selection(Pool("min"), rows, group).atom.tolist() == [[1, 3]]
+    order = selection(Pool("sorted", max_atoms=5), rows, group)
+    assert order.atom[:3].tolist() == [[2, 1], [3, 2], [1, 3]]
+    assert order.present.tolist() == [[True] * 2] * 3 + [[False] * 2] * 2
+    as_they_come = selection(Pool("none", max_atoms=2), rows, group)
+    assert as_they_come.atom.tolist() == [[1, 1], [2, 2]]
+    assert as_they_come.present.all()
 
 
 def test_what_a_target_binds() -> None:
@@ -276,7 +276,7 @@ def test_derivatives_by_positions(images: bool) -> None:
 def test_names_and_rows() -> None:
     assert Pool("max").names("") == ["max"]
     assert Pool("moment2").names("O") == ["moment2[O]"]
-    assert Pool("sorted", slots=2).names("O") == ["sorted0[O]", "sorted1[O]"]
-    assert Pool("none", slots=3).names("") == ["atom0", "atom1", "atom2"]
+    assert Pool("sorted", max_atoms=2).names("O") == ["sorted0[O]", "sorted1[O]"]
+    assert Pool("none", max_atoms=3).names("") == ["atom0", "atom1", "atom2"]
     for kind in POOLINGS:
         assert len(pool_of(kind).names("O")) == pool_of(kind).rows

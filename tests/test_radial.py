@@ -12,7 +12,7 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors.acsf import radial
 from jaxrecon.descriptors.acsf.radial import Radial
-from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
+from jaxrecon.descriptors.environment import Environment, channels, environment
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 
@@ -47,11 +47,11 @@ def test_closed_form_slopes(cutoff: str, weighted: bool) -> None:
 
     @jax.jit
     def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
-        def at(vectors: jax.Array) -> Surroundings:
+        def at(vectors: jax.Array) -> Environment:
             elements = jnp.array([1, 8, 78])
             parts = (jnp.asarray(species), jnp.asarray(mask), elements)
             channel = channels(*parts, weighted=weighted, dtype=vectors.dtype)
-            return surroundings(vectors, channel, cutoff=cutoff, r_cut=4.0)
+            return environment(vectors, channel, cutoff=cutoff, r_cut=4.0)
 
         by_autodiff = jax.jacfwd(lambda vectors: radial.values(ALL, at(vectors)))(vectors)
         return (

@@ -206,13 +206,13 @@ def test_a_range_without_an_end_is_drawn_to_the_edge(made: Generated) -> None:
 
 
 def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hop(keys: Any, tasks: Any, populations: Any, steering: Any) -> Any:
+    def hop(keys: Any, tasks: Any, populations: Any, guidance: Any) -> Any:
         residuals = populations.residuals.at[:].set(jnp.array([3e-2, 1e-2, jnp.inf]))
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
 
     monkeypatch.setattr(reconstructing, "compiled_hop", lambda *_: hop)
     monkeypatch.setattr(
-        target_state, "compiled_polish", lambda *_: lambda task, x, steering: (x, 0.5)
+        target_state, "compiled_polish", lambda *_: lambda task, x, guidance: (x, 0.5)
     )
     fingerprint = Fingerprint.preset("default", ["H", "O"])
     told: dict[int, list[np.ndarray]] = {0: [], 1: []}
@@ -222,7 +222,7 @@ def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch)
         symbols="OH2",
         indices=[3, 8],
         hops=3,
-        patience=1,
+        restart_after=1,
         replicas=3,
         watch=lambda target, residuals: told[target].append(residuals),
     )

@@ -62,7 +62,7 @@ class Row:
     Attributes:
         target: the energy of formation that was wanted.
         made: clusters.
-        predicted: mean of what the surrogate predicts, by which the search was steered.
+        predicted: mean of what the surrogate predicts, by which the search was guided.
         spread: standard deviation of these predictions.
         deviation: mean of the standard deviations that the surrogate tells of its own errors.
         hits: how many predictions are within the tolerance of the target.
@@ -131,7 +131,7 @@ class Designed:
         """What the columns mean, and what they do not."""
         known, told = len(self.model.training), self.model.validation
         return [
-            "predicted: by the Gaussian process that steered the search, with the spread among the "
+            "predicted: by the Gaussian process that guided the search, with the spread among the "
             f"clusters and the error that it expects of itself (+-). Of {known} known clusters it "
             f"was {told['mae']:.3f} eV/atom off on {told['rows']} kept aside. What it thinks of "
             "clusters that were made to please it is no proof.",

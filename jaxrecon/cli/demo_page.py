@@ -44,7 +44,7 @@ numbers are hit to the digits they have. RMSD is how far atoms are from the trut
 
 MADE = """Now the other way round: clusters of ten platinum atoms that have a wanted energy of
 formation. A small conditional autoencoder drew fingerprints that such clusters may have, and the
-same search found clusters that have these, steered towards the energy by a surrogate."""
+same search found clusters that have these, guided towards the energy by a surrogate."""
 
 HONEST = """None of this is a proof. What the clusters are worth, PBE alone can say, by which the
 known ones were computed: <code>jaxrecon judge</code> asks GPAW, where that is installed."""

@@ -272,7 +272,7 @@ def design(
 def _making(plain: bool, direct: bool, hops: int, pull: float, trust: float) -> GenerateConfig:
     return USUAL.replace(
         sampled=not direct,
-        steered=not plain,
+        guided=not plain,
         pull=pull,
         trust=trust,
         search=USUAL.search.replace(hops=hops),

@@ -1,7 +1,7 @@
 """Perturbed copies of structures: what a surrogate has to have seen around the low-lying minima.
 
 Relaxations hold only structures near minima and on the way down to them. An optimiser that is
-steered by a surrogate trained on those alone walks uphill, where the surrogate has never been.
+guided by a surrogate trained on those alone walks uphill, where the surrogate has never been.
 """
 
 import math

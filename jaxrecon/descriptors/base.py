@@ -1,4 +1,4 @@
-"""What all descriptors of the surroundings of atoms have in common."""
+"""What all descriptors of the environment of atoms have in common."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS, CutoffName
-from jaxrecon.descriptors.environment import Surroundings, channels, surroundings
+from jaxrecon.descriptors.environment import Environment, channels, environment
 from jaxrecon.structures.neighbors import Neighbors
 
 BLOCK = 64
@@ -34,7 +34,7 @@ class Local:
     cutoff: CutoffName
     weighted: bool
 
-    def _check_surroundings(self) -> None:
+    def _check_environment(self) -> None:
         """Sort the elements by atomic number; raise ValueError if a field is out of its range."""
         unknown = [symbol for symbol in self.elements if atomic_numbers.get(symbol, 0) == 0]
         if unknown or not self.elements:
@@ -64,7 +64,7 @@ class Local:
         neighbors: Neighbors,
         elements: Int[Array, " e"] | None,
     ) -> Rows:
-        """What ``one`` makes of each atom's surroundings; of many atoms, block after block."""
+        """What ``one`` makes of each atom's environment; of many atoms, block after block."""
 
         def of(atom: tuple[Array, Array, Array]) -> Rows:
             vectors, species, mask = atom
@@ -83,5 +83,5 @@ class Local:
         chosen = jnp.asarray(self.species) if elements is None else elements
         return channels(species, mask, chosen, weighted=self.weighted, dtype=dtype)
 
-    def _see(self, vectors: Array, channel: Array) -> Surroundings:
-        return surroundings(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)
+    def _see(self, vectors: Array, channel: Array) -> Environment:
+        return environment(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)

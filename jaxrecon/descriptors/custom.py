@@ -12,10 +12,10 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.base import Local
 from jaxrecon.descriptors.cutoffs import CutoffName
-from jaxrecon.descriptors.environment import Surroundings, surroundings
+from jaxrecon.descriptors.environment import Environment, environment
 from jaxrecon.structures.neighbors import Neighbors
 
-RowFn = Callable[[Surroundings], Float[Array, " f"]]
+RowFn = Callable[[Environment], Float[Array, " f"]]
 """A pure function from what one atom sees to its row of numbers, of any fixed length."""
 
 ALIKE = 1e-3
@@ -55,7 +55,7 @@ class Custom(Local):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", tuple(self.elements))
-        self._check_surroundings()
+        self._check_environment()
         if not callable(self.function) or not isinstance(self.function, Hashable):
             raise ValueError(
                 f"expected a hashable function of what an atom sees, got {self.function!r}"
@@ -128,7 +128,7 @@ def _row(function: RowFn, cutoff: str, r_cut: float, vectors: Array, channel: Ar
     # Padding is apart from the centre: what divides by a distance is finite, and so is its slope.
     apart = jnp.asarray([[0.5 * r_cut, 0.0, 0.0]], vectors.dtype)
     vectors = jnp.where(channel != 0, vectors, apart)
-    made = function(surroundings(vectors, channel, cutoff=cutoff, r_cut=r_cut))
+    made = function(environment(vectors, channel, cutoff=cutoff, r_cut=r_cut))
     shape = getattr(made, "shape", None)
     if shape is None or len(shape) != 1 or not len(made):
         raise ValueError(

@@ -12,7 +12,7 @@ from jaxrecon.descriptors.cutoffs import CUTOFFS
 from jaxrecon.numerics import safe_divide, safe_norm
 
 
-class Surroundings(NamedTuple):
+class Environment(NamedTuple):
     """What one atom sees; or many atoms, side by side along a last axis of lanes.
 
     Attributes:
@@ -35,14 +35,14 @@ class Surroundings(NamedTuple):
     channel: Float[Array, "m s ..."]
 
 
-def surroundings(
+def environment(
     vectors: Float[Array, "m 3 ..."],
     channel: Float[Array, "m s ..."],
     *,
     cutoff: str,
     r_cut: float,
-) -> Surroundings:
-    """Surroundings from the vectors to the neighbours in Angstrom; those of no channel are out.
+) -> Environment:
+    """Environment from the vectors to the neighbours in Angstrom; those of no channel are out.
 
     Args:
         vectors: from the central atom to its neighbours.
@@ -54,7 +54,7 @@ def surroundings(
     inverse_r = safe_divide(jnp.ones_like(r), r)
     value, slope = CUTOFFS[cutoff](r, r_cut)
     there = jnp.any(channel != 0, axis=1)
-    return Surroundings(
+    return Environment(
         vectors=vectors,
         r=r,
         direction=vectors * inverse_r[:, None],

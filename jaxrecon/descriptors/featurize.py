@@ -63,7 +63,7 @@ def featurize(
 
     Raises:
         ValueError: if a structure has no atoms, an element that the fingerprint has no channel
-            for, more atoms than it has slots, or a singular or left-handed cell; or if the bounds
+            for, more atoms than ``max_atoms``, or a singular or left-handed cell; or if the bounds
             leave out a neighbour.
 
     >>> from ase.build import molecule
@@ -178,11 +178,12 @@ def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
             )
         if not np.isfinite(atoms.positions).all():
             raise ValueError(f"expected finite positions in structure {number}, got others")
-        if fingerprint.slotted and fingerprint.slots is not None:
+        if fingerprint.per_atom and fingerprint.max_atoms is not None:
             most = np.bincount(numbers).max() if fingerprint.per_element else len(numbers)
-            if most > fingerprint.slots:
+            if most > fingerprint.max_atoms:
                 raise ValueError(
-                    f"expected slots >= {most} for structure {number}, got {fingerprint.slots}"
+                    f"expected max_atoms >= {most} for structure {number}, "
+                    f"got {fingerprint.max_atoms}"
                 )
         if atoms.pbc.any():
             try:

@@ -19,7 +19,7 @@ from jaxrecon.descriptors.acsf.acsf import ACSF
 from jaxrecon.descriptors.acsf.one_channel import MOST_NEIGHBORS
 from jaxrecon.descriptors.acsf.presets import RECIPES
 from jaxrecon.descriptors.custom import Custom
-from jaxrecon.descriptors.pooling import EXTREMES, POOLINGS, SLOTTED, Pool, PoolingName
+from jaxrecon.descriptors.pooling import EXTREMES, PER_ATOM, POOLINGS, Pool, PoolingName
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure
 
@@ -70,8 +70,8 @@ class Fingerprint:
         images: how a periodic cell is seen: ``"all"`` images within the cutoff, or ``"minimum"``,
             one image of each atom, the convention of Fung et al.
         per_element: whether the atoms of each central element are pooled by themselves.
-        slots: for the poolings ``"sorted"`` and ``"none"``: how many atoms there is room for, in
-            the structure or, with ``per_element``, of one element.
+        max_atoms: for the poolings ``"sorted"`` and ``"none"``: how many atoms there is room for,
+            in the structure or, with ``per_element``, of one element.
         temperature: of ``"smooth_max"`` and ``"smooth_min"``, in units of the feature.
 
     Raises:
@@ -88,7 +88,7 @@ class Fingerprint:
     poolings: tuple[PoolingName, ...] = ("max", "min")
     images: Literal["all", "minimum"] = "all"
     per_element: bool = False
-    slots: int | None = None
+    max_atoms: int | None = None
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
@@ -96,10 +96,10 @@ class Fingerprint:
             raise ValueError(f"expected poolings among {POOLINGS}, got {self.poolings}")
         if self.images not in ("all", "minimum"):
             raise ValueError(f"expected images 'all' or 'minimum', got {self.images!r}")
-        if self.slotted and (self.slots is None or self.slots < 1):
+        if self.per_atom and (self.max_atoms is None or self.max_atoms < 1):
             raise ValueError(
-                "expected slots >= 1, the most atoms, for pooling "
-                f"{self.slotted[0]!r}, got {self.slots}"
+                "expected max_atoms >= 1, the most atoms, for pooling "
+                f"{self.per_atom[0]!r}, got {self.max_atoms}"
             )
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"expected temperature > 0, got {self.temperature}")
@@ -169,7 +169,7 @@ class Fingerprint:
         return self._spread(view, value), self._spread(view, jacobian)
 
     def overflow(self, structure: Structure) -> Bool[Array, ""]:
-        """Whether the bounds or the slots are too small, so that an atom would be left out.
+        """Whether the bounds or ``max_atoms`` are too small, so that an atom would be left out.
 
         Args:
             structure: one, without an axis of a batch.
@@ -198,8 +198,8 @@ class Fingerprint:
         groups = mask[None, :]
         if self.per_element:
             groups = groups & (elements[:, None] == species[None, :])
-        if self.slotted and self.slots is not None:
-            overflow |= jnp.any(groups.sum(axis=1) > self.slots)
+        if self.per_atom and self.max_atoms is not None:
+            overflow |= jnp.any(groups.sum(axis=1) > self.max_atoms)
         seen = seen._replace(overflow=seen.overflow | overflow)
         columns = self._columns(elements) if len(elements) < len(every) else None
         return View(seen, groups, elements, columns)
@@ -213,7 +213,7 @@ class Fingerprint:
         return self.descriptor(view.neighbors, view.elements)
 
     def pooled(self, view: View, rows: Float[Array, "n f"]) -> Float[Array, " q"]:
-        """The numbers of the view, pool-major, then group, slot and feature.
+        """The numbers of the view, pool-major, then group, entry and feature.
 
         Args:
             view: of a structure.
@@ -235,19 +235,19 @@ class Fingerprint:
             strain: whether three rows follow those by the n atoms: by the symmetric strain, the
                 atoms moving with the cell, without a unit.
         """
-        if isinstance(self.descriptor, ACSF) and not strain and self._winners_suffice(view):
+        if isinstance(self.descriptor, ACSF) and not strain and self._selected_suffice(view):
             rows = self.rows(view)
-            winner, there = pooling.winners(self.pools, rows, view.groups)
-            atom = jnp.where(there, winner, len(rows))
-            slopes = self.descriptor.slopes_of(view.neighbors, atom, view.elements)
-            return self.pooled(view, rows), slopes.reshape(-1, *slopes.shape[2:])
+            selected, present = pooling.selected_atoms(self.pools, rows, view.groups)
+            atom = jnp.where(present, selected, len(rows))
+            derivatives = self.descriptor.selected_jacobian(view.neighbors, atom, view.elements)
+            return self.pooled(view, rows), derivatives.reshape(-1, *derivatives.shape[2:])
         rows, by_vectors = self.descriptor.with_jacobian(view.neighbors, view.elements)
-        slopes = pooling.jacobian(
+        derivatives = pooling.jacobian(
             self.pools, rows, by_vectors, view.groups, view.neighbors, strain=strain
         )
-        return self.pooled(view, rows), slopes
+        return self.pooled(view, rows), derivatives
 
-    def _winners_suffice(self, view: View) -> bool:
+    def _selected_suffice(self, view: View) -> bool:
         """Whether the Jacobian takes fewer entries of the rows than there are."""
         return (
             view.neighbors.source is None
@@ -273,21 +273,21 @@ class Fingerprint:
         start, columns = 0, []
         for pool in self.pools:
             row = group[:, None] * pool.rows + jnp.arange(pool.rows)[None, :]
-            there = known[:, None, None] & (column < features)[None, None, :]
+            present = known[:, None, None] & (column < features)[None, None, :]
             place = start + row[:, :, None] * features + column[None, None, :]
-            columns.append(jnp.where(there, place, self.size).ravel())
+            columns.append(jnp.where(present, place, self.size).ravel())
             start += len(self._group_names) * pool.rows * features
         return jnp.concatenate(columns)
 
     @property
     def pools(self) -> tuple[Pool, ...]:
         """The poolings with their parameters."""
-        return tuple(Pool(kind, self.slots or 1, self.temperature) for kind in self.poolings)
+        return tuple(Pool(kind, self.max_atoms or 1, self.temperature) for kind in self.poolings)
 
     @property
-    def slotted(self) -> tuple[str, ...]:
-        """Those of the poolings that fill slots, and so limit the number of atoms."""
-        return tuple(kind for kind in self.poolings if kind in SLOTTED)
+    def per_atom(self) -> tuple[str, ...]:
+        """Those of the poolings that keep a number for each atom, and so limit the atoms."""
+        return tuple(kind for kind in self.poolings if kind in PER_ATOM)
 
     @property
     def _group_names(self) -> tuple[str, ...]:

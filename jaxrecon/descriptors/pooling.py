@@ -3,10 +3,12 @@ r"""Pooling: from one row an atom to one row a structure, invariant to the order
 Every pooling works on each feature by itself, over a group of atoms: all of them, or those of one
 central element. There are two sorts. *Selecting* ones hand on entries of the rows:
 
-- ``max``, ``min``: the extremes. Piecewise smooth: the atom that sets a feature, its *winner*,
+- ``max``, ``min``: the extremes. Piecewise smooth: the atom that sets a feature, its *selected
+atom*,
   changes as atoms move; ties go to the atom that comes first.
 - ``sorted``: all entries, largest first; ``none``: all entries, as the atoms come, for local
-  inversion with a fixed assignment. Both fill a fixed number of slots, the rest is 0.
+  inversion with a fixed assignment. Both have a fixed number of entries, those without an atom are
+  0.
 
 *Averaging* ones are smooth functions of all entries :math:`G_i` of the :math:`n` atoms:
 
@@ -49,7 +51,7 @@ PoolingName = Literal[
 POOLINGS: tuple[str, ...] = get_args(PoolingName)
 EXTREMES = ("max", "min")
 SELECTING = (*EXTREMES, "sorted", "none")
-SLOTTED = ("sorted", "none")
+PER_ATOM = ("sorted", "none")
 
 
 class Pool(NamedTuple):
@@ -57,38 +59,39 @@ class Pool(NamedTuple):
 
     Attributes:
         kind: its name, one of ``POOLINGS``.
-        slots: entries that ``sorted`` and ``none`` hand on, at least as many as a group has atoms.
+        max_atoms: entries that ``sorted`` and ``none`` hand on, at least as many as a group has
+            atoms.
         temperature: of ``smooth_max`` and ``smooth_min``, in units of the feature.
     """
 
     kind: str
-    slots: int = 1
+    max_atoms: int = 1
     temperature: float = 1.0
 
     @property
     def rows(self) -> int:
         """How many numbers it makes of each feature."""
-        return self.slots if self.kind in SLOTTED else 1
+        return self.max_atoms if self.kind in PER_ATOM else 1
 
     def names(self, group: str) -> list[str]:
         """What each of them is: ``max``, ``sorted3`` or, of one central element, ``max[O]``."""
         label = f"[{group}]" if group else ""
-        if self.kind not in SLOTTED:
+        if self.kind not in PER_ATOM:
             return [self.kind + label]
         word = "atom" if self.kind == "none" else self.kind
-        return [f"{word}{slot}{label}" for slot in range(self.slots)]
+        return [f"{word}{entry}{label}" for entry in range(self.max_atoms)]
 
 
 class Selection(NamedTuple):
     """Which atom each pooled number comes from.
 
     Attributes:
-        winner: its row.
-        there: whether there is one.
+        atom: its row.
+        present: whether there is one.
     """
 
-    winner: Int[Array, "s f"]
-    there: Bool[Array, "s f"]
+    atom: Int[Array, "s f"]
+    present: Bool[Array, "s f"]
 
 
 def pooled(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Float[Array, "s f"]:
@@ -98,16 +101,16 @@ def pooled(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> F
     >>> rows, everybody = jnp.array([[1.0, 5.0], [2.0, 3.0]]), jnp.array([True, True])
     >>> pooled(Pool("max"), rows, everybody).tolist()
     [[2.0, 5.0]]
-    >>> pooled(Pool("sorted", slots=3), rows, everybody).tolist()
+    >>> pooled(Pool("sorted", max_atoms=3), rows, everybody).tolist()
     [[2.0, 5.0], [1.0, 3.0], [0.0, 0.0]]
     """
     if pool.kind in EXTREMES:
-        # The same as the entry of the winner, in a third of the time.
+        # The same as the entry of the selected, in a third of the time.
         extreme = masked_max(rows, group) if pool.kind == "max" else masked_min(rows, group)
         return jnp.where(group.any(), extreme, 0.0)[None]
-    if pool.kind in SLOTTED:
-        winner, there = selection(pool, rows, group)
-        return jnp.where(there, jnp.take_along_axis(rows, winner, axis=0), 0.0)
+    if pool.kind in PER_ATOM:
+        selected, present = selection(pool, rows, group)
+        return jnp.where(present, jnp.take_along_axis(rows, selected, axis=0), 0.0)
     return _averaged(pool, rows, group)[None]
 
 
@@ -116,21 +119,21 @@ def selection(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -
     n, features = rows.shape
     if pool.kind in EXTREMES:
         sign = 1.0 if pool.kind == "max" else -1.0
-        winner = jnp.argmax(jnp.where(group[:, None], sign * rows, -jnp.inf), axis=0)[None]
-        return Selection(winner, jnp.broadcast_to(group.any(), winner.shape))
+        selected = jnp.argmax(jnp.where(group[:, None], sign * rows, -jnp.inf), axis=0)[None]
+        return Selection(selected, jnp.broadcast_to(group.any(), selected.shape))
     # The atoms of the group first; then, for sorted, the largest first.
     keys = -rows if pool.kind == "sorted" else jnp.zeros_like(rows)
     keys = jnp.where(group[:, None], keys, jnp.inf)
     order = jnp.argsort(keys, axis=0, stable=True)
-    slots = jnp.minimum(jnp.arange(pool.slots), n - 1)
-    there = jnp.arange(pool.slots) < group.sum()
-    return Selection(order[slots], jnp.broadcast_to(there[:, None], (pool.slots, features)))
+    places = jnp.minimum(jnp.arange(pool.max_atoms), n - 1)
+    present = jnp.arange(pool.max_atoms) < group.sum()
+    return Selection(order[places], jnp.broadcast_to(present[:, None], (pool.max_atoms, features)))
 
 
-def winners(
+def selected_atoms(
     pools: Sequence[Pool], rows: Float[Array, "n f"], groups: Bool[Array, "g n"]
 ) -> Selection:
-    """What selecting poolings hand on, pool by pool, then group and slot, in shape ``(p, f)``."""
+    """What selecting poolings hand on, pool by pool, then group and entry, in shape ``(p, f)``."""
     chosen = [jax.vmap(partial(selection, pool, rows))(groups) for pool in pools]
     parts = zip(*chosen, strict=True)
     return Selection(
@@ -151,18 +154,18 @@ def deviations(
 ) -> tuple[Float[Array, "n f"], Bool[Array, "n f"]]:
     r"""How far each entry is from the target of an extreme, and which entries that target binds.
 
-    A largest value is :math:`M` if and only if the winner has it and no atom exceeds it: the
-    winner is bound, and so is every atom beyond the target. Summing the squares of these entries
-    keeps the solutions that the winners alone have, and makes descent smooth where atoms tie, as
-    they do all over symmetric structures.
+    A largest value is :math:`M` if and only if the selected has it and no atom exceeds it: the
+    selected is bound, and so is every atom beyond the target. Summing the squares of these entries
+    keeps the solutions that the selected atoms alone have, and makes descent smooth where atoms
+    tie, as they do all over symmetric structures.
 
     Returns:
         ``rows - target`` and a mask of the bound entries.
     """
-    winner, there = selection(pool, rows, group)
+    selected, present = selection(pool, rows, group)
     difference = rows - target[None, :]
     beyond = (difference > 0) if pool.kind == "max" else (difference < 0)
-    wins = (winner == jnp.arange(rows.shape[0])[:, None]) & there
+    wins = (selected == jnp.arange(rows.shape[0])[:, None]) & present
     return difference, (beyond | wins) & group[:, None]
 
 
@@ -190,22 +193,24 @@ def jacobian(
     blocks = {}
     if selecting:
         # All in one gather: with one for each pooling the derivatives are computed anew for each.
-        chosen = winners(selecting, rows, groups)
-        winner = chosen.winner.ravel()
-        feature = jnp.tile(jnp.arange(features), len(chosen.winner))
-        slopes = by_positions(by_vectors[winner, feature], winner, neighbors, strain=strain)
-        slopes = jnp.where(chosen.there.ravel()[:, None, None], slopes, 0.0)
+        chosen = selected_atoms(selecting, rows, groups)
+        selected = chosen.atom.ravel()
+        feature = jnp.tile(jnp.arange(features), len(chosen.atom))
+        derivatives = by_positions(
+            by_vectors[selected, feature], selected, neighbors, strain=strain
+        )
+        derivatives = jnp.where(chosen.present.ravel()[:, None, None], derivatives, 0.0)
         ends = np.cumsum([len(groups) * pool.rows * features for pool in selecting])[:-1]
-        blocks = dict(zip(selecting, jnp.split(slopes, ends), strict=True))
+        blocks = dict(zip(selecting, jnp.split(derivatives, ends), strict=True))
     averaging = [pool for pool in pools if pool.kind not in SELECTING]
     if averaging:
         entries = entries_by_positions(by_vectors, neighbors, strain=strain)
         # All in one product as well: it has to read the entries, which are many.
         shares = [jax.vmap(partial(weights, pool, rows))(groups) for pool in averaging]
-        slopes = jnp.einsum(
+        derivatives = jnp.einsum(
             "gif,ifnx->gfnx", jnp.concatenate(shares), entries, precision=Precision.HIGHEST
         )
-        parts = slopes.reshape(len(averaging), -1, *slopes.shape[2:])
+        parts = derivatives.reshape(len(averaging), -1, *derivatives.shape[2:])
         blocks |= dict(zip(averaging, parts, strict=True))
     return jnp.concatenate([blocks[pool] for pool in pools])
 
@@ -216,8 +221,8 @@ def entries_by_positions(
     """Derivatives of every entry of the rows, as :func:`by_positions` gives them."""
     n, f, m, _ = by_vectors.shape
     centre = jnp.repeat(jnp.arange(n), f)
-    slopes = by_positions(by_vectors.reshape(n * f, m, 3), centre, neighbors, strain=strain)
-    return slopes.reshape(n, f, *slopes.shape[1:])
+    derivatives = by_positions(by_vectors.reshape(n * f, m, 3), centre, neighbors, strain=strain)
+    return derivatives.reshape(n, f, *derivatives.shape[1:])
 
 
 def by_positions(
@@ -246,12 +251,12 @@ def by_positions(
         ends = jnp.einsum("rmx,rmn->rnx", jacobian, hot, precision=Precision.HIGHEST)
     # A vector ends at the neighbour and starts at the centre: moving the centre turns the sign.
     start = nn.one_hot(centre, n, dtype=jacobian.dtype)
-    slopes = ends - start[:, :, None] * jacobian.sum(1)[:, None, :]
+    derivatives = ends - start[:, :, None] * jacobian.sum(1)[:, None, :]
     if not strain:
-        return slopes
+        return derivatives
     vectors = jnp.where(neighbors.mask[:, :, None], neighbors.vectors, 0.0)
     by_strain = jnp.einsum("rmx,rmy->rxy", vectors[centre], jacobian, precision=Precision.HIGHEST)
-    return jnp.concatenate([slopes, (by_strain + by_strain.transpose(0, 2, 1)) / 2.0], axis=1)
+    return jnp.concatenate([derivatives, (by_strain + by_strain.transpose(0, 2, 1)) / 2.0], axis=1)
 
 
 def _averaged(

@@ -16,14 +16,14 @@ class GenerateConfig:
 
     Attributes:
         sampled: whether there is a fingerprint to search for; else the property alone decides.
-        steered: whether the search looks at the property; else at the fingerprint alone.
+        guided: whether the search looks at the property; else at the fingerprint alone.
         trust: how many standard deviations of the prediction count as much as a miss.
         pull: the miss that a fingerprint counts as that is off by one standard deviation.
         agree: how far the surrogate may predict a sampled fingerprint from the property, and how
             unsure it may be, before another one is drawn; None for anything.
         tolerance: how far the prediction of a structure that is kept may be from what is wanted.
         shortest: least distance of two atoms by the sum of their covalent radii.
-        search: settings of the search; its tolerance, where it is steered, is of what it minimises,
+        search: settings of the search; its tolerance, where it is guided, is of what it minimises,
             in the property's unit.
 
     Raises:
@@ -35,7 +35,7 @@ class GenerateConfig:
     """
 
     sampled: bool = True
-    steered: bool = True
+    guided: bool = True
     trust: float = 1.0
     pull: float = 0.05
     agree: float | None = 0.1
@@ -50,7 +50,7 @@ class GenerateConfig:
             self._check(name, "a number >= 0", 0.0 <= getattr(self, name) < math.inf)
         self._check("tolerance", "a number > 0", self.tolerance > 0.0)
         self._check("agree", "a number > 0 or None", self.agree is None or self.agree > 0.0)
-        if not (self.sampled or self.steered):
+        if not (self.sampled or self.guided):
             raise ValueError("expected a fingerprint or a property to search for, got neither")
 
     def _check(self, name: str, expected: str, holds: bool) -> None:
@@ -61,7 +61,7 @@ class GenerateConfig:
         """A copy with some settings changed.
 
         Args:
-            **changes: settings by name, like ``steered=False``.
+            **changes: settings by name, like ``guided=False``.
 
         Raises:
             ValueError: if a name is not a setting.

@@ -20,7 +20,7 @@ from jaxrecon.inverse_design.generated import Generated, diversity, widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.runtime.versions import versions
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.reconstruct import reconstruct
 from jaxrecon.search.store import Store
 from jaxrecon.structures.duplicates import Library, duplicates
@@ -43,7 +43,7 @@ def generate(
 ) -> Generated:
     """Make structures that have a property, and say of each what is known of it.
 
-    What is minimised is the equation of :mod:`jaxrecon.search.guidance`; unsteered it is, as in
+    What is minimised is the equation of :mod:`jaxrecon.search.guidance`; unguided it is, as in
     Fung et al., arXiv 2207.13227, the difference from a sampled fingerprint alone.
 
     A structure is kept if its prediction is within the tolerance of what is wanted and as sure as
@@ -62,7 +62,7 @@ def generate(
         config: settings.
         store: where each structure is kept as soon as it is there, and those of before are found.
         progress: as for :func:`~jaxrecon.search.reconstruct.reconstruct`.
-        **settings: changes to ``config``, by name: ``steered=False``.
+        **settings: changes to ``config``, by name: ``guided=False``.
 
     Returns:
         ``count`` structures in the order in which they were drawn, positions in Angstrom.
@@ -90,9 +90,9 @@ def generate(
         targets = model.sample(values, count, seed, agree=config.agree)
     else:
         model.warn_outside(*(end for end in wishes[0][1] if np.isfinite(end)))
-    steering = None
-    if config.steered:
-        steering = Steering.towards(
+    guidance = None
+    if config.guided:
+        guidance = Guidance.towards(
             [other.surrogate for other, _ in wishes],
             [each for _, each in wishes],
             widths=widths,
@@ -103,7 +103,7 @@ def generate(
         np.zeros((count, model.fingerprint.size)) if targets is None else targets,
         model.fingerprint,
         symbols=model.symbols,
-        steering=steering,
+        guidance=guidance,
         config=config.search,
         seed=seed,
         store=store,

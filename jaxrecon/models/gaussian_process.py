@@ -11,7 +11,7 @@ The four numbers maximise the marginal likelihood (Rasmussen and Williams, *Gaus
 Machine Learning*, 2006, chapters 2 and 5; scikit-learn does it). The mean is that of all rows; past
 :data:`MOST` of them the four numbers and the variance are those of a random sample, so that the
 variance is rather too large than too small. Where forces are known they are observations as well:
-see :mod:`jaxrecon.models.slopes`.
+see :mod:`jaxrecon.models.gradient_kernel`.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import Coordinates
-from jaxrecon.models.slopes import Observed, gradient_noise, posterior
+from jaxrecon.models.gradient_kernel import Observed, gradient_noise, posterior
 from jaxrecon.search.guidance import Prediction
 
 MOST = 1000
@@ -78,7 +78,7 @@ class GaussianProcess:
         rows: Float[np.ndarray, "n p"],
         values: Float[np.ndarray, " n"],
         *,
-        slopes: Float[np.ndarray, "n p x"] | None = None,
+        jacobians: Float[np.ndarray, "n p x"] | None = None,
         gradients: Float[np.ndarray, "n x"] | None = None,
     ) -> "GaussianProcess":
         """The process that a training set is most likely under.
@@ -87,7 +87,7 @@ class GaussianProcess:
             fingerprint: what the rows are.
             rows: fingerprints, without a unit.
             values: the property of each.
-            slopes: derivatives of the fingerprint of each by its positions, in 1/Angstrom.
+            jacobians: derivatives of the fingerprint of each by its positions, in 1/Angstrom.
             gradients: of the property by the positions, in its unit by Angstrom. Of more than
                 1,000 rows, or 12,000 numbers in all, they are left out.
 
@@ -114,7 +114,7 @@ class GaussianProcess:
         factor = _factor(kernel, inputs[:MOST])
         pull = None
         if (
-            slopes is None
+            jacobians is None
             or gradients is None
             or len(rows) > MOST
             or gradients.size + len(rows) > MOST_NUMBERS
@@ -124,7 +124,7 @@ class GaussianProcess:
         else:
             with jax.enable_x64(True):
                 bend = jax.vmap(jax.jacfwd(coordinates.forward))(jnp.asarray(rows, jnp.float64))
-            inner = np.einsum("npq,nqx->npx", np.asarray(bend), slopes) * slope[:, None]
+            inner = np.einsum("npq,nqx->npx", np.asarray(bend), jacobians) * slope[:, None]
             observed = Observed(inputs, inner, outputs, gradients / deviation)
             noise = gradient_noise(observed, kernel)
             weights, pull, left_out = posterior(observed, kernel, noise)

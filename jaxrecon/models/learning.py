@@ -19,9 +19,9 @@ from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.cvae import Autoencoder, Generator
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.gaussian_process import MOST, MOST_NUMBERS, GaussianProcess
+from jaxrecon.models.gradient_kernel import fingerprint_jacobians
 from jaxrecon.models.network import Ensemble, regressor_of
 from jaxrecon.models.scaling import SCALINGS
-from jaxrecon.models.slopes import slopes
 from jaxrecon.models.training import Network, fit
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
@@ -159,7 +159,7 @@ def _forces(labelled: LabelledSet, fingerprint: Fingerprint) -> dict[str, np.nda
     gradients = -np.reshape(forces, (len(structures), -1)) / len(structures[0])
     if len(structures) > MOST or gradients.size + len(structures) > MOST_NUMBERS:
         return {}
-    return {"slopes": slopes(structures, fingerprint), "gradients": gradients}
+    return {"jacobians": fingerprint_jacobians(structures, fingerprint), "gradients": gradients}
 
 
 def _fitted(

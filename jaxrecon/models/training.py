@@ -218,8 +218,8 @@ def _step(
     weights, moments = carry
     rows, key = some
     count = (rows >= 0).sum()
-    value, slopes = jax.value_and_grad(partial(_mean_loss, loss, items, rows, key))(weights)
-    updates, later = optimiser.update(slopes, moments, weights)
+    value, gradient = jax.value_and_grad(partial(_mean_loss, loss, items, rows, key))(weights)
+    updates, later = optimiser.update(gradient, moments, weights)
     moved = optax.apply_updates(weights, updates)
     # Adam would move on without any row.
     carry = jax.tree.map(partial(jnp.where, count > 0), (moved, later), carry)

@@ -85,7 +85,7 @@ def _opinions(
                 color=colour,
                 mfc=face,
             )
-    for name, face in (("surrogate that steered", INK), ("networks not seen before", "white")):
+    for name, face in (("surrogate that guided", INK), ("networks not seen before", "white")):
         axis.plot([], [], "o", color=INK, mfc=face, ms=4.5, label=name)
     axis.set_xticks(range(len(targets)), [f"{target:g}" for target in targets])
     axis.set_xlabel("wanted (eV/atom)")

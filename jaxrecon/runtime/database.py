@@ -14,7 +14,7 @@ from typing import Any
 
 from jaxrecon.runtime.files import check_output
 
-PATIENCE = 60.0
+LOCK_TIMEOUT = 60.0
 """Seconds to wait for other processes that write."""
 SERVERS = ("postgresql://", "postgres://")
 DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
@@ -96,7 +96,7 @@ class Database:
             self._handle.connection.cursor().execute(f"DELETE FROM {table}")
 
     def _check(self, file: Path) -> None:
-        with self._explained(), closing(sqlite3.connect(file, PATIENCE)) as connection:
+        with self._explained(), closing(sqlite3.connect(file, LOCK_TIMEOUT)) as connection:
             connection.execute("BEGIN")  # nobody writes between the questions
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             pages, size = (
@@ -113,10 +113,10 @@ class Database:
         cursor = handle.connection.cursor()
         if self.file is None:
             _make_tables(handle)
-            cursor.execute(f"SET LOCAL lock_timeout = {PATIENCE * 1000:.0f}")
+            cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT * 1000:.0f}")
             cursor.execute("LOCK TABLE systems IN EXCLUSIVE MODE")
             return
-        cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+        cursor.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT * 1000:.0f}")
         cursor.execute("BEGIN IMMEDIATE")
         cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         tables = {name for (name,) in cursor.fetchall()}

@@ -16,13 +16,13 @@ from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime.devices import memory_of
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
 from jaxrecon.search.moves import descend, model, propose
 from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
 
-SLOTS, REPLICAS = "slots", "replicas"
+TARGETS, REPLICAS = "targets", "replicas"
 
 CACHE = 6 * 2**20
 """Bytes of a CPU's cache for one core to work in."""
@@ -85,35 +85,35 @@ def hop(
 @lru_cache(maxsize=PROGRAMS)
 def compiled_hop(
     fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
-) -> Callable[[Key[Array, " slots"], Task, Population, Steering | None], tuple[Array, Array]]:
-    """The program ``(keys, tasks, populations, steering) -> (coordinates, residuals)`` of one hop.
+) -> Callable[[Key[Array, " targets"], Task, Population, Guidance | None], tuple[Array, Array]]:
+    """The program ``(keys, tasks, populations, guidance) -> (coordinates, residuals)`` of one hop.
 
-    Every argument has a leading axis of slots, one target each, but the steering, which all tasks
-    have in common and do not bring themselves. Each device computes its share of
-    the replicas of its slots from their whole populations of before: no device waits for another.
+    Every argument has a leading axis of targets, but the guidance, which all tasks have in
+    common. Each device computes its share of
+    the replicas of its targets from their whole populations of before: no device waits for another.
     """
-    share = config.replicas // mesh.shape[REPLICAS]
+    own = config.replicas // mesh.shape[REPLICAS]
 
     def local(
-        keys: Key[Array, " slots"],
+        keys: Key[Array, " targets"],
         tasks: Task,
         populations: Population,
-        steering: Steering | None,
+        guidance: Guidance | None,
     ) -> tuple[Array, Array]:
-        replicas = jax.lax.axis_index(REPLICAS) * share + jnp.arange(share)
+        replicas = jax.lax.axis_index(REPLICAS) * own + jnp.arange(own)
 
         def one(key: PRNGKeyArray, task: Task, population: Population) -> tuple[Array, Array]:
-            task = replace(task, steering=steering)
+            task = replace(task, guidance=guidance)
             return hop(key, fingerprint, config, task, population, replicas)
 
-        slots = (keys, tasks, populations)
+        batch = (keys, tasks, populations)
         if len(keys) > 1:
-            return jax.vmap(one)(*slots)
+            return jax.vmap(one)(*batch)
         # Not a batch of one: XLA lays out arrays with another axis more slowly.
-        alone = one(*jax.tree.map(lambda leaf: leaf[0], slots))
+        alone = one(*jax.tree.map(lambda leaf: leaf[0], batch))
         return jax.tree.map(lambda leaf: leaf[None], alone)
 
-    dealt, split = PartitionSpec(SLOTS), PartitionSpec(SLOTS, REPLICAS)
+    dealt, split = PartitionSpec(TARGETS), PartitionSpec(TARGETS, REPLICAS)
     return jax.jit(
         jax.shard_map(
             local,
@@ -128,7 +128,7 @@ def compiled_hop(
 @lru_cache(maxsize=PROGRAMS)
 def compiled_polish(
     fingerprint: Fingerprint, config: ReconstructConfig
-) -> Callable[[Task, Float[Array, "x 3"], Steering | None], tuple[Array, Array]]:
+) -> Callable[[Task, Float[Array, "x 3"], Guidance | None], tuple[Array, Array]]:
     """Levenberg-Marquardt on one structure, meant for float64: coordinates and residual.
 
     Where largest and smallest values are pooled it takes the equations of all atoms: from 0.1
@@ -138,8 +138,8 @@ def compiled_polish(
     extremes = set(fingerprint.poolings) & set(EXTREMES)
     equations = bound_equations if extremes else normal_equations
 
-    def polish(task: Task, coordinates: Array, steering: Steering | None) -> tuple[Array, Array]:
-        task = replace(task, steering=steering)
+    def polish(task: Task, coordinates: Array, guidance: Guidance | None) -> tuple[Array, Array]:
+        task = replace(task, guidance=guidance)
         refinement = levenberg_marquardt(
             model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )
@@ -151,14 +151,14 @@ def compiled_polish(
 
 
 def device_mesh(replicas: int, targets: int) -> Mesh:
-    """The local devices as rows of slots and columns of replicas: see :func:`mesh_shape`."""
+    """The local devices as rows of targets and columns of replicas: see :func:`mesh_shape`."""
     devices = jax.local_devices()
     rows, columns = mesh_shape(len(devices), devices[0].platform, replicas, targets)
-    return Mesh(np.asarray(devices[: rows * columns]).reshape(rows, columns), (SLOTS, REPLICAS))
+    return Mesh(np.asarray(devices[: rows * columns]).reshape(rows, columns), (TARGETS, REPLICAS))
 
 
 def mesh_shape(devices: int, platform: str, replicas: int, targets: int) -> tuple[int, int]:
-    """How many rows of slots and columns of replicas to make of the devices.
+    """How many rows of targets and columns of replicas to make of the devices.
 
     On accelerators every device has targets of its own as long as there are enough. The rest of
     the devices, and the cores of a CPU, share the replicas of a target evenly, 8 at least on each.
@@ -183,16 +183,16 @@ def mesh_shape(devices: int, platform: str, replicas: int, targets: int) -> tupl
     return rows, columns[-1]
 
 
-def slots_in_memory(
+def targets_in_memory(
     fingerprint: Fingerprint, atoms: int, bounds: Bounds, replicas: int, mesh: Mesh
 ) -> int:
     """How many targets the devices hold at once: one on a CPU, else what a third of them holds."""
     device = mesh.devices.flat[0]
     if device.platform == "cpu":
-        return mesh.shape[SLOTS]
+        return mesh.shape[TARGETS]
     limit = memory_of(device) or 8 * 2**30
     share = _replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
-    return mesh.shape[SLOTS] * max(1, int(limit / 3 / share))
+    return mesh.shape[TARGETS] * max(1, int(limit / 3 / share))
 
 
 def replicas_together(fingerprint: Fingerprint, task: Task, replicas: int) -> int:

@@ -16,7 +16,7 @@ class ReconstructConfig:
         replicas: structures that search for one target together; 0 for 64 where largest or smallest
             values are pooled, and 16 where the fingerprint is smooth.
         hops: rounds at most, the first from random positions.
-        patience: hops without a better structure after which all replicas start afresh.
+        restart_after: hops without a better structure after which all replicas start afresh.
         tolerance: mean absolute residual that certifies a solution, without a unit.
         solutions: different structures that are wanted of each target.
         min_distance: what two atoms keep at least, in units of the sum of their covalent radii; 0
@@ -46,7 +46,7 @@ class ReconstructConfig:
 
     replicas: int = 0
     hops: int = 600
-    patience: int = 25
+    restart_after: int = 25
     tolerance: float = 1e-6
     solutions: int = 1
     min_distance: float = 0.0
@@ -66,7 +66,7 @@ class ReconstructConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shake_range", tuple(self.shake_range))
-        for name in ("hops", "patience", "solutions", "refine_steps", "sites"):
+        for name in ("hops", "restart_after", "solutions", "refine_steps", "sites"):
             self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 1", getattr(self, name) >= 1)
         for name in ("replicas", "adam_steps", "polish_steps"):
@@ -129,7 +129,7 @@ class ReconstructConfig:
         return replace(
             self,
             hops=plain.hops,
-            patience=plain.patience,
+            restart_after=plain.restart_after,
             tolerance=plain.tolerance,
             solutions=plain.solutions,
         )
@@ -138,7 +138,7 @@ class ReconstructConfig:
     def evaluations_per_hop(self) -> dict[str, int]:
         """Fingerprint evaluations of one hop of all replicas, by kind.
 
-        ``values``: the fingerprint alone (screened sites, and two to find the blame);
+        ``values``: the fingerprint alone (screened sites, and two to find the attribution);
         ``gradients``: loss and gradient (Adam); ``jacobians``: value and Jacobian (refinement).
         """
         return {

@@ -41,10 +41,10 @@ def repelled(
     alone = push[:, :, None, :] * nn.one_hot(jnp.arange(m), m, dtype=push.dtype)[None, :, :, None]
     centre = jnp.repeat(jnp.arange(n), m)
     strain = strain_length is not None
-    slopes = by_positions(alone.reshape(n * m, m, 3), centre, neighbors, strain=strain)
+    derivatives = by_positions(alone.reshape(n * m, m, 3), centre, neighbors, strain=strain)
     if strain_length is not None:
-        slopes = slopes.at[:, -3:].divide(strain_length)
-    flat, wrong = slopes.reshape(n * m, -1), missing.ravel()
+        derivatives = derivatives.at[:, -3:].divide(strain_length)
+    flat, wrong = derivatives.reshape(n * m, -1), missing.ravel()
 
     def product(left: Array, right: Array) -> Array:
         return jnp.matmul(left, right, precision=Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""Gauss-Newton models of a fingerprint's residual, and which atom is to blame for it."""
+"""Gauss-Newton models of a fingerprint's residual, and which atom is to attribution for it."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors import pooling
 from jaxrecon.descriptors.fingerprint import Fingerprint, View
 from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.structure import Structure
 
@@ -83,12 +83,12 @@ def bound_equations(
             force += jnp.where(bound, deviation, 0.0).sum(0)
             squared += jnp.sum(jnp.where(bound, deviation**2, 0.0))
         else:
-            slopes = pooling.jacobian(
+            derivatives = pooling.jacobian(
                 [pool], rows, by_vectors, view.groups, neighbors, strain=strain
             )
-            slopes = _unknowns(slopes, strain_length)
-            gram += _product(slopes.T, slopes)
-            gradient += _product(off.ravel(), slopes)
+            derivatives = _unknowns(derivatives, strain_length)
+            gram += _product(derivatives.T, derivatives)
+            gradient += _product(off.ravel(), derivatives)
             squared += jnp.sum(off**2)
     return NormalEquations(
         gram=gram + _product(flat.T, weight.reshape(-1, 1) * flat),
@@ -98,38 +98,38 @@ def bound_equations(
     )
 
 
-def steered_equations(
+def guided_equations(
     fingerprint: Fingerprint,
     structure: Structure,
     target: Float[Array, " p"],
     *,
-    steering: Steering,
+    guidance: Guidance,
     strain_length: float | None = None,
 ) -> NormalEquations:
-    """Model of what a steered search minimises; the residual is the root of that.
+    """Model of what a guided search minimises; the residual is the root of that.
 
-    The slopes of predictors are taken backwards, as they are few and the unknowns many.
+    The derivatives of predictors are taken backwards, as they are few and the unknowns many.
 
     Args:
         fingerprint: R.
         structure: x.
         target: R*.
-        steering: what is wanted.
+        guidance: what is wanted.
         strain_length: as for :func:`normal_equations`.
     """
     view = fingerprint.view(structure)
     value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain_length is not None)
-    slopes = _unknowns(jacobian, strain_length)
+    derivatives = _unknowns(jacobian, strain_length)
     if view.columns is not None:
-        whole = jnp.zeros((fingerprint.size, 1 + slopes.shape[1]), value.dtype)
-        both = jnp.concatenate([value[:, None], slopes], axis=1)
+        whole = jnp.zeros((fingerprint.size, 1 + derivatives.shape[1]), value.dtype)
+        both = jnp.concatenate([value[:, None], derivatives], axis=1)
         both = whole.at[view.columns].set(both, mode="drop")
-        value, slopes = both[:, 0], both[:, 1:]
-    told, pull_back = jax.vjp(steering.told, value)
+        value, derivatives = both[:, 0], both[:, 1:]
+    told, pull_back = jax.vjp(guidance.told, value)
     (by_value,) = jax.vmap(pull_back)(jnp.eye(len(told), dtype=told.dtype))
-    scales = steering.scales(value.dtype)
+    scales = guidance.scales(value.dtype)
     off = scales * (value - target)
-    flat = jnp.concatenate([_product(by_value, slopes), scales[:, None] * slopes])
+    flat = jnp.concatenate([_product(by_value, derivatives), scales[:, None] * derivatives])
     wrong = jnp.concatenate([told, off])
     squared = jnp.sum(wrong**2)
     overflow = view.neighbors.overflow
@@ -141,12 +141,13 @@ def steered_equations(
     )
 
 
-def blame(
+def attribution(
     fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
 ) -> Float[Array, " n"]:
     """For each atom the sum of ``|R - target|`` over the features, by its share in each.
 
-    In an extreme the winner has the whole share; in an average an atom has the weight of its entry.
+    In an extreme the selected has the whole share; in an average an atom has the weight of its
+    entry.
     """
     view = fingerprint.view(structure)
     rows = fingerprint.rows(view)
@@ -154,8 +155,8 @@ def blame(
     total = jnp.zeros(len(rows), rows.dtype)
     for pool, off in zip(fingerprint.pools, _blocks(fingerprint, view, error), strict=True):
         if pool.kind in SELECTING:
-            winner, there = jax.vmap(partial(pooling.selection, pool, rows))(view.groups)
-            total = total.at[winner].add(jnp.where(there, off, 0.0))
+            selected, present = jax.vmap(partial(pooling.selection, pool, rows))(view.groups)
+            total = total.at[selected].add(jnp.where(present, off, 0.0))
         else:
             share = jax.vmap(partial(pooling.weights, pool, rows))(view.groups)
             total += jnp.sum(jnp.abs(share) * off, axis=(0, 2))
@@ -193,11 +194,13 @@ def _residual(
     return jnp.where(view.neighbors.overflow, jnp.inf, mean)
 
 
-def _unknowns(slopes: Float[Array, "q x 3"], strain_length: float | None) -> Float[Array, "q d"]:
+def _unknowns(
+    derivatives: Float[Array, "q x 3"], strain_length: float | None
+) -> Float[Array, "q d"]:
     """Slopes by the unknowns in a row, all in 1/Angstrom."""
     if strain_length is not None:
-        slopes = slopes.at[:, -3:].divide(strain_length)
-    return slopes.reshape(len(slopes), -1)
+        derivatives = derivatives.at[:, -3:].divide(strain_length)
+    return derivatives.reshape(len(derivatives), -1)
 
 
 def _product(left: Float[Array, "*a b"], right: Float[Array, "b c"]) -> Float[Array, "*a c"]:

@@ -1,4 +1,4 @@
-r"""Steering: a search that wants properties, not (only) a fingerprint.
+r"""Guidance: a search that wants properties, not (only) a fingerprint.
 
 .. math:: \min_x\ \sum_k h_k(\mu_k(R(x)))^2 + \sum_k (t\,\sigma_k(R(x)))^2
           + \frac{s^2}{P} \sum_p \left(\frac{R_p(x) - R^*_p}{w_p}\right)^2
@@ -37,7 +37,7 @@ class Predictor(Protocol):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Steering:
+class Guidance:
     """What is wanted of a structure besides its fingerprint; all energies in the property's unit.
 
     Attributes:
@@ -68,8 +68,8 @@ class Steering:
         widths: Float[np.ndarray, " p"],
         trust: float = 1.0,
         pull: float = 0.0,
-    ) -> "Steering":
-        """Steering to a value or a range of one property, or to ranges of several.
+    ) -> "Guidance":
+        """Guidance to a value or a range of one property, or to ranges of several.
 
         Args:
             predictors: one, or one a property.

@@ -17,7 +17,7 @@ from jaxrecon.search import initialize, symmetry
 from jaxrecon.search.adam import adam
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.contacts import repelled
-from jaxrecon.search.gauss_newton import blame, normal_equations, steered_equations
+from jaxrecon.search.gauss_newton import attribution, guided_equations, normal_equations
 from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marquardt, refine
 from jaxrecon.search.objectives import mean_absolute_residual
 from jaxrecon.search.task import STRAIN_LENGTH, Task
@@ -26,10 +26,10 @@ from jaxrecon.search.task import STRAIN_LENGTH, Task
 def residual(
     fingerprint: Fingerprint, task: Task, coordinates: Float[Array, "x 3"]
 ) -> Float[Array, ""]:
-    """Mean absolute residual of coordinates in Angstrom, or what a steered search minimises."""
+    """Mean absolute residual of coordinates in Angstrom, or what a guided search minimises."""
     value = fingerprint(task.structure(coordinates))
-    if task.steering is not None:
-        return task.steering.objective(value, task.target)
+    if task.guidance is not None:
+        return task.guidance.objective(value, task.target)
     return mean_absolute_residual(value, task.target)
 
 
@@ -43,13 +43,13 @@ def model(
 
     Args:
         equations: :func:`~jaxrecon.search.gauss_newton.normal_equations` or another that takes the
-            same; a steered search has its own.
+            same; a guided search has its own.
         fingerprint: what the target was made with.
         config: settings of the search.
         task: the target and what is known of the structure.
     """
-    if task.steering is not None:
-        equations = partial(steered_equations, steering=task.steering)
+    if task.guidance is not None:
+        equations = partial(guided_equations, guidance=task.guidance)
 
     def at(coordinates: Array) -> NormalEquations:
         structure = task.structure(coordinates)
@@ -122,7 +122,7 @@ def propose(
     """
     keys = jax.random.split(key, 5)
     positions, cell = task.split(parent)
-    shares = blame(fingerprint, task.structure(parent), task.target)
+    shares = attribution(fingerprint, task.structure(parent), task.target)
     moves = jnp.stack(
         [
             relocate(keys[1], fingerprint, config, task, parent, shares),
@@ -162,7 +162,7 @@ def relocate(
     parent: Float[Array, "x 3"],
     shares: Float[Array, " n"],
 ) -> Float[Array, "x 3"]:
-    """Move one atom, drawn by its blame, to the best of a number of random sites.
+    """Move one atom, drawn by its attribution, to the best of a number of random sites.
 
     In a crystal with a centre of inversion its image moves with it, as often as the settings say.
     Half of the sites are uniform over the cell or the ball that holds the structure, half at a
@@ -179,7 +179,7 @@ def relocate(
 
 
 def _suspicion(task: Task, shares: Float[Array, " n"]) -> Float[Array, " n"]:
-    """How likely each atom is to be moved: by its blame, and never one that is known."""
+    """How likely each atom is to be moved: by its attribution, and never one that is known."""
     return jnp.where(task.free, jnp.nan_to_num(shares) + 1e-12, 0.0)
 
 
@@ -210,7 +210,7 @@ def _sites(
 def swap(
     key: PRNGKeyArray, task: Task, positions: Float[Array, "n 3"], shares: Float[Array, " n"]
 ) -> Float[Array, "n 3"]:
-    """Exchange an atom, drawn by its blame, with a random atom of another element."""
+    """Exchange an atom, drawn by its attribution, with a random atom of another element."""
     chances = jax.random.uniform(key, (2,), positions.dtype)
     first = _drawn(chances[0], _suspicion(task, shares))
     other = (task.species != task.species[first]) & task.free

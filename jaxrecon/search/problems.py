@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.compositions import candidates
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.task import Task
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.bounds import bounds_within
@@ -47,7 +47,7 @@ class Problem:
         positions: known ones in Angstrom, NaN where an atom is to be found; None for all.
         volume: of an unknown cell in Angstrom^3, about; None if it is known, or there is none.
         bounds: static sizes of what the atoms see.
-        steering: what else is wanted; None where it is the target alone.
+        guidance: what else is wanted; None where it is the target alone.
     """
 
     index: int
@@ -59,7 +59,7 @@ class Problem:
     positions: Float[np.ndarray, "n 3"] | None
     volume: float | None
     bounds: Bounds
-    steering: Steering | None = None
+    guidance: Guidance | None = None
 
     @property
     def program(self) -> Fingerprint:
@@ -67,24 +67,24 @@ class Problem:
         return _canonical(self.fingerprint, self.symbols)[0]
 
     @property
-    def room(self) -> int:
+    def padded_size(self) -> int:
         """Atoms that there is room for."""
-        return rounded(len(self.symbols))
+        return padded_size(len(self.symbols))
 
     @property
     def rows(self) -> int:
         """Rows of the coordinates: atoms, and the vectors of an unknown cell."""
-        return self.room + (0 if self.volume is None else 3)
+        return self.padded_size + (0 if self.volume is None else 3)
 
     @property
     def group(self) -> Hashable:
         """Equal for problems that one compiled program serves."""
         kinds = (self.cell is None, self.volume is None, self.positions is None)
-        return self.program, self.room, self.bounds, kinds
+        return self.program, self.padded_size, self.bounds, kinds
 
     def task(self, dtype: type) -> Task:
-        """The problem as arrays on the device, without the steering, which many share."""
-        n, room = len(self.symbols), self.room
+        """The problem as arrays on the device, without the guidance, which many share."""
+        n, size = len(self.symbols), self.padded_size
         program, columns = _canonical(self.fingerprint, self.symbols)
         own = self.fingerprint.restricted(self.symbols)
         named = dict(zip(own.descriptor.elements, program.descriptor.species, strict=True))
@@ -94,16 +94,16 @@ class Problem:
         volume = self.volume
         return Task(
             target=on_device(self.target[columns], dtype),
-            species=on_device(_padded(numbers, room), np.int32),
+            species=on_device(_padded(numbers, size), np.int32),
             cell=None if self.cell is None else on_device(self.cell, dtype),
             radii=on_device(
-                _padded([covalent_radii[atomic_numbers[s]] for s in self.symbols], room), dtype
+                _padded([covalent_radii[atomic_numbers[s]] for s in self.symbols], size), dtype
             ),
-            mask=on_device(np.arange(room) < n, bool),
-            fixed=None if self.positions is None else on_device(_padded(fixed, room), bool),
+            mask=on_device(np.arange(size) < n, bool),
+            fixed=None if self.positions is None else on_device(_padded(fixed, size), bool),
             known=None
             if self.positions is None
-            else on_device(_padded(np.nan_to_num(known), room), dtype),
+            else on_device(_padded(np.nan_to_num(known), size), dtype),
             volume=None if volume is None else on_device(volume, dtype),
             variable=volume is not None,
             bounds=self.bounds,
@@ -112,9 +112,9 @@ class Problem:
     def residual(self, searched: float) -> float:
         """The mean absolute residual over all numbers, from that over those searched.
 
-        That of a steered search is of everything already.
+        That of a guided search is of everything already.
         """
-        if self.steering is not None:
+        if self.guidance is not None:
             return searched
         columns = _canonical(self.fingerprint, self.symbols)[1]
         others = np.delete(self.target, columns)
@@ -143,10 +143,10 @@ def on_device(values: Any, dtype: type) -> Array:
     return jax.device_put(np.asarray(values, dtype))
 
 
-def rounded(atoms: int) -> int:
+def padded_size(atoms: int) -> int:
     """The number of atoms that programs are compiled for: some more, so that there are few.
 
-    >>> [rounded(atoms) for atoms in (5, 6, 7, 15, 25, 55)]
+    >>> [padded_size(atoms) for atoms in (5, 6, 7, 15, 25, 55)]
     [5, 6, 8, 16, 28, 56]
     """
     step = 1 if atoms <= 6 else 2 if atoms <= 12 else 4 if atoms <= 32 else 8
@@ -161,7 +161,7 @@ def problems_of(
     positions: Any,
     indices: Any,
     atoms: Any = None,
-    steering: Steering | None = None,
+    guidance: Guidance | None = None,
 ) -> list[list[Problem]]:
     """Check the arguments of :func:`jaxrecon.reconstruct` and pair what belongs together.
 
@@ -189,23 +189,23 @@ def problems_of(
     everything = zip(identities, vectors, every, cells, known, strict=True)
     return [
         [
-            _steered(_problem(index, *given, composition), steering)
+            _guided(_problem(index, *given, composition), guidance)
             for composition in compositions[index]
         ]
         for index, given in enumerate(everything)
     ]
 
 
-def _steered(problem: Problem, steering: Steering | None) -> Problem:
-    if steering is None:
+def _guided(problem: Problem, guidance: Guidance | None) -> Problem:
+    if guidance is None:
         return problem
     size = problem.fingerprint.size
-    if len(steering.widths) != size:
+    if len(guidance.widths) != size:
         raise ValueError(
-            f"expected a steering for fingerprints of {size} numbers, got {len(steering.widths)}"
+            f"expected a guidance for fingerprints of {size} numbers, got {len(guidance.widths)}"
         )
     columns = _canonical(problem.fingerprint, problem.symbols)[1]
-    return replace(problem, steering=replace(steering, columns=columns))
+    return replace(problem, guidance=replace(guidance, columns=columns))
 
 
 def _compositions(
@@ -310,7 +310,7 @@ def _problem(
             )
         if volume is not None:
             raise ValueError(f"expected no positions where the cell is {UNKNOWN}, got some")
-    bounds = Bounds(capacity=rounded(len(composition)))
+    bounds = Bounds(capacity=padded_size(len(composition)))
     if cell is not None and fingerprint.images == "all":
         bounds = _bounds(cell, fingerprint.descriptor.r_cut, len(composition), volume is not None)
     return Problem(

@@ -14,13 +14,13 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime import distributed
 from jaxrecon.runtime.progress import ProgressFn, reporter
-from jaxrecon.search.compiled import Population, compiled_hop, device_mesh, slots_in_memory
+from jaxrecon.search.compiled import Population, compiled_hop, device_mesh, targets_in_memory
 from jaxrecon.search.config import ReconstructConfig
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.problems import Problem, on_device, problems_of
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 from jaxrecon.search.store import Store, description
-from jaxrecon.search.target_state import Slot
+from jaxrecon.search.target_state import TargetState
 
 WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
 """Told which target has done a hop, and the residual of each of its replicas after it."""
@@ -34,7 +34,7 @@ def reconstruct(
     atoms: int | Sequence[int] | None = None,
     cell: Any = None,
     positions: Sequence[np.ndarray | None] | None = None,
-    steering: Steering | None = None,
+    guidance: Guidance | None = None,
     config: ReconstructConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
@@ -69,7 +69,7 @@ def reconstruct(
         positions: None, or a list with positions in Angstrom for each target, shape ``(n, 3)`` in
             the order of its symbols, or None: atoms stay where they are given, those with NaN are
             found.
-        steering: properties that the structures are to have as well, or instead: what is minimised
+        guidance: properties that the structures are to have as well, or instead: what is minimised
             then, and the residual of a result, is that of :mod:`jaxrecon.search.guidance`.
         config: settings of the search.
         seed: of the random numbers.
@@ -102,7 +102,7 @@ def reconstruct(
     """
     config = (config or ReconstructConfig()).replace(**settings)
     alternatives = problems_of(
-        targets, fingerprint, symbols, cell, positions, indices, atoms, steering
+        targets, fingerprint, symbols, cell, positions, indices, atoms, guidance
     )
     kinds = {kind for problems in alternatives for kind in problems[0].fingerprint.poolings}
     config = config.settled(smooth=not kinds & set(EXTREMES))
@@ -180,7 +180,7 @@ def _search(
     report: ProgressFn,
     watch: WatchFn | None = None,
 ) -> None:
-    """Work through problems of one group; one that ends leaves its slot to the next one.
+    """Work through problems of one group; one that ends leaves its place in the batch to the next.
 
     ``keep`` takes its result, and says whether the target has ended with it.
     """
@@ -189,49 +189,49 @@ def _search(
     mesh = device_mesh(config.replicas, len(problems))
     program = compiled_hop(fingerprint, config.compiled, mesh)
     # On all devices at once: else each hop would hand it on from the first.
-    steering = jax.device_put(first.steering, NamedSharding(mesh, PartitionSpec()))
+    guidance = jax.device_put(first.guidance, NamedSharding(mesh, PartitionSpec()))
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 
-    def next_slot() -> Slot:
-        return Slot(waiting.pop() if waiting else first, config)
+    def next_state() -> TargetState:
+        return TargetState(waiting.pop() if waiting else first, config)
 
-    width = slots_in_memory(fingerprint, first.room, first.bounds, config.replicas, mesh)
-    rows = mesh.shape["slots"]
+    width = targets_in_memory(fingerprint, first.padded_size, first.bounds, config.replicas, mesh)
+    rows = mesh.shape["targets"]
     width = min(width, rows << (-(-len(problems) // rows) - 1).bit_length())
-    slots = [next_slot() for _ in range(width)]
-    for spare in slots[len(problems) :]:
+    states = [next_state() for _ in range(width)]
+    for spare in states[len(problems) :]:
         spare.done = True
     coordinates = np.zeros((width, config.replicas, first.rows, 3), np.float32)
     residuals = np.full((width, config.replicas), np.inf, np.float32)
     root = jax.random.key(seed)
 
-    while not all(slot.done for slot in slots):
-        identities = np.asarray([slot.problem.identity for slot in slots])
+    while not all(state.done for state in states):
+        identities = np.asarray([state.problem.identity for state in states])
         keys = _fold_in(root, identities)
         tasks = jax.tree.map(
-            lambda *leaves: jnp.stack(leaves), *[slot.problem.task(np.float32) for slot in slots]
+            lambda *leaves: jnp.stack(leaves), *[state.problem.task(np.float32) for state in states]
         )
         populations = Population(
             coordinates=on_device(coordinates, np.float32),
             residuals=on_device(residuals, np.float32),
-            hops=on_device([slot.hops for slot in slots], np.int32),
+            hops=on_device([state.hops for state in states], np.int32),
         )
-        found = jax.device_get(program(keys, tasks, populations, steering))
+        found = jax.device_get(program(keys, tasks, populations, guidance))
         coordinates, residuals = (np.array(array) for array in found)
         endings = []
-        for number, slot in enumerate(slots):
-            if slot.done:
+        for number, state in enumerate(states):
+            if state.done:
                 continue
             if watch is not None:
-                watch(slot.problem.index, residuals[number].copy())
-            slot.look_at(coordinates[number], residuals[number])
+                watch(state.problem.index, residuals[number].copy())
+            state.look_at(coordinates[number], residuals[number])
             ended = False
-            if slot.complete:
-                ended = keep(slot.problem, slot.result())
-                slot.done = not waiting
+            if state.complete:
+                ended = keep(state.problem, state.result())
+                state.done = not waiting
                 if waiting:
-                    slots[number] = next_slot()
+                    states[number] = next_state()
                     residuals[number] = np.inf
             endings.append(ended)
         # Only now, as it is here that Ctrl-C may end the run: all that ended is kept.

@@ -86,11 +86,11 @@ def description(
     numbers = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
     fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
     known = [problem.positions for problem in problems]
-    steering = problems[0].steering if problems else None
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(steering)]
-    steered = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
+    guidance = problems[0].guidance if problems else None
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(guidance)]
+    guided = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
     return {
-        **({} if steering is None else {"steering": steered}),
+        **({} if guidance is None else {"guidance": guided}),
         "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
         "config": config.to_dict(),
         "seed": seed,

@@ -30,7 +30,7 @@ after it, for positions as exact as they get."""
 
 
 @dataclass
-class Slot:
+class TargetState:
     """The state of one target's search between hops.
 
     Attributes:
@@ -38,8 +38,8 @@ class Slot:
         config: settings of the search.
         solutions: the structures that were found for it.
         searched: lowest residual of the search in float32.
-        level: the same since the last restart.
-        idle: hops since it was reached.
+        best_since_restart: the same since the last restart.
+        hops_without_progress: hops since it was reached.
         hops: those that are done.
         overflow: whether no replica had a finite residual in the last hop, because there were more
             neighbours than room for them.
@@ -51,8 +51,8 @@ class Slot:
     config: ReconstructConfig
     solutions: Solutions = field(init=False)
     searched: float = np.inf
-    level: float = np.inf
-    idle: int = 0
+    best_since_restart: float = np.inf
+    hops_without_progress: int = 0
     hops: int = 0
     overflow: bool = False
     started: float = field(default_factory=time.perf_counter)
@@ -81,7 +81,7 @@ class Slot:
         order = np.argsort(residuals)
         best = float(residuals[order[0]])
         if not np.isfinite(best):
-            self.overflow = with_room(self.problem, coordinates[0]) is not self.problem
+            self.overflow = with_larger_bounds(self.problem, coordinates[0]) is not self.problem
         if self.config.solutions > 1:
             reached = -1.0
             for replica in order[:POLISHED]:
@@ -93,11 +93,11 @@ class Slot:
         elif best < self.searched:
             self.searched = best
             self.polish(coordinates[order[0]])
-        self.idle += 1
-        if best < self.level:
-            self.level, self.idle = best, 0
-        if self.idle == self.config.patience:
-            self.level, self.idle = np.inf, 0
+        self.hops_without_progress += 1
+        if best < self.best_since_restart:
+            self.best_since_restart, self.hops_without_progress = best, 0
+        if self.hops_without_progress == self.config.restart_after:
+            self.best_since_restart, self.hops_without_progress = np.inf, 0
             residuals[:] = np.inf
 
     def polish(self, start: Float[np.ndarray, "n 3"]) -> bool:
@@ -115,11 +115,11 @@ class Slot:
             while True:
                 begin = on_device(start, np.float64)
                 task = problem.task(np.float64)
-                coordinates, residual = jax.device_get(polish(task, begin, problem.steering))
-                roomy = with_room(problem, coordinates)
-                if roomy is problem and not goes_on(float(residual), before, tolerance):
+                coordinates, residual = jax.device_get(polish(task, begin, problem.guidance))
+                enlarged = with_larger_bounds(problem, coordinates)
+                if enlarged is problem and not goes_on(float(residual), before, tolerance):
                     break
-                problem, start, before = roomy, coordinates, float(residual)
+                problem, start, before = enlarged, coordinates, float(residual)
         judged = problem.residual(float(residual))
         if np.isfinite(judged):
             self.solutions.add(problem.atoms(coordinates), judged)
@@ -147,7 +147,7 @@ class Slot:
         )
 
 
-def with_room(problem: Problem, coordinates: np.ndarray) -> Problem:
+def with_larger_bounds(problem: Problem, coordinates: np.ndarray) -> Problem:
     """The problem with bounds that hold all neighbours there are: itself where its own do."""
     if problem.cell is None or problem.fingerprint.images == "minimum":
         return problem

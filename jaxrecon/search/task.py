@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.search import initialize
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.structure import Bounds, Structure
 
@@ -32,7 +32,7 @@ class Task:
         fixed: which atoms stay where they are known to be; None for none.
         known: where that is, in Angstrom.
         volume: of the unknown cell in Angstrom^3, about.
-        steering: what else is wanted; None where it is the target alone.
+        guidance: what else is wanted; None where it is the target alone.
         variable: whether the cell is unknown; :attr:`cell` is any then.
         bounds: static sizes of what the atoms see.
     """
@@ -45,7 +45,7 @@ class Task:
     fixed: Bool[Array, "*batch n"] | None = None
     known: Float[Array, "*batch n 3"] | None = None
     volume: Float[Array, "*batch"] | None = None
-    steering: Steering | None = None
+    guidance: Guidance | None = None
     variable: bool = field(default=False, metadata={"static": True})
     bounds: Bounds | None = field(default=None, metadata={"static": True})
 

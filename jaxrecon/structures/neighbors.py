@@ -27,7 +27,7 @@ EDGE = 1e-6
 
 
 class Neighbors(NamedTuple):
-    """The surroundings of every atom; row i belongs to central atom i.
+    """The environment of every atom; row i belongs to central atom i.
 
     Attributes:
         vectors: displacements from the centre to the neighbours in Angstrom, shape ``(n, m, 3)``.

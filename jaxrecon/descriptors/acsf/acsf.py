@@ -80,7 +80,7 @@ class ACSF(Local):
     weighted: bool = False
 
     def __post_init__(self) -> None:
-        self._check_surroundings()
+        self._check_environment()
         limits = {"eta": (0.0, np.inf), "r_s": (0.0, np.inf), "kappa": (0.0, np.inf)}
         limits |= {"zeta": (1.0, np.inf), "lam": (-1.0, 1.0)}
         for name in self.__dataclass_fields__:
@@ -210,7 +210,7 @@ class ACSF(Local):
         return self._over_atoms(one, neighbors, elements)
 
     @partial(jax.jit, static_argnums=0)
-    def slopes_of(
+    def selected_jacobian(
         self,
         neighbors: Neighbors,
         atom: Int[Array, "p f"],
@@ -233,8 +233,8 @@ class ACSF(Local):
         )
         there = neighbors.mask.T.astype(vectors.dtype)
         seen = (vectors[..., None], there[..., None], channel[..., None])
-        slopes = selected_jacobian.slopes_of(self._functions, *seen, atom[..., None])
-        return slopes.reshape(*atom.shape, -1, 3)
+        derivatives = selected_jacobian.selected_jacobian(self._functions, *seen, atom[..., None])
+        return derivatives.reshape(*atom.shape, -1, 3)
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as plain data, with the name of the family."""

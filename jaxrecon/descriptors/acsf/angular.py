@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.environment import Surroundings, column, einsum, gaussian
+from jaxrecon.descriptors.environment import Environment, column, einsum, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm
 
 
@@ -81,7 +81,7 @@ def pairs_of(channels: int) -> list[tuple[int, int]]:
     return list(combinations_with_replacement(range(channels), 2))
 
 
-def values(functions: Angular, s: Surroundings) -> Float[Array, "c f"]:
+def values(functions: Angular, s: Environment) -> Float[Array, "c f"]:
     """Every function for every unordered pair of channels."""
     radial, _ = radial_terms(functions, s)
     terms = radial[:, None, :] * s.channel.T[None]
@@ -90,7 +90,7 @@ def values(functions: Angular, s: Surroundings) -> Float[Array, "c f"]:
 
 
 def values_and_jacobian(
-    functions: Angular, s: Surroundings
+    functions: Angular, s: Environment
 ) -> tuple[Float[Array, "c f"], Float[Array, "c f m 3"]]:
     """Also the derivatives by the vectors to the neighbours, in 1/Angstrom."""
     radial, radial_slope = radial_terms(functions, s)
@@ -102,7 +102,7 @@ def values_and_jacobian(
     along = einsum("ajesx,jx->ajes", across, s.direction)
     across_weight = (radial * s.inverse_r[None]).T[None, :, :, None]
     along_weight = radial_slope.T[None, :, :, None] * sums - across_weight * along
-    slopes = (
+    derivatives = (
         across_weight[..., None] * across
         + along_weight[..., None] * s.direction[None, :, None, None, :]
     )
@@ -110,19 +110,19 @@ def values_and_jacobian(
         weights = _sums(by_third, terms)
         ends = _sums(by_third, terms[..., None] * s.vectors[None, None])
         starts = weights[..., None] * s.vectors[None, :, None, None, :]
-        slopes += radial.T[None, :, :, None, None] * (starts - ends)
+        derivatives += radial.T[None, :, :, None, None] * (starts - ends)
     first, second = np.asarray(pairs_of(s.channel.shape[1])).T
     weight = s.channel.T[:, None, :, None, None]
-    slopes = jnp.moveaxis(slopes, 3, 0)
+    derivatives = jnp.moveaxis(derivatives, 3, 0)
     # A pair of one channel counts once.
     other = weight[second] * jnp.asarray(first != second, s.r.dtype).reshape(-1, 1, 1, 1, 1)
-    jacobian = weight[first] * slopes[second] + other * slopes[first]
+    jacobian = weight[first] * derivatives[second] + other * derivatives[first]
     jacobian = jnp.swapaxes(jacobian, 2, 3).reshape(len(first), -1, len(s.r), 3)
     return _close(sums, terms), jacobian
 
 
 def radial_terms(
-    functions: Angular, s: Surroundings
+    functions: Angular, s: Environment
 ) -> tuple[Float[Array, "e m ..."], Float[Array, "e m ..."]]:
     """What each neighbour brings to a pair, and its derivative; eta-major, then r_s."""
     return _with_cutoff(functions, s.r, s.cutoff, s.cutoff_slope)
@@ -164,7 +164,7 @@ def _power(base: Array, exponent: float) -> Array:
 
 
 def _kernel(
-    functions: Angular, s: Surroundings
+    functions: Angular, s: Environment
 ) -> tuple[Float[Array, "a *e m m"], Float[Array, "a *e m m"], Float[Array, "a e m m"] | None]:
     """All that depends on both neighbours, and its derivatives by cosine and by third side.
 

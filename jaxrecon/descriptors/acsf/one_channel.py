@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.acsf import radial, triplets
 from jaxrecon.descriptors.acsf.angular import Angular
 from jaxrecon.descriptors.acsf.radial import Radial
-from jaxrecon.descriptors.environment import Surroundings, surroundings
+from jaxrecon.descriptors.environment import Environment, environment
 from jaxrecon.lanes import over_lanes
 
 MOST_NEIGHBORS = 48
@@ -36,9 +36,9 @@ class Functions(NamedTuple):
     cutoff: str
     r_cut: float
 
-    def see(self, vectors: Array, channel: Array) -> Surroundings:
+    def see(self, vectors: Array, channel: Array) -> Environment:
         """What the atoms see."""
-        return surroundings(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)
+        return environment(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -103,7 +103,7 @@ def bonds(elements: Iterable[str], reach: float = 1.84) -> ACSF:
 
     Lengths are in units of b, twice the mean covalent radius of the elements (2.72 Angstrom for
     Pt): 21 of G2, Gaussians of three widths at seven distances, and 42 of G5, seven sharpnesses in
-    three sizes of surroundings. The variant ``functions`` of benchmarks/design.py compares what is
+    three sizes of environment. The variant ``functions`` of benchmarks/design.py compares what is
     learned from them with what is learned from those of :func:`fung2022`, three times as many.
 
     Args:

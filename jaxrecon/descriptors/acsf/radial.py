@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors.environment import Surroundings, added, column, gaussian
+from jaxrecon.descriptors.environment import Environment, added, column, gaussian
 
 
 class Radial(NamedTuple):
@@ -48,21 +48,21 @@ class Radial(NamedTuple):
         return int(self.g1) + len(self.eta) * len(self.r_s) + len(self.kappa)
 
 
-def values(functions: Radial, s: Surroundings) -> Float[Array, "s f ..."]:
+def values(functions: Radial, s: Environment) -> Float[Array, "s f ..."]:
     """Every function in every channel."""
     return _summed(_terms(functions, s)[0], s)
 
 
 def values_and_jacobian(
-    functions: Radial, s: Surroundings
+    functions: Radial, s: Environment
 ) -> tuple[Float[Array, "s f"], Float[Array, "s f m 3"]]:
     """Also the derivatives by the vectors to the neighbours, in 1/Angstrom."""
-    terms, slopes = _terms(functions, s)
-    along = s.channel.T[:, None, :] * slopes[None, :, :]
+    terms, derivatives = _terms(functions, s)
+    along = s.channel.T[:, None, :] * derivatives[None, :, :]
     return _summed(terms, s), along[..., None] * s.direction[None, None]
 
 
-def values_by_lanes(functions: Radial, s: Surroundings) -> Float[Array, "f lanes"]:
+def values_by_lanes(functions: Radial, s: Environment) -> Float[Array, "f lanes"]:
     """Every function of one channel, one neighbour after the other.
 
     A loop, so that the sums are made over lanes whatever layout the rows are wanted in afterwards.
@@ -85,7 +85,7 @@ def values_by_lanes(functions: Radial, s: Surroundings) -> Float[Array, "f lanes
 
 
 def pullback(
-    functions: Radial, s: Surroundings, share: Float[Array, "f lanes"]
+    functions: Radial, s: Environment, share: Float[Array, "f lanes"]
 ) -> Float[Array, "m lanes"]:
     """Derivative by the distances, in 1/Angstrom, of the weighted sum of one channel's functions.
 
@@ -114,7 +114,7 @@ def pullback(
     return total * s.channel[:, 0]
 
 
-def slopes_each(functions: Radial, s: Surroundings) -> Float[Array, "m f lanes"]:
+def derivatives_each(functions: Radial, s: Environment) -> Float[Array, "m f lanes"]:
     """Derivative by the distances, in 1/Angstrom, of one function in each lane, channels aside.
 
     Args:
@@ -126,7 +126,7 @@ def slopes_each(functions: Radial, s: Surroundings) -> Float[Array, "m f lanes"]
     parts = (jnp.split(part, ends, axis=1) for part in (s.r, s.cutoff, s.cutoff_slope))
     first, second, third = zip(*parts, strict=True)
     r_s, kappa = column(functions.r_s, s.r, 2), column(functions.kappa, s.r, 2)
-    slopes = [first[2], _wave(kappa[None], *third)[1]]
+    derivatives = [first[2], _wave(kappa[None], *third)[1]]
     if number:
         # One exponent after the other: what a loop takes is computed once, not for every use.
         def of(given: tuple[Array, tuple[Array, ...]]) -> Array:
@@ -138,32 +138,32 @@ def slopes_each(functions: Radial, s: Surroundings) -> Float[Array, "m f lanes"]
             for part in second
         )
         gaussians = jax.lax.map(of, (jnp.asarray(functions.eta, s.r.dtype), blocks))
-        slopes.insert(1, jnp.moveaxis(gaussians, 0, 1).reshape(second[0].shape))
-    return jnp.concatenate(slopes, axis=1)
+        derivatives.insert(1, jnp.moveaxis(gaussians, 0, 1).reshape(second[0].shape))
+    return jnp.concatenate(derivatives, axis=1)
 
 
 def _terms(
-    functions: Radial, s: Surroundings
+    functions: Radial, s: Environment
 ) -> tuple[Float[Array, "f m ..."], Float[Array, "f m ..."]]:
     """What each neighbour adds to each function, and its derivative by the distance."""
     parts = (s.r, s.cutoff, s.cutoff_slope)
     one, two = (tuple(part[(None,) * axes] for part in parts) for axes in (1, 2))
-    terms, slopes = [], []
+    terms, derivatives = [], []
     if functions.g1:
-        terms, slopes = [one[1]], [one[2]]
+        terms, derivatives = [one[1]], [one[2]]
     if functions.eta and functions.r_s:
         eta = column(functions.eta, s.r, s.r.ndim + 2)
         r_s = column(functions.r_s, s.r, s.r.ndim + 1)[None]
-        for kept, new in zip((terms, slopes), gaussian(eta, r_s, *two), strict=True):
+        for kept, new in zip((terms, derivatives), gaussian(eta, r_s, *two), strict=True):
             kept.append(new.reshape(-1, *s.r.shape))
     if functions.kappa:
         kappa = column(functions.kappa, s.r, s.r.ndim + 1)
-        for kept, new in zip((terms, slopes), _wave(kappa, *one), strict=True):
+        for kept, new in zip((terms, derivatives), _wave(kappa, *one), strict=True):
             kept.append(new)
     if not terms:
         nothing = jnp.zeros((0, *s.r.shape), s.r.dtype)
         return nothing, nothing
-    return jnp.concatenate(terms), jnp.concatenate(slopes)
+    return jnp.concatenate(terms), jnp.concatenate(derivatives)
 
 
 def _wave(
@@ -173,7 +173,7 @@ def _wave(
     return wave * cutoff, wave * cutoff_slope - kappa * jnp.sin(kappa * r) * cutoff
 
 
-def _summed(terms: Float[Array, "f m ..."], s: Surroundings) -> Float[Array, "s f ..."]:
+def _summed(terms: Float[Array, "f m ..."], s: Environment) -> Float[Array, "s f ..."]:
     # As a product and a sum, which fuse; a matrix product this small takes twice the time.
     channel = jnp.moveaxis(s.channel, 1, 0)
     return jnp.sum(channel[:, None] * terms[None], axis=2)

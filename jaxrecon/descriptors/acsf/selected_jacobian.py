@@ -17,14 +17,14 @@ from jaxtyping import Array, Float, Int
 from jaxrecon.descriptors.acsf import radial, triplets
 from jaxrecon.descriptors.acsf.angular import pairs_of
 from jaxrecon.descriptors.acsf.one_channel import Functions
-from jaxrecon.descriptors.environment import Surroundings
+from jaxrecon.descriptors.environment import Environment
 from jaxrecon.lanes import over_lanes
 
 BLOCK = 16
 """At most so many functions are turned from vectors to positions in one go."""
 
 
-def slopes_of(
+def selected_jacobian(
     functions: Functions,
     vectors: Float[Array, "n 3 n lanes"],
     there: Float[Array, "n n lanes"],
@@ -40,13 +40,13 @@ def slopes_of(
         channel: how much each atom counts in each channel as a neighbour.
         atom: whose functions; nobody's, and the derivatives 0, if there is no such atom.
     """
-    return over_lanes(partial(_slopes_of, functions))(vectors, there, channel, atom)
+    return over_lanes(partial(_selected_jacobian, functions))(vectors, there, channel, atom)
 
 
-def _slopes_of(
+def _selected_jacobian(
     functions: Functions, vectors: Array, there: Array, channel: Array, atom: Array
 ) -> Array:
-    def see(neighbor: tuple[Array, Array]) -> Surroundings:
+    def see(neighbor: tuple[Array, Array]) -> Environment:
         vector, mask = neighbor
         seen = functions.see(vector[None], mask[None, None])
         return jax.tree.map(lambda part: part[0], seen)
@@ -62,29 +62,29 @@ def _slopes_of(
     def of_channel(given: tuple[Array, Array]) -> Array:
         atom, weight = given
         seen = _chosen(s, atom)
-        slopes = radial.slopes_each(functions.radial, seen) * weight[:, None]
-        return slopes[:, None] * seen.direction
+        derivatives = radial.derivatives_each(functions.radial, seen) * weight[:, None]
+        return derivatives[:, None] * seen.direction
 
     def of_pair(given: tuple[Array, Array, Array]) -> Array:
         atom, first, second = given
         parts, start = [], 0
         for kind in functions.angular:
             seen = _chosen(s, atom[start : start + kind.size])
-            parts.append(triplets.slopes_each(kind, seen, first, second))
+            parts.append(triplets.derivatives_each(kind, seen, first, second))
             start += kind.size
         return jnp.concatenate(parts, axis=2)
 
-    slopes = []
+    derivatives = []
     if len(alone):
         blocks = alone.reshape(len(channels), -1, lanes)
-        slopes.append(_each(of_channel, (blocks, channels)))
+        derivatives.append(_each(of_channel, (blocks, channels)))
     if len(together):
         first, second = np.asarray(pairs_of(len(channels))).T
         # A pair of two elements counts twice in the sum over both, once as it is and once turned.
         half = jnp.where(first == second, 0.5, 1.0).astype(channel.dtype)[:, None, None]
         blocks = together.reshape(len(first), -1, lanes)
-        slopes.append(_each(of_pair, (blocks, half * channels[first], channels[second])))
-    return _by_positions(jnp.concatenate(slopes, axis=2), atom, count)
+        derivatives.append(_each(of_pair, (blocks, half * channels[first], channels[second])))
+    return _by_positions(jnp.concatenate(derivatives, axis=2), atom, count)
 
 
 def _each(one: Callable[[Any], Array], given: tuple[Array, ...]) -> Float[Array, "n 3 f lanes"]:
@@ -96,13 +96,13 @@ def _each(one: Callable[[Any], Array], given: tuple[Array, ...]) -> Float[Array,
 
 
 def _by_positions(
-    slopes: Float[Array, "n 3 f wide"], atom: Int[Array, "f wide"], count: int
+    derivatives: Float[Array, "n 3 f wide"], atom: Int[Array, "f wide"], count: int
 ) -> Float[Array, "pf x lanes"]:
     """Derivatives by the positions from those by the vectors to all atoms."""
-    n, _, features, lanes = slopes.shape
+    n, _, features, lanes = derivatives.shape
     lanes //= count
-    nothing = jnp.zeros_like(slopes[0])
-    total, _ = jax.lax.scan(lambda sums, slope: (sums + slope, None), nothing, slopes)
+    nothing = jnp.zeros_like(derivatives[0])
+    total, _ = jax.lax.scan(lambda sums, slope: (sums + slope, None), nothing, derivatives)
     block = max(size for size in range(1, BLOCK + 1) if features % size == 0)
 
     def move(start: Array) -> Array:
@@ -112,7 +112,7 @@ def _by_positions(
 
         starts = part(atom)[None, None] == jnp.arange(n)[:, None, None, None]
         # A vector ends at the neighbour and starts at the atom: moving the atom turns the sign.
-        moved = part(slopes) - jnp.where(starts, part(total)[None], 0.0)
+        moved = part(derivatives) - jnp.where(starts, part(total)[None], 0.0)
         return jnp.moveaxis(moved, 2, 0)
 
     # In blocks of functions: their order and that of the positions are exchanged on the way.
@@ -120,7 +120,7 @@ def _by_positions(
     return moved.reshape(count * features, 3 * n, lanes)
 
 
-def _chosen(s: Surroundings, atom: Int[Array, "f lanes"]) -> Surroundings:
+def _chosen(s: Environment, atom: Int[Array, "f lanes"]) -> Environment:
     """What the atom of each function sees: lanes ``(f, lanes)`` from lanes ``(n, lanes)``."""
 
     def of(part: Array) -> Array:

@@ -16,11 +16,11 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.acsf.angular import Angular, angular_factor, radial_terms, third_side
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.environment import Surroundings, added, gaussian
+from jaxrecon.descriptors.environment import Environment, added, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm
 
 
-def values(functions: Angular, s: Surroundings) -> Float[Array, "f lanes"]:
+def values(functions: Angular, s: Environment) -> Float[Array, "f lanes"]:
     """Every function."""
     terms = radial_terms(functions, s)[0] * s.channel[None, :, 0]
 
@@ -42,7 +42,7 @@ def values(functions: Angular, s: Surroundings) -> Float[Array, "f lanes"]:
 
 
 def pullback(
-    functions: Angular, s: Surroundings, share: Float[Array, "f lanes"]
+    functions: Angular, s: Environment, share: Float[Array, "f lanes"]
 ) -> Float[Array, "m 3 lanes"]:
     """Derivatives by the vectors to the neighbours, 1/Angstrom, of the functions' weighted sum.
 
@@ -51,7 +51,7 @@ def pullback(
         s: what the atoms see.
         share: the weights.
     """
-    terms, slopes = (part * s.channel[None, :, 0] for part in radial_terms(functions, s))
+    terms, derivatives = (part * s.channel[None, :, 0] for part in radial_terms(functions, s))
     share = share.reshape(len(functions.angles), len(terms), *share.shape[1:])
 
     def weights(k: Array, pairs: _Pairs) -> _Weights:
@@ -67,7 +67,7 @@ def pullback(
             value, slope, third_sum = (jnp.zeros_like(s.r),) * 3
             for e in range(len(terms)):
                 weight = shares[a, e][None]
-                by_value, by_slope = weight * terms[e], weight * slopes[e]
+                by_value, by_slope = weight * terms[e], weight * derivatives[e]
                 if third is not None and third_slope is not None:
                     third_sum += by_value * third_slope[e]
                     by_value, by_slope = by_value * third[e], by_slope * third[e]
@@ -81,9 +81,9 @@ def pullback(
     return _moves(functions, s, weights)
 
 
-def slopes_each(
+def derivatives_each(
     functions: Angular,
-    s: Surroundings,
+    s: Environment,
     first: Float[Array, "m lanes"],
     second: Float[Array, "m lanes"],
 ) -> Float[Array, "m 3 f lanes"]:
@@ -97,24 +97,24 @@ def slopes_each(
     """
     # One zeta after the other: in one go the powers would have to be written and joined.
     blocks = zip(*(jnp.split(part, len(functions.zeta), axis=-2) for part in s), strict=True)
-    slopes = [
-        _slopes_of_zeta(functions, zeta, Surroundings(*block), first[:, None], second[:, None])
+    derivatives = [
+        _derivatives_of_zeta(functions, zeta, Environment(*block), first[:, None], second[:, None])
         for zeta, block in zip(functions.zeta, blocks, strict=True)
     ]
-    return jnp.concatenate(slopes, axis=2)
+    return jnp.concatenate(derivatives, axis=2)
 
 
-def _slopes_of_zeta(
-    functions: Angular, zeta: float, s: Surroundings, first: Array, second: Array
+def _derivatives_of_zeta(
+    functions: Angular, zeta: float, s: Environment, first: Array, second: Array
 ) -> Array:
     each = list(product(functions.lam, functions.eta, functions.r_s))
     lam, eta, r_s = jnp.asarray(each, s.r.dtype).T[:, None, :, None]
-    terms, slopes = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_slope)
+    terms, derivatives = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_slope)
 
     def weights(k: Array, pairs: _Pairs) -> _Weights:
         factor, factor_slope = angular_factor(zeta, lam, pairs.cosine)
         other = terms[k][None] * (first * second[k][None] + second * first[k][None])
-        value, slope = terms * other, slopes * other
+        value, slope = terms * other, derivatives * other
         beyond = jnp.zeros_like(value)
         if pairs.distance is not None:
             cutoff = CUTOFFS[functions.cutoff](pairs.distance, functions.r_cut)
@@ -148,7 +148,7 @@ class _Weights(NamedTuple):
     third: Float[Array, "m ..."]
 
 
-def _pairs(functions: Angular, s: Surroundings, k: Int[Array, ""]) -> _Pairs:
+def _pairs(functions: Angular, s: Environment, k: Int[Array, ""]) -> _Pairs:
     x, y, z = (s.direction[:, i] * s.direction[k, i][None] for i in range(3))
     cosine = x + y + z
     others = (jnp.arange(len(s.r)) != k).astype(s.r.dtype)
@@ -159,7 +159,7 @@ def _pairs(functions: Angular, s: Surroundings, k: Int[Array, ""]) -> _Pairs:
 
 
 def _moves(
-    functions: Angular, s: Surroundings, weights: Callable[[Array, _Pairs], _Weights]
+    functions: Angular, s: Environment, weights: Callable[[Array, _Pairs], _Weights]
 ) -> Float[Array, "m 3 ..."]:
     """Derivatives by the vectors to all j: the sum over all k of what the pairs weigh."""
 

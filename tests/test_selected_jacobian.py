@@ -56,7 +56,7 @@ def single_entries(
 
     entries = jax.jacfwd(rows)(structure.positions)
     chosen = entries.at[atom, jnp.arange(config.size)[None]].get(mode="fill", fill_value=0.0)
-    return config.slopes_of(neighbors(structure), atom), chosen
+    return config.selected_jacobian(neighbors(structure), atom), chosen
 
 
 @pytest.mark.slow
@@ -142,8 +142,8 @@ def both(fingerprint: Fingerprint, structure: Structure) -> list[tuple[np.ndarra
     for by_winners in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             if not by_winners:
-                patch.setattr(Fingerprint, "_winners_suffice", lambda self, view: False)
-            assert fingerprint._winners_suffice(fingerprint.view(structure)) == by_winners
+                patch.setattr(Fingerprint, "_selected_suffice", lambda self, view: False)
+            assert fingerprint._selected_suffice(fingerprint.view(structure)) == by_winners
             # Another function each time: a program is not used again.
             compiled = jax.jit(lambda structure: fingerprint.with_jacobian(structure))
             found.append(tuple(map(np.asarray, compiled(structure))))
@@ -195,7 +195,7 @@ def test_of_nobody_there_are_no_slopes(per_element: bool, x64: None) -> None:
     ("fingerprint", "atoms"),
     [
         (Fingerprint(TINY, ("max", "mean")), 12),
-        (Fingerprint(TINY, ("max", "sorted"), slots=12), 12),
+        (Fingerprint(TINY, ("max", "sorted"), max_atoms=12), 12),
         (Fingerprint(TINY, ("max", "min"), per_element=True), 11),
         (Fingerprint(TINY), 49),
     ],
@@ -203,10 +203,10 @@ def test_of_nobody_there_are_no_slopes(per_element: bool, x64: None) -> None:
 def test_all_entries_where_they_are_taken(fingerprint: Fingerprint, atoms: int) -> None:
     """By other poolings, by too many groups for so few atoms; and of many atoms."""
     structure = from_ase(random_cluster(0, atoms))
-    assert not fingerprint._winners_suffice(fingerprint.view(structure))
+    assert not fingerprint._selected_suffice(fingerprint.view(structure))
 
 
 def test_all_entries_where_neighbours_are_images() -> None:
     crystal = random_crystal(0, 12)
     structure = from_ase(crystal, bounds=Bounds(30, counts=(3, 3, 3)))
-    assert not Fingerprint(TINY)._winners_suffice(Fingerprint(TINY).view(structure))
+    assert not Fingerprint(TINY)._selected_suffice(Fingerprint(TINY).view(structure))

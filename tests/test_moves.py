@@ -49,8 +49,10 @@ def task_of(count: int, *, crystal: bool) -> Task:
 
 
 def shares_of(task: Task, parent: jax.Array) -> jax.Array:
-    """By how much each atom is to blame, as a hop has it computed once for all moves."""
-    return jax.jit(partial(gauss_newton.blame, FINGERPRINT))(task.structure(parent), task.target)
+    """By how much each atom is to attribution, as a hop has it computed once for all moves."""
+    return jax.jit(partial(gauss_newton.attribution, FINGERPRINT))(
+        task.structure(parent), task.target
+    )
 
 
 def many(move: Callable[[jax.Array], jax.Array]) -> np.ndarray:
@@ -99,8 +101,8 @@ def test_relocate_draws_the_atom_by_its_blame() -> None:
     moved = many(lambda key: propose(key, FINGERPRINT, weighted(1.0, 0.0, 0.0, 0.0), task, parent))
     which = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
     shares = np.bincount(which, minlength=5) / len(KEYS)
-    blame = np.asarray(shares_of(task, parent))
-    expected = blame / blame.sum()
+    attribution = np.asarray(shares_of(task, parent))
+    expected = attribution / attribution.sum()
     assert expected.max() > 0.5
     deviation = np.sqrt(expected * (1 - expected) / len(KEYS))
     assert (np.abs(shares - expected) < 4 * deviation).all()

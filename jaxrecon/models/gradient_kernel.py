@@ -24,7 +24,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.structures.structure import Structure
 
 TOGETHER = 32
-"""Structures whose slopes are computed at once."""
+"""Structures whose jacobians are computed at once."""
 
 SOME = 50
 """Structures whose gradients decide how noisy those are."""
@@ -33,7 +33,9 @@ LOGARITHMS = (-12.0, 2.0)
 """Of that noise, in units of the mean square of the gradients."""
 
 
-def slopes(structures: Sequence[Atoms], fingerprint: Fingerprint) -> Float[np.ndarray, "n p x"]:
+def fingerprint_jacobians(
+    structures: Sequence[Atoms], fingerprint: Fingerprint
+) -> Float[np.ndarray, "n p x"]:
     """Derivatives of the fingerprint of each structure by its positions, in 1/Angstrom.
 
     Args:
@@ -43,12 +45,12 @@ def slopes(structures: Sequence[Atoms], fingerprint: Fingerprint) -> Float[np.nd
     Returns:
         The unknowns are x, y and z of the first atom, those of the second one and so on.
     """
-    found = _slopes(batch(structures, fingerprint), fingerprint)
+    found = _jacobians(batch(structures, fingerprint), fingerprint)
     return np.asarray(found, np.float64).reshape(len(structures), fingerprint.size, -1)
 
 
 @partial(jax.jit, static_argnames="fingerprint")
-def _slopes(structures: Structure, fingerprint: Fingerprint) -> Float[Array, "n p ..."]:
+def _jacobians(structures: Structure, fingerprint: Fingerprint) -> Float[Array, "n p ..."]:
     return jax.lax.map(
         lambda one: fingerprint.with_jacobian(one)[1], structures, batch_size=TOGETHER
     )
@@ -60,13 +62,13 @@ class Observed:
 
     Attributes:
         inputs: standardised coordinates.
-        slopes: of these by the unknowns of each structure.
+        jacobians: of these by the unknowns of each structure.
         outputs: standardised values.
         gradients: by the unknowns.
     """
 
     inputs: Float[np.ndarray, "n d"]
-    slopes: Float[np.ndarray, "n d x"]
+    jacobians: Float[np.ndarray, "n d x"]
     outputs: Float[np.ndarray, " n"]
     gradients: Float[np.ndarray, "n x"]
 
@@ -80,7 +82,7 @@ class Observed:
         n = len(self.inputs)
         rows = np.linspace(0, n - 1, min(n, count)).astype(int)
         return Observed(
-            self.inputs[rows], self.slopes[rows], self.outputs[rows], self.gradients[rows]
+            self.inputs[rows], self.jacobians[rows], self.outputs[rows], self.gradients[rows]
         )
 
 
@@ -90,13 +92,13 @@ class Covariances:
     def __init__(self, observed: Observed) -> None:
         from scipy.spatial.distance import cdist
 
-        inputs, (n, _, x) = observed.inputs, observed.slopes.shape
-        flat = observed.slopes.transpose(0, 2, 1).reshape(n * x, -1)
+        inputs, (n, _, x) = observed.inputs, observed.jacobians.shape
+        flat = observed.jacobians.transpose(0, 2, 1).reshape(n * x, -1)
         self._unknowns = x
         self._squares = cdist(inputs, inputs, "sqeuclidean")
         self._products = inputs @ inputs.T
         self._along = inputs @ flat.T  # u_i J_j
-        own = np.einsum("nd,ndx->nx", inputs, observed.slopes).ravel()
+        own = np.einsum("nd,ndx->nx", inputs, observed.jacobians).ravel()
         self._between = self._along - own  # (u_i - u_j) J_j
         self._both = flat @ flat.T
 
@@ -166,5 +168,5 @@ def posterior(
         block = np.r_[number, n + number * x : n + (number + 1) * x]
         columns = np.where(rows[:, None] >= block, inverse[:, block], 0.0)
         left_out[number] = np.linalg.solve(columns.T @ columns, weights[block])[0]
-    along = np.einsum("ndx,nx->nd", observed.slopes, weights[n:].reshape(n, x))
+    along = np.einsum("ndx,nx->nd", observed.jacobians, weights[n:].reshape(n, x))
     return weights[:n], along, left_out

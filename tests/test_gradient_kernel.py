@@ -11,7 +11,13 @@ from ase import Atoms
 from jaxrecon import ACSF, Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.slopes import Covariances, Observed, gradient_noise, posterior, slopes
+from jaxrecon.models.gradient_kernel import (
+    Covariances,
+    Observed,
+    fingerprint_jacobians,
+    gradient_noise,
+    posterior,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -42,7 +48,7 @@ def data(clusters: list[Atoms]) -> dict[str, np.ndarray]:
     return {
         "rows": featurize(clusters, FINGERPRINT).astype(float),
         "values": np.array([value for value, _ in told]),
-        "slopes": slopes(clusters, FINGERPRINT),
+        "jacobians": fingerprint_jacobians(clusters, FINGERPRINT),
         "gradients": np.array([gradient.ravel() for _, gradient in told]),
     }
 
@@ -50,13 +56,13 @@ def data(clusters: list[Atoms]) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def observed() -> Observed:
     rng = np.random.default_rng(0)
-    shapes = {"inputs": (5, 3), "slopes": (5, 3, 2), "outputs": (5,), "gradients": (5, 2)}
+    shapes = {"inputs": (5, 3), "jacobians": (5, 3, 2), "outputs": (5,), "gradients": (5, 2)}
     return Observed(**{name: rng.normal(size=shape) for name, shape in shapes.items()})
 
 
 def test_slopes_are_those_of_differences(clusters: list[Atoms]) -> None:
     atoms, step = clusters[0], 1e-4
-    found = slopes([atoms, clusters[1]], FINGERPRINT)[0]
+    found = fingerprint_jacobians([atoms, clusters[1]], FINGERPRINT)[0]
     for unknown in (0, 4, 11):
         ends = []
         for sign in (1, -1):
@@ -73,7 +79,7 @@ def test_covariances_are_derivatives_of_the_kernel(observed: Observed, x64: None
         return a * jnp.exp(-jnp.sum((u - v) ** 2) / (2 * length**2)) + b * (u @ v + 1)
 
     found = Covariances(observed)(KERNEL, 0.1)
-    u, slope = jnp.asarray(observed.inputs), jnp.asarray(observed.slopes)
+    u, slope = jnp.asarray(observed.inputs), jnp.asarray(observed.jacobians)
     for i, j in ((0, 0), (1, 3), (4, 2)):
         one, other = slice(5 + 2 * i, 7 + 2 * i), slice(5 + 2 * j, 7 + 2 * j)
         value = kernel(u[i], u[j]) + (KERNEL[3] if i == j else 0.0)
@@ -115,7 +121,7 @@ def test_forces_tell_more_than_energies(data: dict[str, np.ndarray], x64: None) 
 
 def test_its_gradient_is_that_of_the_property(data: dict[str, np.ndarray], x64: None) -> None:
     process = GaussianProcess.fit(FINGERPRINT, **{name: v[:40] for name, v in data.items()})
-    row, slope = jnp.asarray(data["rows"][3]), data["slopes"][3]
+    row, slope = jnp.asarray(data["rows"][3]), data["jacobians"][3]
     found = np.asarray(jax.jit(jax.grad(lambda value: process(value)[0]))(row)) @ slope
     known = data["gradients"][3]
     assert np.corrcoef(found, known)[0, 1] > 0.97

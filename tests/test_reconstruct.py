@@ -17,7 +17,7 @@ import jaxrecon.search.compiled
 import jaxrecon.search.problems
 import jaxrecon.search.reconstruct
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
-from jaxrecon.search.target_state import Slot
+from jaxrecon.search.target_state import TargetState
 from jaxrecon.structures.matching import rmsd
 
 MINIMUM = fingerprint_of("O", "Pt", images="minimum")
@@ -149,7 +149,7 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
     targets[1] = impossible(1)[0]
     reports = []
     one_by_one = reconstruct(targets, PLATINUM, symbols="Pt3", config=CONFIG)
-    monkeypatch.setattr(jaxrecon.search.reconstruct, "slots_in_memory", lambda *_: width)
+    monkeypatch.setattr(jaxrecon.search.reconstruct, "targets_in_memory", lambda *_: width)
     for count in (3, 5):
         reports.clear()
         found = reconstruct(
@@ -175,15 +175,15 @@ def test_a_population_that_finds_nothing_better_starts_afresh() -> None:
     [[problem]] = jaxrecon.search.problems.problems_of(
         impossible(1), PLATINUM, "Pt3", None, None, None
     )
-    config = CONFIG.replace(patience=3)
-    slot = Slot(problem, config, searched=0.0)
+    config = CONFIG.replace(restart_after=3)
+    state = TargetState(problem, config, searched=0.0)
     coordinates = np.zeros((2, 3, 3), np.float32)
     for best, afresh in [(5, False), (4, False), (4, False), (6, False), (4, True), (9, False)]:
         residuals = np.array([best, 10.0], np.float32)
-        slot.look_at(coordinates, residuals)
+        state.look_at(coordinates, residuals)
         assert np.isinf(residuals).all() == afresh
     # It is the best since the restart that counts: 9 is progress now.
-    assert (slot.level, slot.idle) == (9.0, 0)
+    assert (state.best_since_restart, state.hops_without_progress) == (9.0, 0)
 
 
 @quick

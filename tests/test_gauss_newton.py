@@ -1,4 +1,4 @@
-"""The two sets of normal equations of a fingerprint, against autodiff and on ties; and blame."""
+"""The two sets of normal equations of a fingerprint, against autodiff and on ties."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from strategies import random_cluster, random_crystal
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.datasets import prototypes
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.search.gauss_newton import blame, bound_equations, normal_equations
+from jaxrecon.search.gauss_newton import attribution, bound_equations, normal_equations
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
@@ -28,7 +28,7 @@ SQUARE = [(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0), (1, 1, 1.7)]
 
 def small(*poolings: str, elements: tuple[str, ...] = ("H", "O"), **changes: object) -> Fingerprint:
     descriptor = ACSF(elements, 4.0, g2_eta=(0.5,), g2_r_s=(0.5, 1.5), g5_zeta=(2,), g5_eta=(0.1,))
-    return Fingerprint(descriptor, poolings, slots=5, **changes)
+    return Fingerprint(descriptor, poolings, max_atoms=5, **changes)
 
 
 CASES = [
@@ -128,9 +128,9 @@ def test_equations_of_the_elements_that_are_there(
     def everything(structure: Structure, target: jax.Array) -> tuple:
         models = normal_equations, bound_equations
         equations = [model(fingerprint, structure, target) for model in models]
-        return equations, blame(fingerprint, structure, target)
+        return equations, attribution(fingerprint, structure, target)
 
-    # Whom to blame for what no atom can help is another matter.
+    # Which atom to move for what no atom can help is another matter.
     for target in (value + noise, value + np.where(value, noise, 0.0)):
         found, shares = everything(local, jnp.asarray(target))
         wanted, expected = everything(full, jnp.asarray(target))
@@ -173,7 +173,7 @@ def test_a_missing_neighbor_makes_the_residual_infinite(model: object) -> None:
 def test_blame_is_the_share_of_each_atom(per_element: bool, x64: None) -> None:
     fingerprint = small("max", "sorted", "mean", "min", "moment2", per_element=per_element)
     atoms = Atoms("O4H", np.array(SQUARE) + np.random.default_rng(0).normal(size=(5, 3)) / 5)
-    # Off too where a slot has no atom: nobody's fault.
+    # Off too where an entry has no atom, which counts for none.
     target = jnp.asarray(by_name(fingerprint, atoms) + 0.1)
     atoms.positions[2] += (0.0, 0.5, 0.4)
     rows = acsf_rows(fingerprint.descriptor, atoms)
@@ -182,13 +182,13 @@ def test_blame_is_the_share_of_each_atom(per_element: bool, x64: None) -> None:
     for pool in fingerprint.pools:
         for symbol in ("H", "O") if per_element else ("HO",):
             group = [i for i, one in enumerate(atoms.symbols) if one in symbol]
-            for slot in range(pool.rows):
+            for entry in range(pool.rows):
                 for column in rows.T:
                     largest_first = sorted(group, key=lambda i: -column[i])
                     who = {
                         "max": largest_first[:1],
                         "min": sorted(group, key=lambda i: column[i])[:1],
-                        "sorted": largest_first[slot : slot + 1],
+                        "sorted": largest_first[entry : entry + 1],
                     }.get(pool.kind, group)
                     for atom in who:
                         share = 1 / len(group) if pool.kind == "mean" else 1.0
@@ -196,10 +196,10 @@ def test_blame_is_the_share_of_each_atom(per_element: bool, x64: None) -> None:
                             share = 2 * abs(column[atom] - column[group].mean()) / len(group)
                         expected[atom] += share * off[number]
                     number += 1
-    found = jax.jit(blame, static_argnums=0)(fingerprint, from_ase(atoms, 6), target)
+    found = jax.jit(attribution, static_argnums=0)(fingerprint, from_ase(atoms, 6), target)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-14)
     home = jnp.asarray(by_name(fingerprint, atoms))
-    found = jax.jit(blame, static_argnums=0)(fingerprint, from_ase(atoms, 6), home)
+    found = jax.jit(attribution, static_argnums=0)(fingerprint, from_ase(atoms, 6), home)
     np.testing.assert_allclose(found, 0.0, atol=1e-12)
 
 
@@ -208,7 +208,7 @@ def test_blame_finds_the_culprit(x64: None) -> None:
     fingerprint = small("max", "moment2", "smooth_min", "min")
     target = jnp.asarray(by_name(fingerprint, atoms))
     atoms.positions[2] += (0, 2.5, 0)
-    found = jax.jit(blame, static_argnums=0)(fingerprint, from_ase(atoms), target)
+    found = jax.jit(attribution, static_argnums=0)(fingerprint, from_ase(atoms), target)
     assert found.argmax() == 2
 
 

@@ -301,12 +301,12 @@ LEFT_HANDED = [[0, 4, 0], [4, 0, 0], [0, 0, 4]]
             r"expected a cell vector along every axis of pbc=.*\(structure 1\)",
         ),
         (Atoms("H", [(0, 0, np.nan)]), "expected finite positions in structure 1, got others"),
-        (Atoms("H5"), "expected slots >= 5 for structure 1, got 4"),
+        (Atoms("H5"), "expected max_atoms >= 5 for structure 1, got 4"),
     ],
 )
 @pytest.mark.parametrize("function", [featurize, batch, batches])
 def test_refused(function: object, atoms: Atoms, message: str) -> None:
-    fingerprint = small(poolings=("sorted",), slots=4)
+    fingerprint = small(poolings=("sorted",), max_atoms=4)
     with pytest.raises(ValueError, match=message):
         function([molecule("H2O"), atoms], fingerprint)
 
@@ -314,14 +314,14 @@ def test_refused(function: object, atoms: Atoms, message: str) -> None:
 def test_slots_limit_nothing_where_no_pooling_fills_them() -> None:
     atoms = molecule("H2O")
     expected = featurize(atoms, small(poolings=("max", "min")))
-    found = featurize(atoms, small(poolings=("max", "min"), slots=1))
+    found = featurize(atoms, small(poolings=("max", "min"), max_atoms=1))
     np.testing.assert_array_equal(found, expected)
 
 
 def test_slots_of_one_element() -> None:
-    fingerprint = small(poolings=("sorted",), slots=2, per_element=True)
+    fingerprint = small(poolings=("sorted",), max_atoms=2, per_element=True)
     assert np.isfinite(featurize([molecule("H2O"), molecule("H2O2")], fingerprint)).all()
-    with pytest.raises(ValueError, match="expected slots >= 3 for structure 1, got 2"):
+    with pytest.raises(ValueError, match="expected max_atoms >= 3 for structure 1, got 2"):
         featurize([molecule("H2O"), Atoms("H3")], fingerprint)
 
 

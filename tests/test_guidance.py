@@ -1,4 +1,4 @@
-"""Steering: what it minimises, its slopes, and searches that are steered."""
+"""Guidance: what it minimises, its slopes, and searches that are guided."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ase.build import bulk, molecule
 import jaxrecon
 from jaxrecon import ACSF, Fingerprint, Store, featurize, from_ase, reconstruct
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.search.gauss_newton import steered_equations
-from jaxrecon.search.guidance import Steering
+from jaxrecon.search.gauss_newton import guided_equations
+from jaxrecon.search.guidance import Guidance
 from jaxrecon.structures.bounds import bounds_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -56,8 +56,8 @@ def usual(line: Line) -> float:
 
 def test_a_property_is_reached(line: Line, usual: float) -> None:
     targets = np.zeros((3, FINGERPRINT.size))
-    steering = Steering.towards(line, usual, widths=np.ones(FINGERPRINT.size))
-    run = reconstruct(targets, FINGERPRINT, symbols="Pt4", steering=steering, seed=0, **SETTINGS)
+    guidance = Guidance.towards(line, usual, widths=np.ones(FINGERPRINT.size))
+    run = reconstruct(targets, FINGERPRINT, symbols="Pt4", guidance=guidance, seed=0, **SETTINGS)
     np.testing.assert_allclose(told(line, run.to_atoms()), usual, atol=2e-4)
     assert max(result.residual for result in run) <= 1e-4
     first, second, _ = run.to_atoms()
@@ -66,9 +66,9 @@ def test_a_property_is_reached(line: Line, usual: float) -> None:
 
 def test_at_most(line: Line, usual: float) -> None:
     range_ = (-np.inf, usual - 0.3)
-    steering = Steering.towards(line, range_, widths=np.ones(FINGERPRINT.size))
+    guidance = Guidance.towards(line, range_, widths=np.ones(FINGERPRINT.size))
     run = reconstruct(
-        np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", steering=steering, **SETTINGS
+        np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", guidance=guidance, **SETTINGS
     )
     assert told(line, run.to_atoms())[0] <= usual - 0.3 + 2e-4
 
@@ -77,19 +77,19 @@ def test_the_target_pulls(line: Line, usual: float) -> None:
     wanted = random_cluster("Pt4", 11)
     target = featurize(wanted, FINGERPRINT)
     widths = np.where(np.arange(FINGERPRINT.size) == 4, 0.0, 0.1)
-    steering = Steering.towards(
+    guidance = Guidance.towards(
         Line(0.0 * np.asarray(line.slopes)), 0.0, widths=widths, pull=1.0, trust=0.0
     )
-    run = reconstruct(target, FINGERPRINT, symbols="Pt4", steering=steering, hops=20, replicas=8)
+    run = reconstruct(target, FINGERPRINT, symbols="Pt4", guidance=guidance, hops=20, replicas=8)
     assert jaxrecon.matching.rmsd(run[0].atoms, wanted) < 0.01
 
 
 def test_what_is_not_sure_is_avoided(line: Line, usual: float) -> None:
     def found(trust: float) -> float:
         doubtful = Line(line.slopes, doubt=1e-3)
-        steering = Steering.towards(doubtful, usual, widths=np.ones(FINGERPRINT.size), trust=trust)
+        guidance = Guidance.towards(doubtful, usual, widths=np.ones(FINGERPRINT.size), trust=trust)
         run = reconstruct(
-            np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", steering=steering, **SETTINGS
+            np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", guidance=guidance, **SETTINGS
         )
         rows = featurize(run[0].atoms, FINGERPRINT)
         return float(doubtful(jnp.asarray(rows[0]))[1])
@@ -109,7 +109,7 @@ def test_equations_are_those_of_derivatives(space: str, x64: None) -> None:
     predictor = Line(rng.normal(size=fingerprint.size), doubt=0.1)
     target = jnp.asarray(rng.random(fingerprint.size))
     value = float(predictor(jax.jit(fingerprint)(structure))[0])
-    steering = Steering.towards(
+    guidance = Guidance.towards(
         [predictor, predictor],
         [(value + 0.2, value + 0.5), (-np.inf, value - 0.1)],
         widths=rng.random(fingerprint.size) + 0.5,
@@ -119,13 +119,13 @@ def test_equations_are_those_of_derivatives(space: str, x64: None) -> None:
 
     def misses(positions: jax.Array) -> jax.Array:
         numbers = fingerprint(dataclasses.replace(structure, positions=positions))
-        off = 0.7 * (numbers - target) / steering.widths / fingerprint.size**0.5
+        off = 0.7 * (numbers - target) / guidance.widths / fingerprint.size**0.5
         energy, deviation = predictor(numbers)
         outside = jnp.stack([energy - value - 0.2, energy - value + 0.1])
         return jnp.concatenate([outside, jnp.full(2, 2.0 * deviation), off])
 
     equations = jax.jit(
-        lambda structure: steered_equations(fingerprint, structure, target, steering=steering)
+        lambda structure: guided_equations(fingerprint, structure, target, guidance=guidance)
     )(structure)
     positions = structure.positions
     wrong = jax.jit(misses)(positions)
@@ -151,10 +151,10 @@ def test_elements_that_are_not_there_are_zeros(line: Line) -> None:
             seen.append(value.shape)
             return value @ jnp.asarray(row, value.dtype), jnp.zeros((), value.dtype)
 
-    steering = Steering.towards(
+    guidance = Guidance.towards(
         Looking(), float(row @ row), widths=np.ones(fingerprint.size), trust=0.0
     )
-    run = reconstruct(row, fingerprint, symbols="H2O", steering=steering, **SETTINGS)
+    run = reconstruct(row, fingerprint, symbols="H2O", guidance=guidance, **SETTINGS)
     again = featurize(run[0].atoms, fingerprint)[0]
     assert set(seen) == {(fingerprint.size,)}
     np.testing.assert_allclose(again @ row, row @ row, rtol=1e-4)
@@ -168,7 +168,7 @@ def test_a_run_is_that_of_its_steering(line: Line, usual: float, tmp_path: Path)
             target,
             FINGERPRINT,
             symbols="Pt4",
-            steering=Steering.towards(line, value, widths=np.ones(FINGERPRINT.size)),
+            guidance=Guidance.towards(line, value, widths=np.ones(FINGERPRINT.size)),
             store=Store(str(tmp_path / "run.db"), **options),
             **SETTINGS,
         )
@@ -176,7 +176,7 @@ def test_a_run_is_that_of_its_steering(line: Line, usual: float, tmp_path: Path)
     first = run(usual)
     again = run(usual, resume=True)
     np.testing.assert_array_equal(first[0].atoms.positions, again[0].atoms.positions)
-    with pytest.raises(ValueError, match="steering"):
+    with pytest.raises(ValueError, match="guidance"):
         run(usual + 0.1, resume=True)
 
 
@@ -192,10 +192,10 @@ def test_a_run_is_that_of_its_steering(line: Line, usual: float, tmp_path: Path)
 )
 def test_what_can_not_be_wanted(line: Line, wanted: object, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Steering.towards(line, wanted, widths=np.ones(46), **options)
+        Guidance.towards(line, wanted, widths=np.ones(46), **options)
 
 
 def test_widths_belong_to_the_fingerprint(line: Line) -> None:
-    steering = Steering.towards(line, 1.0, widths=np.ones(45))
-    with pytest.raises(ValueError, match="a steering for fingerprints of 46 numbers, got 45"):
-        reconstruct(np.zeros(46), FINGERPRINT, symbols="Pt4", steering=steering)
+    guidance = Guidance.towards(line, 1.0, widths=np.ones(45))
+    with pytest.raises(ValueError, match="a guidance for fingerprints of 46 numbers, got 45"):
+        reconstruct(np.zeros(46), FINGERPRINT, symbols="Pt4", guidance=guidance)
