@@ -38,8 +38,7 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import Fingerprint, ReconstructConfig, featurize, use_all_cores
-from jaxrecon.datasets.labelled import LabelledSet, load
-from jaxrecon.datasets.readers import read_labelled
+from jaxrecon.datasets import LabelledSet, load, read_labelled
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.inverse_design.closed_loop import design
 from jaxrecon.inverse_design.config import GenerateConfig
@@ -47,7 +46,7 @@ from jaxrecon.inverse_design.evaluation import over_seeds, table1, table2, text
 from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.models.learning import train
+from jaxrecon.models.training import train
 from jaxrecon.plotting.design import hit_bars
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore

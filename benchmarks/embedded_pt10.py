@@ -37,13 +37,13 @@ from ase import Atoms
 from pbe_correction import Correction, Known, calibration, smooth
 
 from jaxrecon import Fingerprint, featurize, reconstruct, use_all_cores
-from jaxrecon.datasets import LabelledSet
+from jaxrecon.datasets import LabelledSet, to_frames, write_labelled
 from jaxrecon.datasets.build import build
 from jaxrecon.datasets.perturbations import perturbed
 from jaxrecon.datasets.relaxations import Relaxing, descent
 from jaxrecon.datasets.sampling import furthest_points
-from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.gradient_kernel import fingerprint_jacobians
+from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
+from jaxrecon.models.surrogates.gradient_kernel import fingerprint_jacobians
 from jaxrecon.potentials.calculators import calculator
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, Work, digest
@@ -228,8 +228,8 @@ def main() -> None:
         store=store,
         progress=True,
     )
-    pool.write(folder / "pool.npz")
-    frames = pool.to_atoms()
+    write_labelled(folder / "pool.npz", pool)
+    frames = to_frames(pool)
     known = by_pbe(folder, pool, frames, jobs)
     found = [atoms for atoms in known if atoms.info["part"] in {"guided", "relaxed"}]
     labelled = judged(folder, "found", found, POTENTIAL, jobs)
@@ -272,9 +272,9 @@ def main() -> None:
         forces=list(forces.reshape(len(structures), -1, 3)),
     )
     kept = everything.select(np.flatnonzero(energies <= HIGHEST))
-    kept.write(folder / "pt10.npz")
+    write_labelled(folder / "pt10.npz", kept)
     by_both = set_of(known, {"pbe": pbe_settings}, e_form_potential=potential[rows])
-    by_both.write(folder / "pt10_pbe.npz")
+    write_labelled(folder / "pt10_pbe.npz", by_both)
     write_json(folder / "calibration.json", {"structures": len(kept), **report})
     print(f"{len(kept)} clusters in {folder / 'pt10.npz'}")
 

@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.gradient_kernel import fingerprint_jacobians
+from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
+from jaxrecon.models.surrogates.gradient_kernel import fingerprint_jacobians
 from jaxrecon.plotting.data import agreement
 
 FOLDS = 10

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxrecon.inverse_design.generation import generate
     from jaxrecon.models.config import FitConfig, TrainConfig
     from jaxrecon.models.design_model import DesignModel
-    from jaxrecon.models.learning import train
+    from jaxrecon.models.training import train
     from jaxrecon.potentials.judge import Judgement, judge
     from jaxrecon.runtime.devices import use_all_cores
     from jaxrecon.search.config import ReconstructConfig
@@ -88,7 +88,7 @@ _HOME = {
     "matching": "structures.matching",
     "reconstruct": "search.reconstruct",
     "to_ase": "structures.structure",
-    "train": "models.learning",
+    "train": "models.training",
     "use_all_cores": "runtime.devices",
 }
 

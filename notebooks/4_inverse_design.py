@@ -34,7 +34,7 @@ print(f"{len(labelled)} clusters, {energies.min():.2f} to {energies.max():.2f} e
 # trajectories, is kept aside to tell the error of the surrogate.
 
 # %%
-from jaxrecon.models.learning import train
+from jaxrecon.models.training import train
 
 model = train(labelled)
 print(model, f"{model.fingerprint.size} numbers a fingerprint")
@@ -104,7 +104,7 @@ print(
 # gives the same 300 clusters: the table is made in the same way, and says nothing of PBE.
 
 # %%
-from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.datasets import LabelledSet
 
 learned = train(
     LabelledSet.of(

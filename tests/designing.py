@@ -13,7 +13,7 @@ from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.inverse_design.config import GenerateConfig
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.models.learning import train
+from jaxrecon.models.training import train
 from jaxrecon.search.config import ReconstructConfig
 
 LEARNING = TrainConfig(

@@ -15,8 +15,8 @@ from commands import run
 from designing import LEARNING, labelled, trained
 
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.io import read_labelled, write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design import closed_loop
 from jaxrecon.inverse_design.closed_loop import Design
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("command_line")
 @pytest.fixture
 def files(command_line: None, quick_compile: None) -> None:
     """A set, settings, a model, and structures that were judged."""
-    labelled().write("set.npz")
+    write_labelled("set.npz", labelled())
     Path("small.json").write_text(json.dumps(LEARNING.to_dict()))
     trained().save("model")
     judged = [random_cluster("Pt4", seed) for seed in range(80, 84)]
@@ -97,7 +97,7 @@ def test_training_that_is_stopped_goes_on(
             raise KeyboardInterrupt
         return trained()
 
-    monkeypatch.setattr("jaxrecon.models.learning.train", learn)
+    monkeypatch.setattr("jaxrecon.models.training.train", learn)
     line = "train set.npz -o new --quiet"
     assert run(line) == 130
     assert f"checkpoints are in new.training; to go on: jaxrecon {line} --resume" in (

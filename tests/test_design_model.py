@@ -16,12 +16,13 @@ from ase import Atoms
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
-from jaxrecon.models import design_model, gradient_kernel
+from jaxrecon.models import design_model
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.learning import train
-from jaxrecon.models.scaling import SCALINGS
+from jaxrecon.models.scalings.principal_axes import SCALINGS
+from jaxrecon.models.surrogates import gradient_kernel
+from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
+from jaxrecon.models.training import train
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

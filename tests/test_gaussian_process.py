@@ -7,8 +7,8 @@ import pytest
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.models import gaussian_process
-from jaxrecon.models.gaussian_process import GaussianProcess
+from jaxrecon.models.surrogates import gaussian_process
+from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
 
 FINGERPRINT = Fingerprint.preset("default", ["Pt"])
 

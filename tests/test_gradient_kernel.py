@@ -10,8 +10,8 @@ from ase import Atoms
 
 from jaxrecon import ACSF, Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.gradient_kernel import (
+from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
+from jaxrecon.models.surrogates.gradient_kernel import (
     Covariances,
     Observed,
     fingerprint_jacobians,
@@ -135,9 +135,9 @@ def test_too_many_numbers_are_values_alone(
     data: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = {name: values[:30] for name, values in data.items()}
-    monkeypatch.setattr("jaxrecon.models.gaussian_process.MOST_NUMBERS", 30 * 13 - 1)
+    monkeypatch.setattr("jaxrecon.models.surrogates.gaussian_process.MOST_NUMBERS", 30 * 13 - 1)
     assert GaussianProcess.fit(FINGERPRINT, **train).pull is None
-    monkeypatch.setattr("jaxrecon.models.gaussian_process.MOST_NUMBERS", 30 * 13)
+    monkeypatch.setattr("jaxrecon.models.surrogates.gaussian_process.MOST_NUMBERS", 30 * 13)
     assert GaussianProcess.fit(FINGERPRINT, **train).pull is not None
 
 

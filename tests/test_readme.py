@@ -48,7 +48,7 @@ def test_inverse_design(
 ) -> None:
     """With the settings that tests have: the default ones take a minute or two."""
     quick = LEARNING.replace(forces=False)
-    monkeypatch.setattr("jaxrecon.models.learning.TrainConfig", lambda: quick)
+    monkeypatch.setattr("jaxrecon.models.training.TrainConfig", lambda: quick)
     monkeypatch.setattr("jaxrecon.inverse_design.generation.GenerateConfig", lambda: MAKING)
     names: dict[str, object] = {"jaxrecon": jaxrecon}
     exec(compile(blocks("python")[-1], "README.md", "exec"), names)

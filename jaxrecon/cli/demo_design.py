@@ -14,7 +14,7 @@ from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.models.learning import train
+from jaxrecon.models.training import train
 from jaxrecon.potentials.judge import judge
 from jaxrecon.runtime import tables
 from jaxrecon.runtime.progress import ProgressFn, reporter
@@ -180,7 +180,7 @@ def design(
         making: how they are made; None for the usual settings.
         seed: of the random numbers.
         progress: True shows progress bars; a function is called as by
-            :func:`~jaxrecon.models.learning.train` and
+            :func:`~jaxrecon.models.training.train` and
             :func:`~jaxrecon.inverse_design.generation.generate`.
     """
     making = making or GenerateConfig()

@@ -93,8 +93,8 @@ def train(
     of the energies there are printed. Checkpoints are in MODEL.training until the end.
     """
     from jaxrecon.cli import arguments
-    from jaxrecon.datasets.readers import read_labelled
-    from jaxrecon.models.learning import train
+    from jaxrecon.datasets.io import read_labelled
+    from jaxrecon.models.training import train
 
     if resume and force:
         raise ValueError("expected --resume or --force, got both")
@@ -223,7 +223,7 @@ def design(
     which are not judged. Hits, yield and labels spent are printed by round.
     """
     from jaxrecon.cli import arguments
-    from jaxrecon.datasets.readers import read_labelled
+    from jaxrecon.datasets.io import read_labelled, write_labelled
     from jaxrecon.inverse_design import closed_loop
     from jaxrecon.inverse_design.evaluation import text
     from jaxrecon.structures.io import write_structures
@@ -265,7 +265,7 @@ def design(
         raise KeyboardInterrupt(f"what was done is in {output}") from None
     made, rows_after = output / "made.extxyz", output / "set.npz"
     write_structures(made, found.structures)
-    found.labelled.write(rows_after)
+    write_labelled(rows_after, found.labelled)
     return Report(text(found.rounds), {"rounds": found.rounds}, [output, made, rows_after])
 
 

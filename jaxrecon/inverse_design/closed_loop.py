@@ -19,7 +19,7 @@ from jaxrecon.inverse_design.evaluation import Row, table2
 from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.models.learning import train
+from jaxrecon.models.training import train
 from jaxrecon.potentials.calculators import calculator as calculators_of
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, digest

@@ -50,17 +50,16 @@ class Coordinates:
     @classmethod
     def of(cls, fingerprint: Fingerprint) -> "Coordinates":
         """The coordinates that belong to what is pooled, and of which functions."""
-        names = [name.split(maxsplit=1) for name in fingerprint.names]
-        kinds = [word.partition("[")[0] for word, _ in names]
-        smallest = {
-            word.replace("min", "max", 1) + " " + rest: index
-            for index, (word, rest) in enumerate(names)
-            if kinds[index] == "min"
-        }
-        above = tuple(smallest.get(name, -1) for name in fingerprint.names)
+        features, numbers = fingerprint.descriptor.features, fingerprint.numbers
+        smallest = {number[1:]: i for i, number in enumerate(numbers) if number.pooling == "min"}
+        above = tuple(
+            smallest.get(number[1:], -1) if number.pooling == "max" else -1 for number in numbers
+        )
         rooted = tuple(
-            kind in EVEN or lowest >= 0 or not (kind in SIGNED or rest.startswith("G3"))
-            for kind, lowest, (_, rest) in zip(kinds, above, names, strict=True)
+            number.pooling in EVEN
+            or lowest >= 0
+            or (number.pooling not in SIGNED and features[number.feature].nonnegative)
+            for number, lowest in zip(numbers, above, strict=True)
         )
         return cls(rooted, above)
 

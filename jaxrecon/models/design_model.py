@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.cvae import Generator
 from jaxrecon.models.folder import read_model, write_model
+from jaxrecon.models.generators.autoencoder import Generator
 from jaxrecon.search.guidance import Predictor
 
 TRIES = 20
@@ -29,7 +29,7 @@ TOGETHER = 64
 class DesignModel:
     """A generator of fingerprints, a surrogate of the property, and what they were fitted to.
 
-    :func:`~jaxrecon.models.learning.train` makes it, and has an example.
+    :func:`~jaxrecon.models.training.train` makes it, and has an example.
 
     Attributes:
         fingerprint: what both are about.

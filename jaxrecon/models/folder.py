@@ -7,15 +7,15 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxrecon.datasets.labelled_npz import read_npz
+from jaxrecon.datasets.labelled_npz import read_npz, write_npz
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models import checkpoints
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.coordinates import Coordinates
-from jaxrecon.models.cvae import Autoencoder, Generator
-from jaxrecon.models.gaussian_process import GaussianProcess
-from jaxrecon.models.network import Ensemble, regressor_of
-from jaxrecon.models.scaling import MinMax, PrincipalAxes, Scaling
+from jaxrecon.models.generators.autoencoder import Autoencoder, Generator
+from jaxrecon.models.scalings.principal_axes import MinMax, PrincipalAxes, Scaling
+from jaxrecon.models.surrogates.ensemble import Ensemble, regressor_of
+from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
 from jaxrecon.runtime.files import write_json
 from jaxrecon.search.guidance import Predictor
 
@@ -48,7 +48,7 @@ def write_model(folder: Path, model: "DesignModel") -> None:
         draft.mkdir()
         arrays = {"generator": _arrays(model.generator), "surrogate": _arrays(model.surrogate)}
         checkpoints.save(draft / "arrays", 0, arrays)
-        model.training.write(draft / "training.npz")
+        write_npz(draft / "training.npz", model.training)
         about = {
             "version": VERSION,
             "fingerprint": model.fingerprint.to_dict(),

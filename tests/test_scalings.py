@@ -12,7 +12,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.models.coordinates import Coordinates
-from jaxrecon.models.scaling import MinMax, PrincipalAxes
+from jaxrecon.models.scalings.principal_axes import MinMax, PrincipalAxes
 
 FINGERPRINT = Fingerprint.preset("default", ["Pt"], r_cut=5.0, poolings=("max", "min", "mean"))
 MEANS = 2 * FINGERPRINT.size // 3

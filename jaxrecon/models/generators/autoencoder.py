@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.network import Architecture
-from jaxrecon.models.scaling import Scaling
+from jaxrecon.models.scalings.principal_axes import Scaling
+from jaxrecon.models.surrogates.ensemble import Architecture
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.scaling import Scaling
+from jaxrecon.models.scalings.principal_axes import Scaling
 from jaxrecon.numerics import safe_norm
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"elu": nnx.elu, "relu": nnx.relu}

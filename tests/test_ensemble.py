@@ -9,8 +9,8 @@ import pytest
 
 from jaxrecon import Fingerprint
 from jaxrecon.models.config import FitConfig, TrainConfig
-from jaxrecon.models.network import Architecture, Ensemble, Regressor, regressor_of
-from jaxrecon.models.scaling import MinMax
+from jaxrecon.models.scalings.principal_axes import MinMax
+from jaxrecon.models.surrogates.ensemble import Architecture, Ensemble, Regressor, regressor_of
 
 FINGERPRINT = Fingerprint.preset("default", ["Pt"], poolings=("mean",))
 

@@ -11,7 +11,7 @@ The four numbers maximise the marginal likelihood (Rasmussen and Williams, *Gaus
 Machine Learning*, 2006, chapters 2 and 5; scikit-learn does it). The mean is that of all rows; past
 :data:`MOST` of them the four numbers and the variance are those of a random sample, so that the
 variance is rather too large than too small. Where forces are known they are observations as well:
-see :mod:`jaxrecon.models.gradient_kernel`.
+see :mod:`jaxrecon.models.surrogates.gradient_kernel`.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import Coordinates
-from jaxrecon.models.gradient_kernel import Observed, gradient_noise, posterior
+from jaxrecon.models.surrogates.gradient_kernel import Observed, gradient_noise, posterior
 from jaxrecon.search.guidance import Prediction
 
 MOST = 1000

@@ -14,9 +14,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrecon.models import checkpoints, training
+from jaxrecon.models import checkpoints, fitting
 from jaxrecon.models.config import FitConfig
-from jaxrecon.models.training import fit
+from jaxrecon.models.fitting import fit
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -78,9 +78,9 @@ def test_epochs_of_one_batch_are_steps_of_adam():
 
 def test_one_program_for_all_epochs():
     some, rest = numbers([0, 1, 2]), numbers([3, 4])
-    before = training._advance._cache_size()
-    fit(Line(), items(), some, rest, FitConfig(1, 1, 0.05, 2 * training.CHUNK + 1, 2))
-    assert training._advance._cache_size() == before + 1
+    before = fitting._advance._cache_size()
+    fit(Line(), items(), some, rest, FitConfig(1, 1, 0.05, 2 * fitting.CHUNK + 1, 2))
+    assert fitting._advance._cache_size() == before + 1
 
 
 def test_the_best_epoch_is_kept():
@@ -145,12 +145,12 @@ def test_a_loss_that_is_never_finite_is_refused():
 
 
 def test_progress_and_chunks(monkeypatch):
-    monkeypatch.setattr(training, "CHUNK", 3)
+    monkeypatch.setattr(fitting, "CHUNK", 3)
     data, reports = items(), []
     some, rest = numbers([0, 1, -1], [2, 3, 4]), numbers([5], [5])
     chunked = fit(Line(), data, some, rest, ONE, report=lambda *each: reports.append(each))
     assert reports == [(0, 0), (3, 15), (3, 15), (1, 5)]
-    monkeypatch.setattr(training, "CHUNK", 50)
+    monkeypatch.setattr(fitting, "CHUNK", 50)
     whole = fit(Line(), data, some, rest, ONE)
     assert whole.losses.tobytes() == chunked.losses.tobytes()
 
@@ -160,20 +160,20 @@ KILLED = """
     import jax
     jax.config.update("jax_disable_most_optimizations", True)
     sys.path.insert(0, "tests")
-    from jaxrecon import training
-    from test_training import CHUNKED, Line, items
-    training.CHUNK = 2
+    from jaxrecon.models import fitting
+    from test_fitting import CHUNKED, Line, items
+    fitting.CHUNK = 2
     chunks = iter(range(3))
     def report(epochs, rows):
         if next(chunks, None) is None:
             os.kill(os.getpid(), 9)
-    training.fit(Line(0.3), items(), *CHUNKED, folder=sys.argv[1], report=report)
+    fitting.fit(Line(0.3), items(), *CHUNKED, folder=sys.argv[1], report=report)
 """
 CHUNKED = (numbers([0, 1, 2, 3, 4, 5]), numbers([8, 9]), FitConfig(1, 1, 0.05, 9, 4))
 
 
 def test_training_that_is_killed_goes_on_bit_for_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHUNK", 2)
+    monkeypatch.setattr(fitting, "CHUNK", 2)
     folder, reports = tmp_path / "line", []
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLED), str(folder)], cwd=ROOT, check=False

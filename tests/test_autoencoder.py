@@ -9,8 +9,8 @@ import pytest
 from scipy import integrate, stats
 
 from jaxrecon.models.config import FitConfig, TrainConfig
-from jaxrecon.models.cvae import Autoencoder
-from jaxrecon.models.training import fit
+from jaxrecon.models.fitting import fit
+from jaxrecon.models.generators.autoencoder import Autoencoder
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
