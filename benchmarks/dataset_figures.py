@@ -2,7 +2,7 @@
 
     python benchmarks/dataset_figures.py FILE -o results
 
-FILE is anything that `jaxrecon.datasets.readers.read_labelled` takes; without one the embedded
+FILE is anything that `jaxrecon.datasets.read_labelled` takes; without one the embedded
 Pt10 clusters. Written are, into the folder:
 
 e_form.png      how formation energies are distributed, by kind, with the flagged parts of the set
@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from jaxrecon import Fingerprint, featurize, use_all_cores
-from jaxrecon.datasets import LabelledSet, load
-from jaxrecon.datasets.readers import read_labelled
+from jaxrecon.datasets import LabelledSet, load, read_labelled
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.plotting.data import (
     agreement,

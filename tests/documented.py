@@ -125,7 +125,7 @@ def is_exception(name: str) -> bool:
 def everything() -> list[Public]:
     """All of the package, in the order of the files."""
     homes = {(f"jaxrecon.{home}", name) for name, home in jaxrecon._HOME.items()}
-    homes |= {("jaxrecon.datasets.labelled", name) for name in jaxrecon.datasets.__all__}
+    homes |= {(f"jaxrecon.datasets.{home}", name) for name, home in jaxrecon.datasets._HOME.items()}
     homes |= {("jaxrecon.structures.matching", name) for name in ("align", "rmsd")}
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -22,8 +22,8 @@ from labelling import energy_of
 
 from jaxrecon.cli import main, options
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.io import read_labelled, write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 
@@ -117,7 +117,7 @@ def test_build_info_and_sample(
 
 @pytest.mark.parametrize("words", ["dataset info set.npz", "dataset build --help"])
 def test_nobody_reads_to_the_end(words: str, tmp_path: Path) -> None:
-    LabelledSet.of([random_cluster("Pt3", 0)], energies=[0.0]).write("set.npz")
+    write_labelled("set.npz", LabelledSet.of([random_cluster("Pt3", 0)], energies=[0.0]))
     process = popen(words, tmp_path)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -136,7 +136,7 @@ def test_sample_of_fingerprints_alone(name: str) -> None:
         np.savetxt("table_x.csv", values, delimiter=",")
         name = "table_x.csv"
     else:
-        LabelledSet.of(fingerprints=values, energies=np.arange(9.0)).write(name)
+        write_labelled(name, LabelledSet.of(fingerprints=values, energies=np.arange(9.0)))
     assert run(f"dataset sample {name} -n 9 -o all.npz") == 0
     found = read_labelled("all.npz").fingerprints
     assert found is not None

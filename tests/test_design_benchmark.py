@@ -13,6 +13,7 @@ from designing import MAKING, labelled, trained
 from recovering import module
 
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.io import write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.inverse_design.closed_loop import Design
 from jaxrecon.inverse_design.evaluation import table2
@@ -67,7 +68,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     for name in ("use_all_cores", "enable_compilation_cache"):
         monkeypatch.setattr(bench, name, lambda: None)
     monkeypatch.chdir(tmp_path)
-    labelled().write("set.npz")
+    write_labelled("set.npz", labelled())
     bench.seen = seen
     return bench
 

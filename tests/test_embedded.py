@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrecon.datasets import load
-from jaxrecon.datasets.readers import read_labelled
+from jaxrecon.datasets.io import read_labelled, write_labelled
 from jaxrecon.inverse_design.generation import shortest_distance
 
 
@@ -81,7 +81,7 @@ def test_by_name_where_files_are_read(tmp_path, monkeypatch, references):
     )
     with pytest.raises(FileNotFoundError, match=r"or a set among \['pt10', 'pt10_pbe'\], got pt11"):
         read_labelled("pt11")
-    references.select(np.arange(3)).write(tmp_path / "few.npz")
+    write_labelled(tmp_path / "few.npz", references.select(np.arange(3)))
     (tmp_path / "few.npz").rename(tmp_path / "pt10_pbe")
     with pytest.raises(ValueError, match="pt10_pbe"):
         read_labelled("pt10_pbe")

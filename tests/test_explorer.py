@@ -18,8 +18,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from exploring import TOLD, cluster, clusters
 
 from jaxrecon.cli import main
+from jaxrecon.datasets.io import read_labelled, write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.plotting import explorer
@@ -203,7 +203,8 @@ def test_of_a_design_there_are_the_set_each_round_and_what_was_made() -> None:
     folder.mkdir()
     (folder / "run.json").write_text("{}")
     training, judged, final = clusters()[:2], [cluster(4, 8), cluster(4, 9)], [cluster(3, 7)]
-    LabelledSet.of([*training, judged[0]], kinds=["minimum"] * 3).write(folder / "set.npz")
+    learned = LabelledSet.of([*training, judged[0]], kinds=["minimum"] * 3)
+    write_labelled(folder / "set.npz", learned)
     for name, some in (("round-0", judged[:1]), ("round-10", judged[1:])):
         (folder / name).mkdir()
         for atoms in some:
@@ -248,7 +249,7 @@ def test_the_verb_writes_a_page_beside_the_run(capsys: pytest.CaptureFixture[str
 def test_the_verb_reads_sets_and_databases() -> None:
     from ase.db import connect
 
-    LabelledSet.of(clusters(), formation_energies=np.arange(5.0)).write("set.npz")
+    write_labelled("set.npz", LabelledSet.of(clusters(), formation_energies=np.arange(5.0)))
     assert run("explore set.npz") == 0
     told = data_of(Path("set.html").read_text())["properties"]
     assert told["e_form"]["values"] == [0, 1, 2, 3, 4]
@@ -264,7 +265,8 @@ def test_the_verb_reads_sets_and_databases() -> None:
 def test_what_can_not_be_explored_is_said_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    LabelledSet.of(fingerprints=np.ones((2, 3)), formation_energies=[1.0, 2.0]).write("set.npz")
+    alone = LabelledSet.of(fingerprints=np.ones((2, 3)), formation_energies=[1.0, 2.0])
+    write_labelled("set.npz", alone)
     nowhere = cluster(3)
     nowhere.positions[:] = np.nan
     ase.io.write("nowhere.extxyz", nowhere)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from jaxrecon.cli import main, options
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.io import write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.io import write_fingerprints
 from jaxrecon.models.config import TrainConfig
@@ -83,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     np.savetxt("pt10.csv", values, delimiter=",")
     labelled = LabelledSet.of(clusters, formation_energies=np.arange(3.0))
     for name in ("set.npz", "set.extxyz"):
-        labelled.write(name)
+        write_labelled(name, labelled)
     learning = TrainConfig().to_dict()
     Path("learning.json").write_text(json.dumps(learning))
     Path("model").mkdir()

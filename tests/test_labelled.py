@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxrecon import datasets
-from jaxrecon.datasets.labelled import LabelledSet, load, split_by_trajectory
+from jaxrecon.datasets.embedded import load
+from jaxrecon.datasets.frames import to_frames
+from jaxrecon.datasets.io import read_labelled, write_labelled
+from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.datasets.labelled_npz import read_npz
-from jaxrecon.datasets.readers import read_labelled
 
 in_one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -80,10 +82,10 @@ def assert_same(found: LabelledSet, expected: LabelledSet, digits: float = 0.0) 
 @given(seed=st.integers(0, 1000), count=st.integers(2, 7))
 def test_npz_returns_what_was_written(tmp_path, seed, count):
     expected = example(count, seed)
-    expected.write(tmp_path / "set.npz")
+    write_labelled(tmp_path / "set.npz", expected)
     assert_same(read_npz(tmp_path / "set.npz"), expected, digits=1e-6)
     first = (tmp_path / "set.npz").read_bytes()
-    read_npz(tmp_path / "set.npz").write(tmp_path / "set.npz")
+    write_labelled(tmp_path / "set.npz", read_npz(tmp_path / "set.npz"))
     assert (tmp_path / "set.npz").read_bytes() == first
 
 
@@ -91,13 +93,13 @@ def test_npz_returns_what_was_written(tmp_path, seed, count):
 @given(seed=st.integers(0, 1000), count=st.integers(2, 7))
 def test_extxyz_returns_what_was_written(tmp_path, seed, count):
     expected = example(count, seed)
-    expected.write(tmp_path / "set.extxyz")
+    write_labelled(tmp_path / "set.extxyz", expected)
     assert_same(read_labelled(tmp_path / "set.extxyz"), expected, digits=1e-7)
 
 
 def test_other_programs_find_energies_and_forces_in_extxyz(tmp_path):
     labelled = example()
-    labelled.write(tmp_path / "set.extxyz")
+    write_labelled(tmp_path / "set.extxyz", labelled)
     frames = ase.io.read(tmp_path / "set.extxyz", ":")
     assert frames[2].get_potential_energy() == labelled.energies[2]
     np.testing.assert_allclose(frames[2].get_forces(), labelled.forces[2], atol=1e-7)
@@ -110,15 +112,15 @@ def test_other_programs_find_energies_and_forces_in_extxyz(tmp_path):
 def test_fingerprints_alone(tmp_path):
     values = np.random.default_rng(0).normal(size=(4, 3))
     alone = LabelledSet.of(fingerprints=values, formation_energies=[1.0, 2.0, 3.0, 4.0])
-    alone.write(tmp_path / "set.npz")
+    write_labelled(tmp_path / "set.npz", alone)
     found = read_npz(tmp_path / "set.npz")
     assert found.structures is None
     assert found.fingerprints.tobytes() == values.tobytes()
     assert found.select([2]).fingerprints.tolist() == values[[2]].tolist()
     with pytest.raises(ValueError, match=re.escape("expected an .npz file to write fingerprints")):
-        alone.write(tmp_path / "set.extxyz")
+        write_labelled(tmp_path / "set.extxyz", alone)
     with pytest.raises(ValueError, match="expected a set of structures, got one of fingerprints"):
-        alone.to_atoms()
+        to_frames(alone)
 
 
 def test_what_is_not_told_is_unknown():
@@ -146,9 +148,9 @@ def test_select_keeps_the_order_asked_for(tmp_path):
             labelled.select([0, wrong])
 
 
-def test_to_atoms_leaves_the_structures_alone():
+def test_frames_leave_the_structures_alone():
     labelled = example()
-    labelled.to_atoms()[2].positions += 1.0
+    to_frames(labelled)[2].positions += 1.0
     assert labelled.structures[2].calc is None
     assert labelled.structures[2].info == {}
     assert np.abs(labelled.structures[2].positions).max() < 4.0
@@ -166,7 +168,7 @@ def test_to_atoms_leaves_the_structures_alone():
         ({"forces": [np.ones((1, 3))] * 2}, "forces of shape (2, 3) for structure 1, got (1, 3)"),
         ({"fingerprints": np.ones((3, 1))}, "expected 2 fingerprints, got 3"),
         ({"columns": {"a": np.ones(3)}}, "expected 2 a, got 3"),
-        ({"columns": {"a": np.ones((2, 2))}}, "in column a, one a structure, got shape (2, 2)"),
+        ({"columns": {"a": np.ones((2, 2))}}, "in column a, one per structure, got shape (2, 2)"),
         ({"columns": {"a": np.array([{}, 1])}}, "and type object"),
     ],
 )
@@ -178,12 +180,12 @@ def test_what_does_not_fit_is_refused(unchecked, changes, message):
 
 def test_other_endings_are_refused(tmp_path):
     with pytest.raises(ValueError, match=re.escape("to be written to .npz or .extxyz, got")):
-        example().write(tmp_path / "set.csv")
+        write_labelled(tmp_path / "set.csv", example())
     assert list(tmp_path.iterdir()) == []
 
 
 def save(path: Path, **changes: object) -> Path:
-    example().write(path)
+    write_labelled(path, example())
     with np.load(path) as archive:
         content = {**archive, **changes}
     np.savez(path, **{key: value for key, value in content.items() if value is not None})
@@ -219,7 +221,7 @@ def test_npz_of_somebody_else_is_refused(tmp_path, changes, message):
 def test_a_damaged_npz_is_refused_or_read_unharmed(tmp_path, data):
     path = tmp_path / "set.npz"
     expected = example()
-    expected.write(path)
+    write_labelled(path, expected)
     whole = path.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     path.write_bytes(whole[:at] + bytes([data.draw(st.integers(0, 255))]) + whole[at + 1 :])
@@ -231,15 +233,15 @@ def test_a_damaged_npz_is_refused_or_read_unharmed(tmp_path, data):
 
 
 def test_load_says_what_there_is(monkeypatch, tmp_path):
-    from jaxrecon.datasets import labelled
+    from jaxrecon.datasets import embedded
 
-    monkeypatch.setattr(labelled, "DATA", tmp_path / "data")
+    monkeypatch.setattr(embedded, "DATA", tmp_path / "data")
     with pytest.raises(ValueError, match=re.escape("expected a set among [], got 'pt10'")):
         load()
     expected = example()
     (tmp_path / "data").mkdir()
     for folder in (tmp_path, tmp_path / "data"):
-        expected.write(folder / "pt10.npz")
+        write_labelled(folder / "pt10.npz", expected)
     assert_same(load(), expected, digits=1e-6)
     with pytest.raises(ValueError, match=re.escape("expected a set among ['pt10'], got '../pt10'")):
         load("../pt10")

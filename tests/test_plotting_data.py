@@ -17,6 +17,7 @@ from recovering import module
 from sklearn.decomposition import PCA
 
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.datasets.io import write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.plotting.data import (
     agreement,
@@ -150,7 +151,7 @@ def labelled(count: int = 12) -> LabelledSet:
 
 def test_script_draws_what_the_set_has(tmp_path, monkeypatch, capsys):
     script = module("dataset_figures")
-    labelled().write(tmp_path / "set.npz")
+    write_labelled(tmp_path / "set.npz", labelled())
     words = ["dataset_figures.py", str(tmp_path / "set.npz"), "-o", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", [*words, "--preset", "default", "--sizes", "5", "99"])
     monkeypatch.setattr(script, "use_all_cores", lambda: None)

@@ -134,6 +134,7 @@ def build(
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets import build as building
+    from jaxrecon.datasets.io import write_labelled
     from jaxrecon.potentials.labels import LabelStore
 
     if output.suffix not in {".npz", ".extxyz"}:
@@ -155,7 +156,7 @@ def build(
             store=kept,
             progress=progress,
         )
-    found.write(output)
+    write_labelled(output, found)
     failures = found.metadata["failures"]
     lines = [f"{name} has failed: {reason}" for name, reason in failures.items()]
     if len(found) < size:
@@ -170,7 +171,7 @@ Example:
 )
 def info(file: File) -> Report:
     """Say what is in a set: structures, energies, and how it was made."""
-    from jaxrecon.datasets.readers import read_labelled
+    from jaxrecon.datasets.io import read_labelled
 
     labelled = read_labelled(file)
     columns = {name: _column(values) for name, values in labelled.columns.items()}
@@ -203,7 +204,7 @@ def sample(
 
     By the distances of their fingerprints; the first is the one furthest from the mean.
     """
-    from jaxrecon.datasets.readers import read_labelled
+    from jaxrecon.datasets.io import read_labelled, write_labelled
     from jaxrecon.datasets.sampling import furthest_points
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -219,7 +220,7 @@ def sample(
         values = featurize(labelled.structures, fingerprint)
     assert values is not None, "a set has structures or fingerprints"
     chosen = labelled.select(furthest_points(values, count))
-    chosen.write(output)
+    write_labelled(output, chosen)
     return _report(chosen, output, [output])
 
 

@@ -1,4 +1,4 @@
-"""Labelled sets as ASE structures that carry what is known of them, and back."""
+"""Labelled sets as lists of ASE structures that carry their labels, and back."""
 
 import os
 from collections.abc import Sequence
@@ -10,14 +10,28 @@ from ase import Atoms
 from jaxrecon.datasets.labelled import LabelledSet
 
 E_FORM, TRAJECTORY, KIND, METADATA = "e_form", "trajectory", "kind", "metadata"
-"""What these are called in ``info``."""
+"""Keys of ``Atoms.info`` that hold these labels."""
 
 
 def to_frames(labelled: LabelledSet) -> list[Atoms]:
-    """As :meth:`~jaxrecon.datasets.labelled.LabelledSet.to_atoms`.
+    """Turn a set into ASE structures with all of their labels.
+
+    Energies (eV) and forces (eV/Angstrom) are the results of each structure's calculator; formation
+    energy (eV/atom), trajectory, kind and further columns are in ``info``. Labels that are unknown
+    are absent. The metadata of the set are in ``info`` of the first structure.
+
+    Args:
+        labelled: a set with structures.
+
+    Returns:
+        New structures, in the order of the set; those of the set stay as they are.
 
     Raises:
-        ValueError: if the set has no structures.
+        ValueError: if the set has fingerprints alone.
+
+    >>> frames = to_frames(LabelledSet.of([Atoms("Pt")], energies=[-0.5], kinds=["atom"]))
+    >>> frames[0].get_potential_energy(), frames[0].info["kind"]
+    (-0.5, 'atom')
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -25,20 +39,23 @@ def to_frames(labelled: LabelledSet) -> list[Atoms]:
         raise ValueError("expected a set of structures, got one of fingerprints alone")
     frames = []
     for number, original in enumerate(labelled.structures):
-        atoms = Atoms(original.numbers, original.positions, cell=original.cell, pbc=original.pbc)
-        known: dict[str, Any] = {}
+        atoms = _bare(original)
+        # ASE expects energies and forces in a calculator: other programs look for them there.
+        results: dict[str, Any] = {}
         if np.isfinite(labelled.energies[number]):
-            known["energy"] = float(labelled.energies[number])
+            results["energy"] = float(labelled.energies[number])
         if labelled.forces is not None and np.isfinite(labelled.forces[number]).all():
-            known["forces"] = labelled.forces[number]
-        if known:
-            atoms.calc = SinglePointCalculator(atoms, **known)
+            results["forces"] = labelled.forces[number]
+        if results:
+            atoms.calc = SinglePointCalculator(atoms, **results)
+        # All else goes to info as plain Python values, which every format of ASE can write.
         if np.isfinite(labelled.formation_energies[number]):
             atoms.info[E_FORM] = float(labelled.formation_energies[number])
         atoms.info[TRAJECTORY] = int(labelled.trajectories[number])
         atoms.info[KIND] = labelled.kinds[number]
         for name, values in labelled.columns.items():
             value = values[number].item()
+            # Only NaN, which stands for an unknown number, differs from itself.
             if value == value:
                 atoms.info[name] = value
         frames.append(atoms)
@@ -48,21 +65,34 @@ def to_frames(labelled: LabelledSet) -> list[Atoms]:
 
 
 def from_frames(
-    frames: Sequence[Atoms], source: str | os.PathLike[str], *, key: str | None = None
+    frames: Sequence[Atoms],
+    *,
+    key: str | None = None,
+    source: str | os.PathLike[str] = "the structures",
 ) -> LabelledSet:
-    """A set of ASE structures: the inverse of :func:`to_frames`.
+    """Collect ASE structures and their labels into a set: the inverse of :func:`to_frames`.
+
+    Numbers, flags and words in ``info`` become columns; entries of other types, or of different
+    types in different structures, are left out.
 
     Args:
-        frames: with ``info`` and, where energies are known, a calculator that has them.
-        source: what to call them in a message.
-        key: name of the total energies in ``info``, where they are not the calculator's.
+        frames: structures, with labels in ``info`` and in the results of their calculators.
+        key: name in ``info`` of the total energies in eV; None takes those of the calculators.
+        source: file or other origin of the structures, for error messages.
+
+    Returns:
+        The set; structures without a ``trajectory`` are trajectories of their own.
 
     Raises:
-        ValueError: if a structure has no number of this name.
+        ValueError: if a structure has no number under ``key``.
+
+    >>> from_frames([Atoms("Pt", info={"dft": -0.5})], key="dft").energies.tolist()
+    [-0.5]
     """
     infos = [dict(atoms.info) for atoms in frames]
     metadata = infos[0].pop(METADATA, {}) if infos else {}
     results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
+    # Under a key every structure must have its energy; a calculator may have none.
     energies = [_number(known.get("energy", np.nan)) for known in results]
     if key is not None:
         energies = [_number(info.pop(key, np.nan)) for info in infos]
@@ -76,6 +106,8 @@ def from_frames(
         for atoms, known in zip(frames, results, strict=True)
     ]
     formation = [_number(info.pop(E_FORM, np.nan)) for info in infos]
+    # What is left in info becomes columns; a trajectory or kind of another type is another
+    # program's, and none of ours.
     columns = {name: _column(infos, name) for name in sorted({n for info in infos for n in info})}
     trajectories, kinds = columns.pop(TRAJECTORY, None), columns.pop(KIND, None)
     return LabelledSet.of(
@@ -84,17 +116,19 @@ def from_frames(
         formation_energies=formation,
         trajectories=trajectories if _is(trajectories, "i") else None,
         kinds=kinds.tolist() if kinds is not None and _is(kinds, "U") else None,
-        forces=forces if any(np.isfinite(each).any() for each in forces) else None,
+        forces=forces if any(np.isfinite(values).any() for values in forces) else None,
         columns={name: values for name, values in columns.items() if values is not None},
         metadata=metadata if isinstance(metadata, dict) else {},
     )
 
 
 def _is(values: np.ndarray | None, kind: str) -> bool:
+    """Return whether the array exists and has this kind of values, as NumPy abbreviates it."""
     return values is not None and values.dtype.kind == kind
 
 
 def _number(value: Any) -> float:
+    """Return the value as a float, NaN if it is no number."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -102,18 +136,20 @@ def _number(value: Any) -> float:
 
 
 def _column(infos: Sequence[dict[str, Any]], name: str) -> np.ndarray | None:
-    """Numbers, flags or words of one name, NaN or nothing where there is none; else None."""
+    """Return the entries of one name as an array, None unless all are words or all are numbers."""
     values = [info.get(name) for info in infos]
-    there = {np.asarray(value).dtype.kind for value in values if value is not None}
-    if any(np.asarray(value).ndim for value in values) or not there:
+    types = {np.asarray(value).dtype.kind for value in values if value is not None}
+    if any(np.asarray(value).ndim for value in values) or not types:
         return None
-    if there == {"U"}:
+    if types == {"U"}:
         return np.array(["" if value is None else value for value in values])
-    if there <= {"b", "i", "u", "f"}:
-        whole = len(there) == 1 and None not in values
-        return np.array([np.nan if v is None else v for v in values], None if whole else np.float64)
+    if types <= {"b", "i", "u", "f"}:
+        # Without gaps, flags stay flags and integers stay integers.
+        dtype = None if len(types) == 1 and None not in values else np.float64
+        return np.array([np.nan if value is None else value for value in values], dtype)
     return None
 
 
 def _bare(atoms: Atoms) -> Atoms:
+    """Copy elements, positions, cell and periodicity alone."""
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

@@ -1,4 +1,4 @@
-"""Labelled sets as .npz files: atoms of all structures one after the other, in a few arrays."""
+"""Labelled sets as ``.npz`` files: a few arrays with the atoms of all structures in sequence."""
 
 import json
 from pathlib import Path
@@ -13,17 +13,17 @@ from jaxrecon.runtime.archives import check_version, member, read_archive, reaso
 from jaxrecon.runtime.files import existing, replacing
 
 VERSION = 1
-"""Of the format; a change that an older jaxrecon would misread raises it."""
+"""Version of the format, to be raised by changes that older versions of jaxrecon would misread."""
 
 COLUMN = "column:"
-"""What the names of further columns begin with."""
+"""Prefix of the names of arrays that hold further columns."""
 
 
 def write_npz(path: Path, labelled: LabelledSet) -> None:
-    """Write a set, positions and forces in float32, everything else as it is.
+    """Write a set, with positions and forces in float32 and everything else unchanged.
 
     Args:
-        path: of the file; one that is there is replaced by a whole one.
+        path: file to write; an existing one is replaced only by a complete one.
         labelled: the set.
 
     Raises:
@@ -39,15 +39,18 @@ def write_npz(path: Path, labelled: LabelledSet) -> None:
         **{COLUMN + name: values for name, values in labelled.columns.items()},
     }
     if labelled.structures is not None:
-        frames, none = labelled.structures, np.zeros((0, 3))
+        # The empty arrays keep the shapes right where there is no structure to join.
+        frames, empty = labelled.structures, np.zeros((0, 3))
         numbers = np.concatenate([np.zeros(0), *(atoms.numbers for atoms in frames)])
         content["atoms"] = np.array([len(atoms) for atoms in frames], np.int64)
         content["numbers"] = numbers.astype(np.uint8)
-        content["positions"] = np.float32(np.vstack([none, *(atoms.positions for atoms in frames)]))
+        content["positions"] = np.float32(
+            np.vstack([empty, *(atoms.positions for atoms in frames)])
+        )
         content["cells"] = np.reshape([atoms.cell.array for atoms in frames], (-1, 3, 3))
         content["pbc"] = np.reshape([atoms.pbc for atoms in frames], (-1, 3)).astype(np.bool_)
         if labelled.forces is not None:
-            content["forces"] = np.float32(np.vstack([none, *labelled.forces]))
+            content["forces"] = np.float32(np.vstack([empty, *labelled.forces]))
     if labelled.fingerprints is not None:
         content["fingerprints"] = labelled.fingerprints
     with replacing(path) as draft:
@@ -55,12 +58,19 @@ def write_npz(path: Path, labelled: LabelledSet) -> None:
 
 
 def read_npz(path: Path) -> LabelledSet:
-    """Read a set.
+    """Read a set that :func:`write_npz` wrote.
+
+    Args:
+        path: file to read.
+
+    Returns:
+        Positions in Angstrom, energies in eV and eV/atom, forces in eV/Angstrom, in float64.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a set that jaxrecon wrote.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged, or jaxrecon did not write it.
     """
+    # Every array is checked before it is used: the file may come from anywhere.
     path = existing(path, "a labelled set")
     expected = f"expected an .npz file of labelled structures that jaxrecon wrote, got {path}"
     content = read_archive(path, expected)
@@ -98,7 +108,7 @@ def read_npz(path: Path) -> LabelledSet:
 def _atoms(
     content: dict[str, np.ndarray], count: int, expected: str
 ) -> tuple[list[Atoms] | None, list[np.ndarray] | None]:
-    """The structures and the forces, cut where each structure ends."""
+    """Return structures and forces, with the arrays of all atoms cut where a structure ends."""
     if "atoms" not in content:
         return None, None
     sizes = member(content, "atoms", "i", (count,), expected)
@@ -106,19 +116,20 @@ def _atoms(
     if (sizes < 1).any() or sizes.sum() != total:
         raise ValueError(f"{expected} with {total} atoms in structures of {sizes.tolist()}")
     ends = np.cumsum(sizes)[:-1]
-    kinds = member(content, "numbers", "u", (total,), expected)
-    if total and not 1 <= kinds.min() <= kinds.max() < len(chemical_symbols):
-        raise ValueError(f"{expected} with atomic numbers {kinds.min()}-{kinds.max()}")
-    positions = np.split(member(content, "positions", "f", (total, 3), expected), ends)
+    numbers = member(content, "numbers", "u", (total,), expected)
+    if total and not 1 <= numbers.min() <= numbers.max() < len(chemical_symbols):
+        raise ValueError(f"{expected} with atomic numbers {numbers.min()}-{numbers.max()}")
+    positions = member(content, "positions", "f", (total, 3), expected)
     cells = member(content, "cells", "f", (count, 3, 3), expected)
     periodic = member(content, "pbc", "b", (count, 3), expected)
     forces = None
     if "forces" in content:
         forces = np.split(member(content, "forces", "f", (total, 3), expected), ends)
+    # Not strict: for no structures np.split returns one empty part.
     structures = [
-        Atoms(own, places, cell=cell, pbc=repeats)
-        for own, places, cell, repeats in zip(
-            np.split(kinds, ends), positions, cells, periodic, strict=False
+        Atoms(elements, places, cell=cell, pbc=pbc)
+        for elements, places, cell, pbc in zip(
+            np.split(numbers, ends), np.split(positions, ends), cells, periodic, strict=False
         )
     ]
     return structures, forces

@@ -17,9 +17,9 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.datasets.frames import from_frames
+from jaxrecon.datasets.frames import from_frames, to_frames
+from jaxrecon.datasets.io import read_labelled
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.datasets.readers import read_labelled
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import widths_of
@@ -65,7 +65,7 @@ def read(path: str | os.PathLike[str]) -> LabelledSet:
     far as it has come; the column ``set`` says which is which.
 
     Args:
-        path: a file or folder for :func:`~jaxrecon.datasets.readers.read_labelled`, or a folder
+        path: a file or folder for :func:`~jaxrecon.datasets.io.read_labelled`, or a folder
             that :func:`~jaxrecon.inverse_design.closed_loop.design` was given.
 
     Raises:
@@ -81,7 +81,7 @@ def read(path: str | os.PathLike[str]) -> LabelledSet:
         learned = read_labelled(path / "set.npz")
         if learned.structures is not None:
             new = sum("e_form" in atoms.info for frames in parts.values() for atoms in frames)
-            parts = {"training": learned.to_atoms()[: len(learned) - new], **parts}
+            parts = {"training": to_frames(learned)[: len(learned) - new], **parts}
     if (path / "made.extxyz").is_file():
         parts["made"] = read_structures(path / "made.extxyz")
     frames = []
@@ -91,7 +91,7 @@ def read(path: str | os.PathLike[str]) -> LabelledSet:
         frames += some
     if not frames:
         raise ValueError(f"expected a folder in which structures were judged or made, got {path}")
-    return from_frames(frames, path)
+    return from_frames(frames, source=path)
 
 
 def explore(

@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
 from jaxrecon import Fingerprint, featurize
-from jaxrecon.datasets.readers import read_labelled
+from jaxrecon.datasets.io import read_labelled
 
 MODES = {"tar": "w:", "tar.gz": "w:gz", "tgz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
 
@@ -154,7 +154,7 @@ def test_pairs_of_tables(tmp_path):
 def test_pairs_of_tables_that_do_not_fit(tmp_path):
     path = tmp_path / "pt_x.csv"
     path.write_text("1,2\n3,4\n")
-    with pytest.raises(FileNotFoundError, match=r"the numbers that .*pt_x.csv is for, got .*pt_y"):
+    with pytest.raises(FileNotFoundError, match=r"of the fingerprints in .*pt_x.csv, got .*pt_y"):
         read_labelled(path)
     for text in ("1\n", "1,2\n3,4\n"):
         (tmp_path / "pt_y.csv").write_text(text)
