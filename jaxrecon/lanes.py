@@ -1,7 +1,7 @@
-"""Lanes: independent evaluations side by side along the last axis, where SIMD units want them.
+"""Lanes: independent evaluations side by side along the last axis, as SIMD units want them.
 
-``vmap`` puts a batch first, and loops over short axes are what is left to vectorise. A function of
-arrays whose last axis counts lanes needs no batch axis at all: a batch is more lanes.
+``vmap`` puts the batch axis first, which leaves only short inner loops to vectorise. A function
+whose arrays have lanes as their last axis needs no batch axis: a larger batch is more lanes.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,27 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
 FEWEST = 64
-"""Lanes that a block has at least: a few SIMD registers."""
+"""Smallest number of lanes in a block: a few SIMD registers."""
 
 INPUT_OF_BLOCK = 160_000
-"""Bytes that go into a block at most; what is computed from them takes some 25 times the room."""
+"""Largest size of the input of one block, in bytes.
+
+What is computed from it takes about 25 times as much memory.
+"""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def over_lanes(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The same function, which ``vmap`` makes wider instead of deeper.
+    """Make ``vmap`` widen a function by lanes instead of adding a batch axis in front.
 
     Args:
-        function: of arrays, to arrays; the last axis of each is that of the lanes, which do not
-            depend on each other.
+        function: a function of arrays whose last axis counts lanes, and whose lanes do not depend
+            on each other.
+
+    Returns:
+        The same function, for the same arguments. Under ``vmap`` the batch becomes more lanes.
 
     >>> import jax, jax.numpy as jnp
     >>> first = over_lanes(lambda x: x[0])
@@ -39,13 +45,13 @@ def over_lanes(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
     @wide.def_vmap
     def widen(size: int, batched: list[bool], *arrays: Array) -> tuple[Result, object]:
         joined = [
-            _joined(array if there else jnp.broadcast_to(array, (size, *array.shape)))
-            for array, there in zip(arrays, batched, strict=True)
+            _join(array if is_batched else jnp.broadcast_to(array, (size, *array.shape)))
+            for array, is_batched in zip(arrays, batched, strict=True)
         ]
-        result = jax.tree.map(lambda array: _parted(array, size), wide(*joined))
+        result = jax.tree.map(lambda array: _split(array, size), wide(*joined))
         return result, jax.tree.map(lambda _: True, result)
 
-    # custom_vmap and differentiation do not mix: derivatives are those of the plain function.
+    # custom_vmap can't be differentiated: the derivatives are those of the plain function.
     @jax.custom_jvp
     def called(*arrays: Array) -> Result:
         return wide(*arrays)
@@ -58,28 +64,31 @@ def over_lanes(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
 
 
 def _in_blocks(function: Callable[..., Result], arrays: tuple[Array, ...]) -> Result:
-    """All lanes at once; on a CPU one block after the other, so that each stays in its cache."""
+    """Compute all lanes at once; on a CPU block after block, so that each fits into the cache."""
+    # Choose the number of lanes in a block from the size of the input.
     lanes = arrays[0].shape[-1]
     size = sum(array.size * array.dtype.itemsize for array in arrays)
     block = max(FEWEST, INPUT_OF_BLOCK * lanes // max(size, 1))
     if jax.default_backend() != "cpu" or lanes <= block:
         return function(*arrays)
+    # Make the blocks equally large, so that as few lanes as possible are padding.
     count = -(-lanes // block)
     block = -(-lanes // count)
 
-    def parted(array: Array) -> Array:
-        spare = [(0, 0)] * (array.ndim - 1) + [(0, count * block - lanes)]
-        return _parted(jnp.pad(array, spare), count)
+    def split(array: Array) -> Array:
+        padding = [(0, 0)] * (array.ndim - 1) + [(0, count * block - lanes)]
+        return _split(jnp.pad(array, padding), count)
 
-    result = jax.lax.map(lambda part: function(*part), tuple(map(parted, arrays)))
-    return jax.tree.map(lambda array: _joined(array)[..., :lanes], result)
+    result = jax.lax.map(lambda part: function(*part), tuple(map(split, arrays)))
+    return jax.tree.map(lambda array: _join(array)[..., :lanes], result)
 
 
-def _joined(array: Array) -> Array:
-    """The first axis becomes part of the lanes: its stride is the number of lanes there were."""
+def _join(array: Array) -> Array:
+    """Make the first axis part of the lanes, with the number of lanes before as its stride."""
     array = jnp.moveaxis(array, 0, -2)
     return array.reshape(*array.shape[:-2], -1)
 
 
-def _parted(array: Array, size: int) -> Array:
+def _split(array: Array, size: int) -> Array:
+    """Make a first axis of this size out of the lanes: the inverse of :func:`_join`."""
     return jnp.moveaxis(array.reshape(*array.shape[:-1], size, -1), -2, 0)

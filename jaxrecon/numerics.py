@@ -7,7 +7,10 @@ from jaxtyping import Array, Bool, Float
 from jaxrecon.lanes import over_lanes
 
 FEW_UNKNOWNS = 48
-"""Up to this many, systems of equations are solved side by side; larger ones fill a cache alone."""
+"""Largest number of unknowns up to which systems of equations are solved side by side.
+
+A larger system fills a cache by itself.
+"""
 
 COINCIDENT = 1e-12
 """Distance in Angstrom below which two points count as one: their direction is the zero vector."""
@@ -17,7 +20,14 @@ def safe_norm(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     r"""Euclidean norm over one axis, :math:`\sqrt{\sum_d x_d^2}`, with gradient 0 at x = 0.
 
     The argument of the square root is replaced before the root is taken, so that the derivative of
-    the branch not taken stays finite too.
+    the branch that is not taken stays finite too.
+
+    Args:
+        x: vectors of any unit.
+        axis: the axis of their components.
+
+    Returns:
+        The norms in the same unit, with the shape of ``x`` without that axis.
 
     >>> import jax, jax.numpy as jnp
     >>> float(safe_norm(jnp.array([3.0, 4.0]))), jax.grad(safe_norm)(jnp.zeros(3)).tolist()
@@ -42,17 +52,19 @@ def safe_divide(
 
 
 def masked_max(rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Array, " f"]:
-    """Largest entry of each column over the rows where mask is true."""
+    """Largest entry of each column over the rows where the mask is true; -inf without such rows."""
     return jnp.max(jnp.where(mask[:, None], rows, -jnp.inf), axis=0)
 
 
 def masked_min(rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Array, " f"]:
-    """Smallest entry of each column over the rows where mask is true."""
+    """Smallest entry of each column over the rows where the mask is true; inf without such rows."""
     return jnp.min(jnp.where(mask[:, None], rows, jnp.inf), axis=0)
 
 
 def inverse_3x3(matrix: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
-    """Inverse of a 3 x 3 matrix from cross products, without the LAPACK call discussed below.
+    """Inverse of a 3 x 3 matrix from cross products, without LAPACK.
+
+    :func:`solve_positive_definite` says why LAPACK is avoided.
 
     >>> import jax.numpy as jnp
     >>> inverse_3x3(jnp.diag(jnp.array([1.0, 2.0, 4.0]))).diagonal().tolist()
@@ -68,22 +80,29 @@ def solve_positive_definite(
 ) -> Float[Array, " d"]:
     r"""Solve :math:`A x = b` for a symmetric positive definite A by Gauss-Jordan elimination.
 
-    Such a matrix needs no pivoting. Written in array operations on purpose: the batched LAPACK call
-    of jaxlib 0.10.1 waits for threads of the pool that it runs on itself, and never returns once
-    every CPU core is a device of its own. A matrix that is not positive definite gives numbers
-    that may not be finite.
+    Such a matrix needs no pivoting. The elimination is written in array operations because the
+    batched LAPACK call of jaxlib 0.10.1 deadlocks when every CPU core is a device of its own: it
+    waits for threads of the pool that it runs on itself.
+
+    Args:
+        matrix: the coefficients A, shape ``(d, d)``. If A is not positive definite the solution
+            may not be finite.
+        right: the right-hand side b, shape ``(d,)``.
+
+    Returns:
+        The solution x, shape ``(d,)``.
 
     >>> import jax.numpy as jnp
     >>> solve_positive_definite(jnp.diag(jnp.array([2.0, 4.0])), jnp.array([2.0, 2.0])).tolist()
     [1.0, 0.5]
     """
-
     if len(right) > FEW_UNKNOWNS:
         return _solve(matrix, right)
     return over_lanes(_solve)(matrix[..., None], right[..., None])[..., 0]
 
 
 def _solve(matrix: Float[Array, "d d ..."], right: Float[Array, "d ..."]) -> Float[Array, "d ..."]:
+    """Eliminate column after column of the augmented matrix; further axes are lanes."""
     rows = jnp.arange(len(right)).reshape(-1, *(1,) * right.ndim)
 
     def eliminate(k: Array, augmented: Array) -> Array:

@@ -112,7 +112,7 @@ def test_match_says_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
         "loose",
         "tight",
     ]
-    assert lines[-1].startswith("3 of 5 match tightly, 4 loosely; RMSD ")
+    assert lines[-1].startswith("3 of 5 match tightly, 4 loosely; median RMSD ")
     table = json.loads(Path("table.json").read_text())
     assert (table["pairs"], table["tight"], table["loose"]) == (5, 3, 4)
     assert table["matches"][0]["rmsd"] < 1e-6

@@ -1,1 +1,1 @@
-"""Atoms, cells, what an atom sees of its neighbours, and how alike two structures are."""
+"""Structures: atoms and cells, the neighbours of an atom, and the similarity of two structures."""

@@ -1,11 +1,12 @@
-"""Whether what was found is the structure behind the target.
+"""Whether a structure that was found is the structure behind its target.
 
-Free structures: the deviation of `jaxrecon.matching.rmsd` is at most 0.05 Angstrom, over rotations,
-reflections and permutations. Crystals: pymatgen's StructureMatcher with ltol 0.3 and angle_tol 10
-degrees maps one onto the other, *loosely* with stol 0.5, the setting usual for generated crystals,
-or *tightly* with stol 0.02, in units of (V/N)^(1/3). Of four random atoms in the right cell many
-match loosely. Fingerprints can't tell a structure from its mirror image: both ways to compare take
-one for the other, as StructureMatcher maps lattices by improper operations too.
+Free structures match if :func:`jaxrecon.structures.matching.rmsd` is at most 0.05 Angstrom, which
+allows for rotations, reflections and permutations. Crystals match if pymatgen's StructureMatcher
+with ltol 0.3 and angle_tol 10 degrees maps one onto the other: *loosely* with stol 0.5, the setting
+usual for generated crystals, and *tightly* with stol 0.02, in units of (V/N)^(1/3). The loose
+criterion says little about small cells: many structures of four random atoms in the right cell meet
+it. Fingerprints can't tell a structure from its mirror image, and neither can these comparisons, as
+StructureMatcher also maps lattices by improper operations.
 """
 
 import math
@@ -18,23 +19,28 @@ from ase import Atoms
 from jaxrecon.structures import matching
 
 FREE_RMSD = 0.05
-"""Angstrom."""
+"""Largest deviation of two free structures that match, in Angstrom."""
 
 LENGTHS, ANGLES = 0.3, 10.0
+"""StructureMatcher's tolerances for cells: relative for lengths, in degrees for angles."""
+
 LOOSE, TIGHT = 0.5, 0.02
+"""StructureMatcher's tolerances for sites, in units of (V/N)^(1/3)."""
+
 TINY = 1e-6
-"""Cubic Angstrom: less is no volume of a cell."""
+"""Volume in cubic Angstrom below which a cell counts as singular."""
 
 
 class Match(NamedTuple):
     """How near two structures are.
 
     Attributes:
-        rmsd: deviation in Angstrom; of crystals, with both cells as they are.
+        rmsd: deviation in Angstrom; for crystals, with both cells as they are.
         rms: deviation that StructureMatcher finds, in (V/N)^(1/3); None if it finds no match, and
             for free structures.
         loose: whether they match.
-        tight: whether they match with the small tolerance; the same for free structures.
+        tight: whether they match with the small tolerance; for free structures the same as
+            ``loose``.
     """
 
     rmsd: float
@@ -44,10 +50,19 @@ class Match(NamedTuple):
 
 
 NONE = Match(math.inf, None, False, False)
+"""The result for structures that can't be mapped onto each other at all."""
 
 
 def match(truth: Atoms, found: Atoms) -> Match:
-    """Compare what was found with the truth; different elements or no positions are no match."""
+    """Compare a structure with the truth.
+
+    Args:
+        truth: the true structure; positions and cell in Angstrom.
+        found: the structure to compare with it.
+
+    Returns:
+        How near they are; no match if the elements differ or positions are not finite.
+    """
     same = sorted(truth.numbers) == sorted(found.numbers)
     if not same or not np.isfinite(found.positions).all():
         return NONE
@@ -60,6 +75,7 @@ def match(truth: Atoms, found: Atoms) -> Match:
 
 
 def _rms(a: Atoms, b: Atoms, tolerance: float) -> float | None:
+    """The deviation that StructureMatcher finds, None if it is above the tolerance."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core.structure import Structure
 
@@ -70,69 +86,76 @@ def _rms(a: Atoms, b: Atoms, tolerance: float) -> float | None:
 
 
 def compare(found: Sequence[Atoms], truth: Sequence[Atoms]) -> list[Match]:
-    """Compare structures one by one.
+    """Compare structures pair by pair.
 
     Args:
-        found: positions and cells in Angstrom.
-        truth: as many, of the same compositions.
+        found: structures; positions and cells in Angstrom.
+        truth: as many structures, of the same compositions and in the same order.
+
+    Returns:
+        How near the structures of each pair are.
 
     Raises:
-        ValueError: if there are more of one than of the other, or a pair has other elements, other
-            axes along which it repeats, or positions that are not finite.
+        ValueError: if the numbers of structures differ, or if the structures of a pair differ in
+            their elements or periodic axes, or have positions that are not finite.
     """
     if len(found) != len(truth):
         raise ValueError(f"expected as many structures, got {len(found)} and {len(truth)}")
-    for number, (one, other) in enumerate(zip(found, truth, strict=True)):
-        _check_alike(number, one, other)
-    return [match(other, one) for one, other in zip(found, truth, strict=True)]
+    for number, (first, second) in enumerate(zip(found, truth, strict=True)):
+        _check_alike(number, first, second)
+    return [match(second, first) for first, second in zip(found, truth, strict=True)]
 
 
 def text(matches: Sequence[Match], truth: Sequence[Atoms]) -> str:
-    """A line for each pair, and one for all.
+    """A table with a line for each pair and one for the whole.
 
     Args:
-        matches: of :func:`compare`.
-        truth: the structures that were compared with.
+        matches: as :func:`compare` returns them.
+        truth: the true structures, in the same order.
+
+    Returns:
+        The lines, with RMSD in Angstrom.
     """
     lines = [f"{'pair':>6}  {'formula':<12}  {'RMSD/A':>8}  {'rms':>7}  match"]
-    for number, (each, atoms) in enumerate(zip(matches, truth, strict=True)):
-        rms = "-" if each.rms is None else f"{each.rms:.4f}"
-        how = "tight" if each.tight else "loose" if each.loose else "none"
+    for number, (pair, atoms) in enumerate(zip(matches, truth, strict=True)):
+        rms = "-" if pair.rms is None else f"{pair.rms:.4f}"
+        how = "tight" if pair.tight else "loose" if pair.loose else "none"
         formula = atoms.get_chemical_formula()
-        lines.append(f"{number:>6}  {formula:<12}  {each.rmsd:>8.1e}  {rms:>7}  {how}")
-    told = summary(matches)
-    middle = told["median_rmsd"]
-    median = "" if middle is None else f"; RMSD {middle:.1e} A in the median"
+        lines.append(f"{number:>6}  {formula:<12}  {pair.rmsd:>8.1e}  {rms:>7}  {how}")
+    total = summary(matches)
+    middle = total["median_rmsd"]
+    median = "" if middle is None else f"; median RMSD {middle:.1e} A"
     lines.append(
-        f"{told['tight']} of {len(matches)} match tightly, {told['loose']} loosely{median}"
+        f"{total['tight']} of {len(matches)} match tightly, {total['loose']} loosely{median}"
     )
     return "\n".join(lines)
 
 
 def summary(matches: Sequence[Match]) -> dict[str, Any]:
-    """How many match, and the median deviation in Angstrom of those that have one."""
-    finite = [each.rmsd for each in matches if math.isfinite(each.rmsd)]
+    """Numbers of pairs and of matches, and the median of the finite deviations in Angstrom."""
+    finite = [pair.rmsd for pair in matches if math.isfinite(pair.rmsd)]
     return {
         "pairs": len(matches),
-        "tight": sum(each.tight for each in matches),
-        "loose": sum(each.loose for each in matches),
+        "tight": sum(pair.tight for pair in matches),
+        "loose": sum(pair.loose for pair in matches),
         "median_rmsd": float(np.median(finite)) if finite else None,
     }
 
 
-def _check_alike(number: int, one: Atoms, other: Atoms) -> None:
-    if sorted(one.numbers) != sorted(other.numbers):
-        formulas = [atoms.get_chemical_formula() for atoms in (one, other)]
+def _check_alike(number: int, first: Atoms, second: Atoms) -> None:
+    """Raise unless both structures of a pair can be compared."""
+    if sorted(first.numbers) != sorted(second.numbers):
+        formulas = [atoms.get_chemical_formula() for atoms in (first, second)]
         raise ValueError(
             f"expected structures of one composition in pair {number}, got {' and '.join(formulas)}"
         )
-    axes = [atoms.pbc.tolist() for atoms in (one, other)]
+    axes = [atoms.pbc.tolist() for atoms in (first, second)]
     if axes[0] != axes[1] or len(set(axes[0])) != 1:
         raise ValueError(
             f"expected both free or both periodic in 3D in pair {number}, "
             f"got pbc {axes[0]} and {axes[1]}"
         )
-    for atoms in (one, other):
+    for atoms in (first, second):
         if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
             raise ValueError(f"expected finite positions and cells in pair {number}, got others")
         if atoms.pbc.all() and abs(atoms.cell.volume) < TINY:

@@ -1,14 +1,15 @@
-r"""Which of many free structures are the same: two bounds rule out nearly all before a match.
+r"""Duplicates among many free structures: two lower bounds rule out nearly all pairs cheaply.
 
-Let :math:`e_i` be what is left between partners when b lies on a as well as it can, so that
-:math:`\sum_i |e_i|^2 = N d(a, b)^2` (see :mod:`jaxrecon.structures.matching`). A distance in a
-differs from that of the partners in b by at most :math:`|e_i - e_j|`, and over all ordered pairs
+Let :math:`e_i` be the vector between atom i of a and its partner when b lies on a as well as
+possible, so that :math:`\sum_i |e_i|^2 = N d(a, b)^2` (see :mod:`jaxrecon.structures.matching`). A
+distance in a differs from that of the partners in b by at most :math:`|e_i - e_j|`. The sum over
+all ordered pairs is
 
 .. math:: \sum_{ij} (a_{ij} - b_{P(i)P(j)})^2 \le \sum_{ij} |e_i - e_j|^2 \le 2 N^2 d(a, b)^2
 
-No order of the distances makes the left side smaller than that in which both ascend. So the
-distances of all atoms, sorted, give one lower bound of the deviation, and those of each atom,
-sorted, with the best assignment of atoms, a higher one.
+The left side is smallest when the distances of both structures are sorted. So the sorted distances
+of all pairs give one lower bound of the deviation d. The sorted distances of each atom, with the
+best assignment of atoms, give a tighter one.
 """
 
 from collections.abc import Sequence
@@ -22,20 +23,20 @@ from scipy.spatial.distance import cdist
 from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 0.1
-"""Least root mean square deviation, in Angstrom, up to which structures are the same."""
+"""Largest root mean square deviation, in Angstrom, at which two structures are the same."""
 
 ROUND_OFF = 1e-9
-"""Angstrom by which a bound may come out too high."""
+"""Amount in Angstrom by which round-off may raise a lower bound."""
 
 
 class Library:
-    """Free structures of one composition, among which the same ones are found.
+    """Free structures of one composition, in which duplicates of a structure are found.
 
     Args:
-        structures: positions in Angstrom.
+        structures: the first structures; positions in Angstrom.
 
     Raises:
-        ValueError: if compositions differ, or one is periodic.
+        ValueError: if compositions differ, or a structure is periodic.
     """
 
     def __init__(self, structures: Sequence[Atoms] = ()) -> None:
@@ -50,19 +51,29 @@ class Library:
         return len(self._structures)
 
     def add(self, atoms: Atoms) -> None:
-        """Put one more structure at the end.
+        """Append a structure.
+
+        Args:
+            atoms: the structure; positions in Angstrom.
 
         Raises:
-            ValueError: if it has another composition than the first one, or is periodic.
+            ValueError: if its composition is not that of the first structure, or it is periodic.
         """
         row = self._append(atoms)[None]
         self._sorted = row if len(self) == 1 else np.concatenate([self._sorted, row])
 
     def find(self, atoms: Atoms, tolerance: float = TOLERANCE) -> int | None:
-        """The number of a structure that is the same, the most similar one as a rule.
+        """Find a structure that is the same, usually the most similar one.
 
-        Mirror images are the same, and atoms of an element are alike. Two structures are the same
-        if :func:`jaxrecon.matching.rmsd` is at most the tolerance, in Angstrom.
+        Two structures are the same if :func:`jaxrecon.structures.matching.rmsd` is at most the
+        tolerance. Mirror images are the same, and atoms of one element are interchangeable.
+
+        Args:
+            atoms: the structure to look for; positions in Angstrom.
+            tolerance: largest deviation in Angstrom.
+
+        Returns:
+            The index of that structure in this library; None if there is none.
 
         Raises:
             ValueError: if the structure has another composition, or is periodic.
@@ -73,8 +84,11 @@ class Library:
         rows, flat = _distances(atoms)
         scale = np.sqrt(2.0) * len(atoms)
         limit = tolerance + ROUND_OFF
+        # The cheap bound of all structures leaves few; only for these is the tighter one computed.
         near = np.flatnonzero(np.linalg.norm(self._sorted - flat, axis=1) <= limit * scale)
         bounds = {int(i): _assigned(rows, self._rows[i]) / scale for i in near}
+        # In ascending order of the bounds the first match ends the loop, and so does a bound that
+        # exceeds the limit.
         for number in sorted(bounds, key=bounds.__getitem__):
             if bounds[number] > limit:
                 break
@@ -83,6 +97,7 @@ class Library:
         return None
 
     def _append(self, atoms: Atoms) -> Float[np.ndarray, " m"]:
+        """Store a structure with the sorted distances of each atom; return those of all pairs."""
         _check(atoms, self._structures[0] if self._structures else atoms)
         rows, flat = _distances(atoms)
         self._structures.append(atoms)
@@ -91,14 +106,17 @@ class Library:
 
 
 def duplicates(structures: Sequence[Atoms], tolerance: float = TOLERANCE) -> list[int | None]:
-    """For each structure the number of one before it that is the same; None if it is new.
+    """Find the structures that are the same as an earlier one.
 
     Args:
-        structures: free, of one composition; positions in Angstrom.
-        tolerance: in Angstrom, as for :meth:`Library.find`.
+        structures: free structures of one composition; positions in Angstrom.
+        tolerance: largest deviation in Angstrom, as for :meth:`Library.find`.
+
+    Returns:
+        For each structure the index of an earlier one that is the same, None if it is new.
 
     Raises:
-        ValueError: if compositions differ, or one is periodic.
+        ValueError: if compositions differ, or a structure is periodic.
 
     >>> pair, longer = (Atoms("Pt2", [(0, 0, 0), (0, 0, z)]) for z in (2.5, 3.0))
     >>> duplicates([pair, longer, pair.copy()])
@@ -117,30 +135,37 @@ def duplicates(structures: Sequence[Atoms], tolerance: float = TOLERANCE) -> lis
 
 
 def _check(atoms: Atoms, first: Atoms) -> None:
+    """Raise unless a structure is free and has the composition of the first one."""
     if atoms.pbc.any():
         raise ValueError(f"expected free structures, got pbc {atoms.pbc.tolist()}")
     if sorted(atoms.numbers) != sorted(first.numbers):
-        names = [each.get_chemical_formula() for each in (first, atoms)]
+        names = [structure.get_chemical_formula() for structure in (first, atoms)]
         raise ValueError(f"expected structures of one composition, got {' and '.join(names)}")
 
 
 def _distances(
     atoms: Atoms,
 ) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, " m"]]:
-    """Of each atom, by atomic number, to those of each element, ascending; and all of each pair."""
+    """Sorted distances: a row for each atom, and those of all pairs of atoms, flat.
+
+    Rows are ordered by atomic number; within a row the distances to each element are sorted by
+    themselves, and so are those of each pair of elements in the flat array.
+    """
     order = np.argsort(atoms.numbers, kind="stable")
     positions, numbers = atoms.positions[order], atoms.numbers[order]
     distances = cdist(positions, positions)
     blocks = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
     rows = np.concatenate([np.sort(distances[:, block], axis=1) for block in blocks], axis=1)
     pairs = [
-        np.sort(distances[np.ix_(one, other)], axis=None) for one in blocks for other in blocks
+        np.sort(distances[np.ix_(first, second)], axis=None)
+        for first in blocks
+        for second in blocks
     ]
     return rows, np.concatenate(pairs)
 
 
 def _assigned(rows: Float[np.ndarray, "n n"], others: Float[np.ndarray, "n n"]) -> float:
-    """Root of the least sum of squares between rows and their partners."""
+    """Root of the sum of squared differences between rows under the best assignment."""
     squares = cdist(rows, others, "sqeuclidean")
     first, second = linear_sum_assignment(squares)
     return float(np.sqrt(squares[first, second].sum()))

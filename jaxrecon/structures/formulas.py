@@ -8,13 +8,19 @@ from ase.data import atomic_numbers, chemical_symbols
 
 
 def elements_of(structures: Iterable[Atoms]) -> tuple[str, ...]:
-    """Symbols that occur in any of the structures, sorted by atomic number."""
+    """Chemical symbols that occur in any of the structures, sorted by atomic number."""
     found = {symbol for atoms in structures for symbol in atoms.symbols}
     return tuple(sorted(found, key=lambda symbol: atomic_numbers[symbol]))
 
 
 def composition_of(symbols: str | Sequence[str] | Sequence[int]) -> tuple[str, ...]:
-    """Chemical symbols of every atom, from a formula or a list of symbols or atomic numbers.
+    """Chemical symbols of all atoms, from a formula or a list of symbols or atomic numbers.
+
+    Args:
+        symbols: a formula like ``"TiO2"``, or the symbols or atomic numbers of the atoms.
+
+    Returns:
+        The symbol of each atom, in the order given.
 
     Raises:
         ValueError: if the formula can't be read or an element is unknown.

@@ -1,4 +1,4 @@
-"""Files of structures, through ASE."""
+"""Reading and writing of structures in the file formats of ASE."""
 
 import os
 import tempfile
@@ -13,16 +13,22 @@ from jaxrecon.runtime.files import existing, replacing
 
 
 def read_structures(path: str | os.PathLike[str]) -> list[Atoms]:
-    """Read all structures of a file in any format of ASE; positions and cells in Angstrom.
+    """Read all structures of a file in any format of ASE.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The structures in order; positions and cells in Angstrom.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if ASE can't read it, or there is no structure in it, or one without atoms.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if ASE can't read it, or if it has no structure or one without atoms.
     """
     path = existing(path, "a file of structures")
     try:
         frames = ase.io.read(path, index=":", do_not_split_by_at_sign=True)
-    # Every format of ASE has its own way to fail.
+    # Each format of ASE fails with exceptions of its own.
     except Exception as error:
         raise ValueError(
             f"expected structures that ASE can read, got {path} ({reason(error)})"
@@ -40,8 +46,8 @@ def write_structures(path: str | os.PathLike[str], structures: Sequence[Atoms]) 
     """Write structures as extended XYZ (``.extxyz``, ``.xyz``) or in the format of the suffix.
 
     Args:
-        path: of the file; ASE knows the format by its suffix.
-        structures: one frame each; positions and cells in Angstrom.
+        path: the file to write; its suffix names the format.
+        structures: the frames; positions and cells in Angstrom.
 
     Raises:
         ValueError: if ASE has no such format or can't write these structures in it.
@@ -53,11 +59,12 @@ def write_structures(path: str | os.PathLike[str], structures: Sequence[Atoms]) 
 
 
 def check_format(path: str | os.PathLike[str], structures: Sequence[Atoms]) -> None:
-    """Write structures somewhere else on trial, before hours of work hang on it.
+    """Try to write such structures to a temporary file, before hours of work depend on it.
 
     Args:
-        path: of the file to be; only its name matters.
-        structures: with the elements, cells and number of those to be written.
+        path: the file that will be written; only its name matters.
+        structures: structures with the elements and cells of those that will be written, and as
+            many.
 
     Raises:
         ValueError: as :func:`write_structures`.
@@ -67,6 +74,7 @@ def check_format(path: str | os.PathLike[str], structures: Sequence[Atoms]) -> N
 
 
 def _write_frames(path: Path, structures: Sequence[Atoms]) -> None:
+    """Write structures by ASE, and report its failures as a ``ValueError``."""
     kind = "extxyz" if path.suffix in {".extxyz", ".xyz"} else None
     try:
         ase.io.write(path, list(structures), format=kind)

@@ -1,12 +1,12 @@
-"""How far apart two structures are, when atoms of an element are alike and space has no frame.
+"""Least distance of two structures over permutations, rotations, reflections and translations.
 
     d(a, b)^2 = min over Q, t, P of (1/N) sum_i |a_i - Q b_P(i) - t|^2
 
-with P a permutation within each element and t a translation. For free clusters Q is any rotation
+P is a permutation within each element and t a translation. For free structures Q is any rotation
 or reflection, for crystals one that maps the lattice of b onto that of a. Given P the best Q and t
-are known in closed form (Kabsch, Acta Cryst. A 32, 922 (1976)), given Q and t the best P is an
-assignment problem, and the two alternate from many starts. The result is exact when the structures
-are the same up to these operations, and otherwise the lowest minimum found: an upper bound.
+are known in closed form (Kabsch, Acta Cryst. A 32, 922 (1976)); given Q and t the best P solves an
+assignment problem. The two alternate from many starts. The result is exact when the structures are
+the same up to these operations. Otherwise it is the lowest minimum found: an upper bound.
 """
 
 from __future__ import annotations
@@ -26,21 +26,42 @@ Rotations = Float[np.ndarray, "k 3 3"]
 Order = Int[np.ndarray, " n"]
 Orders = Int[np.ndarray, "k n"]
 
-# Pairs of atoms tried as a frame (more only if they fit exactly), and starts that are refined.
 FRAME_PAIRS = 400
+"""Number of pairs of atoms that are tried as a frame; more only if they fit exactly."""
+
 REFINED_STARTS = 256
-# Two or three rounds are usual; the bound only stops two equal assignments from taking turns.
+"""Number of starts from which partners and rotation alternate."""
+
 ROUNDS = 50
-COLLINEAR = 1e-6  # of the size of a cluster: atoms closer to a line than this define no frame
-BATCH = 2_000_000  # numbers in one batch of distance matrices: 16 MB
-# Cells that differ by more in a length (relative) or an angle (degrees) do not match.
+"""Largest number of alternations.
+
+Two or three are usual; the limit only stops two equally good assignments from taking turns.
+"""
+
+COLLINEAR = 1e-6
+"""Distance from a line, relative to the size of a cluster, below which atoms define no frame."""
+
+BATCH = 2_000_000
+"""Numbers in one batch of distance matrices: 16 MB."""
+
 LENGTH_TOLERANCE = 0.01
+"""Relative difference of a length at which two cells no longer match."""
+
 ANGLE_TOLERANCE = 1.0
-SITE_TOLERANCE = 1e3  # of StructureMatcher, in (V/N)^(1/3): beyond any deviation
+"""Difference of an angle, in degrees, at which two cells no longer match."""
+
+SITE_TOLERANCE = 1e3
+"""StructureMatcher's tolerance for sites, in (V/N)^(1/3): larger than any deviation."""
 
 
 class _Match(NamedTuple):
-    """Atoms `order` of b, moved to `positions`, lie on the atoms of a with this deviation."""
+    """A permutation and the moved positions of b that put it onto a.
+
+    Attributes:
+        rmsd: root mean square deviation in Angstrom.
+        order: for each atom of a, its partner in b.
+        positions: positions of the partners on the atoms of a, in Angstrom.
+    """
 
     rmsd: float
     order: Order
@@ -48,20 +69,22 @@ class _Match(NamedTuple):
 
 
 def rmsd(a: Atoms, b: Atoms) -> float:
-    """Return the least root mean square deviation of two structures (equation: see the module).
+    """Least root mean square deviation of two structures: d(a, b) of the module's equation.
 
-    The minimum is over permutations within each element, translations, rotations and reflections;
-    for a crystal, over translations and the isometries of the lattice, the cells taken as given
-    and distances those of the mean cell.
+    The minimum is over permutations within each element, translations, rotations and reflections.
+    For crystals it is over permutations, translations and the isometries of the lattice: both cells
+    are taken as they are, and distances are measured in their mean.
 
     Args:
-        a, b: structures of one composition (A), both free or both periodic in three directions.
+        a: a structure, free or periodic along all three axes; positions in Angstrom.
+        b: a structure of the same composition and periodicity.
 
     Returns:
-        The deviation in A; infinity for crystals whose cells differ by over 1 % or 1 degree.
+        The deviation in Angstrom; infinity for crystals whose cells differ by more than 1 % or
+        1 degree.
 
     Raises:
-        ValueError: if compositions or periodicities differ, or if only some axes are periodic.
+        ValueError: if compositions or periodic axes differ, or if only some axes are periodic.
 
     >>> water = Atoms("OH2", [(0, 0, 0), (0.76, 0.59, 0), (-0.76, 0.59, 0)])
     >>> moved = Atoms("HOH", [(1.76, -0.59, 2), (1, 0, 2), (0.24, -0.59, 2)])
@@ -73,20 +96,21 @@ def rmsd(a: Atoms, b: Atoms) -> float:
 
 
 def align(a: Atoms, b: Atoms) -> Atoms:
-    """Return a copy of `b` moved onto `a`: atom i of the copy is the partner of atom i of `a`.
+    """Move a structure onto another one, with the deviation of :func:`rmsd`.
 
-    The copy is permuted, rotated or reflected, and translated so that the deviation that remains is
-    `rmsd(a, b)`. A crystal is also given the cell of `a`, and each atom is the periodic image
-    nearest to its partner.
+    The copy of ``b`` is permuted, rotated or reflected, and translated. A crystal also gets the
+    cell of ``a``, and each of its atoms is the periodic image nearest to its partner.
 
     Args:
-        a, b: structures of one composition (A), both free or both periodic in three directions.
+        a: the structure that stays, free or periodic along all three axes; positions in Angstrom.
+        b: a structure of the same composition and periodicity.
 
     Returns:
-        The copy, positions in A in the order of `a`; `a` and `b` are left as they are.
+        The copy of ``b``: its atom i is the partner of atom i of ``a``. Both arguments stay as they
+        are.
 
     Raises:
-        ValueError: as `rmsd`, and if the cells of two crystals do not match.
+        ValueError: as :func:`rmsd`, and if the cells of two crystals do not match.
 
     >>> a = Atoms("CO", [(0, 0, 0), (0, 0, 1.1)])
     >>> b = Atoms("OC", [(3, 0, 0), (4.1, 0, 0)])
@@ -105,6 +129,7 @@ def align(a: Atoms, b: Atoms) -> Atoms:
 
 
 def _match(a: Atoms, b: Atoms) -> _Match | None:
+    """The best match; None if the cells of two crystals differ too much."""
     if len(a) == 0 or sorted(a.numbers) != sorted(b.numbers):
         formulas = [atoms.get_chemical_formula() or "no atoms" for atoms in (a, b)]
         raise ValueError(f"expected structures of one composition, got {' and '.join(formulas)}")
@@ -115,16 +140,20 @@ def _match(a: Atoms, b: Atoms) -> _Match | None:
 
 
 def _match_clusters(a: Atoms, b: Atoms) -> _Match:
+    """The best match of two free structures."""
+    # Sort atoms by element and centre both structures: the best translation joins the centres.
     order_a, order_b = (np.argsort(atoms.numbers, kind="stable") for atoms in (a, b))
     kinds = np.unique(a.numbers[order_a], return_inverse=True)[1]
     centre = a.positions.mean(axis=0)
     x = a.positions[order_a] - centre
     y = b.positions[order_b] - b.positions.mean(axis=0)
-    # Frames of a tried on b and of b tried on a: it does not matter which one comes first.
+    # Frames of a are tried on b and frames of b on a, so that the result is symmetric in a and b.
     ahead, back = _frame_rotations(x, y, kinds), _frame_rotations(y, x, kinds)
     starts = np.concatenate([np.eye(3)[None], ahead, back.transpose(0, 2, 1)])
+    # A cheap lower bound of the cost chooses the starts that are refined.
     promising = np.argsort(_nearest_costs(x, y, kinds, starts), kind="stable")[:REFINED_STARTS]
     partners, rotations = _alternate(x, y, kinds, starts[promising])
+    # Take the best one, and undo the sorting.
     moved = y[partners] @ rotations
     costs = np.mean(np.sum((moved - x) ** 2, axis=-1), axis=-1)
     best = int(np.argmin(costs))
@@ -134,7 +163,7 @@ def _match_clusters(a: Atoms, b: Atoms) -> _Match:
 
 
 def _frame_rotations(x: Points, y: Points, kinds: Order) -> Rotations:
-    """The Q, with y @ Q on x, that take pairs of atoms of y to one pair of atoms of x."""
+    """The rotations Q, with y @ Q on x, that take pairs of atoms of y to one pair of atoms of x."""
     i, j = _anchor_pair(x, kinds)
     distinct = ~np.eye(len(y), dtype=bool)
     first, second = np.nonzero((kinds[:, None] == kinds[i]) & (kinds == kinds[j]) & distinct)
@@ -142,9 +171,10 @@ def _frame_rotations(x: Points, y: Points, kinds: Order) -> Rotations:
     sides = ((u, x[i]), (v, x[j]), (u - v, x[i] - x[j]))
     gaps = [np.linalg.norm(p, axis=-1) - np.linalg.norm(q) for p, q in sides]
     mismatch = np.sum(np.square(gaps), axis=0)
-    # All pairs that fit are kept, since any of them may be the one that makes the structures equal.
-    kept = np.argsort(mismatch, kind="stable")[: max(FRAME_PAIRS, int(np.sum(mismatch < 1e-6)))]
-    frames = _frames(u[kept], v[kept]).transpose(0, 2, 1)
+    # Select all pairs that fit exactly, as any of them may be the one that makes a and b equal.
+    count = max(FRAME_PAIRS, int(np.sum(mismatch < 1e-6)))
+    selected = np.argsort(mismatch, kind="stable")[:count]
+    frames = _frames(u[selected], v[selected]).transpose(0, 2, 1)
     target = _frames(x[[i]], x[[j]])[0]
     return np.concatenate([frames @ target, frames @ np.diag([1.0, 1.0, -1.0]) @ target])
 
@@ -153,6 +183,7 @@ def _anchor_pair(x: Points, kinds: Order) -> tuple[int, int]:
     """Two atoms that span a large triangle with the centre, of elements with few atoms."""
     lengths = np.linalg.norm(x, axis=-1)
     quality = np.linalg.norm(np.cross(x[:, None], x), axis=-1)
+    # Where all atoms lie on a line there is no triangle: take the longest side.
     if quality.max() <= COLLINEAR * lengths.max() ** 2:
         quality = lengths[:, None] * ~np.eye(len(x), dtype=bool)
     counts = np.bincount(kinds)[kinds]
@@ -175,13 +206,14 @@ def _frames(u: Points, v: Points) -> Rotations:
 
 
 def _squares(x: Points, y: Points, rotations: Rotations) -> Squares:
+    """Squared distances between the atoms of x and those of y, for each rotation of y."""
     norms = np.sum(x**2, axis=-1)[:, None] + np.sum(y**2, axis=-1)
     squares: Squares = norms - 2.0 * x @ (y @ rotations).transpose(0, 2, 1)
     return squares
 
 
 def _nearest_costs(x: Points, y: Points, kinds: Order, q: Rotations) -> Float[np.ndarray, " k"]:
-    """A lower bound of the assignment cost that is zero only for a match: nearest neighbours."""
+    """Lower bounds of the assignment costs, zero only for a match: sums over nearest neighbours."""
     costs = np.zeros(len(q))
     for part in np.array_split(np.arange(len(q)), 1 + len(q) * len(x) ** 2 // BATCH):
         for block in (np.flatnonzero(kinds == kind) for kind in set(kinds)):
@@ -191,7 +223,7 @@ def _nearest_costs(x: Points, y: Points, kinds: Order, q: Rotations) -> Float[np
 
 
 def _alternate(x: Points, y: Points, kinds: Order, q: Rotations) -> tuple[Orders, Rotations]:
-    """Best partners for the rotations q, best rotations for the partners, until these stay."""
+    """Alternate between partners for rotations and rotations for partners until both stay."""
     partners = np.full((len(q), len(x)), -1)
     for _ in range(ROUNDS):
         previous = partners.copy()
@@ -200,14 +232,14 @@ def _alternate(x: Points, y: Points, kinds: Order, q: Rotations) -> tuple[Orders
             partners[:, block] = [block[linear_sum_assignment(square)[1]] for square in squares]
         if np.array_equal(partners, previous):
             break
-        # No sign is imposed on the determinant, as a reflection is as good as a rotation.
+        # The determinant may have either sign, as a reflection is as good as a rotation.
         left, _, right = np.linalg.svd(y[partners].transpose(0, 2, 1) @ x)
         q = left @ right
     return partners, q
 
 
 def _match_crystals(a: Atoms, b: Atoms) -> _Match | None:
-    """Settle the best match that StructureMatcher finds of b on a, and of a on b."""
+    """Refine the best matches that StructureMatcher finds of b on a and of a on b."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core.structure import Structure
 
@@ -228,13 +260,14 @@ def _match_crystals(a: Atoms, b: Atoms) -> _Match | None:
 def _settle(a: Atoms, b: Atoms, basis: Basis, shift: Shift) -> _Match:
     """Alternate between partners and translation, with b at its fractions @ basis + shift.
 
-    StructureMatcher gives the start, not the number: it centres once, without assigning partners
-    again, and its cache takes structures 1e-5 A apart for the same.
+    StructureMatcher's own deviation is not used: it centres once, without assigning partners again,
+    and its cache takes structures 1e-5 Angstrom apart for the same.
     """
     from pymatgen.core.lattice import Lattice
     from pymatgen.util.coord import pbc_shortest_vectors
 
     own, other = a.cell.array, np.linalg.inv(basis) @ b.cell.array
+    # Distances are measured in the mean of both metric tensors.
     lattice = Lattice(np.linalg.cholesky((own @ own.T + other @ other.T) / 2.0))
     target = a.get_scaled_positions(wrap=False)
     moved = b.get_scaled_positions(wrap=False) @ basis + shift

@@ -1,7 +1,8 @@
-"""Geometry: from positions to the vectors that an atom sees.
+"""From positions to the displacements between each atom and its neighbours.
 
-Free or in the minimum image, one view of every other atom; or with all periodic images within a
-cutoff, found among all pairs or, for many atoms, by a cell list.
+Free structures and the minimum-image convention have one displacement for each pair of atoms. The
+alternative is all periodic images within a cutoff, found among all pairs or, for many atoms, by a
+cell list.
 """
 
 import math
@@ -20,24 +21,25 @@ from jaxrecon.structures.bounds import offsets as offsets_of
 from jaxrecon.structures.structure import Bounds, Structure
 
 BLOCK = 256
-"""Atoms whose candidates are looked at together: bounds the memory of a search for neighbours."""
+"""Number of atoms whose candidates are examined together: it bounds the memory that this needs."""
 
 EDGE = 1e-6
-"""Slack at the edges of cells and bins, relative: round-off, not an overflow."""
+"""Relative slack at the edges of cells and bins, so that round-off is not an overflow."""
 
 
 class Neighbors(NamedTuple):
-    """The environment of every atom; row i belongs to central atom i.
+    """The environments of all atoms; row i belongs to central atom i.
 
     Attributes:
-        vectors: displacements from the centre to the neighbours in Angstrom, shape ``(n, m, 3)``.
+        vectors: displacements from the central atom to its neighbours in Angstrom, shape
+            ``(n, m, 3)``.
         species: atomic numbers of the neighbours, shape ``(n, m)``.
-        mask: false for the atom itself and for padding, shape ``(n, m)``.
-        source: which atom each neighbour is (an image of), shape ``(n, m)``; None where neighbour m
-            is atom m.
-        overflow: true if a neighbour within the cutoff may be missing, because an atom has more
-            than ``Bounds.capacity`` of them, a bin more atoms than ``Bounds.bin_capacity``, or the
-            cell is too narrow for ``Bounds.counts``.
+        mask: false for the central atom itself and for padding, shape ``(n, m)``.
+        source: index of the atom of which each neighbour is an image, shape ``(n, m)``; None where
+            neighbour m is atom m.
+        overflow: true if a neighbour within the cutoff may be missing: because an atom has more
+            than ``Bounds.capacity`` neighbours, a bin has more than ``Bounds.bin_capacity`` atoms,
+            or the cell is too narrow for ``Bounds.counts``.
     """
 
     vectors: Float[Array, "n m 3"]
@@ -48,7 +50,13 @@ class Neighbors(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The images within the cutoff of one atom: of which atoms, in which cells, and how many."""
+    """The images within the cutoff of one atom.
+
+    Attributes:
+        source: index of the atom of which each one is an image, shape ``(m,)``.
+        cells: whole-number coordinates of the cell in which each one lies, shape ``(m, 3)``.
+        number: number of images, which may exceed m.
+    """
 
     source: Int[Array, " m"]
     cells: Int[Array, "m 3"]
@@ -58,32 +66,42 @@ class _Found(NamedTuple):
 def displacement(
     cell: Float[Array, "3 3"] | None,
 ) -> Callable[[Float[Array, " 3"], Float[Array, " 3"]], Float[Array, " 3"]]:
-    """The displacement function ``(a, b) -> a - b`` of a space, in Angstrom, as jax-md takes it.
+    """The displacement function ``(a, b) -> a - b`` of a space, in the form that jax-md uses.
 
     In free space it is the plain difference. With a cell it is that of jax-md, which wraps the
-    fractional difference into [-1/2, 1/2), the minimum-image convention of Fung et al.,
-    arXiv 2207.13227. It sees one image of each atom: in a cell narrower than twice the cutoff this
-    is a convention, not the crystal, and it jumps where two images are equally far, as they are in
+    fractional difference into [-1/2, 1/2): the minimum-image convention of Fung et al.,
+    arXiv 2207.13227. It has one image of each atom. In a cell narrower than twice the cutoff other
+    images are left out, and the displacement jumps where two images are equally far, as they are in
     most symmetric crystals.
 
     Args:
         cell: lattice vectors as rows in Angstrom, or None for free space.
+
+    Returns:
+        A function of two positions in Angstrom that returns their displacement in Angstrom.
     """
     if cell is None:
         return _difference
-    # jax_md imports e3nn, sympy and more: seconds that only periodic structures have to pay.
+    # jax_md imports e3nn, sympy and more, which takes seconds: only for periodic structures.
     from jax_md.space import periodic_general
 
     return periodic_general(cell.T, fractional_coordinates=False)[0]
 
 
 def _difference(a: Float[Array, " 3"], b: Float[Array, " 3"], **_: Any) -> Float[Array, " 3"]:
-    """In free space; jax-md calls such functions with keywords that are for others."""
+    """Displacement in free space; jax-md passes keywords that only other spaces use."""
     return a - b
 
 
 def neighbors(structure: Structure) -> Neighbors:
-    """Every atom's view of all others, once each, shapes ``(n, n, ...)``; itself masked out."""
+    """Displacements from each atom to all others, one for each pair.
+
+    Args:
+        structure: free, or periodic with the minimum-image convention.
+
+    Returns:
+        Neighbours with shapes ``(n, n, ...)``; the atom itself is masked out.
+    """
     positions, mask, cell = structure.positions, structure.mask, structure.cell
     n = positions.shape[0]
     vectors = direct = positions[None, :, :] - positions[:, None, :]
@@ -93,7 +111,7 @@ def neighbors(structure: Structure) -> Neighbors:
         # map_product gives out[i, j] = displacement(positions[j], positions[i]).
         vectors = map_product(displacement(cell))(positions, positions)
     if cell is not None and structure.pbc is not None:
-        # jax-md wraps along all axes: undo it along those that do not repeat.
+        # jax-md wraps along all axes: undo this along those that do not repeat.
         wrapped = _fractional(stop_gradient(direct - vectors), cell)
         cells = jnp.where(structure.pbc, jnp.round(wrapped), 0.0)
         vectors = direct - jnp.matmul(cells, cell, precision=Precision.HIGHEST)
@@ -102,15 +120,18 @@ def neighbors(structure: Structure) -> Neighbors:
 
 
 def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
-    """Every atom's view of all periodic images within the cutoff, its own images included.
+    """Displacements from each atom to all periodic images within the cutoff, its own included.
 
-    There is room for ``bounds.capacity`` of them, so that shapes are static. Positions and cell may
-    both be differentiated; which images are seen is constant. With ``bounds.bins`` the search looks
-    into the bins around each atom only, and costs as much as there are atoms, not pairs.
+    Shapes are static: each atom has ``bounds.capacity`` entries. The result can be differentiated
+    by positions and cell, at a constant choice of images. With ``bounds.bins`` only the bins around
+    each atom are searched, and the cost is proportional to the number of atoms, not of pairs.
 
     Args:
-        structure: one with a cell and with bounds.
+        structure: a structure with a cell and with bounds.
         r_cut: cutoff in Angstrom.
+
+    Returns:
+        Neighbours with shapes ``(n, capacity, ...)``.
 
     Raises:
         ValueError: if the structure has no cell or no bounds.
@@ -123,6 +144,7 @@ def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
         )
     pbc = jnp.ones(3, bool) if structure.pbc is None else structure.pbc
     heights = 1.0 / jnp.linalg.norm(inverse_3x3(stop_gradient(cell)), axis=0)
+    # Choose the images, and check that the cell is wide enough for the bounds.
     if bounds.bins is None:
         found = _among_pairs(structure, bounds, pbc, r_cut)
         reach = jnp.floor(r_cut / heights * (1.0 - EDGE) + 0.5)
@@ -134,6 +156,8 @@ def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
         reach = jnp.ceil(r_cut * bins / heights * (1.0 - EDGE))
         reach = jnp.where(pbc, reach, jnp.minimum(reach, bins - 1))
         overflow |= jnp.any(reach > jnp.asarray(bounds.counts))
+    # The choice of images was made with constants: compute the displacements again, so that they
+    # can be differentiated.
     positions = structure.positions
     vectors = positions[found.source] - positions[:, None, :]
     shift = found.cells.astype(positions.dtype)
@@ -147,14 +171,14 @@ def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
 
 
 def _among_pairs(structure: Structure, bounds: Bounds, pbc: Array, r_cut: float) -> _Found:
-    """Look at every pair of atoms and every image in ``bounds.counts``."""
+    """Examine every pair of atoms and every image within ``bounds.counts``."""
     positions, mask, cell = _frozen(structure)
     offsets = jnp.asarray(offsets_of(bounds.counts))
     allowed = jnp.all((offsets == 0) | pbc[None, :], axis=-1)
 
-    def of(i: Array) -> _Found:
+    def images_around(i: Array) -> _Found:
         direct = positions - positions[i][None, :]
-        # Whole cells to take off so that the direct vector is within half a cell on each axis.
+        # Whole cells to subtract, so that the direct vector is within half a cell on each axis.
         whole = jnp.where(pbc[None, :], jnp.round(_fractional(direct, cell)), 0.0)
         cells = offsets[None, :, :] - whole.astype(int)[:, None, :]
         vectors = direct[:, None, :] + _cartesian(cells, cell)
@@ -163,28 +187,29 @@ def _among_pairs(structure: Structure, bounds: Bounds, pbc: Array, r_cut: float)
         source = jnp.broadcast_to(jnp.arange(len(mask))[:, None], present.shape)
         return _within(source, cells, vectors, present, bounds.capacity, r_cut)
 
-    return _over_atoms(of, len(mask))
+    return _over_atoms(images_around, len(mask))
 
 
 def _among_bins(
     structure: Structure, bounds: Bounds, pbc: Array, r_cut: float
 ) -> tuple[_Found, Array]:
-    """Look into the bins around each atom's own; also whether a bin has overflowed."""
+    """Examine the atoms in the bins around each atom; also say whether a bin has overflowed."""
     from jax_md.partition import cell_list
 
     positions, mask, cell = _frozen(structure)
     assert bounds.bins is not None
     n, bins = len(mask), jnp.asarray(bounds.bins)
+    # Move all atoms into the cell, and into the box of the atoms along axes that do not repeat.
     fractional = _fractional(positions, cell) + ASIDE
     lowest = jnp.min(jnp.where(mask[:, None], fractional, jnp.inf), axis=0) - ASIDE
     whole = jnp.where(pbc[None, :], jnp.floor(fractional), 0.0)
     inside = fractional - jnp.where(pbc[None, :], whole, lowest[None, :])
-    # Padding is spread evenly, one bin after the other.
+    # Spread padding evenly over the bins, so that it fills none of them.
     spread = jnp.stack(jnp.unravel_index(jnp.arange(n) % math.prod(bounds.bins), bounds.bins), -1)
     inside = jnp.where(mask[:, None], inside, (spread + 0.5) / bins[None, :])
     sides = np.asarray(bounds.bins, dtype=np.float64)
     with jax.numpy_rank_promotion("allow"):
-        # The smallest side is such that jax-md rounds to as many bins as are asked for.
+        # With this smallest side jax-md rounds to the requested number of bins.
         listed = cell_list(np.ones(3), 1.0 / (sides + 0.5)).update(
             jnp.clip(inside, 0.0, 1.0 - EDGE), bounds.bin_capacity
         )
@@ -193,7 +218,8 @@ def _among_bins(
     offsets = jnp.asarray(offsets_of(bounds.counts))
     strides = jnp.asarray([1, bounds.bins[0], bounds.bins[0] * bounds.bins[1]])
 
-    def of(i: Array) -> _Found:
+    def images_around(i: Array) -> _Found:
+        # The atoms in the neighbouring bins, and the periodic images of the cell that these are in.
         place = home[i][None, :] + offsets
         cells = jnp.floor_divide(place, bins[None, :])
         candidates = atoms[jnp.sum((place - cells * bins[None, :]) * strides[None, :], axis=-1)]
@@ -205,7 +231,7 @@ def _among_bins(
         present = mask[i] & mask[source] & allowed & ~itself
         return _within(source, shift, vectors, present, bounds.capacity, r_cut)
 
-    return _over_atoms(of, n), listed.did_buffer_overflow
+    return _over_atoms(images_around, n), listed.did_buffer_overflow
 
 
 def _within(
@@ -216,29 +242,32 @@ def _within(
     capacity: int,
     r_cut: float,
 ) -> _Found:
-    """The candidates within the cutoff, moved together into as many places as there are."""
+    """Compact the candidates within the cutoff into ``capacity`` entries."""
     chosen = (present & (jnp.sum(vectors**2, axis=-1) < r_cut**2)).ravel()
     place = jnp.where(chosen, jnp.cumsum(chosen) - 1, capacity)
-    kept = jnp.zeros(capacity, int).at[place].set(jnp.arange(place.size), mode="drop")
-    return _Found(source.ravel()[kept], cells.reshape(-1, 3)[kept], chosen.sum())
+    order = jnp.zeros(capacity, int).at[place].set(jnp.arange(place.size), mode="drop")
+    return _Found(source.ravel()[order], cells.reshape(-1, 3)[order], chosen.sum())
 
 
-def _over_atoms(of: Callable[[Array], _Found], n: int) -> _Found:
+def _over_atoms(images_around: Callable[[Array], _Found], n: int) -> _Found:
+    """Call a function for each atom, for at most ``BLOCK`` atoms at once."""
     if n <= BLOCK:
-        return jax.vmap(of)(jnp.arange(n))
-    return jax.lax.map(of, jnp.arange(n), batch_size=BLOCK)
+        return jax.vmap(images_around)(jnp.arange(n))
+    return jax.lax.map(images_around, jnp.arange(n), batch_size=BLOCK)
 
 
 def _frozen(structure: Structure) -> tuple[Array, Array, Array]:
-    """Positions, mask and cell, the geometry as constants: the choice of images has no slope."""
+    """Positions, mask and cell, the geometry as constants: the choice of images has no gradient."""
     assert structure.cell is not None
     return stop_gradient(structure.positions), structure.mask, stop_gradient(structure.cell)
 
 
 def _fractional(vectors: Float[Array, "*a 3"], cell: Float[Array, "3 3"]) -> Float[Array, "*a 3"]:
+    """Fractional coordinates of vectors in Angstrom, in a cell that counts as a constant."""
     inverse = inverse_3x3(stop_gradient(cell))
     return jnp.matmul(vectors, inverse, precision=Precision.HIGHEST)
 
 
 def _cartesian(cells: Int[Array, "*a 3"], cell: Float[Array, "3 3"]) -> Float[Array, "*a 3"]:
+    """Vectors in Angstrom to other cells, from their whole-number coordinates."""
     return jnp.matmul(cells.astype(cell.dtype), cell, precision=Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""Structure: the pytree that every pure function takes, and the way from and to ASE."""
+"""The pytree that every pure function takes, and its conversion from and to ASE."""
 
 import math
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from jaxtyping import Array, Bool, Float, Int
 
 @dataclass(frozen=True)
 class Bounds:
-    """Static sizes of what the atoms of a structure see: they fix shapes under ``jit``.
+    """Static sizes of the neighbour lists of a structure: they fix array shapes under ``jit``.
 
     :func:`jaxrecon.structures.bounds.bounds_of` finds them for given structures and
-    :func:`jaxrecon.structures.bounds.bounds_within` for atoms that move about in a cell. Where a
-    structure outgrows its bounds this is detected: see
+    :func:`jaxrecon.structures.bounds.bounds_within` for atoms that move within a cell. A structure
+    that outgrows its bounds is detected: see ``overflow`` of
     :class:`jaxrecon.structures.neighbors.Neighbors`.
 
     Attributes:
-        capacity: neighbours that there is room for around each atom.
-        counts: periodic images looked at to either side along each lattice vector; with ``bins``,
+        capacity: largest number of neighbours of an atom.
+        counts: periodic images examined to either side along each lattice vector; with ``bins``,
             bins instead of images.
-        bins: bins of the cell list along each lattice vector, at least 3; None where every pair of
-            atoms is looked at.
-        bin_capacity: atoms in a bin at most.
-        elements: different elements in one structure at most; None for as many as the fingerprint
-            has.
+        bins: number of bins of the cell list along each lattice vector, at least 3; None where
+            every pair of atoms is examined.
+        bin_capacity: largest number of atoms in a bin.
+        elements: largest number of different elements in one structure; None for as many as the
+            fingerprint has.
     """
 
     capacity: int
@@ -47,9 +47,10 @@ class Structure:
         positions: Cartesian coordinates in Angstrom, shape ``(n, 3)``.
         species: atomic numbers, shape ``(n,)``; 0 where an entry is padding.
         mask: true for atoms, false for padding, shape ``(n,)``.
-        cell: lattice vectors as rows in Angstrom, shape ``(3, 3)``; None for a free structure. A
-            vector along which nothing repeats is there to span space, no more.
-        pbc: along which lattice vectors it repeats, shape ``(3,)``; None for all of them.
+        cell: lattice vectors as rows in Angstrom, shape ``(3, 3)``; None for a free structure. The
+            vector of an axis that does not repeat only completes the basis.
+        pbc: whether the structure repeats along each lattice vector, shape ``(3,)``; None if it
+            does along all of them.
         bounds: static sizes, needed for the sum over all periodic images and for the cell list.
 
     >>> from ase.build import molecule
@@ -73,12 +74,12 @@ def from_ase(atoms: Atoms, size: int | None = None, bounds: Bounds | None = None
 
     Args:
         atoms: a free structure, or one periodic along one, two or three axes.
-        size: number of rows of the result, at least the number of atoms.
+        size: padded number of atoms, at least the number of atoms; None for no padding.
         bounds: static sizes; see :func:`jaxrecon.structures.bounds.bounds_of`.
 
     Returns:
-        Positions in Angstrom, shape ``(size, 3)``, atomic numbers and the mask, ``(size,)``; a
-        cell, ``(3, 3)``, of what repeats.
+        The structure: positions in Angstrom, shape ``(size, 3)``; atomic numbers and mask,
+        ``(size,)``; the cell in Angstrom, ``(3, 3)``, unless it is free.
 
     Raises:
         ValueError: if the cell is singular or left-handed, or ``size`` is smaller than the number
@@ -94,10 +95,18 @@ def from_ase(atoms: Atoms, size: int | None = None, bounds: Bounds | None = None
 
 
 def padded(structures: Sequence[Atoms], size: int, bounds: Bounds | None = None) -> Structure:
-    """One batch from ASE structures, all free or all periodic in some way.
+    """Convert ASE structures to one batch.
 
-    With ``bounds.bins`` they may mix, and every structure has a cell: along axes that do not repeat
-    its vectors span the atoms.
+    With ``bounds.bins`` every structure gets a cell, and free and periodic structures may be mixed:
+    the vectors of axes that do not repeat span the atoms.
+
+    Args:
+        structures: ASE atoms, all free or all periodic along some axes; positions in Angstrom.
+        size: padded number of atoms.
+        bounds: static sizes; see :func:`jaxrecon.structures.bounds.bounds_of`.
+
+    Returns:
+        A structure whose arrays have a leading batch axis.
 
     Raises:
         ValueError: as :func:`from_ase`, or if free and periodic structures are mixed.
@@ -109,11 +118,12 @@ def padded(structures: Sequence[Atoms], size: int, bounds: Bounds | None = None)
 def padded_arrays(
     structures: Sequence[Atoms], size: int, bounds: Bounds | None
 ) -> dict[str, np.ndarray]:
-    """The arrays of :func:`padded`, not on a device yet.
+    """The arrays of :func:`padded` by name, as NumPy arrays that are not on a device yet.
 
     Raises:
         ValueError: as :func:`padded`.
     """
+    # Without a cell list, a free structure has no cell: the two kinds have different arrays.
     count = len(structures)
     free = {not atoms.pbc.any() for atoms in structures}
     spans = bounds is not None and bounds.bins is not None
@@ -141,13 +151,14 @@ def padded_arrays(
 
 
 def to_ase(structure: Structure) -> Atoms:
-    """Convert one structure to ASE atoms, leaving out the padding.
+    """Convert a structure to ASE atoms, without its padding.
 
     Args:
-        structure: one, without an axis of a batch.
+        structure: a single structure, without a batch axis.
 
     Returns:
-        Positions and cell in Angstrom and float64, periodic where the structure repeats.
+        ASE atoms with positions and cell in Angstrom and float64, periodic along the axes along
+        which the structure is.
 
     >>> from ase.build import molecule
     >>> to_ase(from_ase(molecule("H2O"), size=4)).get_chemical_formula()
@@ -166,7 +177,7 @@ def is_periodic(atoms: Atoms) -> bool:
     """Whether the structure repeats along all three axes; False if along none.
 
     Raises:
-        ValueError: if it repeats along one or two axes only, which the inverse does not take.
+        ValueError: if it repeats along one or two axes only, which the inverse does not support.
     """
     if atoms.pbc.any() and not atoms.pbc.all():
         raise ValueError(
@@ -178,7 +189,7 @@ def is_periodic(atoms: Atoms) -> bool:
 def completed_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"]:
     """The cell in Angstrom; missing vectors of axes that do not repeat get unit length.
 
-    A free structure may have a box around it, in many files it has: that is no cell, and is left.
+    Many files put a box around a free structure; it is not a cell and is ignored.
 
     Raises:
         ValueError: as :func:`checked_cell`, or if the vector of an axis that repeats is missing.
@@ -198,13 +209,13 @@ def completed_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"]:
         raise ValueError(
             f"expected a cell vector along every axis of pbc={atoms.pbc}, got {cell.tolist()}"
         )
-    with np.errstate(invalid="ignore"):  # nothing is at right angles to two parallel vectors
+    with np.errstate(invalid="ignore"):  # two parallel vectors have no common normal
         completed = np.nan_to_num(complete_cell(cell))
     return checked_cell(np.where(missing[:, None], completed, cell))
 
 
 def spanning_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"]:
-    """The cell in Angstrom; vectors of axes that do not repeat are made to span the atoms."""
+    """The cell in Angstrom; the vectors of axes that do not repeat span the atoms."""
     if not atoms.pbc.any():
         return np.diag(np.maximum(np.ptp(atoms.positions, axis=0), 1.0))
     cell = completed_cell(atoms)
@@ -213,13 +224,17 @@ def spanning_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"]:
 
 
 def checked_cell(cell: object) -> np.ndarray:
-    """Return a cell as a ``(3, 3)`` float64 array of row vectors in Angstrom.
+    """Check a cell and return it as row vectors.
 
-    Lengths ``(a, b, c)`` and ``(a, b, c, alpha, beta, gamma)`` with angles in degrees are accepted
-    as ASE accepts them.
+    Args:
+        cell: three vectors, three lengths, or three lengths and three angles, as in ASE; in
+            Angstrom and degrees.
+
+    Returns:
+        The lattice vectors as rows in Angstrom, shape ``(3, 3)``, in float64.
 
     Raises:
-        ValueError: if it is not a cell, is singular or is left-handed.
+        ValueError: if it is no cell, or is singular or left-handed.
 
     >>> checked_cell([4.0, 4.0, 4.0]).diagonal().tolist()
     [4.0, 4.0, 4.0]
@@ -234,7 +249,7 @@ def checked_cell(cell: object) -> np.ndarray:
         raise ValueError(
             f"expected a cell as 3 lengths, 3 lengths and 3 angles, or 3 vectors, got {cell}"
         ) from error
-    # In plain Python: a tenth of the time of NumPy, which counts for thousands of structures.
+    # Plain Python takes a tenth of the time of NumPy, which matters for thousands of structures.
     a, b, c = array.tolist()
     if not all(map(math.isfinite, (*a, *b, *c))):
         raise ValueError(f"expected a finite cell, got {array.tolist()}")
