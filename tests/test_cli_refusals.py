@@ -11,6 +11,7 @@ import pytest
 from commands import contents, flawed, process, python
 
 from jaxrecon.cli import main
+from jaxrecon.runtime import interruption
 
 pytestmark = pytest.mark.usefixtures("command_line")
 
@@ -169,7 +170,7 @@ def test_interruption_ends_the_process(files, tmp_path):
     assert contents(tmp_path) == files
 
 
-NOTICE = "jaxrecon: stopping after this hop; again to stop at once\n"
+NOTICE = f"jaxrecon: {interruption.NOTICE}\n"
 
 
 def test_interruption_ends_the_search_after_the_hop(files, tmp_path):

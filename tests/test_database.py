@@ -166,7 +166,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     failed, committed, message = said.stdout.strip().split("|")
     assert int(failed) == int(committed) > 10
     assert message.startswith("expected to read and write found.db, got ")
-    assert message.endswith("; what was committed is kept, and --resume goes on from there")
+    assert message.endswith("; committed results are safe, and --resume continues from them")
     store = Store(path, resume=True)
     assert sorted(store.begin(DESCRIPTION)) == list(range(int(failed)))
     store.commit(int(failed), result(int(failed)))

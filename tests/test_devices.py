@@ -27,6 +27,6 @@ def test_widest_vectors_where_the_processor_has_them(
 ) -> None:
     """Beside the flags that are set; a width that is set already stays."""
     monkeypatch.setenv("XLA_FLAGS", before or "")
-    monkeypatch.setattr(devices, "_abilities", lambda: abilities)
+    monkeypatch.setattr(devices, "_instruction_sets", lambda: abilities)
     use_all_cores()
     assert os.environ["XLA_FLAGS"] == (after or before or "")

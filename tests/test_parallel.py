@@ -62,7 +62,7 @@ def test_no_jobs_and_errors() -> None:
 
 
 def test_a_process_that_dies_is_an_error_of_the_system() -> None:
-    with pytest.raises(OSError, match=r"one that died.*--resume goes on"):
+    with pytest.raises(OSError, match=r"one that died.*--resume continues"):
         list(unordered(os._exit, [(3,), (3,)], jobs=2))
 
 

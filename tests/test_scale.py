@@ -252,7 +252,7 @@ def test_shares_are_even_and_complete(sizes: list[int], processes: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(jax, "process_count", lambda: processes)
             patch.setattr(jax, "process_index", lambda own=process: own)
-            shares.append(distributed.share(groups))
+            shares.append(distributed.own_items(groups))
     for number, group in enumerate(groups):
         parts = [share[number] for share in shares]
         assert sorted(item for part in parts for item in part) == group

@@ -74,7 +74,7 @@ def parse_cell(text: str) -> np.ndarray | str:
 
 def parse_processes(text: str) -> dict[str, Any]:
     """Which of how many processes this is and where they meet, for
-    :func:`jaxrecon.runtime.distributed.meet`.
+    :func:`jaxrecon.runtime.distributed.connect`.
 
     Args:
         text: ``auto``, or ``HOST:PORT,P,I``.

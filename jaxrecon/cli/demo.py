@@ -19,8 +19,9 @@ from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import write_fingerprints
 from jaxrecon.models.folder import ABOUT
-from jaxrecon.plotting.demo import made_figure
-from jaxrecon.plotting.reconstructions import Pair, side_by_side
+from jaxrecon.plotting.canvas import save
+from jaxrecon.plotting.demo import DesignSummary, design_summary
+from jaxrecon.plotting.reconstructions import Pair, SideBySide, side_by_side
 from jaxrecon.runtime import tables
 from jaxrecon.runtime.files import check_output, replacing, write_json
 from jaxrecon.runtime.versions import versions
@@ -81,10 +82,10 @@ def run(
     print("\n".join(textwrap.fill(remark, WIDTH) for remark in designed.remarks))
 
     _write_structures(paths, pairs, designed)
-    side_by_side(pairs, paths["demo.png"])
+    save(side_by_side(SideBySide(pairs)), paths["demo.png"])
     known = (designed.model.training.formation_energies, designed.emt_of_known)
-    tolerance = designed.tolerance
-    made_figure(designed.structures, known, paths["design.png"], tolerance=tolerance)
+    summary = DesignSummary(designed.structures, known, designed.tolerance)
+    save(design_summary(summary), paths["design.png"])
     told: dict[str, Any] = {
         "structures": {
             pair.name: {

@@ -108,11 +108,10 @@ def _extras() -> dict[str, str | None]:
 
 def _calculators() -> dict[str, str | None]:
     """The command that gets each calculator, None for those that are there."""
-    from jaxrecon.potentials import calculators
+    from jaxrecon.potentials.registry import CALCULATORS
 
-    names = [name for name in calculators.NAMES if ":" not in name]
-    lacks = {name: calculators.lacking(name) for name in names}
-    return {name: None if lack is None else lack.command for name, lack in lacks.items()}
+    missing = {name: calculator.missing() for name, calculator in CALCULATORS.items()}
+    return {name: None if lack is None else lack.command for name, lack in missing.items()}
 
 
 def _machine() -> dict[str, Any]:

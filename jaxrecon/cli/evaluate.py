@@ -79,7 +79,6 @@ def evaluate(
     if output is not None:
         check_output(output, force, suffix=None if figure else ".json")
     from jaxrecon.inverse_design import evaluation
-    from jaxrecon.plotting import design
 
     targets = target or evaluation.TARGETS
     folders = [path for path in inputs if path.is_dir()]
@@ -114,11 +113,23 @@ def evaluate(
             write_json(output, tables)
         return Report("\n".join(text), told, [] if output is None else [output])
     assert output is not None
+    from jaxrecon.plotting import published
+    from jaxrecon.plotting.canvas import save
+    from jaxrecon.plotting.data import parity, principal_maps
+    from jaxrecon.plotting.design import target_histograms
+
     with replacing(output) as draft, warned():
         if what is What.FIGURE6:
-            design.figure6(models, draft, targets=targets, samples=samples, seed=seed)
-        elif what is What.FIGURE9:
-            design.figure9(next(iter(models.values())), structures, draft)
+            energies = published.generated_energies(
+                models, targets=targets, samples=samples, seed=seed
+            )
+            drawn = target_histograms(energies)
+        elif what is What.FIGURE7:
+            drawn = target_histograms(published.judged_energies(structures))
+        elif what is What.FIGURE8:
+            drawn = parity(published.predicted_against_judged(structures))
         else:
-            getattr(design, what.value)(structures, draft)
+            (model,) = models.values()
+            drawn = principal_maps(published.training_and_made(model, structures))
+        save(drawn, draft)
     return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])

@@ -15,7 +15,7 @@ import typer
 
 from jaxrecon.cli import check, dataset, design, evaluate, explore, reconstruct
 from jaxrecon.cli.verbs import JSON, Verbs
-from jaxrecon.runtime.interruption import INTERRUPTED, leave, said
+from jaxrecon.runtime.interruption import INTERRUPTED, error_line, leave
 
 FAULT, BAD_INPUT = 1, 2
 DEBUG = "JAXRECON_DEBUG"
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, code: int, words: Sequence[str]) -> int:
     as_json = JSON in words
-    print(said(message, as_json=as_json), file=sys.stdout if as_json else sys.stderr)
+    print(error_line(message, as_json=as_json), file=sys.stdout if as_json else sys.stderr)
     return code
 
 

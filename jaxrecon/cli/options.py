@@ -39,7 +39,8 @@ Calculator = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="emt, chgnet, sevennet, xtb, gpaw, vasp, or module:factory, a function of your own.",
+        help="Reference calculator: emt or another name that `jaxrecon doctor` lists, or "
+        "module:factory, a function of your own that returns an ASE calculator.",
     ),
 ]
 Bulk = Annotated[

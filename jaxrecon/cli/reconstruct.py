@@ -157,7 +157,7 @@ def reconstruct(
     """
     from jaxrecon.cli import arguments
     from jaxrecon.descriptors.io import read_fingerprints
-    from jaxrecon.runtime.distributed import is_first, meet
+    from jaxrecon.runtime.distributed import connect, is_first
     from jaxrecon.runtime.files import write_json
     from jaxrecon.runtime.progress import reporter
     from jaxrecon.search.reconstruct import reconstruct
@@ -185,7 +185,7 @@ def reconstruct(
     check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
-        meet(**processes)
+        connect(**processes)
     options.start_jax()
     first = processes is None or is_first()
     with reporter(first and not quiet, len(numbers)) as report:

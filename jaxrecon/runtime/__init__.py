@@ -1,1 +1,1 @@
-"""Devices, processes, interruptions, and what is kept of long work."""
+"""Long work on a machine: devices, processes, interruptions, progress, and files of results."""

@@ -1,4 +1,4 @@
-"""Archives of arrays (.npz) as they are read from anywhere: what is not as expected is refused."""
+"""Reading of .npz archives from any source: an unexpected archive or array is refused."""
 
 import zipfile
 from pathlib import Path
@@ -7,32 +7,40 @@ import numpy as np
 
 
 def read_archive(path: Path, expected: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, by name.
+    """Read all arrays of an .npz file.
 
     Args:
-        path: of the file.
-        expected: what it should be, the beginning of the message if it is not.
+        path: the file.
+        expected: beginning of the error message, which says what the file should be.
+
+    Returns:
+        The arrays by name.
 
     Raises:
-        ValueError: if it is no archive of arrays, or a damaged one.
+        ValueError: if the file is no archive of arrays, or a damaged one.
     """
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{expected}, which is no zip archive")
     try:
-        # NumPy does not close what it opened itself when the archive is damaged.
+        # NumPy would leave a file that it opened itself open where the archive is damaged.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            # What is no array in it comes as bytes.
+            # NumPy returns members that are no arrays as bytes.
             return {key: np.asarray(archive[key]) for key in archive.files}
-    # A damaged archive fails in zipfile, zlib, struct or numpy, each in its own way.
+    # A damaged archive fails in zipfile, zlib, struct or numpy, with exceptions of their own.
     except Exception as error:
         raise ValueError(f"{expected} ({reason(error)})") from error
 
 
 def check_version(content: dict[str, np.ndarray], version: int, path: Path) -> None:
-    """Raise unless the archive says that it has this version of its format.
+    """Raise unless an archive has the expected version of its format.
+
+    Args:
+        content: arrays of the archive, among them ``version``.
+        version: the version that can be read.
+        path: the file, for the message.
 
     Raises:
-        ValueError: if it has another.
+        ValueError: if the archive has another version.
     """
     if str(content["version"]) != str(version):
         raise ValueError(
@@ -47,17 +55,20 @@ def member(
     shape: tuple[int | None, ...],
     expected: str,
 ) -> np.ndarray:
-    """An array of an archive, if it has the kind and the shape that it should have.
+    """Return an array of an archive, if it has the expected kind and shape.
 
     Args:
-        content: of the archive.
-        name: of the array.
-        kind: of its numbers, as NumPy abbreviates it; those of kind f come back in float64.
-        shape: its lengths, None for any.
-        expected: what the archive should be, the beginning of the message if it is not.
+        content: arrays of the archive by name.
+        name: name of the array.
+        kind: expected kind of the dtype, as NumPy abbreviates it.
+        shape: expected lengths of the axes; None for any length.
+        expected: beginning of the error message, which says what the archive should be.
+
+    Returns:
+        The array; in float64 if its kind is ``"f"``.
 
     Raises:
-        ValueError: if it is missing or different.
+        ValueError: if the array is missing, or has another kind or shape.
     """
     array = content.get(name)
     if array is None:
@@ -71,5 +82,5 @@ def member(
 
 
 def reason(error: Exception) -> str:
-    """Why a library has failed, in one piece of a message."""
+    """Type and text of an exception that a library raised, as a part of an error message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

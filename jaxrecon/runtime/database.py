@@ -1,7 +1,7 @@
-"""Database: transactions on one of ASE's databases that hold whatever becomes of the process.
+"""Transactions on an ASE database that survive any end of the process.
 
-ASE's own lock file outlives a process that is killed and stops all others for ever, so the locks
-are those of the database: SQLite's on the file, or a server's.
+ASE's own lock file outlives a process that is killed, and then blocks all others for ever. So the
+locks are those of the database: SQLite's on the file, or those of a server.
 """
 
 import os
@@ -15,21 +15,25 @@ from typing import Any
 from jaxrecon.runtime.files import check_output
 
 LOCK_TIMEOUT = 60.0
-"""Seconds to wait for other processes that write."""
+"""Longest time to wait for other processes that write, in seconds."""
+
 SERVERS = ("postgresql://", "postgres://")
+"""Beginnings of the addresses of databases on a server."""
+
 DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+"""Beginnings of SQLite's names of errors that mean a damaged file."""
 
 
 class Database:
-    """An ASE database in a file or on a server, opened for each transaction anew.
+    """An ASE database in a file or on a server, which is opened anew for each transaction.
 
     Args:
         url: a file ending in ``.db`` (SQLite), or ``postgresql://user:password@host/name``.
 
     Raises:
         ValueError: if it is another kind of file or address.
-        OSError: if the directory is missing, something else than a file is in the place, or
-            writing is not allowed.
+        OSError: if the directory is missing, the path exists and is no file, or writing is not
+            allowed.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
@@ -46,14 +50,14 @@ class Database:
         check_output(self.file, force=True)
 
     def __str__(self) -> str:
-        """Its address without the password."""
+        """The address without the password."""
         return without_password(self._address)
 
     def open(self) -> None:
-        """Have what is there now read at the next transaction.
+        """Check an existing file, and read its current content in the next transaction.
 
         Raises:
-            ValueError: if there is a file that is no database, or a damaged one.
+            ValueError: if the file is no database, or a damaged one.
             OSError: if it can't be read.
         """
         from ase.db import connect
@@ -64,21 +68,25 @@ class Database:
             self._handle = connect(self._address, use_lock_file=False)
 
     def remove(self) -> None:
-        """Remove the file. A journal of it may stay: SQLite drops one that a new file has."""
+        """Remove the file. Its journal may stay: SQLite drops the journal of a new file."""
         assert self.file is not None
         self.file.unlink()
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """ASE's database, for this process alone: all is written at the end, or nothing.
+        """Lock the database for this process, and write all changes at the end or none.
+
+        Yields:
+            ASE's database object.
 
         Raises:
-            ValueError: if it is a database of something else than ASE, or a damaged one.
-            OSError: if it can't be read or written, or others hold it for a minute.
+            ValueError: if the database was not made by ASE, or is damaged.
+            OSError: if it can't be read or written, or other processes lock it for a minute.
         """
         handle = self._handle
         with self._explained():
-            # Left by hand, as ASE's connection to a server can't be rolled back: closing does it.
+            # Not by a with statement: ASE can't roll back a connection to a server. Closing the
+            # connection does.
             handle.__enter__()
             try:
                 self._lock(handle)
@@ -89,27 +97,29 @@ class Database:
                 handle.connection = None
 
     def clear(self) -> None:
-        """Delete all rows: to be called in a transaction, and a part of it."""
+        """Delete all rows, as a part of the current transaction."""
         from ase.db.sqlite import all_tables
 
         for table in reversed(all_tables):
             self._handle.connection.cursor().execute(f"DELETE FROM {table}")
 
     def _check(self, file: Path) -> None:
+        """Raise if SQLite finds the file damaged, or its length does not fit."""
         with self._explained(), closing(sqlite3.connect(file, LOCK_TIMEOUT)) as connection:
-            connection.execute("BEGIN")  # nobody writes between the questions
+            connection.execute("BEGIN")  # no other process writes between the queries
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             pages, size = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("page_count", "page_size")
             )
-            # SQLite takes a file of a few bytes for an empty one, and makes up what a page lacks.
+            # SQLite takes a file of a few bytes for an empty one, and completes a page that is cut.
             if verdict == "ok" and file.stat().st_size != pages * size:
                 verdict = f"{file.stat().st_size} bytes, not {pages} pages of {size}"
         if verdict != "ok":
             raise self._damaged(verdict)
 
     def _lock(self, handle: Any) -> None:
+        """Begin an exclusive transaction, in a database that has ASE's tables."""
         cursor = handle.connection.cursor()
         if self.file is None:
             _make_tables(handle)
@@ -125,16 +135,18 @@ class Database:
         _make_tables(handle)
         if not handle.connection.in_transaction:
             cursor.execute("BEGIN IMMEDIATE")
-            # Another process may have begun a run meanwhile: ASE keeps the metadata that it met.
+            # Making the tables ended the transaction, and another process may have begun a run
+            # meanwhile: have ASE read the metadata again.
             handle.initialized = False
             _make_tables(handle)
 
     def _damaged(self, reason: object) -> ValueError:
+        """The error for a file that is no database of jaxrecon."""
         return ValueError(f"expected a database of jaxrecon, got {self} ({reason})")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What a database says, as the errors that are promised."""
+        """Turn the errors of a database into ``ValueError`` and ``OSError``, with an explanation."""
         try:
             yield
         except ImportError as error:
@@ -143,26 +155,26 @@ class Database:
             if getattr(error, "sqlite_errorname", "").startswith(DAMAGED):
                 raise self._damaged(error) from error
             if type(error).__module__.partition(".")[0] in {"sqlite3", "psycopg2"}:
-                said = " ".join(str(error).split())
+                message = " ".join(str(error).split())
                 raise OSError(
-                    f"expected to read and write {self}, got {said}; what was committed is kept, "
-                    "and --resume goes on from there"
+                    f"expected to read and write {self}, got {message}; committed results are "
+                    "safe, and --resume continues from them"
                 ) from error
             raise
 
 
 def _make_tables(handle: Any) -> None:
-    """Let ASE do so, if there are none, as it does at its first connection.
+    """Have ASE make its tables if they are missing, as it does at its first connection.
 
-    It then ends the transaction: a process that is killed there leaves a database without rows
-    and metadata.
+    ASE then ends the transaction: a process that is killed at this point leaves a database without
+    rows and metadata.
     """
     with handle.managed_connection():
         pass
 
 
 def without_password(text: str) -> str:
-    """The text with asterisks for the passwords of all addresses in it.
+    """Replace the passwords of all addresses in a text by asterisks.
 
     >>> without_password("postgresql://me:secret@host/name")
     'postgresql://me:***@host/name'

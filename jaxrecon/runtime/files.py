@@ -1,7 +1,7 @@
-"""Files of any kind: paths checked before the work, outputs that are whole or not there, JSON.
+"""Checks of paths before the work, outputs that are never partial, and JSON.
 
 Every output is written to a draft in the same directory and moved into place at the end, so that
-the file there is always a whole one.
+the file at its path is always complete.
 """
 
 import json
@@ -15,7 +15,11 @@ from typing import Any
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write plain data as JSON; a number that is not finite becomes null, as JSON has no other.
+    """Write plain data as JSON. Numbers that are not finite become null, as JSON has none.
+
+    Args:
+        path: the file to write.
+        data: dictionaries, lists, numbers, texts, truth values and None.
 
     Raises:
         TypeError: if something is not plain data.
@@ -26,7 +30,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 
 
 def finite(data: Any) -> Any:
-    """Plain data with None in place of numbers that are not finite."""
+    """The same plain data with None in place of numbers that are not finite."""
     if isinstance(data, dict):
         return {key: finite(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
@@ -37,18 +41,18 @@ def finite(data: Any) -> Any:
 def check_output(
     path: str | os.PathLike[str], force: bool = False, *, suffix: str | None = None
 ) -> None:
-    """Raise unless a file can be written here: to be called before the work, not after it.
+    """Raise unless a file can be written. Call it before the work, not after it.
 
     Args:
-        path: of the file to be.
-        force: whether a file that is there may be replaced.
-        suffix: that the file has to have.
+        path: the file that will be written.
+        force: whether an existing file may be replaced.
+        suffix: the required suffix; None for any.
 
     Raises:
-        ValueError: if it has another suffix.
-        FileExistsError: if there is a file and no ``force``.
-        OSError: if the directory is missing, something else than a file is in the place, or
-            writing is not allowed.
+        ValueError: if the path has another suffix.
+        FileExistsError: if the file exists and may not be replaced.
+        OSError: if the directory is missing, the path exists and is no file, or writing is not
+            allowed.
     """
     if suffix is not None and Path(path).suffix != suffix:
         raise ValueError(f"expected an output ending in {suffix}, got {path}")
@@ -60,7 +64,7 @@ def check_output(
             raise IsADirectoryError(f"expected a file to write to, got {path}, which is none")
         if not force:
             raise FileExistsError(f"expected no file in the way or --force, got {path}")
-    # An old file that is read-only is meant to stay, though its directory would let it go.
+    # A read-only file is meant to stay, although its directory would allow to replace it.
     if not os.access(real.parent, os.W_OK | os.X_OK) or not (
         os.access(real, os.W_OK) or not real.exists()
     ):
@@ -69,13 +73,16 @@ def check_output(
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file of the same name, in a directory of its own beside it, that replaces it at the end.
+    """Write a draft that replaces the file at the end, if the block ends without an error.
 
-    ASE goes by the name, and some of its formats leave other files behind: both ask for a directory
-    and not for another name.
+    The draft has the same name and lies in a temporary directory beside the file. ASE chooses the
+    format by the name, and with some formats it leaves other files behind.
 
     Args:
-        path: of the file to be; what it links to is replaced.
+        path: the file to write; where it is a link, the file behind it is replaced.
+
+    Yields:
+        The path of the draft.
     """
     real = Path(os.path.realpath(path))
     with tempfile.TemporaryDirectory(dir=real.parent, prefix=".jaxrecon-") as directory:
@@ -85,11 +92,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def existing(path: str | os.PathLike[str], what: str) -> Path:
-    """The path, if there is a file.
+    """Check that a file exists.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the message.
+
+    Returns:
+        The path.
 
     Raises:
-        FileNotFoundError: if there is nothing.
-        ValueError: if it is something else.
+        FileNotFoundError: if the path does not exist.
+        ValueError: if it is no file.
     """
     path = Path(path)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Ctrl-C during long work: the first ends it after the piece that is done, the second at once."""
+"""Ctrl-C during long work: the first ends it after the current piece, the second at once."""
 
 import json
 import os
@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from jaxrecon.runtime.progress import ProgressFn
 
-NOTICE = "stopping after this hop; again to stop at once"
+NOTICE = "stopping after this hop; press Ctrl-C again to stop at once"
+"""Message at the first Ctrl-C."""
+
 INTERRUPTED = 130
 """Exit code of a process that Ctrl-C has ended."""
 
@@ -19,36 +21,42 @@ INTERRUPTED = 130
 def leave(*_: object) -> None:
     """End this process at Ctrl-C, without an exception.
 
-    JAX swallows one that is raised in its callbacks, and crashes when Python is taken down while
-    it compiles. All that is lost is a draft, in the moment in which it is written, and what was
-    done on pieces that are not in a store.
+    JAX swallows an exception that is raised in its callbacks, and crashes when Python shuts down
+    while it compiles. Ending at once loses no more than a draft that is being written, and results
+    that are not in a store.
     """
-    # The progress bar, if there is one, has hidden the cursor of the terminal.
+    # A progress bar has hidden the cursor of the terminal: show it again.
     os.write(2, b"\x1b[?25h\n" if sys.stderr.isatty() else b"")
     as_json = "--json" in sys.argv
-    os.write(1 if as_json else 2, f"{said('interrupted', as_json=as_json)}\n".encode())
+    os.write(1 if as_json else 2, f"{error_line('interrupted', as_json=as_json)}\n".encode())
     os._exit(INTERRUPTED)
 
 
-def said(message: str, *, as_json: bool) -> str:
-    """The line that says what is wrong: on stdout for a program that reads it, else on stderr.
+def error_line(message: str, *, as_json: bool) -> str:
+    """The line that reports an error.
 
     Args:
-        message: what is wrong.
-        as_json: whether a program reads it.
+        message: the error.
+        as_json: whether the line is a JSON object for programs, else text for people.
+
+    Returns:
+        One line, without its end.
     """
     message = " ".join(message.split())
     return json.dumps({"error": message}) if as_json else f"jaxrecon: error: {message}"
 
 
 def interruptible(progress: ProgressFn, notice: str = NOTICE) -> AbstractContextManager[ProgressFn]:
-    """:func:`stoppable`, but only in a process of the command line.
+    """Apply :func:`stoppable` if this is a process of the command line.
 
-    Called from Python, it is the caller who decides what Ctrl-C does.
+    In other programs the caller decides what Ctrl-C does.
 
     Args:
-        progress: what to report to.
-        notice: what to say at the first Ctrl-C.
+        progress: the function to report to.
+        notice: the message at the first Ctrl-C.
+
+    Returns:
+        A context whose value is the function to report to instead.
     """
     own_process = signal.getsignal(signal.SIGINT) is leave
     return stoppable(progress, leave, notice) if own_process else nullcontext(progress)
@@ -58,17 +66,20 @@ def interruptible(progress: ProgressFn, notice: str = NOTICE) -> AbstractContext
 def stoppable(
     progress: ProgressFn, leave: Callable[[], None], notice: str = NOTICE
 ) -> Iterator[ProgressFn]:
-    """A function to report to that raises ``KeyboardInterrupt`` after a Ctrl-C.
+    """Make a progress function raise ``KeyboardInterrupt`` at the first report after a Ctrl-C.
 
-    Python runs the handler of a signal only between its own instructions, and a hop or a
-    compilation is one of them. So a thread waits for signals: the answer is there at once. It
-    raises nothing, as JAX swallows exceptions in its callbacks and crashes when it is taken down
-    while it compiles.
+    Python runs signal handlers only between its own instructions, and a hop or a compilation is a
+    single instruction. So a thread waits for signals and answers at once. The thread raises
+    nothing, as JAX swallows exceptions in its callbacks and crashes when it is stopped while it
+    compiles.
 
     Args:
-        progress: what to report to.
-        leave: what to do at the second Ctrl-C: end the process. It is called in that thread.
-        notice: what to say at the first.
+        progress: the function to report to.
+        leave: called in that thread at the second Ctrl-C; it should end the process.
+        notice: the message at the first Ctrl-C.
+
+    Yields:
+        The function to report to instead.
 
     Raises:
         ValueError: if this is not the main thread.
@@ -84,7 +95,7 @@ def stoppable(
             if stop.is_set():
                 leave()
             stop.set()
-            # Over the progress bar, if there is one, which is drawn again below.
+            # Overwrite a progress bar, which is drawn again below.
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
             os.write(2, f"{clear}jaxrecon: {notice}\n".encode())
 
@@ -93,6 +104,7 @@ def stoppable(
         if stop.is_set():
             raise KeyboardInterrupt
 
+    # Python's own handler does nothing: the wake-up descriptor tells the thread of each signal.
     handler = signal.signal(signal.SIGINT, lambda *_: None)
     descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, daemon=True)

@@ -1,4 +1,4 @@
-"""Parallel: many independent calls, spread by joblib over processes or whatever it is set to."""
+"""Many independent calls, which joblib spreads over processes or its configured backend."""
 
 import multiprocessing
 import os
@@ -13,24 +13,27 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 POLL = 0.5
-"""Seconds between two looks whether the process that wants the results still lives."""
+"""Time between two checks whether the parent process still runs, in seconds."""
 
 
 def unordered(
     function: Callable[..., T], calls: Iterable[tuple[Any, ...]], jobs: int | None = None
 ) -> Generator[T, None, None]:
-    """What a function returns for many arguments, each as soon as it is there.
+    """Call a function with many arguments, and yield the results in the order of completion.
 
-    Inside :class:`joblib.parallel_config` its backend does the work: processes of this machine by
-    default, Dask's or Ray's on others.
+    The backend of :class:`joblib.parallel_config` does the work: by default processes of this
+    machine, with Dask or Ray those of others too.
 
     Args:
-        function: of a module, so that other processes find it.
-        calls: its arguments, call by call; taken as there are processes for them.
-        jobs: processes; None for what joblib is set to, which is 1 unless told.
+        function: a function of a module, so that other processes can import it.
+        calls: the arguments of each call, taken when a process is ready for them.
+        jobs: number of processes; None for joblib's setting, which is 1 by default.
+
+    Yields:
+        The results.
 
     Raises:
-        ValueError: if there can't be so many processes.
+        ValueError: if ``jobs`` is below 1.
         OSError: if a process dies.
     """
     import joblib
@@ -44,16 +47,16 @@ def unordered(
         )
         results = spread(joblib.delayed(function)(*arguments) for arguments in calls)
     try:
-        # Handed on one by one, as `yield from` would close them in its own way, with a warning.
+        # `yield from` would close joblib's generator itself, and joblib would warn.
         yield from (result for result in results)
     except BrokenProcessPool as error:
-        said = " ".join(str(error).split()).partition(". ")[0]
+        message = " ".join(str(error).split()).partition(". ")[0]
         raise OSError(
-            "expected the processes to live, got one that died, of a lack of memory maybe; what "
-            f"was committed is kept, and --resume goes on from there ({said})"
+            "expected all processes to survive, got one that died, possibly out of memory; "
+            f"committed results are safe, and --resume continues from them ({message})"
         ) from error
     finally:
-        # Where the caller has had enough, what runs is stopped now and not at its end.
+        # If the caller stops early, running calls are stopped now and not when they end.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             results.close()
@@ -61,10 +64,10 @@ def unordered(
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Processes that are started here do not hear Ctrl-C, which reaches all of a terminal.
+    """Start processes that ignore Ctrl-C, which a terminal sends to all of them.
 
-    Only the one that talks to it answers. Before they could ask for that themselves they would die
-    of it, and take down all others.
+    Only the parent process answers it. The setting is inherited: until a child could make it
+    itself, Ctrl-C would end the child and the whole pool with it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -77,7 +80,7 @@ def _deaf_children() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it does: it may have been killed already."""
+    """End this process when its parent ends, which may be killed at any time."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,12 +1,13 @@
-"""Progress of long runs: a bar with rate and remaining time, on stderr."""
+"""Progress bar of long runs, with rate and remaining time, on stderr."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 ProgressFn = Callable[[int, int], None]
-"""Called with the targets that ended and the evaluations done since the last call.
+"""Function that is called with the numbers of targets and evaluations since its last call.
 
-Evaluations are of fingerprints where structures are searched for, of energies in data sets.
+Targets are finished pieces of work. Evaluations are of fingerprints in a search and of energies in
+a data set.
 """
 
 
@@ -17,15 +18,18 @@ def reporter(
     doing: str = "reconstructing",
     evaluations: str = "evaluations",
 ) -> Iterator[ProgressFn]:
-    """The function to report to: the caller's own, a progress bar, or one that does nothing.
+    """Provide the function to report progress to.
 
-    The bar appears at the first report, so that what is wrong with the input is said without one.
+    A bar appears at the first report, so that an error in the input is reported without one.
 
     Args:
-        progress: the function, or whether there is a bar.
-        total: how many targets there are.
-        doing: what the bar says is done.
-        evaluations: what the bar calls that of which it shows the rate.
+        progress: the caller's own function; or whether to show a bar.
+        total: number of targets.
+        doing: name of the activity in the bar.
+        evaluations: name of the evaluations in the bar, which shows their rate.
+
+    Yields:
+        The caller's function, one that draws the bar, or one that does nothing.
     """
     if callable(progress):
         yield progress
@@ -38,6 +42,7 @@ def reporter(
 
 @contextmanager
 def _bar(total: int, doing: str, what: str) -> Iterator[ProgressFn]:
+    """Draw a progress bar while the context lasts."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,8 +1,8 @@
-"""Runs: what many pieces of work give, each in a database as soon as it is there.
+"""Store of the results of a run, each of which is committed to a database when it is complete.
 
-The database is one of ASE, for ``ase db``, ``ase gui`` and ``ase.db.connect``: one row a structure.
-A transaction a piece, and a name that only one row can have, make it whole after any end of the
-process, and let several processes work on one run.
+The store is an ASE database, for ``ase db``, ``ase gui`` and ``ase.db.connect``, with a row for
+each structure. Each piece of work is one transaction, and its rows have unique names. So the
+database is consistent after any end of the process, and several processes can work on one run.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from ase import Atoms
 from jaxrecon.runtime.database import Database
 
 KEY = "jaxrecon"
-"""Of the description of the run, in the metadata of the database."""
+"""Key of the description of the run in the metadata of the database."""
 
 K = TypeVar("K", int, str)
 V = TypeVar("V")
 
 
 class Row(NamedTuple):
-    """What a database has in one row.
+    """Content of one row of the database.
 
     Attributes:
-        atoms: the structure.
-        pairs: numbers and words to select it by.
+        atoms: the structure; positions and cell in Angstrom.
+        pairs: numbers and words by which rows can be selected.
         data: other plain data.
     """
 
@@ -37,30 +37,32 @@ class Row(NamedTuple):
 
 
 class RunStore(ABC, Generic[K, V]):
-    """Pieces of one run in an ASE database, committed one by one; each has one row or more.
+    """Pieces of work of one run in an ASE database, committed one by one.
 
-    Every commit is durable when it returns. Positions and cells come back bit for bit (of a server:
-    but for the sign of a zero).
+    A commit is durable when it returns. Positions and cells come back bit for bit; from a server,
+    except for the sign of a zero.
 
-    Several processes may have the same run in one store: a piece is kept once, as whoever was
-    first has found it. For SQLite the file has to be on a local disk, as network file systems do
+    Several processes may use one store for the same run. The first result of a piece is stored,
+    and later ones are ignored. A SQLite file must be on a local disk, as network file systems do
     not lock reliably.
+
+    A subclass binds the types of keys and results, and converts results to rows and back.
 
     Args:
         url: a file ending in ``.db`` (SQLite), or ``postgresql://user:password@host/name``, for
             which ASE needs the package ase-db-backends.
-        resume: go on with the run that is there, if there is one.
-        force: replace the run that is there, once a new one begins.
+        resume: continue an existing run, if there is one.
+        force: replace an existing run when a new one begins.
 
     Raises:
         ValueError: if it is another kind of file or address, or both options are given.
-        FileExistsError: if there is a file and neither option.
-        OSError: if the directory is missing, something else than a file is in the place, or
-            writing is not allowed.
+        FileExistsError: if the file exists and neither option is given.
+        OSError: if the directory is missing, the path exists and is no file, or writing is not
+            allowed.
     """
 
     PIECE: ClassVar[str]
-    """What the key of a piece is called in its rows."""
+    """Name of the key of a piece in its rows."""
 
     def __init__(
         self, url: str | os.PathLike[str], *, resume: bool = False, force: bool = False
@@ -70,7 +72,7 @@ class RunStore(ABC, Generic[K, V]):
         self._database = Database(url)
         self._resume, self._force = resume, force
         self._run = ""
-        self._kept: set[K] = set()
+        self._committed: set[K] = set()
         if self._database.file is not None and self.begun and not resume and not force:
             raise self._in_the_way()
 
@@ -80,38 +82,40 @@ class RunStore(ABC, Generic[K, V]):
 
     @property
     def begun(self) -> bool:
-        """Whether there may be a run already: False if the file is not there."""
+        """Whether there may be a run already: False if the file does not exist."""
         return self._database.file is None or self._database.file.exists()
 
     @property
     def committed(self) -> int:
-        """How many pieces of the run this store has read or written."""
-        return len(self._kept)
+        """Number of pieces of the run that this store has read or written."""
+        return len(self._committed)
 
     @abstractmethod
     def _rows(self, value: V) -> list[Row]:
-        """What is written for a piece: at least one row."""
+        """Convert the result of a piece to one row or more."""
 
     @abstractmethod
     def _value(self, rows: list[Row]) -> V:
-        """The piece that was written so; whatever it raises says that somebody else wrote it."""
+        """Convert such rows back. Any exception means that another program wrote them."""
 
     def begin(self, description: dict[str, Any]) -> dict[K, V]:
-        """Make the database, or read what it has of the same run.
+        """Make the database, or read the results that it has of the same run.
 
         Args:
-            description: all that decides the results, as plain data for JSON. Everything has to be
-                as it was but ``versions``, of which the database keeps the first.
+            description: all settings that decide the results, as plain data for JSON. They have to
+                be those with which the run was begun, except for ``versions``, of which the
+                database has the first.
 
         Returns:
-            The pieces that are there, by their keys.
+            The results in the database, by key.
 
         Raises:
-            ValueError: if it is no database, one that jaxrecon did not make, or of another run;
-                nothing in it has changed then.
-            FileExistsError: if there is a run, and neither ``resume`` nor ``force``.
-            OSError: if it can't be read or written, or others hold it for a minute.
+            ValueError: if it is no database, was not made by jaxrecon, or has another run. The
+                database is not changed then.
+            FileExistsError: if there is a run, and neither ``resume`` nor ``force`` is set.
+            OSError: if it can't be read or written, or other processes lock it for a minute.
         """
+        # A short digest of the settings becomes a part of the names of all rows.
         wanted = json.loads(json.dumps(description))
         deciding = {key: value for key, value in wanted.items() if key != "versions"}
         self._run = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
@@ -134,18 +138,19 @@ class RunStore(ABC, Generic[K, V]):
                     f"expected the run that {self} was begun with, got another: {difference}"
                 )
             done = self._read(database)
-        self._kept = set(done)
+        self._committed = set(done)
         return done
 
     def join(self, description: dict[str, Any]) -> None:
-        """Take part in the run that another process has begun.
+        """Take part in a run that another process has begun.
 
         Args:
-            description: what that one has begun it with.
+            description: the description with which that process has begun it.
 
         Raises:
-            ValueError: if the run is not there: the processes have a file each, say.
-            OSError: if it can't be read or written, or others hold it for a minute.
+            ValueError: if the run does not exist, for example because each process has a file of
+                its own.
+            OSError: if it can't be read or written, or other processes lock it for a minute.
         """
         if not self.begun:
             raise ValueError(f"expected {self} where all processes find it, got one without it")
@@ -153,14 +158,14 @@ class RunStore(ABC, Generic[K, V]):
         self.begin(description)
 
     def commit(self, key: K, value: V) -> None:
-        """Write a piece, unless it is there already.
+        """Write the result of a piece, unless the database has one already.
 
         Args:
-            key: of the piece.
-            value: what was found.
+            key: the key of the piece.
+            value: its result.
 
         Raises:
-            OSError: if it can't be written; what was committed before stays.
+            OSError: if it can't be written; earlier commits are not affected.
         """
         from ase.db.core import now
         from ase.db.row import AtomsRow, atoms2dict
@@ -172,9 +177,10 @@ class RunStore(ABC, Generic[K, V]):
                     name = self._name(key, number)
                     row = AtomsRow({**atoms2dict(atoms), **about, "unique_id": name})
                     database.write(row, {self.PIECE: key, **pairs}, data)
-        self._kept.add(key)
+        self._committed.add(key)
 
     def _open(self) -> None:
+        """Open the database; with ``force``, replace a file that is none."""
         try:
             self._database.open()
         except ValueError:
@@ -184,22 +190,25 @@ class RunStore(ABC, Generic[K, V]):
             self._database.open()
 
     def _name(self, key: K, number: int) -> str:
-        """Of a row: the database has it only once. It says which run, in case two have met here."""
+        """The unique name of a row; it contains the run, in case two runs use one database."""
         return f"{self._run}-{key}.{number}" if number else f"{self._run}-{key}"
 
     def _read(self, database: Any) -> dict[K, V]:
+        """The results of this run; rows of other runs are checked and left out."""
         pieces: dict[K, list[Row]] = {}
         values: dict[K, V] = {}
         for row in database.select(sort="id"):
             pairs = dict(row.key_value_pairs)
             try:
+                # The rows of a piece have ascending numbers: this is the next one, or of another
+                # run.
                 key = pairs.pop(self.PIECE)
                 before: list[Row] = pieces.get(key, [])
                 ours = row["unique_id"] == self._name(key, len(before))
                 piece = Row(row.toatoms(), pairs, dict(row.data))
                 rows = [*before, piece] if ours else [piece]
                 value = self._value(rows)
-            # What somebody has changed by hand fails in ASE, NumPy or here, each in its own way.
+            # A row that was changed by hand fails in ASE, NumPy or here, with any exception.
             except Exception as error:
                 raise ValueError(
                     f"expected rows that jaxrecon wrote in {self}, got row {row.id} "
@@ -210,13 +219,14 @@ class RunStore(ABC, Generic[K, V]):
         return values
 
     def _in_the_way(self) -> FileExistsError:
+        """The error for a database that exists already."""
         return FileExistsError(f"expected no file in the way, --resume or --force, got {self}")
 
 
 def _difference(known: Any, wanted: Any, place: str = "") -> str | None:
-    """The first thing that differs: where it is, and both values."""
+    """Describe the first difference of two descriptions: its place and both values."""
     if isinstance(known, dict) and isinstance(wanted, dict):
-        # Of the targets there are no values to tell: only if all else is the same.
+        # Targets come last: their values say little, so name them only if all else is the same.
         keys = sorted({**known, **wanted}, key="targets".__eq__)
         pairs = [
             (f"{place}.{key}" if place else key, known.get(key), wanted.get(key))
@@ -236,5 +246,6 @@ def _difference(known: Any, wanted: Any, place: str = "") -> str | None:
 
 
 def _short(value: Any) -> str:
+    """A value as JSON, cut to 40 characters."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:30]}...{text[-7:]}"

@@ -1,20 +1,24 @@
-"""Tables of words, for a terminal and for Jupyter."""
+"""Tables of text, for a terminal and for Jupyter."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
 SHOWN = 100
-"""Rows at most that Jupyter shows."""
+"""Largest number of rows that Jupyter shows."""
 
 SIDES = {"<": "left", ">": "right"}
+"""Alignment in HTML, by its sign in Python's format specifications."""
 
 
 def text(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest word.
+    """Format a table for a terminal, with columns as wide as their widest entry.
 
     Args:
-        columns: by name, whether words are to the left, ``"<"``, or to the right, ``">"``.
-        rows: a word for each column.
+        columns: the alignment of each column by its name: left, ``"<"``, or right, ``">"``.
+        rows: the entries of each row, one for each column.
+
+    Returns:
+        The lines of the table, the first with the names of the columns.
 
     >>> print(text({"formula": "<", "s": ">"}, [["Pt10", "0.1"], ["H2O", "12.0"]]))
     formula     s
@@ -31,12 +35,15 @@ def text(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def html(columns: Mapping[str, str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """The same as HTML; of many rows the first.
+    """Format a table as HTML, with at most the first 100 rows.
 
     Args:
-        columns: by name, whether words are to the left, ``"<"``, or to the right, ``">"``.
-        rows: a word for each column.
-        caption: below the table.
+        columns: the alignment of each column by its name: left, ``"<"``, or right, ``">"``.
+        rows: the entries of each row, one for each column.
+        caption: text below the table.
+
+    Returns:
+        A table and a paragraph.
 
     >>> html({"formula": "<"}, [["H2O"]], "1 < 2").count("&lt;")
     1

@@ -1,14 +1,14 @@
-"""Versions of the packages that decide the numbers, as files and reports state them."""
+"""Versions of the packages that may change numbers, for files and reports."""
 
 import importlib.metadata
 import platform
 
 DECISIVE = ("jaxrecon", "jax", "jaxlib", "jax-md", "optax", "numpy", "ase")
-"""Packages whose version may change the numbers of any run."""
+"""Packages whose version may change the numbers of any run, by their name on the package index."""
 
 
 def version_of(package: str) -> str | None:
-    """The version of an installed package, by its name on the package index; None without it.
+    """The version of a package, by its name on the package index; None if it is not installed.
 
     >>> version_of("no-such-package") is None
     True
@@ -20,18 +20,18 @@ def version_of(package: str) -> str | None:
 
 
 def versions_of(*packages: str) -> dict[str, str]:
-    """Version by name of those packages that are installed; the others are left out."""
+    """The versions of those packages that are installed, by name."""
     found = {package: version_of(package) for package in packages}
     return {package: version for package, version in found.items() if version is not None}
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python, of the decisive packages and of others, those that are installed.
+    """The versions of Python, of the packages that may change numbers, and of further ones.
 
     Args:
-        *packages: further names on the package index.
+        *packages: names of the further packages on the package index.
 
     Returns:
-        Version by package name, with ``"python"`` first.
+        Versions by name, ``"python"`` first; packages that are not installed are left out.
     """
     return {"python": platform.python_version(), **versions_of(*DECISIVE, *packages)}
