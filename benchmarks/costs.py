@@ -20,11 +20,13 @@ from timing import rates, spread
 
 from jaxrecon import ReconstructConfig
 from jaxrecon.descriptors.pooling import EXTREMES
+from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.compiled import TARGETS, device_mesh, replicas_together, targets_in_memory
+from jaxrecon.search.descent import model
 from jaxrecon.search.gauss_newton import normal_equations
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt
-from jaxrecon.search.moves import fresh, model
-from jaxrecon.search.problems import Problem, problems_of
+from jaxrecon.search.moves import random_start
+from jaxrecon.search.problems import Problem
 
 ROWS = {
     "values": "fingerprint",
@@ -91,7 +93,7 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
     if jax.default_backend() == "cpu":
         blocks[FEWER] = min(FEW, block)
     keys = jax.random.split(jax.random.key(0), batch)
-    coordinates = jax.vmap(lambda key: fresh(key, config, task))(keys)
+    coordinates = jax.vmap(lambda key: random_start(key, config, task))(keys)
     refinement = levenberg_marquardt(
         model(normal_equations, fingerprint, config, task),
         max_step=config.max_step,

@@ -2,7 +2,7 @@ r"""How many structures come back exactly from their fingerprints, at what cost.
 
     python benchmarks/recovery.py prototypes -o results
     python benchmarks/recovery.py pt10_fps300 --data DIR --rows 0-29 -o results
-    python benchmarks/recovery.py qm7_500 --data DIR --budget 1e6 --ablate swap_weight=0 -o results
+    python benchmarks/recovery.py qm7_500 --data DIR --budget 1e6 --ablate 'moves={"swap":0}' -o out
 
 Sets:
     prototypes    the twelve structures of figures 4 and 5 of Fung et al. (arXiv 2207.13227): six
@@ -54,7 +54,9 @@ from recovery_settings import UNCHANGED, Variant, config_of, variants_of
 from timing import device_name
 
 from jaxrecon import ReconstructConfig, use_all_cores
-from jaxrecon.plotting.reconstructions import Pair, side_by_side, success_curves
+from jaxrecon.plotting.canvas import save
+from jaxrecon.plotting.reconstructions import Pair, SideBySide, side_by_side
+from jaxrecon.plotting.runs import SuccessCurves, success_curves
 from jaxrecon.runtime.devices import enable_compilation_cache
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.versions import versions
@@ -184,7 +186,7 @@ def picture_of(trials: list[Trial], path: Path) -> None:
         for trial in trials
         if trial.target.truth is not None and trial.match is not None
     ]
-    side_by_side(pairs, path)
+    save(side_by_side(SideBySide(pairs)), path)
 
 
 def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -251,7 +253,8 @@ def main() -> None:
         for curve in reports.curves(trials, name if several else "")[:2]
     ]
     ends = [".json", ".extxyz", "_curves.png"]
-    success_curves(curves, arguments.output / f"{arguments.set}_curves.png", title=arguments.set)
+    figure = success_curves(SuccessCurves(curves, title=arguments.set))
+    save(figure, arguments.output / f"{arguments.set}_curves.png")
     if arguments.set == "prototypes":
         ends.append(".png")
         picture_of(done[UNCHANGED], arguments.output / "prototypes.png")

@@ -15,7 +15,7 @@ from jaxrecon import Fingerprint, featurize
 from jaxrecon.cli.arguments import parse_rows
 from jaxrecon.datasets import prototypes
 from jaxrecon.descriptors.io import read_fingerprints
-from jaxrecon.search.problems import UNKNOWN
+from jaxrecon.search.arguments import UNKNOWN
 from jaxrecon.structures.formulas import elements_of
 
 FREE, CRYSTAL, PUBLISHED = "default", "crystal", "fung2022"

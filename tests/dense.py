@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrecon import ACSF, Fingerprint
 from jaxrecon.descriptors.acsf import angular, radial
-from jaxrecon.descriptors.environment import channels, environment
+from jaxrecon.descriptors.environment import environment
 from jaxrecon.structures.neighbors import Neighbors
 from jaxrecon.structures.structure import Structure
 
@@ -20,7 +20,7 @@ def rows(config: ACSF, seen: Neighbors, elements: jax.Array | None = None) -> ja
     chosen = jnp.asarray(config.species) if elements is None else elements
 
     def one(vectors: jax.Array, species: jax.Array, mask: jax.Array) -> jax.Array:
-        channel = channels(species, mask, chosen, weighted=config.weighted, dtype=vectors.dtype)
+        channel = config.channels(species, mask, chosen, vectors.dtype)
         s = environment(vectors, channel, cutoff=config.cutoff, r_cut=config.r_cut)
         parts = [radial.values(config.radial, s).ravel()]
         if config.angular:

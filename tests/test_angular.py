@@ -18,7 +18,12 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors.acsf import angular, triplets
 from jaxrecon.descriptors.acsf.angular import Angular
-from jaxrecon.descriptors.environment import Environment, channels, environment
+from jaxrecon.descriptors.environment import (
+    Environment,
+    element_channels,
+    environment,
+    weighted_channel,
+)
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 
@@ -32,7 +37,8 @@ def seen(
     vectors: jax.Array, cutoff: str, elements: tuple[int, ...], weighted: bool = False
 ) -> Environment:
     parts = map(jnp.asarray, (SPECIES, MASK, elements))
-    channel = channels(*parts, weighted=weighted, dtype=vectors.dtype)
+    channels = weighted_channel if weighted else element_channels
+    channel = channels(*parts, dtype=vectors.dtype)
     return environment(vectors, channel, cutoff=cutoff, r_cut=R_CUT)
 
 

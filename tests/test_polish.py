@@ -14,7 +14,7 @@ import jaxrecon.search.reconstruct
 import jaxrecon.search.target_state
 from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.datasets.clusters import relaxed
-from jaxrecon.search.problems import problems_of
+from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.target_state import FAST, NEARLY, SLOW, TargetState
 from jaxrecon.structures.matching import rmsd
 

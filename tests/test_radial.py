@@ -12,7 +12,12 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors.acsf import radial
 from jaxrecon.descriptors.acsf.radial import Radial
-from jaxrecon.descriptors.environment import Environment, channels, environment
+from jaxrecon.descriptors.environment import (
+    Environment,
+    element_channels,
+    environment,
+    weighted_channel,
+)
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 
@@ -50,7 +55,8 @@ def test_closed_form_slopes(cutoff: str, weighted: bool) -> None:
         def at(vectors: jax.Array) -> Environment:
             elements = jnp.array([1, 8, 78])
             parts = (jnp.asarray(species), jnp.asarray(mask), elements)
-            channel = channels(*parts, weighted=weighted, dtype=vectors.dtype)
+            channels = weighted_channel if weighted else element_channels
+            channel = channels(*parts, dtype=vectors.dtype)
             return environment(vectors, channel, cutoff=cutoff, r_cut=4.0)
 
         by_autodiff = jax.jacfwd(lambda vectors: radial.values(ALL, at(vectors)))(vectors)

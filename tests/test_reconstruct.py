@@ -14,7 +14,7 @@ from strategies import random_crystal
 
 import jaxrecon.descriptors.fingerprint
 import jaxrecon.search.compiled
-import jaxrecon.search.problems
+import jaxrecon.search.arguments
 import jaxrecon.search.reconstruct
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
 from jaxrecon.search.target_state import TargetState
@@ -172,7 +172,7 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_population_that_finds_nothing_better_starts_afresh() -> None:
-    [[problem]] = jaxrecon.search.problems.problems_of(
+    [[problem]] = jaxrecon.search.arguments.problems_of(
         impossible(1), PLATINUM, "Pt3", None, None, None
     )
     config = CONFIG.replace(restart_after=3)

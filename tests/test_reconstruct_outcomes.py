@@ -12,7 +12,7 @@ import pytest
 from inverting import CONFIG, PLATINUM, compact, fingerprint_of, impossible
 from strategies import random_crystal
 
-import jaxrecon.search.problems
+import jaxrecon.search.arguments
 import jaxrecon.search.reconstruct
 import jaxrecon.search.target_state
 from jaxrecon import Fingerprint, ResultCode, featurize, reconstruct
@@ -55,7 +55,7 @@ def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
     bounds = bounds_of([truth], 8.0)
     cramped = dataclasses.replace(bounds, capacity=4)
-    monkeypatch.setattr(jaxrecon.search.problems, "bounds_within", lambda *_, **__: cramped)
+    monkeypatch.setattr(jaxrecon.search.arguments, "bounds_within", lambda *_, **__: cramped)
     target = featurize(truth, fingerprint)
     with jax.debug_nans(False):
         found = reconstruct(

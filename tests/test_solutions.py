@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 from ase.spacegroup import crystal
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
-from jaxrecon.search.problems import problems_of
+from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.solutions import SAME, Solutions
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.matching import rmsd

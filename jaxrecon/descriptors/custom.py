@@ -1,127 +1,154 @@
-"""Descriptor rows by a function of one's own, of which JAX takes the derivatives."""
+"""Custom: a user's own function as a family of descriptors, of which JAX takes the derivatives."""
 
-from collections.abc import Callable, Hashable
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
-from typing import Any
+import importlib
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, is_dataclass
+from functools import cached_property, lru_cache, partial
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.base import Local
-from jaxrecon.descriptors.cutoffs import CutoffName
-from jaxrecon.descriptors.environment import Environment, environment
-from jaxrecon.structures.neighbors import Neighbors
+from jaxrecon.descriptors.base import Descriptor, Feature, checked_elements, checked_r_cut
+from jaxrecon.descriptors.cutoffs import CutoffName, check_cutoff
+from jaxrecon.descriptors.environment import Environment, environment, weighted_channel
 
 RowFn = Callable[[Environment], Float[Array, " f"]]
-"""A pure function from what one atom sees to its row of numbers, of any fixed length."""
+"""A pure function from the environment of one atom to its row of numbers, of fixed length."""
 
-ALIKE = 1e-3
-"""Change of a row, in units of its largest number, that is taken for round-off of float32."""
+ROUND_OFF = 1e-3
+"""Largest change of a row, relative to its largest number, that counts as round-off of float32."""
 
 
 @dataclass(frozen=True)
-class Custom(Local):
+class Custom(Descriptor):
     """A descriptor by a pure function: hashable, so static under ``jit``.
 
-    The function sees the distances ``r`` and unit vectors ``direction`` of the neighbours, their
-    smooth ``cutoff`` and, in ``channel[:, 0]``, their atomic numbers; the last two are 0 for
-    padding, which is at a distance of its own. Each neighbour has to count by its cutoff. Programs
-    are kept by function: define it once, not anew for every call.
+    The function gets an :class:`~jaxrecon.descriptors.environment.Environment`: the distances ``r``
+    and unit vectors ``direction`` of the neighbours, their smooth ``cutoff``, and their atomic
+    numbers in ``channel[:, 0]``. The last two are 0 for padding, which is placed at some distance
+    from the atom. Every neighbour has to be weighted by its cutoff. Compiled programs are kept by
+    function: define it once, not anew for every call.
 
     Attributes:
-        function: from what one atom sees to its row.
+        function: maps the environment of an atom to its row.
         elements: chemical symbols, in any order; stored sorted by atomic number.
         r_cut: cutoff in Angstrom.
         cutoff: ``"cosine"`` or ``"tanh3"``; see :mod:`~jaxrecon.descriptors.cutoffs`.
+        nonnegative: whether the function gives no negative numbers. Say so if it is true: what a
+            model generates is never negative then.
 
     Raises:
-        ValueError: if a parameter is out of range, the function gives no row of numbers, or one
-            that a rotation, the order of the neighbours or padding changes.
+        ValueError: if a parameter is out of range, the function does not return a row of numbers,
+            or the row changes with a rotation, with the order of the neighbours or with padding.
 
-    >>> def coordination(seen):
-    ...     return seen.cutoff.sum(keepdims=True)
+    >>> def coordination(environment):
+    ...     return environment.cutoff.sum(keepdims=True)
     >>> Custom(coordination, elements=("O", "H"), r_cut=3.0).names
     ('coordination 0',)
     """
+
+    family: ClassVar[str] = "custom"
 
     function: RowFn
     elements: tuple[str, ...]
     r_cut: float = 6.0
     cutoff: CutoffName = "cosine"
-    weighted: bool = field(default=True, init=False)
+    nonnegative: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple(self.elements))
-        self._check_environment()
+        object.__setattr__(self, "elements", checked_elements(self.elements))
+        object.__setattr__(self, "r_cut", checked_r_cut(self.r_cut))
+        check_cutoff(self.cutoff)
         if not callable(self.function) or not isinstance(self.function, Hashable):
             raise ValueError(
-                f"expected a hashable function of what an atom sees, got {self.function!r}"
+                f"expected a hashable function of the environment of an atom, got {self.function!r}"
             )
         _checked_size(self.function, self.cutoff, self.r_cut)
 
-    @property
-    def size(self) -> int:
-        """How many features there are."""
-        return _checked_size(self.function, self.cutoff, self.r_cut)
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """One for each number of the row: the name of the function and the place in the row."""
+        size = _checked_size(self.function, self.cutoff, self.r_cut)
+        name = _name(self.function)
+        return tuple(
+            Feature(f"{name} {place}", nonnegative=self.nonnegative) for place in range(size)
+        )
 
     @property
-    def name(self) -> str:
-        """What the function is called."""
-        return _name(self.function)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What each feature is: the name of the function, and its place in the row."""
-        return tuple(f"{self.name} {place}" for place in range(self.size))
+    def fixed_length(self) -> bool:
+        """True: the function decides alone."""
+        return True
 
     def columns(self, elements: Int[Array, " e"]) -> Int[Array, " f"]:
-        """Where the features for some elements stand among all: they are the same for all.
-
-        Args:
-            elements: atomic numbers, ascending.
-        """
+        """All features, whatever the elements are."""
         return jnp.arange(self.size)
 
-    @partial(jax.jit, static_argnums=0)
-    def __call__(
-        self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
-    ) -> Float[Array, "n f"]:
-        """Descriptor rows without a unit, one for each central atom.
+    def channels(
+        self,
+        species: Int[Array, " m"],
+        mask: Bool[Array, " m"],
+        elements: Int[Array, " e"],
+        dtype: jnp.dtype,
+    ) -> Float[Array, "m 1"]:
+        """One channel that has the atomic numbers."""
+        return weighted_channel(species, mask, elements, dtype=dtype)
 
-        Args:
-            neighbors: what each atom sees.
-            elements: atomic numbers of neighbours that count; None for those of the set.
-        """
-        return self._over_atoms(self._row, neighbors, elements)
-
-    @partial(jax.jit, static_argnums=0)
-    def with_jacobian(
-        self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
-    ) -> tuple[Float[Array, "n f"], Float[Array, "n f m 3"]]:
-        """Rows and their derivatives with respect to the neighbour vectors, in 1/Angstrom.
-
-        JAX takes them, forward or in reverse, whichever needs fewer passes.
-
-        Args:
-            neighbors: what each atom sees.
-            elements: as for :meth:`__call__`.
-        """
-
-        def one(vectors: Array, channel: Array) -> tuple[Array, Array]:
-            derivative = jax.jacrev if self.size < vectors.size else jax.jacfwd
-            return self._row(vectors, channel), derivative(self._row)(vectors, channel)
-
-        return self._over_atoms(one, neighbors, elements)
+    def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
+        """What the function makes of the environment of one atom."""
+        return _row(self.function, self.cutoff, self.r_cut, vectors, channel)
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters as plain data; of the function, its name."""
-        return {"descriptor": "custom", **asdict(self), "function": self.name}
+        """The settings as plain data; the function as ``module:name``."""
+        return {**super().to_dict(), "function": _address(self.function)}
 
-    def _row(self, vectors: Array, channel: Array) -> Array:
-        return _row(self.function, self.cutoff, self.r_cut, vectors, channel)
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`: imports the function.
+
+        Args:
+            settings: values by name.
+
+        Raises:
+            ValueError: if the function can't be imported, or a setting is unknown or out of range.
+        """
+        function = settings.get("function")
+        return super().from_dict({**settings, "function": _imported(function)})
+
+
+def _address(function: RowFn) -> str:
+    """Where a function can be imported from, as ``module:name``.
+
+    An instance of a dataclass that can be called is given with its fields, so that two that differ
+    are told apart; it can't be imported.
+    """
+    name = repr(function) if is_dataclass(function) else _qualified_name(function)
+    return f"{getattr(function, '__module__', type(function).__module__)}:{name}"
+
+
+def _qualified_name(function: RowFn) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _imported(address: Any) -> Any:
+    """The object at ``module:name``.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    module, _, names = str(address).partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for name in names.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"expected the descriptor's function in a module that can be imported, as module:name, "
+            f"got {address!r} ({type(error).__name__}: {error})"
+        ) from error
+    return found
 
 
 def _row(function: RowFn, cutoff: str, r_cut: float, vectors: Array, channel: Array) -> Array:
@@ -169,7 +196,7 @@ def _checked_size(function: RowFn, cutoff: str, r_cut: float) -> int:
             f"got {len(one)} for 5 and {len(other)} for 7"
         )
     off = np.abs(one - other)
-    if not (off <= ALIKE * np.abs(one).max()).all():
+    if not (off <= ROUND_OFF * np.abs(one).max()).all():
         raise ValueError(
             f"expected {_name(function)} to give numbers that a rotation, the order of the "
             f"neighbours and padding do not change, got {one[off.argmax()]:g} and "

@@ -64,3 +64,13 @@ def tanh3(
 
 
 CUTOFFS = {"cosine": cosine, "tanh3": tanh3}
+
+
+def check_cutoff(name: str) -> None:
+    """Raise unless there is a cutoff function of this name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in CUTOFFS:
+        raise ValueError(f"expected cutoff among {tuple(CUTOFFS)}, got {name!r}")

@@ -46,7 +46,7 @@ def environment(
 
     Args:
         vectors: from the central atom to its neighbours.
-        channel: from :func:`channels`.
+        channel: how much each neighbour counts in each channel.
         cutoff: name of the cutoff function.
         r_cut: cutoff in Angstrom.
     """
@@ -65,27 +65,33 @@ def environment(
     )
 
 
-def channels(
-    species: Int[Array, " m"],
-    mask: Bool[Array, " m"],
-    elements: Int[Array, " e"],
-    *,
-    weighted: bool,
-    dtype: jnp.dtype,
-) -> Float[Array, "m s"]:
-    """How much each neighbour counts in each channel: 0 for padding and elements of no channel.
+def element_channels(
+    species: Int[Array, " m"], mask: Bool[Array, " m"], elements: Int[Array, " e"], dtype: jnp.dtype
+) -> Float[Array, "m e"]:
+    """One channel for each element: 1 for its atoms, 0 for padding and for all other elements.
 
     Args:
         species: atomic numbers of the neighbours.
         mask: false for padding.
         elements: atomic numbers of the channels.
-        weighted: whether there is one channel, weighted by atomic numbers.
-        dtype: of the result.
+        dtype: data type of the result.
     """
-    belongs = (species[:, None] == elements[None, :]) & mask[:, None]
-    if weighted:
-        belongs = jnp.where(belongs.any(axis=1), species, 0)[:, None]
-    return belongs.astype(dtype)
+    return ((species[:, None] == elements[None, :]) & mask[:, None]).astype(dtype)
+
+
+def weighted_channel(
+    species: Int[Array, " m"], mask: Bool[Array, " m"], elements: Int[Array, " e"], dtype: jnp.dtype
+) -> Float[Array, "m 1"]:
+    """One channel for all elements, in which a neighbour counts its atomic number.
+
+    Args:
+        species: atomic numbers of the neighbours.
+        mask: false for padding.
+        elements: atomic numbers that count; others count 0.
+        dtype: data type of the result.
+    """
+    counts = (species[:, None] == elements[None, :]).any(axis=1) & mask
+    return jnp.where(counts, species, 0)[:, None].astype(dtype)
 
 
 def einsum(subscripts: str, *operands: Array) -> Array:

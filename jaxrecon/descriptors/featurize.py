@@ -277,7 +277,7 @@ def _split(sizes: np.ndarray, seen: np.ndarray, parts: int) -> Iterator[np.ndarr
 def _most_elements(items: Sequence[Atoms], fingerprint: Fingerprint) -> int | None:
     """Different elements in one structure at most; None if that is not worth a thought."""
     every = len(fingerprint.descriptor.species)
-    if every == 1 or (fingerprint.descriptor.weighted and not fingerprint.per_element):
+    if every == 1 or (fingerprint.descriptor.fixed_length and not fingerprint.per_element):
         return None
     most = max(len(set(atoms.numbers.tolist())) for atoms in items)
     return most if most < every else None

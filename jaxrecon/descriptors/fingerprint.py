@@ -3,11 +3,10 @@
 import hashlib
 import inspect
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,41 +14,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors import pooling
-from jaxrecon.descriptors.acsf.acsf import ACSF
-from jaxrecon.descriptors.acsf.one_channel import MOST_NEIGHBORS
-from jaxrecon.descriptors.acsf.presets import RECIPES
-from jaxrecon.descriptors.custom import Custom
+from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.descriptors.layout import Number, View, find
 from jaxrecon.descriptors.pooling import EXTREMES, PER_ATOM, POOLINGS, Pool, PoolingName
-from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
+from jaxrecon.descriptors.registry import PRESETS, descriptor_of
+from jaxrecon.structures.neighbors import image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure
-
-PRESETS: tuple[str, ...] = tuple(RECIPES)
-
-_SMOOTH = {"poolings": ("mean", "moment2"), "per_element": True}
-AROUND: dict[str, dict[str, Any]] = {
-    "default": _SMOOTH,
-    "crystal": _SMOOTH,
-    "bonds": _SMOOTH,
-    "fung2022": {"images": "minimum"},
-}
-"""What a preset sets besides its recipe for the descriptor."""
-
-
-class View(NamedTuple):
-    """One structure as its atoms see it, in the channels that it needs.
-
-    Attributes:
-        neighbors: what each atom sees.
-        groups: the atoms that are pooled together, one group a row.
-        elements: atomic numbers of the channels, ascending; 0 for one to spare.
-        columns: where the pooled numbers stand in the fingerprint; beyond its end for a spare one;
-            None if there are channels for all its elements.
-    """
-
-    neighbors: Neighbors
-    groups: Bool[Array, "g n"]
-    elements: Int[Array, " e"]
-    columns: Int[Array, " q"] | None
 
 
 @dataclass(frozen=True)
@@ -63,8 +33,8 @@ class Fingerprint:
     :meth:`with_jacobian`.
 
     Attributes:
-        descriptor: the local descriptor: symmetry functions, or :class:`Custom
-            <jaxrecon.descriptors.custom.Custom>` for a function of one's own.
+        descriptor: the local descriptor: :class:`~jaxrecon.ACSF`, or another family of
+            :data:`~jaxrecon.descriptors.registry.DESCRIPTORS`.
         poolings: reductions over atoms, in the order of the features: any of
             :data:`jaxrecon.descriptors.pooling.POOLINGS`, which that module explains.
         images: how a periodic cell is seen: ``"all"`` images within the cutoff, or ``"minimum"``,
@@ -84,7 +54,7 @@ class Fingerprint:
     ((860,), 'max G2[H] eta=0.01 r_s=0')
     """
 
-    descriptor: ACSF | Custom
+    descriptor: Descriptor
     poolings: tuple[PoolingName, ...] = ("max", "min")
     images: Literal["all", "minimum"] = "all"
     per_element: bool = False
@@ -126,13 +96,13 @@ class Fingerprint:
         Raises:
             ValueError: if the name or an element is unknown, or a change is out of range.
         """
-        if name not in RECIPES:
-            raise ValueError(f"expected a preset among {PRESETS}, got {name!r}")
-        own = AROUND.get(name, {}) | {key: changes.pop(key) for key in OWN if key in changes}
-        recipe = RECIPES[name]
-        if unknown := sorted(set(changes) - set(inspect.signature(recipe).parameters)):
+        if name not in PRESETS:
+            raise ValueError(f"expected a preset among {tuple(PRESETS)}, got {name!r}")
+        preset = PRESETS[name]
+        own = {key: changes.pop(key) for key in POOLED if key in changes}
+        if unknown := sorted(set(changes) - set(inspect.signature(preset.descriptor).parameters)):
             raise ValueError(f"expected changes that preset {name!r} takes, got {unknown}")
-        return cls(recipe(tuple(elements), **changes), **own)
+        return cls(preset.descriptor(tuple(elements), **changes), **{**preset.settings, **own})
 
     def restricted(self, elements: Iterable[str]) -> "Fingerprint":
         """The fingerprint of structures of these elements alone: their numbers and no others.
@@ -144,7 +114,7 @@ class Fingerprint:
         >>> fingerprint.size, fingerprint.restricted(["H", "O"]).size
         (630, 232)
         """
-        return replace(self, descriptor=replace(self.descriptor, elements=tuple(elements)))
+        return replace(self, descriptor=self.descriptor.with_elements(elements))
 
     def __call__(self, structure: Structure) -> Float[Array, " p"]:
         """The fingerprint of one structure, without a unit.
@@ -235,7 +205,7 @@ class Fingerprint:
             strain: whether three rows follow those by the n atoms: by the symmetric strain, the
                 atoms moving with the cell, without a unit.
         """
-        if isinstance(self.descriptor, ACSF) and not strain and self._selected_suffice(view):
+        if not strain and self._selected_suffice(view):
             rows = self.rows(view)
             selected, present = pooling.selected_atoms(self.pools, rows, view.groups)
             atom = jnp.where(present, selected, len(rows))
@@ -248,10 +218,9 @@ class Fingerprint:
         return self.pooled(view, rows), derivatives
 
     def _selected_suffice(self, view: View) -> bool:
-        """Whether the Jacobian takes fewer entries of the rows than there are."""
+        """Whether the Jacobian needs so few entries of the rows that only these are computed."""
         return (
-            view.neighbors.source is None
-            and len(view.neighbors.mask) <= MOST_NEIGHBORS
+            self.descriptor.selects(view.neighbors)
             and set(self.poolings) <= set(EXTREMES)
             and 2 * len(self.poolings) * len(view.groups) <= len(view.neighbors.mask)
         )
@@ -294,6 +263,17 @@ class Fingerprint:
         return self.descriptor.elements if self.per_element else ("",)
 
     @property
+    def numbers(self) -> tuple[Number, ...]:
+        """What each of the numbers is, in order, for code; :attr:`names` says it for people."""
+        return tuple(
+            Number(pool.kind, center, entry, feature)
+            for pool in self.pools
+            for center in self._group_names
+            for entry in range(pool.rows)
+            for feature in range(self.descriptor.size)
+        )
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What each of the numbers is, like ``'max G5[Na,Cl] zeta=4 lam=1 eta=0.1'``.
 
@@ -318,16 +298,7 @@ class Fingerprint:
         >>> [fingerprint.names[i] for i in indices]
         ['max G5[Na,Cl] zeta=4 lam=-1 eta=0.1', 'max G5[Na,Cl] zeta=4 lam=1 eta=0.1']
         """
-        patterns = []
-        for word in words.split():
-            turned = re.sub(r"\[([^],]*),([^],]*)\]", r"[\2,\1]", word)
-            either = {re.escape(each).replace(r"\*", ".*") for each in (word, turned)}
-            patterns.append(re.compile("|".join(sorted(either))))
-        found = [
-            all(any(map(pattern.fullmatch, name.split())) for pattern in patterns)
-            for name in self.names
-        ]
-        return np.flatnonzero(found)
+        return find(self.names, words)
 
     @property
     def size(self) -> int:
@@ -336,33 +307,30 @@ class Fingerprint:
         return rows * len(self._group_names) * self.descriptor.size
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters as plain data, with the name of the descriptor's family."""
-        own = {name: getattr(self, name) for name in OWN}
-        return {**self.descriptor.to_dict(), **own, "poolings": list(self.poolings)}
+        """The settings as plain data, those of the descriptor under ``"descriptor"``."""
+        pooled = {name: getattr(self, name) for name in POOLED}
+        return {"descriptor": self.descriptor.to_dict(), **pooled, "poolings": list(self.poolings)}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Fingerprint":
+    def from_dict(cls, data: Mapping[str, Any]) -> "Fingerprint":
         """The inverse of :meth:`to_dict`.
 
         Args:
-            data: parameters by name.
+            data: settings by name.
 
         Raises:
-            ValueError: if the family or a key is unknown or a value is out of range.
+            ValueError: if a setting or the family of the descriptor is unknown, or a value is out
+                of range.
         """
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        family = fields.pop("descriptor", None)
-        if family != "acsf":
-            raise ValueError(f"expected descriptor 'acsf', got {family!r}")
-        outer = {key: fields.pop(key) for key in OWN if key in fields}
-        unknown = set(fields) - set(ACSF.__dataclass_fields__)
-        if unknown:
-            raise ValueError(
-                f"expected parameters of {sorted(ACSF.__dataclass_fields__)}, got {sorted(unknown)}"
-            )
-        return cls(ACSF(**fields), **outer)
+        settings = dict(data)
+        descriptor = settings.pop("descriptor", None)
+        if not isinstance(descriptor, Mapping):
+            raise ValueError(f"expected settings of a descriptor by name, got {descriptor!r}")
+        if unknown := sorted(set(settings) - set(POOLED)):
+            raise ValueError(f"expected settings among {sorted(POOLED)}, got {unknown}")
+        if "poolings" in settings:
+            settings["poolings"] = tuple(settings["poolings"])
+        return cls(descriptor_of(descriptor), **settings)
 
     def to_json(self) -> str:
         """The parameters as JSON, keys sorted: equal fingerprints give equal text."""
@@ -387,13 +355,15 @@ class Fingerprint:
         Args:
             other: the second one.
         """
-        ours, theirs = self.to_dict(), other.to_dict()
+        ours, theirs = (
+            {**data.pop("descriptor"), **data} for data in (self.to_dict(), other.to_dict())
+        )
         keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
         return [f"{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys]
 
 
-OWN = tuple(name for name in Fingerprint.__dataclass_fields__ if name != "descriptor")
-"""Attributes of a fingerprint beside its descriptor."""
+POOLED = tuple(name for name in Fingerprint.__dataclass_fields__ if name != "descriptor")
+"""The settings of a fingerprint beside its descriptor."""
 
 
 def _has_bins(structure: Structure) -> bool:

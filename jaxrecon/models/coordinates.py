@@ -1,18 +1,18 @@
-r"""Coordinates of a fingerprint in which every vector stands for numbers that are possible.
+r"""Coordinates of a fingerprint: any vector of coordinates stands for a possible fingerprint.
 
-Symmetry functions but G3 are sums of terms that are never negative, so their extremes, means, sums
-and smooth extremes are not, and nor are even central moments; and a largest value is not below the
-smallest. A number R that can't be negative becomes
+Many numbers of a fingerprint can't be negative: pooled values of features that are never negative,
+and even central moments. Such a number R has the coordinate
 
 .. math:: u = \sqrt{R + \epsilon} - \sqrt\epsilon, \qquad R = u^2 + 2 u \sqrt\epsilon,
 
-with u taken as 0 where it is below: like a square root, which draws small numbers apart, but with
-a slope that is finite at 0. Where both extremes of a feature are pooled, the coordinate of the
-largest is that of its distance from the smallest.
+and a negative u counts as 0 on the way back. Like a square root, this spreads small numbers apart,
+but its slope is finite at 0. A maximum is never below the minimum: where both are pooled, R is the
+difference of the two in the coordinate of the maximum.
 """
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -20,20 +20,26 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.fingerprint import Fingerprint
 
 EPSILON = 1e-6
-"""Of a feature, without a unit: below it coordinates are linear."""
+"""Below this value of a feature (no unit) its coordinate is linear in it."""
+
+MIN_WIDTH = 1e-5
+"""Coordinates with a smaller standard deviation than this (no unit) count as constant."""
 
 EVEN = ("moment2", "moment4")
+"""Poolings that are never negative, whatever the features are."""
+
 SIGNED = ("moment3",)
+"""Poolings that can be negative even where the features can't."""
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The map between fingerprints and such coordinates: hashable, static under ``jit``.
+    """The map between fingerprints and their coordinates; hashable, so static under ``jit``.
 
     Attributes:
-        rooted: by feature, whether its coordinate is a root, of the feature or of a distance.
-        above: by feature, index of the smallest value from which the distance is taken; -1 for
-            none.
+        rooted: for each number, whether its coordinate is the root above; otherwise it is the
+            number itself.
+        above: for each number, the index of the minimum that is subtracted first; -1 for none.
 
     >>> import jax.numpy as jnp
     >>> fingerprint = Fingerprint.preset("fung2022", ["Pt"])
@@ -49,7 +55,14 @@ class Coordinates:
 
     @classmethod
     def of(cls, fingerprint: Fingerprint) -> "Coordinates":
-        """The coordinates that belong to what is pooled, and of which functions."""
+        """Derive the map from the poolings of a fingerprint and the signs of its features.
+
+        Args:
+            fingerprint: parameters of the fingerprints.
+
+        Returns:
+            The map for fingerprints with these parameters.
+        """
         features, numbers = fingerprint.descriptor.features, fingerprint.numbers
         smallest = {number[1:]: i for i, number in enumerate(numbers) if number.pooling == "min"}
         above = tuple(
@@ -64,16 +77,42 @@ class Coordinates:
         return cls(rooted, above)
 
     def forward(self, fingerprint: Float[Array, " p"]) -> Float[Array, " p"]:
-        """The coordinates of a fingerprint, without a unit."""
+        """Compute the coordinates of a fingerprint.
+
+        Args:
+            fingerprint: numbers without a unit; impossible ones are moved to the nearest possible.
+
+        Returns:
+            The coordinates, without a unit.
+        """
         rooted, above = np.array(self.rooted), np.array(self.above)
         lowest = jnp.where(above >= 0, fingerprint[above], 0.0)
         distance = jnp.maximum(jnp.where(rooted, fingerprint - lowest, 0.0), 0.0)
-        # The same as the difference of the roots, with all digits where the distance is small.
+        # Equal to the difference of the roots, but without cancellation where R is small.
         root = distance / (jnp.sqrt(distance + EPSILON) + EPSILON**0.5)
         return jnp.where(rooted, root, fingerprint)
 
+    def forward_many(self, fingerprints: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n p"]:
+        """Compute the coordinates of many fingerprints in float64.
+
+        Args:
+            fingerprints: one row per structure, without a unit.
+
+        Returns:
+            The coordinates, one row per structure.
+        """
+        with jax.enable_x64(True):
+            return np.asarray(jax.vmap(self.forward)(jnp.asarray(fingerprints, jnp.float64)))
+
     def backward(self, coordinates: Float[Array, " p"]) -> Float[Array, " p"]:
-        """The fingerprint of any coordinates: a possible one, as far as is said above."""
+        """Compute the fingerprint of any coordinates.
+
+        Args:
+            coordinates: any numbers; negative ones count as 0 where the coordinate is a root.
+
+        Returns:
+            A fingerprint in which no such number is negative and no maximum below its minimum.
+        """
         rooted, above = np.array(self.rooted), np.array(self.above)
         root = jnp.maximum(coordinates, 0.0)
         numbers = jnp.where(rooted, root * (root + 2.0 * EPSILON**0.5), coordinates)

@@ -15,10 +15,11 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime.devices import memory_of
 from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.descent import descend, model
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
-from jaxrecon.search.moves import descend, model, propose
+from jaxrecon.search.moves import propose
 from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
 
@@ -56,6 +57,7 @@ def hop(
     task: Task,
     population: Population,
     replicas: Int[Array, " some"],
+    weights: Float[Array, " moves"],
 ) -> tuple[Float[Array, "some x 3"], Float[Array, " some"]]:
     """One hop of some replicas of one target: their new coordinates and residuals.
 
@@ -72,7 +74,7 @@ def hop(
         parent_key, move_key = jax.random.split(jax.random.fold_in(hop_key, replica))
         chance = jax.random.uniform(parent_key, dtype=population.coordinates.dtype)
         parent = population.coordinates[order[jnp.floor(chance * parents).astype(int)]]
-        start = propose(move_key, fingerprint, config, task, parent, afresh=found == 0)
+        start = propose(move_key, fingerprint, config, task, parent, weights, afresh=found == 0)
         coordinates, residual = descend(fingerprint, config, task, start)
         return coordinates, jnp.where(jnp.isfinite(residual), residual, jnp.inf)
 
@@ -85,12 +87,16 @@ def hop(
 @lru_cache(maxsize=PROGRAMS)
 def compiled_hop(
     fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
-) -> Callable[[Key[Array, " targets"], Task, Population, Guidance | None], tuple[Array, Array]]:
-    """The program ``(keys, tasks, populations, guidance) -> (coordinates, residuals)`` of one hop.
+) -> Callable[
+    [Key[Array, " targets"], Task, Population, Guidance | None, Float[Array, " moves"]],
+    tuple[Array, Array],
+]:
+    """The program of one hop: it returns new coordinates and residuals of all replicas.
 
-    Every argument has a leading axis of targets, but the guidance, which all tasks have in
-    common. Each device computes its share of
-    the replicas of its targets from their whole populations of before: no device waits for another.
+    Its arguments are keys, tasks, populations, guidance and the weights of the moves. The first
+    three have a leading axis of targets; the others are the same for all targets. Each device
+    computes some of the replicas of its targets from their whole previous populations, so that no
+    device waits for another.
     """
     own = config.replicas // mesh.shape[REPLICAS]
 
@@ -99,12 +105,13 @@ def compiled_hop(
         tasks: Task,
         populations: Population,
         guidance: Guidance | None,
+        weights: Float[Array, " moves"],
     ) -> tuple[Array, Array]:
         replicas = jax.lax.axis_index(REPLICAS) * own + jnp.arange(own)
 
         def one(key: PRNGKeyArray, task: Task, population: Population) -> tuple[Array, Array]:
             task = replace(task, guidance=guidance)
-            return hop(key, fingerprint, config, task, population, replicas)
+            return hop(key, fingerprint, config, task, population, replicas, weights)
 
         batch = (keys, tasks, populations)
         if len(keys) > 1:
@@ -118,7 +125,7 @@ def compiled_hop(
         jax.shard_map(
             local,
             mesh=mesh,
-            in_specs=(dealt, dealt, dealt, PartitionSpec()),
+            in_specs=(dealt, dealt, dealt, PartitionSpec(), PartitionSpec()),
             out_specs=(split, split),
             check_vma=False,
         )
@@ -217,5 +224,5 @@ def _replica_bytes(fingerprint: Fingerprint, atoms: int, bounds: Bounds) -> int:
     """
     descriptor = fingerprint.descriptor
     present = descriptor.elements[: bounds.elements]
-    rows = replace(descriptor, elements=present).size
+    rows = descriptor.with_elements(present).size
     return 3 * 4 * rows * atoms * (atoms + bounds.capacity) * 3

@@ -1,7 +1,6 @@
 """Which elements a fingerprint has, and how many atoms of each it may belong to."""
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -110,23 +109,30 @@ def _present(
 
 @lru_cache(maxsize=64)
 def _traces(fingerprint: Fingerprint) -> dict[str, Int[np.ndarray, " some"]]:
-    """Features that are 0 unless an element is there: those of its atoms, or that see them."""
+    """The numbers that are 0 unless an element is present, by the element.
+
+    These are the numbers of its atoms, or, where all atoms are pooled, of those that see it.
+    """
+    features = fingerprint.descriptor.features
     places: dict[str, list[int]] = {}
-    for place, name in enumerate(fingerprint.names):
-        named = re.match(r"\w+\[(\w+)\]" if fingerprint.per_element else r"\w+ \w+\[(\w+)\]", name)
-        if named is not None:
-            places.setdefault(named[1], []).append(place)
+    for place, number in enumerate(fingerprint.numbers):
+        seen = features[number.feature].neighbors
+        if fingerprint.per_element:
+            places.setdefault(number.center, []).append(place)
+        elif len(seen) == 1:
+            places.setdefault(seen[0], []).append(place)
     return {element: np.asarray(some) for element, some in places.items()}
 
 
 @lru_cache(maxsize=64)
 def _pairs(fingerprint: Fingerprint) -> dict[tuple[str, str], Int[np.ndarray, " some"]]:
-    """Positive two-body functions by central element and neighbour, of which there are means."""
+    """Means of radial features over the atoms of one element, by that and the neighbour element."""
+    features = fingerprint.descriptor.features
     places: dict[tuple[str, str], list[int]] = {}
-    for place, name in enumerate(fingerprint.names):
-        named = re.match(r"mean\[(\w+)\] G[12]\[(\w+)\]", name)
-        if named is not None:
-            places.setdefault((named[1], named[2]), []).append(place)
+    for place, number in enumerate(fingerprint.numbers):
+        feature = features[number.feature]
+        if number.pooling == "mean" and number.center and feature.radial is not None:
+            places.setdefault((number.center, feature.neighbors[0]), []).append(place)
     return {pair: np.asarray(some) for pair, some in places.items()}
 
 

@@ -1,6 +1,8 @@
 """ReconstructConfig: every setting of the search, validated once, without importing jax."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import Any
 
 
@@ -26,10 +28,8 @@ class ReconstructConfig:
         refine_steps: Levenberg-Marquardt steps of each hop.
         max_step: longest move of an atom in one of those, in Angstrom.
         parents: part of the population that the next hop starts from, by residual.
-        relocate_weight: how often one badly placed atom is moved to a screened site.
-        swap_weight: how often two atoms of different elements are exchanged.
-        shake_weight: how often all atoms are shaken.
-        fresh_weight: how often a replica starts afresh.
+        moves: weights of moves that differ from the defaults, by name, like ``{"swap": 0.0}``; the
+            names and defaults are in :data:`jaxrecon.search.moves.MOVES`. Stored as sorted pairs.
         inversion: how often a fresh start of a crystal has a centre of inversion, and a move of one
             that has it keeps it.
         sites: sites screened by each relocation.
@@ -55,10 +55,7 @@ class ReconstructConfig:
     refine_steps: int = 30
     max_step: float = 2.0
     parents: float = 0.25
-    relocate_weight: float = 0.6
-    swap_weight: float = 0.15
-    shake_weight: float = 0.25
-    fresh_weight: float = 0.15
+    moves: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
     inversion: float = 0.5
     sites: int = 24
     shake_range: tuple[float, float] = (0.02, 1.0)
@@ -66,6 +63,7 @@ class ReconstructConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shake_range", tuple(self.shake_range))
+        object.__setattr__(self, "moves", tuple(sorted(dict(self.moves).items())))
         for name in ("hops", "restart_after", "solutions", "refine_steps", "sites"):
             self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 1", getattr(self, name) >= 1)
@@ -77,10 +75,11 @@ class ReconstructConfig:
         self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
         self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
         self._check("inversion", "a fraction in [0, 1]", 0 <= self.inversion <= 1)
-        for name in ("relocate_weight", "swap_weight", "shake_weight", "fresh_weight"):
-            self._check(name, "a number >= 0", getattr(self, name) >= 0)
-        kept = self.relocate_weight + self.shake_weight + self.fresh_weight
-        self._check("relocate_weight", "a positive sum of the weights", kept > 0)
+        self._check(
+            "moves",
+            "finite weights >= 0 by name",
+            all(0 <= weight < inf for weight in dict(self.moves).values()),
+        )
         low, high = self.shake_range
         self._check("shake_range", "0 < low <= high in Angstrom", 0 < low <= high)
 
@@ -112,7 +111,7 @@ class ReconstructConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data."""
-        return asdict(self)
+        return {**asdict(self), "moves": dict(self.moves)}
 
     def settled(self, *, smooth: bool) -> "ReconstructConfig":
         """The settings with the number of replicas, if it was left open.
@@ -132,6 +131,7 @@ class ReconstructConfig:
             restart_after=plain.restart_after,
             tolerance=plain.tolerance,
             solutions=plain.solutions,
+            moves=plain.moves,
         )
 
     @property

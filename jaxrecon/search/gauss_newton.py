@@ -8,7 +8,8 @@ from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors import pooling
-from jaxrecon.descriptors.fingerprint import Fingerprint, View
+from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.layout import View
 from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import NormalEquations

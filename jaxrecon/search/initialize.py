@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from ase.data import covalent_radii
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-PACKING = 0.7
-"""Volume of the covalent spheres over that of a compact cluster; 0.7 gives 15 Angstrom^3 for Pt."""
+from jaxrecon.structures.packing import PACKING
 
 EDGE_RANGE = (0.75, 2.1)
 """Edges of the starting boxes of free structures, in units of the edge of the compact cluster."""

@@ -14,10 +14,12 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime import distributed
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.search.arguments import Cell, Symbols, Targets, problems_of
 from jaxrecon.search.compiled import Population, compiled_hop, device_mesh, targets_in_memory
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.guidance import Guidance
-from jaxrecon.search.problems import Problem, on_device, problems_of
+from jaxrecon.search.moves import move_weights
+from jaxrecon.search.problems import Problem, on_device
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 from jaxrecon.search.store import Store, description
 from jaxrecon.search.target_state import TargetState
@@ -27,12 +29,12 @@ WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
 
 
 def reconstruct(
-    targets: np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray],
+    targets: Targets,
     fingerprint: Fingerprint | Sequence[Fingerprint],
     *,
-    symbols: str | Sequence[str | Sequence[str]] | None = None,
+    symbols: Symbols | None = None,
     atoms: int | Sequence[int] | None = None,
-    cell: Any = None,
+    cell: Cell | Sequence[Cell] = None,
     positions: Sequence[np.ndarray | None] | None = None,
     guidance: Guidance | None = None,
     config: ReconstructConfig | None = None,
@@ -79,8 +81,8 @@ def reconstruct(
         progress: True shows a progress bar; a function is called after every hop of a target with
             the number of targets that ended and of fingerprint evaluations since its last call.
         watch: called after every hop of a target with its position and the residuals of all its
-            replicas; :func:`~jaxrecon.plotting.runs.loss_curves` draws what it is told. A process
-            tells of the targets that it searches for.
+            replicas, which :func:`~jaxrecon.plotting.runs.residual_curves` draws. Each process
+            reports the targets that it searches for.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
 
     Returns:
@@ -101,6 +103,7 @@ def reconstruct(
     ('CONVERGED', 0.969)
     """
     config = (config or ReconstructConfig()).replace(**settings)
+    move_weights(config)  # raises before anything compiles
     alternatives = problems_of(
         targets, fingerprint, symbols, cell, positions, indices, atoms, guidance
     )
@@ -114,8 +117,11 @@ def reconstruct(
     with reporter(progress, len(alternatives)) as report:
         report(len(outcome), 0)
         first = [problems[0] for problems in alternatives if problems[0].index not in outcome]
-        mine = [alternatives[p.index] for group in distributed.share(_groups(first)) for p in group]
-        everywhere = distributed.together(lambda: _work(mine, config, seed, store, report, watch))
+        own = distributed.own_items(_groups(first))
+        mine = [alternatives[problem.index] for group in own for problem in group]
+        everywhere = distributed.on_all_processes(
+            lambda: _work(mine, config, seed, store, report, watch)
+        )
         for process, found in enumerate(everywhere):
             outcome.update(found)
             if process != jax.process_index():
@@ -189,7 +195,9 @@ def _search(
     mesh = device_mesh(config.replicas, len(problems))
     program = compiled_hop(fingerprint, config.compiled, mesh)
     # On all devices at once: else each hop would hand it on from the first.
-    guidance = jax.device_put(first.guidance, NamedSharding(mesh, PartitionSpec()))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    guidance = jax.device_put(first.guidance, everywhere)
+    weights = jax.device_put(move_weights(config), everywhere)
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 
@@ -217,7 +225,7 @@ def _search(
             residuals=on_device(residuals, np.float32),
             hops=on_device([state.hops for state in states], np.int32),
         )
-        found = jax.device_get(program(keys, tasks, populations, guidance))
+        found = jax.device_get(program(keys, tasks, populations, guidance, weights))
         coordinates, residuals = (np.array(array) for array in found)
         endings = []
         for number, state in enumerate(states):

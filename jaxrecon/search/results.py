@@ -39,13 +39,18 @@ class ResultCode(enum.IntEnum):
     """
 
     CONVERGED = 0
-    """The residual is at most the tolerance: the target is hit exactly."""
+    """The residual is at most the tolerance: the structure has the wanted fingerprint."""
     STALLED = 1
-    """The hops were spent; the structure is the best met, not the one behind the target."""
+    """All hops were used up: the structure is the best one met, and it misses the target."""
     NON_FINITE = 2
     """No replica ever had a finite residual."""
     OVERFLOW = 3
-    """In every replica an atom had more neighbours than there was room for."""
+    """In every replica an atom had more neighbours than the arrays can hold."""
+
+    @property
+    def advice(self) -> str:
+        """What to do next, in one sentence."""
+        return ADVICE[self]
 
     @classmethod
     def of(cls, residual: float, tolerance: float, *, overflow: bool = False) -> "ResultCode":
@@ -59,6 +64,19 @@ class ResultCode(enum.IntEnum):
         if not math.isfinite(residual):
             return cls.OVERFLOW if overflow else cls.NON_FINITE
         return cls.CONVERGED if residual <= tolerance else cls.STALLED
+
+
+ADVICE = {
+    ResultCode.CONVERGED: "The fingerprint is reached to the tolerance; ask for several solutions "
+    "to see whether other structures share it.",
+    ResultCode.STALLED: "Try more hops, another seed or more replicas, and check that composition, "
+    "cell and fingerprint settings are those of the target.",
+    ResultCode.NON_FINITE: "Check target, cell and known positions: no start had a finite "
+    "fingerprint.",
+    ResultCode.OVERFLOW: "Check the cell, which is too dense for its composition, or take a "
+    "smaller cutoff.",
+}
+"""What to do after each ending."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +188,7 @@ class Reconstruction(Sequence[Result]):
         return {
             "targets": [result.to_dict() for result in self.results],
             "converged": self.converged,
+            "advice": self._advice,
             "evaluations": evaluations,
             "seconds": self.seconds,
             "evaluations_per_second": evaluations / self.seconds,
@@ -194,28 +213,43 @@ class Reconstruction(Sequence[Result]):
         return DataFrame(rows, Index(range(len(self)), name="target"))
 
     def plot(self) -> "Figure":
-        """A figure of the residual and the work of each target, and of what part is solved when.
+        """Draw residual and evaluations of each target, and the fraction of targets solved.
 
-        ``savefig("run.pdf")`` or ``"run.svg"`` writes it as vectors; Jupyter shows it.
+        Returns:
+            The figure. Jupyter shows it; ``savefig("run.pdf")`` or ``"run.svg"`` writes it as
+            vectors.
 
         Raises:
             ValueError: if there is no target.
         """
-        from jaxrecon.plotting.runs import run_figure
+        from jaxrecon.plotting.runs import RunSummary, run_summary
 
-        return run_figure(self)
+        return run_summary(
+            RunSummary(
+                residuals=[result.residual for result in self],
+                evaluations=[sum(result.evaluations.values()) for result in self],
+                codes=[result.code.name.lower() for result in self],
+                tolerance=self.config.tolerance,
+            )
+        )
 
     @property
     def _total(self) -> str:
         return f"{self.converged} of {len(self)} converged in {self.seconds:.1f} s"
 
     def __str__(self) -> str:
-        return f"{tables.text(COLUMNS, self._rows)}\n{self._total}"
+        return "\n".join([tables.text(COLUMNS, self._rows), self._total, *self._advice])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return tables.html(COLUMNS, self._rows, self._total)
+        return tables.html(COLUMNS, self._rows, ". ".join([self._total, *self._advice]))
+
+    @property
+    def _advice(self) -> list[str]:
+        """One line for each way in which targets were missed."""
+        missed = {result.code for result in self} - {ResultCode.CONVERGED}
+        return [f"{code.name.lower()}: {code.advice}" for code in sorted(missed)]
 
     @property
     def _rows(self) -> list[list[str]]:

@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
-from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Float
 
-from jaxrecon.descriptors.cutoffs import CUTOFFS
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.search.initialize import PACKING
+from jaxrecon.structures.packing import compact_volume
 
 FAR = 0.5
 """Part of the cutoff from where on atoms count as spread evenly."""
@@ -30,23 +27,24 @@ def expected_volume(
         fingerprint: what it was made with.
         symbols: of all atoms in the cell.
     """
-    descriptor = fingerprint.descriptor
-    radius = np.linspace(0.0, descriptor.r_cut, 2001)
+    features = fingerprint.descriptor.features
+    radius = np.linspace(0.0, fingerprint.descriptor.r_cut, 2001)
     shell = 4.0 * np.pi * radius**2
-    shell *= np.asarray(CUTOFFS[descriptor.cutoff](jnp.asarray(radius), descriptor.r_cut)[0])
     expected, found = [], []
     for symbol in sorted(set(symbols)):
-        share = list(symbols).count(symbol) / len(symbols)
-        # A weighted function has no element in its name: nothing is found.
-        for index in fingerprint.find(f"mean* G2[{symbol}]"):
-            words = fingerprint.names[index].split()
-            eta, r_s = (float(word.partition("=")[2]) for word in words[-2:])
-            if r_s >= FAR * descriptor.r_cut and target[index] > 0.0:
-                gaussian = np.exp(-eta * (radius - r_s) ** 2)
-                expected.append(share * float(np.trapezoid(shell * gaussian, radius)))
+        fraction = list(symbols).count(symbol) / len(symbols)
+        for index, number in enumerate(fingerprint.numbers):
+            feature = features[number.feature]
+            # Means over the atoms of any element, of radial features that count this one far away.
+            if number.pooling != "mean" or feature.radial is None:
+                continue
+            if feature.neighbors != (symbol,) or feature.peak < FAR * radius[-1]:
+                continue
+            if target[index] > 0.0:
+                integral = float(np.trapezoid(shell * feature.radial(radius), radius))
+                expected.append(fraction * integral)
                 found.append(target[index])
     if not found:
-        radii = covalent_radii[[atomic_numbers[symbol] for symbol in symbols]]
-        return float(np.sum(4.0 / 3.0 * np.pi * radii**3) / PACKING)
+        return compact_volume(symbols)
     density = np.dot(expected, found) / np.dot(expected, expected)
     return float(len(symbols) / density)

@@ -9,21 +9,23 @@ one channel, in which a neighbour counts :math:`Z_j` and a pair :math:`Z_j Z_k` 
 al., J. Chem. Phys. 148, 241709, 2018).
 """
 
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import combinations_with_replacement
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.acsf import angular, one_channel, radial, selected_jacobian
 from jaxrecon.descriptors.acsf.angular import Angular
 from jaxrecon.descriptors.acsf.one_channel import Functions
 from jaxrecon.descriptors.acsf.radial import Radial
-from jaxrecon.descriptors.base import Local
-from jaxrecon.descriptors.cutoffs import CutoffName
+from jaxrecon.descriptors.base import Descriptor, Feature, checked_elements, checked_r_cut
+from jaxrecon.descriptors.cutoffs import CutoffName, check_cutoff
+from jaxrecon.descriptors.environment import element_channels, weighted_channel
 from jaxrecon.structures.neighbors import Neighbors
 
 CHANNEL = "Z"
@@ -31,7 +33,7 @@ CHANNEL = "Z"
 
 
 @dataclass(frozen=True)
-class ACSF(Local):
+class ACSF(Descriptor):
     """Parameters of a set of symmetry functions: hashable, so static under ``jit``.
 
     Features are ordered two-body before three-body; then by channel; then G1, G2 (``g2_eta``,
@@ -62,6 +64,8 @@ class ACSF(Local):
     ('H', 'O')
     """
 
+    family: ClassVar[str] = "acsf"
+
     elements: tuple[str, ...]
     r_cut: float = 20.0
     g1: bool = False
@@ -80,7 +84,9 @@ class ACSF(Local):
     weighted: bool = False
 
     def __post_init__(self) -> None:
-        self._check_environment()
+        object.__setattr__(self, "elements", checked_elements(self.elements))
+        object.__setattr__(self, "r_cut", checked_r_cut(self.r_cut))
+        check_cutoff(self.cutoff)
         limits = {"eta": (0.0, np.inf), "r_s": (0.0, np.inf), "kappa": (0.0, np.inf)}
         limits |= {"zeta": (1.0, np.inf), "lam": (-1.0, 1.0)}
         for name in self.__dataclass_fields__:
@@ -94,11 +100,6 @@ class ACSF(Local):
             object.__setattr__(self, name, numbers)
         if not self.size:
             raise ValueError("expected parameters of at least one function, got none")
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the channels of neighbours: the elements, or one for all."""
-        return (CHANNEL,) if self.weighted else self.elements
 
     @property
     def radial(self) -> Radial:
@@ -118,30 +119,46 @@ class ACSF(Local):
     def _cutoff(self) -> tuple[str, float]:
         return self.cutoff, self.r_cut
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What each feature is, in order, like ``'G5[Na,Cl] zeta=4 lam=1 eta=0.1'``."""
-        pairs = [
-            f"{self.channels[a]},{self.channels[b]}"
-            for a, b in angular.pairs_of(len(self.channels))
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The functions of each channel, then those of each unordered pair of channels."""
+        if self.weighted:
+            two_body = self.radial.features(CHANNEL, (), *self._cutoff)
+            pairs = [(CHANNEL, CHANNEL)]
+        else:
+            two_body = [
+                feature
+                for element in self.elements
+                for feature in self.radial.features(element, (element,), *self._cutoff)
+            ]
+            pairs = list(combinations_with_replacement(self.elements, 2))
+        three_body = [
+            Feature(name, () if self.weighted else (first, second), nonnegative=True)
+            for first, second in pairs
+            for kind in self.angular
+            for name in kind.names(f"{first},{second}")
         ]
-        return (
-            *(name for channel in self.channels for name in self.radial.names(channel)),
-            *(name for pair in pairs for kind in self.angular for name in kind.names(pair)),
-        )
+        return (*two_body, *three_body)
+
+    @property
+    def order_only(self) -> bool:
+        """True unless functions are weighted by atomic numbers."""
+        return not self.weighted
+
+    @property
+    def fixed_length(self) -> bool:
+        """True if functions are weighted by atomic numbers."""
+        return self.weighted
 
     @property
     def size(self) -> int:
-        """How many features there are: the number of :attr:`names`."""
-        channels, pairs = len(self.channels), len(angular.pairs_of(len(self.channels)))
+        """The number of features in a row."""
+        channels = 1 if self.weighted else len(self.elements)
+        pairs = channels * (channels + 1) // 2
         return channels * self.radial.size + pairs * sum(kind.size for kind in self.angular)
 
     def columns(self, elements: Int[Array, " e"]) -> Int[Array, " f"]:
-        """Where the features for some elements stand among all; ``size`` for an unknown one.
-
-        Args:
-            elements: atomic numbers, ascending, as given to :meth:`__call__`.
-        """
+        """Where the features for some elements are among the features for all."""
         two_body = self.radial.size
         three_body = sum(kind.size for kind in self.angular)
         if self.weighted:
@@ -149,7 +166,8 @@ class ACSF(Local):
         count = len(self.species)
         place, known = self.places(elements)
         first, second = np.asarray(angular.pairs_of(len(elements))).T
-        a, b = place[first], place[second]
+        a = jnp.minimum(place[first], place[second])
+        b = jnp.maximum(place[first], place[second])
         pair = a * count - a * (a - 1) // 2 + (b - a)
         radial_columns = place[:, None] * two_body + jnp.arange(two_body)[None, :]
         angular_columns = (
@@ -163,51 +181,45 @@ class ACSF(Local):
             ]
         )
 
-    @partial(jax.jit, static_argnums=0)
-    def __call__(
-        self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
-    ) -> Float[Array, "n f"]:
-        """Descriptor rows without a unit, one for each central atom.
+    def channels(
+        self,
+        species: Int[Array, " m"],
+        mask: Bool[Array, " m"],
+        elements: Int[Array, " e"],
+        dtype: jnp.dtype,
+    ) -> Float[Array, "m s"]:
+        """One channel for each element, or one weighted by atomic numbers."""
+        channels = weighted_channel if self.weighted else element_channels
+        return channels(species, mask, elements, dtype=dtype)
 
-        Args:
-            neighbors: what each atom sees.
-            elements: atomic numbers, ascending, to have channels for; None for those of the set.
-        """
+    def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
+        """The symmetry functions of one central atom, without a unit."""
+        if channel.shape[1] == 1 and len(vectors) <= one_channel.MOST_NEIGHBORS:
+            lane = (vectors[..., None], channel[:, 0, None])
+            return one_channel.rows(self._functions, *lane)[:, 0]
+        s = self._functions.see(vectors, channel)
+        pairs = [angular.values(kind, s) for kind in self.angular]
+        return _joined(radial.values(self.radial, s), pairs)
 
-        def one(vectors: Array, channel: Array) -> Array:
-            if channel.shape[1] == 1 and len(vectors) <= one_channel.MOST_NEIGHBORS:
-                lane = (vectors[..., None], channel[:, 0, None])
-                return one_channel.rows(self._functions, *lane)[:, 0]
-            s = self._see(vectors, channel)
-            pairs = [angular.values(kind, s) for kind in self.angular]
-            return _joined(radial.values(self.radial, s), pairs)
-
-        return self._over_atoms(one, neighbors, elements)
-
-    @partial(jax.jit, static_argnums=0)
-    def with_jacobian(
-        self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
-    ) -> tuple[Float[Array, "n f"], Float[Array, "n f m 3"]]:
-        """Rows and their derivatives with respect to the neighbour vectors, in 1/Angstrom.
+    def row_with_jacobian(
+        self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
+    ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
+        """The row and its derivatives by the vectors to the neighbours, in 1/Angstrom.
 
         The closed form costs about as much as one reverse pass, where forward-mode differentiation
         needs ``3 m`` passes.
-
-        Args:
-            neighbors: what each atom sees.
-            elements: as for :meth:`__call__`.
         """
+        s = self._functions.see(vectors, channel)
+        two_body, two_body_jacobian = radial.values_and_jacobian(self.radial, s)
+        pairs = [angular.values_and_jacobian(kind, s) for kind in self.angular]
+        return (
+            _joined(two_body, [values for values, _ in pairs]),
+            _joined(two_body_jacobian, [jacobian for _, jacobian in pairs]),
+        )
 
-        def one(vectors: Array, channel: Array) -> tuple[Array, Array]:
-            s = self._see(vectors, channel)
-            two_body, two_body_jacobian = radial.values_and_jacobian(self.radial, s)
-            pairs = [angular.values_and_jacobian(kind, s) for kind in self.angular]
-            return (
-                _joined(two_body, [values for values, _ in pairs]),
-                _joined(two_body_jacobian, [jacobian for _, jacobian in pairs]),
-            )
-
-        return self._over_atoms(one, neighbors, elements)
+    def selects(self, neighbors: Neighbors) -> bool:
+        """True where every atom is a neighbour of every other, and they are few."""
+        return neighbors.source is None and len(neighbors.mask) <= one_channel.MOST_NEIGHBORS
 
     @partial(jax.jit, static_argnums=0)
     def selected_jacobian(
@@ -220,25 +232,18 @@ class ACSF(Local):
 
         Args:
             neighbors: what each atom sees: neighbour m is atom m.
-            atom: whose function f; nobody's, and all derivatives 0, if there is no such atom.
+            atom: the atom whose function f is meant; n for none, which gives derivatives of 0.
             elements: as for :meth:`__call__`.
         """
         vectors = jnp.moveaxis(neighbors.vectors, 0, -1)
         # Neighbour m is atom m for every centre.
-        channel = self._channel(
-            neighbors.species[0],
-            jnp.ones(len(vectors), bool),
-            elements=elements,
-            dtype=vectors.dtype,
-        )
+        chosen = jnp.asarray(self.species) if elements is None else elements
+        everywhere = jnp.ones(len(vectors), bool)
+        channel = self.channels(neighbors.species[0], everywhere, chosen, vectors.dtype)
         there = neighbors.mask.T.astype(vectors.dtype)
         seen = (vectors[..., None], there[..., None], channel[..., None])
         derivatives = selected_jacobian.selected_jacobian(self._functions, *seen, atom[..., None])
         return derivatives.reshape(*atom.shape, -1, 3)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The parameters as plain data, with the name of the family."""
-        return {"descriptor": "acsf", **asdict(self)}
 
     @property
     def _functions(self) -> Functions:

@@ -1,12 +1,13 @@
 """Published and proven sets of parameters, by name."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
 from jaxrecon.descriptors.acsf.acsf import ACSF
+from jaxrecon.descriptors.base import Preset
 
 
 def fung2022(elements: Iterable[str]) -> ACSF:
@@ -128,10 +129,13 @@ def bonds(elements: Iterable[str], reach: float = 1.84) -> ACSF:
     )
 
 
-RECIPES: dict[str, Callable[..., ACSF]] = {
-    "default": default,
-    "crystal": crystal,
-    "fung2022": fung2022,
-    "gastegger2018": gastegger2018,
-    "bonds": bonds,
+_SMOOTH = {"poolings": ("mean", "moment2"), "per_element": True}
+
+PRESETS: dict[str, Preset] = {
+    "default": Preset(default, _SMOOTH),
+    "crystal": Preset(crystal, _SMOOTH),
+    "fung2022": Preset(fung2022, {"images": "minimum"}),
+    "gastegger2018": Preset(gastegger2018),
+    "bonds": Preset(bonds, _SMOOTH),
 }
+"""The presets of symmetry functions by name."""

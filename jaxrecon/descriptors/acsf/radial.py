@@ -9,14 +9,40 @@ r"""Two-body symmetry functions: sums over the neighbours of one element.
 Source: Behler, J. Chem. Phys. 134, 074106 (2011), equations 6 to 8.
 """
 
+from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jaxrecon.descriptors.base import Feature
+from jaxrecon.descriptors.cutoffs import CUTOFFS
 from jaxrecon.descriptors.environment import Environment, added, column, gaussian
+
+
+@dataclass(frozen=True)
+class RadialGaussian:
+    r"""The function :math:`e^{-\eta (r - r_s)^2} f_c(r)` that G2 sums.
+
+    Attributes:
+        eta: exponent in 1/Angstrom^2.
+        r_s: centre in Angstrom.
+        cutoff: name of the cutoff function.
+        r_cut: cutoff in Angstrom.
+    """
+
+    eta: float
+    r_s: float
+    cutoff: str
+    r_cut: float
+
+    def __call__(self, r: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+        """Its values at some distances in Angstrom."""
+        smooth = np.asarray(CUTOFFS[self.cutoff](jnp.asarray(r), self.r_cut)[0])
+        return np.exp(-self.eta * (r - self.r_s) ** 2) * smooth
 
 
 class Radial(NamedTuple):
@@ -34,12 +60,34 @@ class Radial(NamedTuple):
     r_s: tuple[float, ...]
     kappa: tuple[float, ...]
 
-    def names(self, channel: str) -> list[str]:
-        """What each function of a channel is."""
+    def features(
+        self, channel: str, neighbors: tuple[str, ...], cutoff: str, r_cut: float
+    ) -> list[Feature]:
+        """What each function of a channel is.
+
+        Args:
+            channel: its name.
+            neighbors: the element that it counts; none for a weighted channel.
+            cutoff: name of the cutoff function.
+            r_cut: cutoff in Angstrom.
+        """
+        gaussians = [
+            Feature(
+                f"G2[{channel}] eta={eta:g} r_s={r_s:g}",
+                neighbors,
+                nonnegative=True,
+                radial=RadialGaussian(eta, r_s, cutoff, r_cut) if neighbors else None,
+                peak=r_s,
+            )
+            for eta in self.eta
+            for r_s in self.r_s
+        ]
+        # G1 is a Gaussian without a width: its exponent is 0.
+        first = RadialGaussian(0.0, 0.0, cutoff, r_cut) if neighbors else None
         return [
-            *([f"G1[{channel}]"] if self.g1 else []),
-            *(f"G2[{channel}] eta={eta:g} r_s={r_s:g}" for eta in self.eta for r_s in self.r_s),
-            *(f"G3[{channel}] kappa={kappa:g}" for kappa in self.kappa),
+            *([Feature(f"G1[{channel}]", neighbors, True, first)] if self.g1 else []),
+            *gaussians,
+            *(Feature(f"G3[{channel}] kappa={kappa:g}", neighbors) for kappa in self.kappa),
         ]
 
     @property

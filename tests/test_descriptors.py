@@ -1,0 +1,330 @@
+"""The contract of descriptor families: every one in the registry passes all of this.
+
+A new family adds its examples to ``EXAMPLES``; nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import make_supercell
+from inverting import CONFIG, compact
+from strategies import random_cluster, random_crystal, random_frame
+
+from jaxrecon import ACSF, Custom, Fingerprint, featurize, from_ase, reconstruct
+from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.descriptors.io import read_fingerprints, write_fingerprints
+from jaxrecon.descriptors.registry import DESCRIPTORS, PRESETS
+from jaxrecon.models.coordinates import Coordinates
+from jaxrecon.structures.neighbors import Neighbors, neighbors
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+R_CUT = 4.5
+ELEMENTS = ("H", "O", "Pt")
+Make = Callable[..., Descriptor]
+
+
+def signed_shells(environment: Any) -> jax.Array:
+    """Waves, whose sums may be negative, weighted by atomic numbers, and squares of dipoles."""
+    waves = jnp.cos(jnp.asarray((0.7, 1.4, 2.1, 2.8), environment.r.dtype)[:, None] * environment.r)
+    weights = environment.cutoff * environment.channel[:, 0] / 10.0
+    shells = waves * weights
+    dipoles = jnp.sum(shells[:, :, None] * environment.direction, axis=1)
+    return jnp.concatenate([shells.sum(axis=1), jnp.sum(dipoles**2, axis=1)])
+
+
+def acsf(elements: Any = ELEMENTS, **changes: Any) -> ACSF:
+    settings = {
+        "g2_eta": (0.5, 1.0),
+        "g2_r_s": (1.0, 2.0, 3.0),
+        "g5_zeta": (1, 4),
+        "g5_eta": (0.05,),
+    }
+    return ACSF(elements, R_CUT, **{**settings, **changes})
+
+
+EXAMPLES: dict[str, dict[str, Make]] = {
+    "acsf": {
+        "channels": acsf,
+        "all kinds": lambda elements=ELEMENTS: acsf(
+            elements, g1=True, g3_kappa=(0.7,), g4_zeta=(1,), g4_eta=(0.02,), cutoff="tanh3"
+        ),
+        "weighted": lambda elements=ELEMENTS: acsf(elements, weighted=True),
+    },
+    "custom": {"signed": lambda elements=ELEMENTS: Custom(signed_shells, elements, R_CUT)},
+}
+CASES = {
+    f"{family}, {name}": make
+    for family, examples in EXAMPLES.items()
+    for name, make in examples.items()
+}
+every_family = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+
+
+def test_every_family_has_examples() -> None:
+    assert EXAMPLES.keys() == DESCRIPTORS.keys()
+    for family, examples in EXAMPLES.items():
+        for make in examples.values():
+            assert type(make()) is DESCRIPTORS[family]
+            assert make().family == family
+
+
+@every_family
+def test_features_are_named_and_counted(make: Make) -> None:
+    descriptor = make(("Pt", "H"))
+    assert descriptor.elements == ("H", "Pt")
+    assert descriptor.size == len(set(descriptor.names)) == len(descriptor.features)
+    assert rows_of(descriptor, random_cluster(0, 4, ("H", "Pt"))).shape == (4, descriptor.size)
+    assert hash(descriptor) == hash(make(("H", "Pt")))
+    assert descriptor == make(("H", "Pt")) != make(("H",))
+    assert descriptor.with_elements(["O"]) == make(("O",))
+
+
+@every_family
+def test_rows_do_not_depend_on_what_is_no_difference(make: Make) -> None:
+    """Rotation, reflection, translation, order of the atoms, and the choice of the cell."""
+    descriptor, rng = make(), np.random.default_rng(1)
+    atoms = random_cluster(1, 6)
+    order = rng.permutation(6)
+    turned = atoms.positions @ random_frame(rng, mirror=True) + rng.normal(size=3)
+    other = Atoms(atoms.numbers[order], turned[order])
+    close(rows_of(descriptor, other), rows_of(descriptor, atoms)[order])
+
+    crystal = random_crystal(2, 3)
+    large = make_supercell(crystal, [[1, 1, 0], [0, 1, 0], [0, 0, 2]])
+    rows, several = rows_of(descriptor, crystal), rows_of(descriptor, large)
+    nearest = np.abs(several[:, None] - rows[None]).max(axis=2).min(axis=1)
+    assert len(several) == 2 * len(rows)
+    assert nearest.max() < 1e-9 * np.abs(rows).max()
+
+
+@every_family
+def test_padding_changes_nothing(make: Make) -> None:
+    descriptor, atoms = make(), random_cluster(3, 5)
+    close(rows_of(descriptor, atoms, size=9)[:5], rows_of(descriptor, atoms))
+
+
+SINGULAR = {
+    "alone": [(1, 2, 3)],
+    "coincident": [(0, 0, 0), (0, 0, 0), (1.5, 0.5, 0)],
+    "collinear": [(-1.5, 0, 0), (0, 0, 0), (1.5, 0, 0), (4, 0, 0)],
+    "at the cutoff": [(0, 0, 0), (R_CUT, 0, 0), (0, 2, 0)],
+}
+
+
+@every_family
+def test_derivatives_are_finite_where_geometry_is_singular(make: Make) -> None:
+    descriptor = make()
+
+    @jax.jit
+    def gradient(seen: Neighbors) -> jax.Array:
+        total = jax.grad(lambda vectors: descriptor(seen._replace(vectors=vectors)).sum())
+        return jnp.concatenate(
+            [total(seen.vectors).ravel(), descriptor.with_jacobian(seen)[1].ravel()]
+        )
+
+    for positions in SINGULAR.values():
+        atoms = Atoms(["Pt", "O", "Pt", "H"][: len(positions)], np.array(positions, float))
+        assert np.isfinite(gradient(neighbors(from_ase(atoms, size=4)))).all()
+
+
+@every_family
+def test_rows_end_smoothly_at_the_cutoff(make: Make) -> None:
+    descriptor = make(("Pt",))
+    pairs = [Atoms("Pt2", [(0, 0, 0), (r, 0, 0)]) for r in (R_CUT - 1e-4, R_CUT + 1e-4, 9.0)]
+    before, after, apart = (rows_of(descriptor, pair) for pair in pairs)
+    close(after, apart)
+    assert np.abs(before - apart).max() < 1e-5
+
+
+@every_family
+def test_jacobian_is_that_of_jax(make: Make) -> None:
+    descriptor = make(("H", "O"))
+    with jax.enable_x64(True):
+        seen = neighbors(from_ase(random_cluster(4, 5, ("H", "O")), size=6))
+        rows, jacobian = descriptor.with_jacobian(seen)
+        expected = jax.jacrev(lambda vectors: descriptor(seen._replace(vectors=vectors)))(
+            seen.vectors
+        )
+        np.testing.assert_allclose(rows, descriptor(seen), rtol=1e-12, atol=1e-12)
+        scale = float(jnp.abs(jacobian).max())
+        for atom in range(5):
+            np.testing.assert_allclose(expected[atom, :, atom], jacobian[atom], atol=1e-10 * scale)
+
+
+@every_family
+def test_selected_derivatives_are_those_of_the_jacobian(make: Make) -> None:
+    descriptor = make(("H", "O"))
+    with jax.enable_x64(True):
+        structure = from_ase(random_cluster(5, 5, ("H", "O")), size=6)
+        seen = neighbors(structure)
+        if not descriptor.selects(seen):
+            pytest.skip("this family computes the whole Jacobian")
+        atom = np.random.default_rng(0).integers(0, 6, size=(2, descriptor.size))
+        found = descriptor.selected_jacobian(seen, jnp.asarray(atom))
+
+        def rows(positions: jax.Array) -> jax.Array:
+            return descriptor(neighbors(replace(structure, positions=positions)))
+
+        whole = jax.jacrev(rows)(structure.positions)
+    picked = np.asarray(whole)[atom, np.arange(descriptor.size)]
+    np.testing.assert_allclose(found, picked, atol=1e-10 * np.abs(picked).max())
+
+
+@every_family
+def test_features_permute_with_the_elements(make: Make) -> None:
+    """``columns`` in another order of the elements: they trade places, and so do the features."""
+    descriptor, atoms = make(), random_cluster(6, 7)
+    assert len(set(atoms.numbers)) == 3
+    species = np.array(descriptor.species)
+    for order in itertools.permutations(range(3)):
+        traded = atoms.copy()
+        traded.numbers = species[list(order)][np.searchsorted(species, atoms.numbers)]
+        with jax.enable_x64(True):
+            elements = jnp.asarray(species[list(order)])
+            channels = descriptor(neighbors(from_ase(traded)), elements)
+            columns = np.asarray(descriptor.columns(elements))
+        assert sorted(columns) == list(range(descriptor.size))
+        close(rows_of(descriptor, traded)[:, columns], np.asarray(channels))
+        if descriptor.order_only:
+            close(np.asarray(channels), rows_of(descriptor, atoms))
+
+
+@every_family
+def test_features_of_some_elements_are_among_those_of_all(make: Make) -> None:
+    every, some = make(), make(("H", "Pt"))
+    atoms = random_cluster(7, 5, ("H", "Pt"))
+    columns = np.asarray(every.columns(jnp.asarray(some.species)))
+    assert [every.names[column] for column in columns] == list(some.names)
+    rows = rows_of(every, atoms)
+    close(rows[:, columns], rows_of(some, atoms))
+    others = np.delete(rows, columns, axis=1)
+    assert not others.any()
+    assert every.fixed_length == (len(columns) == every.size)
+    absent = np.asarray(some.columns(jnp.asarray([8])))
+    assert every.fixed_length or (absent == some.size).all()
+
+
+@every_family
+def test_what_features_claim_is_true(make: Make) -> None:
+    descriptor = make()
+    structures = [random_cluster(seed, 6) for seed in range(8)]
+    rows = np.concatenate([rows_of(descriptor, atoms) for atoms in structures])
+    without = rows_of(descriptor, random_cluster(9, 6, ("O",)))
+    for column, feature in enumerate(descriptor.features):
+        if feature.nonnegative:
+            assert rows[:, column].min() >= 0.0, feature.name
+        if set(feature.neighbors) - {"O"}:
+            assert not without[:, column].any(), feature.name
+        if feature.radial is None:
+            continue
+        (element,) = feature.neighbors
+        for atoms in structures[:2]:
+            distances = atoms.get_all_distances()
+            terms = np.asarray(feature.radial(distances.ravel())).reshape(distances.shape)
+            counts = (atoms.symbols == element)[None, :] & (distances > 0) & (distances < R_CUT)
+            expected = np.sum(terms * counts, axis=1)
+            np.testing.assert_allclose(rows_of(descriptor, atoms)[:, column], expected, atol=1e-5)
+    if not any(feature.nonnegative for feature in descriptor.features):
+        assert rows.min() < 0.0, "an example with negative numbers tests what nonnegative guards"
+
+
+@every_family
+def test_settings_survive_json_and_files(make: Make, tmp_path: Path) -> None:
+    fingerprint = Fingerprint(make(), ("mean", "sorted"), max_atoms=4, per_element=True)
+    assert Fingerprint.from_json(fingerprint.to_json()) == fingerprint
+    other = Fingerprint(make(("H",)), ("mean", "sorted"), max_atoms=5, per_element=True)
+    assert {line.partition(":")[0] for line in fingerprint.differences(other)} == {
+        "elements",
+        "max_atoms",
+    }
+    values = featurize(random_cluster(0, 4, ("H",)), other)
+    write_fingerprints(tmp_path / "values.npz", values, other)
+    assert read_fingerprints(tmp_path / "values.npz").fingerprint == other
+
+
+@every_family
+def test_many_structures_at_once_are_as_one_by_one(make: Make) -> None:
+    fingerprint = Fingerprint(make(), ("mean", "moment2"), per_element=True)
+    mixed = [random_cluster(1, 4), random_crystal(2, 3), random_cluster(3, 7)]
+    values = featurize(mixed, fingerprint)
+    for atoms, value in zip(mixed, values, strict=True):
+        close(value, featurize(atoms, fingerprint)[0])
+
+
+@every_family
+def test_coordinates_keep_signs(make: Make) -> None:
+    """What a model is trained on and draws: no number is cut off, and none gets impossible."""
+    fingerprint = Fingerprint(make(), ("max", "min", "mean", "moment3"))
+    coordinates = Coordinates.of(fingerprint)
+    values = featurize(
+        [random_cluster(seed, 6) for seed in range(6)], fingerprint, dtype=np.float64
+    )
+    with jax.enable_x64(True):
+        again = jax.vmap(lambda value: coordinates.backward(coordinates.forward(value)))(values)
+        drawn = coordinates.backward(
+            jnp.asarray(np.random.default_rng(0).normal(size=values.shape[1]))
+        )
+    np.testing.assert_allclose(again, values, rtol=1e-9, atol=1e-9)
+    for number, value in zip(fingerprint.numbers, drawn, strict=True):
+        claimed = fingerprint.descriptor.features[number.feature].nonnegative
+        if claimed and number.pooling != "moment3":
+            assert value >= 0.0
+
+
+@every_family
+def test_a_search_finds_the_structure_of_a_fingerprint(make: Make) -> None:
+    fingerprint = Fingerprint(make(("Pt",)), ("mean", "moment2"))
+    run = reconstruct(featurize(compact(4), fingerprint), fingerprint, symbols="Pt4", config=CONFIG)
+    assert run.converged == 1
+    close(featurize(run[0].atoms, fingerprint), featurize(compact(4), fingerprint), 2e-6)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_fingerprints_of_any_elements(name: str) -> None:
+    fingerprint = Fingerprint.preset(name, ["O", "H"])
+    assert fingerprint.descriptor.elements == ("H", "O")
+    assert Fingerprint.from_json(fingerprint.to_json()) == fingerprint
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"family": "none"}, "expected a descriptor family among"),
+        ({}, "expected a descriptor family among"),
+        ({"family": "acsf", "elements": ["H"], "other": 1}, "expected settings among .* got"),
+        ({"family": "custom", "elements": ["H"], "function": "os:nothing"}, "that can be imported"),
+        ({"family": "custom", "elements": ["H"]}, "that can be imported"),
+    ],
+)
+def test_settings_that_are_none_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Fingerprint.from_dict({"descriptor": settings})
+
+
+def rows_of(descriptor: Descriptor, atoms: Atoms, size: int | None = None) -> np.ndarray:
+    """The rows in float64, of all atoms and of padding up to a size."""
+    fingerprint = Fingerprint(descriptor)
+    with jax.enable_x64(True):
+        if atoms.pbc.any():
+            from jaxrecon import batch
+
+            structure = jax.tree.map(lambda leaf: leaf[0], batch([atoms], fingerprint, size=size))
+        else:
+            structure = from_ase(atoms, size=size)
+        view = fingerprint.view(structure)
+        return np.asarray(descriptor(view.neighbors))
+
+
+def close(found: np.ndarray, expected: np.ndarray, relative: float = 1e-9) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=relative * np.abs(expected).max())
