@@ -23,13 +23,15 @@ import numpy as np
 from jaxrecon import Fingerprint, featurize, use_all_cores
 from jaxrecon.datasets import LabelledSet, load, read_labelled
 from jaxrecon.datasets.sampling import furthest_points
-from jaxrecon.plotting.data import (
+from jaxrecon.plotting.canvas import save
+from jaxrecon.plotting.energies import (
+    EnergyHistogram,
+    Parity,
     agreement,
     energy_histogram,
     parity,
-    principal_components,
-    principal_maps,
 )
+from jaxrecon.plotting.maps import PrincipalMaps, principal_components, principal_maps
 from jaxrecon.runtime.devices import enable_compilation_cache
 from jaxrecon.runtime.files import write_json
 from jaxrecon.structures.formulas import elements_of
@@ -59,7 +61,7 @@ def draw(labelled: LabelledSet, output: Path, *, preset: str, sizes: list[int]) 
         }
         groups = {str(kind): energies[kinds == kind] for kind in np.unique(kinds)}
         numbers["kinds"] = {kind: len(values) for kind, values in groups.items()}
-        energy_histogram(groups, output / "e_form.png", outlines=flags)
+        save(energy_histogram(EnergyHistogram(groups, flags)), output / "e_form.png")
     numbers |= maps(labelled, output, preset, sizes)
     if np.isfinite(labelled.columns.get(PBE, np.empty(0)) * len(known)).any():
         numbers["against_pbe"] = against_pbe(labelled, output)
@@ -77,7 +79,8 @@ def maps(labelled: LabelledSet, output: Path, preset: str, sizes: list[int]) -> 
     order = furthest_points(values, smaller[-1]) if smaller else np.empty(0, np.int64)
     subsets = {f"{size:,} furthest points": order[:size] for size in smaller}
     subsets[f"all {len(values):,}"] = np.arange(len(values))
-    principal_maps(values, labelled.formation_energies, subsets, output / "pca_map.png")
+    figure = principal_maps(PrincipalMaps(values, labelled.formation_energies, subsets))
+    save(figure, output / "pca_map.png")
     return {"variance_of_components": principal_components(values)[1].tolist()}
 
 
@@ -90,7 +93,8 @@ def against_pbe(labelled: LabelledSet, output: Path) -> list[dict[str, Any]]:
         str(kind): (judged[both & (kinds == kind)], references[both & (kinds == kind)])
         for kind in np.unique(kinds[both])
     }
-    parity(groups, output / "parity.png", across="PBE", up="potential")
+    figure = parity(Parity(groups, xlabel="PBE (eV/atom)", ylabel="potential (eV/atom)"))
+    save(figure, output / "parity.png")
     low, high = WIDTH * np.floor(references[both].min() / WIDTH), references[both].max()
     found = agreement(judged, references, np.arange(low, high + WIDTH, WIDTH))
     print("  eV/atom (PBE)   structures    MAE    bias")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from recovery_sets import Target
 
-from jaxrecon.plotting.reconstructions import Curve, cumulative
+from jaxrecon.plotting.runs import Curve, cumulative
 from jaxrecon.search.results import Result
 from jaxrecon.structures.compare import Match
 

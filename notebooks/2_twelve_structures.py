@@ -85,7 +85,7 @@ found_crystals
 # `StructureMatcher` says "tight" where the atoms are within 2 % of the mean spacing.
 
 # %%
-from jaxrecon.plotting.reconstructions import Pair, side_by_side
+from jaxrecon.plotting.reconstructions import Pair, SideBySide, side_by_side
 from jaxrecon.structures import compare
 
 found = [*found_shapes, *found_crystals]
@@ -106,10 +106,7 @@ assert all(compare.match(pair.truth, pair.found).tight for pair in pairs)
 # but for the humanoid, which has no symmetry.
 
 # %%
-from IPython.display import Image
-
-side_by_side(pairs, "twelve_structures.png")
-Image("twelve_structures.png")
+side_by_side(SideBySide(pairs))
 
 # %% [markdown]
 # Truth above, reconstruction below, laid onto it. `benchmarks/recovery.py prototypes` measures the

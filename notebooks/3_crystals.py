@@ -90,16 +90,13 @@ print(compare.text(matches, list(crystals.values())))
 assert all(match.tight for match in matches)
 
 # %%
-from IPython.display import Image
-
-from jaxrecon.plotting.reconstructions import Pair, side_by_side
+from jaxrecon.plotting.reconstructions import Pair, SideBySide, side_by_side
 
 pairs = [
     Pair(name, atoms, result.atoms, result.residual, match.rmsd)
     for (name, atoms), result, match in zip(crystals.items(), run, matches, strict=True)
 ]
-side_by_side(pairs, "crystals.png")
-Image("crystals.png")
+side_by_side(SideBySide(pairs))
 
 # %% [markdown]
 # The reconstructions come in an orientation and with an origin of their own; the picture lays them

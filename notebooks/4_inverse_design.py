@@ -47,14 +47,12 @@ print(f"on clusters kept aside: mean absolute error {model.validation['mae']:.3f
 # 0.1 eV/atom of it; `mae` and `bias` are in eV/atom.
 
 # %%
-from IPython.display import Image
-
 from jaxrecon.inverse_design import evaluation
-from jaxrecon.plotting.design import figure6, figure8, figure9
+from jaxrecon.plotting import published
+from jaxrecon.plotting.design import target_histograms
 
 print(evaluation.text(evaluation.table1(model, samples=200)))
-figure6({"default": model}, "figure6.png", samples=200)
-Image("figure6.png")
+target_histograms(published.generated_energies({"default": model}, samples=200))
 
 # %% [markdown]
 # ## Structures
@@ -75,8 +73,9 @@ made
 # energy, of what was made the predicted one.
 
 # %%
-figure9(model, made, "figure9.png")
-Image("figure9.png")
+from jaxrecon.plotting.maps import principal_maps
+
+principal_maps(published.training_and_made(model, made))
 
 # %% [markdown]
 # ## Table 2: what a judge says
@@ -129,8 +128,9 @@ assert all(row["within"] > 0.5 for row in table if row["structures"] == "raw")
 # square of that by the predicted deviation: 1 if the surrogate knows what it does not know.
 
 # %%
-figure8(judged, "figure8.png")
-Image("figure8.png")
+from jaxrecon.plotting.energies import parity
+
+parity(published.predicted_against_judged(judged))
 
 # %% [markdown]
 # ## Closed loop

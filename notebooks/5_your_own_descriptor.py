@@ -113,13 +113,10 @@ for atoms, result in zip(structures, run, strict=True):
     assert match.tight
 
 # %%
-from IPython.display import Image
-
-from jaxrecon.plotting.runs import loss_curves
+from jaxrecon.plotting.residuals import ResidualCurves, residual_curves
 
 cluster = [residuals for target, residuals in history if target == 0]
-loss_curves(cluster, "pt7.png", tolerance=run.config.tolerance, title="Pt7 from 36 numbers")
-Image("pt7.png")
+residual_curves(ResidualCurves(cluster, run.config.tolerance, title="Pt7 from 36 numbers"))
 
 # %% [markdown]
 # ## What to know

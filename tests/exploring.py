@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-TOLD = ("residual", "result_code", "e_form", "kept")
+PROPERTIES = ("residual", "result_code", "e_form", "kept")
 
 
 def cluster(size: int, seed: int = 0) -> Atoms:

@@ -1,4 +1,4 @@
-"""Explorer: what the page has, which runs it is made of, and what is refused."""
+"""Explorer: the data of the page, the runs it is made of, and the input that is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
-from exploring import TOLD, cluster, clusters
+from exploring import PROPERTIES, cluster, clusters
 
 from jaxrecon.cli import main
 from jaxrecon.datasets.io import read_labelled, write_labelled
@@ -39,12 +39,12 @@ def _moments(structures: list[Atoms], fingerprint: Fingerprint) -> np.ndarray:
 
 
 def data_of(page: str) -> dict[str, Any]:
-    """What a browser has in the end of the numbers in a page."""
+    """The data of a page as a browser reads them."""
     found = [
-        re.search(rf"^const {name} = (.*);$", page, re.MULTILINE) for name in ("dataset", "names")
+        re.search(rf"^const {name} = (.*);$", page, re.MULTILINE) for name in ("dataset", "words")
     ]
-    data, names = (json.loads(each[1]) for each in found if each)
-    return {**data, "names": names}
+    data, words = (json.loads(match[1]) for match in found if match)
+    return {**data, "words": words}
 
 
 def made(labelled: LabelledSet, **options: Any) -> dict[str, Any]:
@@ -61,17 +61,19 @@ def test_a_page_has_all_structures_and_all_that_is_known_of_them() -> None:
     ase.io.write("found.extxyz", frames)
     data = made(read_labelled("found.extxyz"), title="found")
     assert data["meta"]["name"] == "found"
-    assert [each["size"] for each in data["structures"]] == [len(atoms) for atoms in frames]
-    for atoms, each in zip(frames, data["structures"], strict=True):
-        np.testing.assert_allclose(np.transpose([each[k] for k in "xyz"]), atoms.positions, 1e-6)
-        assert "cell" not in each  # the box around a free structure
-    told = {name: each["values"] for name, each in data["properties"].items()}
-    assert set(told) == {*TOLD, "PC 1", "PC 2", "energy", "atoms", "formula"}
-    assert told["atoms"] == [len(atoms) for atoms in frames]
-    np.testing.assert_allclose(told["residual"], [atoms.info["residual"] for atoms in frames])
-    assert told["result_code"] == [atoms.info["result_code"] for atoms in frames]
-    assert np.isnan(told["e_form"][1])
-    assert told["e_form"][2] == frames[2].info["e_form"]
+    shown = data["structures"]
+    assert [structure["size"] for structure in shown] == [len(atoms) for atoms in frames]
+    for atoms, structure in zip(frames, shown, strict=True):
+        positions = np.transpose([structure[axis] for axis in "xyz"])
+        np.testing.assert_allclose(positions, atoms.positions, 1e-6)
+        assert "cell" not in structure  # the box around a free structure
+    values = {name: entry["values"] for name, entry in data["properties"].items()}
+    assert set(values) == {*PROPERTIES, "PC 1", "PC 2", "energy", "atoms", "formula"}
+    assert values["atoms"] == [len(atoms) for atoms in frames]
+    np.testing.assert_allclose(values["residual"], [atoms.info["residual"] for atoms in frames])
+    assert values["result_code"] == [atoms.info["result_code"] for atoms in frames]
+    assert np.isnan(values["e_form"][1])
+    assert values["e_form"][2] == frames[2].info["e_form"]
     assert data["properties"]["energy"]["units"] == "eV"
     assert data["settings"]["map"]["color"]["property"] == "e_form"
     assert data["settings"]["map"]["symbol"] == "result_code"
@@ -107,20 +109,20 @@ def read_frames(frames: list[Atoms]) -> LabelledSet:
     return read_labelled("frames.extxyz")
 
 
-def test_places_are_principal_components_of_standardised_numbers() -> None:
+def test_points_are_principal_components_of_standardised_features() -> None:
     numbers = np.random.default_rng(0).normal(size=(30, 5)) * [9.0, 1.0, 3.0, 0.2, 0.0] + 7.0
-    places, names, about = explorer.places_of(numbers, "pca")
+    points, axes, description = explorer.project(numbers, "pca")
     standard = (numbers[:, :4] - numbers[:, :4].mean(axis=0)) / numbers[:, :4].std(axis=0)
     left, sizes, _ = np.linalg.svd(standard, full_matrices=False)
     expected = left[:, :2] * sizes[:2]
-    np.testing.assert_allclose(np.abs(places), np.abs(expected), atol=1e-9)
-    parts = 100.0 * sizes[:2] ** 2 / np.sum(sizes**2)
-    assert about.endswith(f"{parts[0]:.0f} % and {parts[1]:.0f} % of the variance")
-    assert names == ["PC 1", "PC 2"]
+    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-9)
+    percents = 100.0 * sizes[:2] ** 2 / np.sum(sizes**2)
+    assert description.endswith(f"{percents[0]:.0f} % and {percents[1]:.0f} % of the variance")
+    assert axes == ("PC 1", "PC 2")
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_few_structures_have_places_too(count: int) -> None:
+def test_few_structures_have_points_too(count: int) -> None:
     data = made(LabelledSet.of(clusters()[:count]))
     for name in ("PC 1", "PC 2"):
         assert np.isfinite(data["properties"][name]["values"]).all()
@@ -134,9 +136,9 @@ def test_the_map_is_of_the_fingerprints_of_the_preset(
     frames = clusters()
     data = made(LabelledSet.of(frames), preset="default")
     values = featurize.featurize(frames, Fingerprint.preset("default", ["Cu", "Pt"]))
-    places, _, about = explorer.places_of(values, "pca")
-    np.testing.assert_allclose(data["properties"]["PC 1"]["values"], places[:, 0], atol=1e-6)
-    assert data["meta"]["description"] == about
+    points, _, description = explorer.project(values, "pca")
+    np.testing.assert_allclose(data["properties"]["PC 1"]["values"], points[:, 0], atol=1e-6)
+    assert data["meta"]["description"] == description
 
 
 @pytest.mark.parametrize(
@@ -150,18 +152,18 @@ def test_the_map_is_of_the_fingerprints_of_the_preset(
 def test_the_fingerprint_suits_the_structures(
     structures: list[Atoms], preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Fingerprint] = []
+    used: list[Fingerprint] = []
     monkeypatch.setattr(
-        explorer, "featurize", lambda some, chosen: asked.append(chosen) or _moments(some, chosen)
+        explorer, "featurize", lambda atoms, chosen: used.append(chosen) or _moments(atoms, chosen)
     )
     data = made(LabelledSet.of(structures))
     elements = {symbol for atoms in structures for symbol in atoms.symbols}
-    assert asked == [Fingerprint.preset(preset, elements)]
+    assert used == [Fingerprint.preset(preset, elements)]
     assert data["settings"]["structure"][0]["unitCell"] is (preset == "crystal")
     assert ("cell" in data["structures"][-1]) is (preset == "crystal")
 
 
-def test_umap_has_places_of_its_own() -> None:
+def test_umap_has_points_of_its_own() -> None:
     pytest.importorskip("umap", reason="needs umap-learn")
     frames = [cluster(4 + seed % 2, seed) for seed in range(12)]
     first, again = (made(LabelledSet.of(frames), method="umap", seed=s) for s in (1, 1))
@@ -191,11 +193,11 @@ def test_what_is_the_same_for_all_decides_no_colour_and_words_of_each_no_symbol(
     assert data["settings"]["map"]["color"]["property"] == "size"
     assert data["settings"]["map"]["symbol"] == ""
     assert {"word", "kind", "trajectory", "energy"}.isdisjoint(data["properties"])
-    assert data["names"] == {}
+    assert data["words"] == {}
     many = {"name": np.array([f"{number}" for number in range(21)])}
     data = made(LabelledSet.of([cluster(3)] * 21, columns=many))
     assert "name" not in data["properties"]
-    assert data["names"] == {"name": many["name"].tolist()}
+    assert data["words"] == {"name": many["name"].tolist()}
 
 
 def test_of_a_design_there_are_the_set_each_round_and_what_was_made() -> None:
@@ -235,10 +237,10 @@ def test_the_verb_writes_a_page_beside_the_run(capsys: pytest.CaptureFixture[str
     frames[1].positions[0] = np.nan
     ase.io.write("found.extxyz", frames)
     assert run("explore found.extxyz") == 0
-    kept = len(frames) - 1
-    told = f"found.html: {kept} structures, 1 without positions left out\n"
-    assert capsys.readouterr().out == told
-    assert len(data_of(Path("found.html").read_text())["structures"]) == kept
+    shown = len(frames) - 1
+    report = f"found.html: {shown} structures, 1 without positions left out\n"
+    assert capsys.readouterr().out == report
+    assert len(data_of(Path("found.html").read_text())["structures"]) == shown
     assert run("explore found.extxyz") == 2
     assert "expected no file in the way or --force, got found.html" in capsys.readouterr().err
     assert run("explore found.extxyz --force") == 0
@@ -251,8 +253,8 @@ def test_the_verb_reads_sets_and_databases() -> None:
 
     write_labelled("set.npz", LabelledSet.of(clusters(), formation_energies=np.arange(5.0)))
     assert run("explore set.npz") == 0
-    told = data_of(Path("set.html").read_text())["properties"]
-    assert told["e_form"]["values"] == [0, 1, 2, 3, 4]
+    properties = data_of(Path("set.html").read_text())["properties"]
+    assert properties["e_form"]["values"] == [0, 1, 2, 3, 4]
     with connect("found.db") as database:
         for atoms in clusters():
             atoms.calc = SinglePointCalculator(atoms, energy=-len(atoms))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-PATIENCE = 120_000
-"""Milliseconds: where there is no GPU, WebGL is software's."""
+TIMEOUT = 120_000
+"""Milliseconds; they are many, because WebGL is slow without a GPU."""
 SPOT = """row => {
     const map = document.querySelector('#map > div').shadowRoot.querySelector('.chsp-map');
     const { left, top } = map.getBoundingClientRect();
@@ -33,36 +33,36 @@ SPOT = """row => {
 }"""
 """Where a point of the map is on the screen."""
 SHOWN = "document.querySelector('#info > div').shadowRoot.querySelector('thead').textContent"
-"""Which structure the table is of."""
-VALUES = "[...document.querySelectorAll('#sliders label')].map(each => each.innerText)"
-"""What the sliders say."""
+"""The structure that the table shows."""
+VALUES = "[...document.querySelectorAll('#sliders label')].map(label => label.innerText)"
+"""Names and values beside the sliders."""
 
 pytest.importorskip("chemiscope", reason="needs chemiscope")
 
 
 @pytest.fixture
-def said() -> list[str]:
-    """What the page complains of or asks for."""
+def messages() -> list[str]:
+    """Errors of the page, and addresses that it requests."""
     return []
 
 
 @pytest.fixture
-def page(command_line: None, said: list[str]) -> Iterator[Page]:
+def page(command_line: None, messages: list[str]) -> Iterator[Page]:
     """The page of five clusters, opened."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if CHROMIUM is None:
         pytest.skip("needs chromium")
     ase.io.write("found.extxyz", clusters())
     assert main.main(["explore", "found.extxyz"]) == 0
-    # As root, and without a GPU.
-    words = ["--enable-unsafe-swiftshader", *["--no-sandbox"] * (os.geteuid() == 0)]
+    # A browser of root has no sandbox; without a GPU it needs WebGL in software.
+    flags = ["--enable-unsafe-swiftshader", *["--no-sandbox"] * (os.geteuid() == 0)]
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=words, timeout=PATIENCE)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=TIMEOUT)
         page = browser.new_page(viewport={"width": 900, "height": 640}, offline=True)
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("console", lambda each: said.append(each.text) if each.type == "error" else None)
-        page.on("request", lambda request: said.append(request.url))
+        page.set_default_timeout(TIMEOUT)
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("console", lambda log: messages.append(log.text) if log.type == "error" else None)
+        page.on("request", lambda request: messages.append(request.url))
         page.goto(Path("found.html").resolve().as_uri())
         page.wait_for_function("window.visualizer !== undefined")
         yield page
@@ -70,7 +70,7 @@ def page(command_line: None, said: list[str]) -> Iterator[Page]:
 
 
 def picture(page: Page, part: str) -> bytes:
-    """Pixels, once they have come to rest."""
+    """Pixels of a part of the page once they no longer change."""
     before = b""
     while before != (now := page.locator(part).screenshot()):
         before = now
@@ -80,7 +80,7 @@ def picture(page: Page, part: str) -> bytes:
 
 @pytest.mark.slow
 def test_points_show_and_a_click_or_a_slider_changes_the_structure(
-    page: Page, said: list[str]
+    page: Page, messages: list[str]
 ) -> None:
     assert page.title() == "found.extxyz"
     first = picture(page, "#viewer")
@@ -100,7 +100,7 @@ def test_points_show_and_a_click_or_a_slider_changes_the_structure(
     assert second != first
     assert page.evaluate(VALUES)[:2] == ["e_form (eV/atom)\n2.3", "energy (eV)\n-18"]
 
-    # Four of five have an energy of formation: the last of them is the fifth.
+    # Four of the five have a formation energy; the fifth structure has the highest.
     page.locator("#sliders input").first.fill("3")
     page.wait_for_function(f"{SHOWN} === 'Properties for structure 4'")
     assert picture(page, "#viewer") not in (first, second)
@@ -110,4 +110,4 @@ def test_points_show_and_a_click_or_a_slider_changes_the_structure(
     page.wait_for_function(f"{SHOWN} === 'Properties for structure 1'")
     assert page.evaluate(VALUES)[0] == "e_form (eV/atom)\nunknown"
     assert page.locator("#message").inner_text() == ""
-    assert said == [Path("found.html").resolve().as_uri()]
+    assert messages == [Path("found.html").resolve().as_uri()]

@@ -17,7 +17,7 @@ from ase.build import bulk, molecule
 from recovering import module, target, trial
 
 from jaxrecon import ReconstructConfig
-from jaxrecon.plotting.reconstructions import Curve, cumulative, success_curves
+from jaxrecon.plotting.runs import Curve, SuccessCurves, cumulative, success_curves
 from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.structures import compare
 
@@ -100,14 +100,14 @@ def test_curves_rise_once_for_equal_times() -> None:
     assert cumulative([], 4) == ([], [])
 
 
-def test_the_picture_of_success_is_there_even_if_nothing_is_solved(tmp_path: Path) -> None:
-    some = Curve("some", 4, [10.0, 20.0], [1.0, 3.0])
-    for number, curves in enumerate(([some], [some._replace(evaluations=[], seconds=[])])):
-        path = tmp_path / f"{number}.png"
-        success_curves(curves, path)
-        assert path.read_bytes().startswith(b"\x89PNG")
+def test_success_curves_are_drawn_even_if_nothing_is_solved() -> None:
+    curve = Curve("some", 4, [10.0, 20.0], [1.0, 3.0])
+    nothing = curve._replace(evaluations=[], seconds=[])
+    for solved, expected in ((curve, [0.0, 0.25, 0.5, 0.5]), (nothing, [0.0, 0.0])):
+        left, _ = success_curves(SuccessCurves([solved])).axes
+        assert left.lines[0].get_ydata().tolist() == expected
     with pytest.raises(ValueError, match="expected curves of at least one target each, got none"):
-        success_curves([some._replace(targets=0)], path)
+        success_curves(SuccessCurves([curve._replace(targets=0)]))
 
 
 # What time is counted.
@@ -284,7 +284,7 @@ def test_a_run_measures_searches_judges_and_writes(
     config = ReconstructConfig(replicas=8, hops=2, sites=4, refine_steps=8)
     written = []
     monkeypatch.setattr(
-        recovery.io, "write_json", lambda path, data: written.append(json.dumps(data, default=list))
+        recovery, "write_json", lambda path, data: written.append(json.dumps(data, default=list))
     )
     done = recovery.recover(
         "tiny",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,9 +14,9 @@ from ase import Atoms
 
 from jaxrecon import Fingerprint, reconstruct
 from jaxrecon.inverse_design.generated import Generated
-from jaxrecon.plotting.canvas import Canvas
-from jaxrecon.plotting.reconstructions import COLORS, Curve, success_curves
-from jaxrecon.plotting.runs import LEAST, loss_curves
+from jaxrecon.plotting.canvas import COLORS, SMALLEST_RESIDUAL
+from jaxrecon.plotting.residuals import ResidualCurves, residual_curves
+from jaxrecon.plotting.runs import STYLES, RunSummary, run_summary
 from jaxrecon.runtime import tables
 from jaxrecon.search import reconstruct as reconstructing
 from jaxrecon.search import target_state
@@ -86,6 +85,8 @@ def test_a_run_prints_as_a_table(run: Reconstruction) -> None:
         "     2  H2O       0.0e+00  converged      2        1,430  1.2",
         "     3  Pt            inf  non_finite     2       91,030  1.2",
         "2 of 4 converged in 9.0 s",
+        f"stalled: {ResultCode.STALLED.advice}",
+        f"non_finite: {ResultCode.NON_FINITE.advice}",
     ]
     assert repr(run) == str(run)
 
@@ -133,14 +134,13 @@ def test_a_data_frame_of_what_was_generated(made: Generated) -> None:
 
 
 def test_the_figure_of_a_run_has_every_target_and_the_part_that_is_solved(
-    run: Reconstruction, tmp_path: Path
+    run: Reconstruction,
 ) -> None:
-    figure = run.plot()
-    residuals, solved, work = figure.axes
+    residuals, solved, work = run.plot().axes
     points = {
         line.get_label(): list(zip(*line.get_data(), strict=True)) for line in residuals.lines[:-1]
     }
-    assert points["converged (2)"] == [(0, 2e-9), (2, LEAST)]
+    assert points["converged (2)"] == [(0, 2e-9), (2, SMALLEST_RESIDUAL)]
     assert points["stalled (1)"] == [(1, 3e-2)]
     [(place, height)] = points["non-finite (1)"]
     assert place == 3
@@ -151,17 +151,12 @@ def test_the_figure_of_a_run_has_every_target_and_the_part_that_is_solved(
     assert across[:-1].tolist() == [1_430, 1_430, 11_030]
     assert across[-1] > 91_030
     assert up.tolist() == [0.0, 0.25, 0.5, 0.5]
-    for suffix, begin in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
-        figure.savefig(tmp_path / f"run.{suffix}")
-        assert (tmp_path / f"run.{suffix}").read_bytes().startswith(begin)
-    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
-def test_a_run_is_a_curve_of_success(run: Reconstruction, tmp_path: Path) -> None:
-    curve = Curve.of("water", run)
-    assert curve == Curve("water", 4, [11_030.0, 1_430.0], [1.25, 1.25])
-    success_curves([curve], tmp_path / "curve.svg", unit="evaluations")
-    assert (tmp_path / "curve.svg").stat().st_size > 1000
+def test_every_result_code_has_a_style() -> None:
+    assert set(STYLES) == {code.name.lower() for code in ResultCode}
+    with pytest.raises(ValueError, match=r"expected result codes among .*, got \['lost'\]"):
+        run_summary(RunSummary([1.0], [1.0], ["lost"], 1e-6))
 
 
 def test_a_figure_of_nothing_is_refused(run: Reconstruction, made: Generated) -> None:
@@ -174,10 +169,10 @@ def test_a_figure_of_nothing_is_refused(run: Reconstruction, made: Generated) ->
     assert set(unsolved.get_ydata()) == {0.0}
 
 
-def test_the_figure_of_what_was_generated_counts_all_and_those_kept(made: Generated) -> None:
+def test_the_figure_of_what_was_generated_counts_all_and_the_screened_ones(made: Generated) -> None:
     (axis,) = made.plot().axes
     texts = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert texts == ["wanted", "raw (3)", "kept (2)"]
+    assert texts == ["wanted", "raw (3)", "screened (2)"]
     heights = [sum(bar.get_height() for bar in bars) for bars in axis.containers]
     assert heights == [3.0, 2.0]
     band = axis.patches[0]
@@ -206,7 +201,7 @@ def test_a_range_without_an_end_is_drawn_to_the_edge(made: Generated) -> None:
 
 
 def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hop(keys: Any, tasks: Any, populations: Any, guidance: Any) -> Any:
+    def hop(keys: Any, tasks: Any, populations: Any, guidance: Any, weights: Any) -> Any:
         residuals = populations.residuals.at[:].set(jnp.array([3e-2, 1e-2, jnp.inf]))
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
 
@@ -233,20 +228,15 @@ def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch)
         )
 
 
-def test_loss_curves_have_a_line_for_each_replica_and_the_best_so_far(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    figures: list[Any] = []
-    monkeypatch.setattr(Canvas, "savefig", lambda self, *_, **__: figures.append(self))
+def test_residual_curves_have_a_line_for_each_replica_and_the_best_so_far() -> None:
     history = np.array([[1e-2, np.inf], [3e-2, 1e-1], [np.inf, 2e-7]])
-    loss_curves(history, tmp_path / "loss.pdf", tolerance=1e-6, title="water")
-    (axis,) = figures[0].axes
-    first, second, best, tolerance = axis.lines
+    (ax,) = residual_curves(ResidualCurves(history, tolerance=1e-6, title="water")).axes
+    first, second, best, tolerance = ax.lines
     np.testing.assert_array_equal(first.get_ydata(), [1e-2, 3e-2, np.nan])
     np.testing.assert_array_equal(second.get_ydata(), [np.nan, 1e-1, 2e-7])
     np.testing.assert_array_equal(best.get_ydata(), [1e-2, 1e-2, 2e-7])
     assert set(tolerance.get_ydata()) == {1e-6}
-    assert axis.get_title() == "water"
+    assert ax.get_title() == "water"
     assert best.get_color() in COLORS
     with pytest.raises(ValueError, match="expected residuals of replicas to draw, got none"):
-        loss_curves([np.full(3, np.inf)], tmp_path / "loss.pdf")
+        residual_curves(ResidualCurves([np.full(3, np.inf)]))

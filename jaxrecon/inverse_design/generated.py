@@ -115,16 +115,25 @@ class Generated(Sequence[Atoms]):
         )
 
     def plot(self) -> "Figure":
-        """A figure of how the predicted energies of all, and of those kept, are distributed.
+        """Draw the distribution of predicted energies, for all structures and the screened ones.
 
-        ``savefig("made.pdf")`` or ``"made.svg"`` writes it as vectors; Jupyter shows it.
+        Returns:
+            The figure. Jupyter shows it; ``savefig("made.pdf")`` or ``"made.svg"`` writes it as
+            vectors.
 
         Raises:
-            ValueError: if nothing is predicted.
+            ValueError: if no prediction is finite.
         """
-        from jaxrecon.plotting.runs import generated_figure
+        from jaxrecon.plotting.design import PredictionHistogram, prediction_histogram
 
-        return generated_figure(self)
+        return prediction_histogram(
+            PredictionHistogram(
+                predicted=np.array([atoms.info["predicted"] for atoms in self], float),
+                selected=np.array([bool(atoms.info["kept"]) for atoms in self], bool),
+                tolerance=self.metadata["config"]["tolerance"],
+                wanted=asked(self[0].info) if len(self) else None,
+            )
+        )
 
     def __str__(self) -> str:
         return tables.text(COLUMNS, self._rows)

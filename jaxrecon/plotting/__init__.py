@@ -1,1 +1,1 @@
-"""Figures and pages."""
+"""Figures, each a function of plain arrays, and the page of the explorer."""

@@ -1,18 +1,41 @@
-"""What all figures are drawn on."""
+"""Canvas of all figures: how they look, where their panels go, and how they are saved."""
 
 import io
+from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Colours of categories, which people with any colour vision can tell apart (Okabe and Ito,
+"Color Universal Design", 2008)."""
+
+INK = "#333333"
+"""Colour of lines that mark a reference, like a target or a tolerance."""
+
+PALE = "#d9d9d9"
+"""Colour of the background: bands of tolerance, and points that only give context."""
+
+GRID = "#dddddd"
+"""Colour of grid lines."""
+
+COLOR_MAP = "cividis"
+"""Colour map of numbers, which is ordered for any colour vision and in greyscale."""
+
+SMALLEST_RESIDUAL = 1e-17
+"""Smaller residuals are drawn at this value, because a logarithmic axis has no zero."""
 
 
 class Canvas(Figure):
-    """A figure that Jupyter shows, and that no window nor list of open figures knows of.
+    """A figure that Jupyter shows and that opens no window.
+
+    Pyplot does not know of it, so that it is freed like any other object.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width: width in inches.
+        height: height in inches.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -23,3 +46,68 @@ class Canvas(Figure):
         picture = io.BytesIO()
         self.savefig(picture, format="png", dpi=100)
         return picture.getvalue()
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a file.
+
+    Args:
+        figure: the figure to write.
+        path: file to write; its suffix decides the format (``.png``, ``.pdf``, ``.svg``).
+
+    Raises:
+        OSError: if the file can't be written.
+    """
+    figure.savefig(path, dpi=160)
+
+
+def panel(ax: Axes | None, width: float, height: float) -> Axes:
+    """Axes for a figure of one panel: those that were passed, or those of a new canvas.
+
+    Args:
+        ax: axes of the caller, or None.
+        width: width of a new canvas in inches.
+        height: height of a new canvas in inches.
+
+    Returns:
+        The axes to draw in.
+    """
+    return Canvas(width, height).subplots() if ax is None else ax
+
+
+def panels(ax: Axes | None, width: float, height: float) -> Figure | SubFigure:
+    """Figure for several panels: a new canvas, or a subfigure in the place of the axes.
+
+    Args:
+        ax: axes of the caller, which are removed and whose place the panels divide; or None.
+        width: width of a new canvas in inches.
+        height: height of a new canvas in inches.
+
+    Returns:
+        The figure or subfigure to add panels to.
+
+    Raises:
+        ValueError: if the axes are not part of a grid, as those of ``subplots`` are.
+    """
+    if ax is None:
+        return Canvas(width, height)
+    place, parent = ax.get_subplotspec(), ax.figure
+    if place is None:
+        raise ValueError(
+            "expected axes of a grid, as `subplots` makes them, got axes placed freely"
+        )
+    ax.remove()
+    return parent.add_subfigure(place)
+
+
+def whole(part: Axes | Figure | SubFigure) -> Figure:
+    """The figure that axes or a subfigure belong to.
+
+    Args:
+        part: axes, a subfigure, or the figure itself.
+
+    Returns:
+        The figure that can be saved.
+    """
+    figure = part.figure if isinstance(part, Axes) else part
+    return figure.canvas.figure

@@ -1,81 +1,106 @@
-"""The figure of the demonstration: clusters made for energies, and what is said of them."""
+"""Figure of the demonstration: clusters made for energies, and independent opinions of them."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from jaxrecon.plotting.canvas import Canvas
-from jaxrecon.plotting.data import PALE
-from jaxrecon.plotting.reconstructions import COLORS, INK, draw
+from jaxrecon.plotting.canvas import COLORS, INK, PALE, panels, whole
+from jaxrecon.plotting.structure import draw_structure
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""One a target beside its colour, for whoever sees none."""
+"""Markers of the targets, which tell them apart without colours."""
 
 SHOWN = 2
-"""Clusters drawn for each target."""
+"""Clusters that are drawn for each target."""
 
 
-def made_figure(
-    structures: Sequence[Atoms],
-    known: tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]],
-    path: str | Path,
-    *,
-    tolerance: float,
-) -> None:
-    """Write a picture of what opinions there are of clusters made for targets, and of some of them.
+class DesignSummary(NamedTuple):
+    """Data of :func:`design_summary`; energies in eV/atom.
+
+    Attributes:
+        structures: clusters with ``target``, ``predicted`` and its ``deviation``, ``networks`` and
+            ``networks_deviation`` (prediction of independent networks), and ``emt`` in ``info``.
+        known: formation energies of known clusters, and their energies by EMT.
+        tolerance: largest distance from the target that counts as a hit, drawn as a band.
+    """
+
+    structures: Sequence[Atoms]
+    known: tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]
+    tolerance: float
+
+    @classmethod
+    def example(cls) -> "DesignSummary":
+        """Two clusters for each of two targets, as data to try the figure with."""
+        structures = []
+        for target in (1.9, 2.8):
+            for shift in (-0.05, 0.1):
+                atoms = Atoms("Pt3", [(0.0, 0.0, 0.0), (2.6, 0.0, 0.0), (1.3, 2.2 + shift, 0.0)])
+                atoms.info = {"target": target, "predicted": target + shift, "deviation": 0.1}
+                atoms.info |= {"networks": target - shift, "networks_deviation": 0.2}
+                atoms.info |= {"emt": 0.5 * target + shift, "kept": shift < 0.0}
+                structures.append(atoms)
+        energies = np.linspace(1.6, 3.6, 20)
+        return cls(structures, (energies, 0.5 * energies), tolerance=0.1)
+
+
+def design_summary(data: DesignSummary, ax: Axes | None = None) -> Figure:
+    """Draw predicted energies of clusters made for targets, energies by EMT, and some clusters.
 
     Args:
-        structures: with ``target``, ``predicted`` and its ``deviation``, ``networks`` and
-            ``networks_deviation``, and ``emt`` in ``info``, in eV/atom.
-        known: energies of formation of known clusters, and what EMT says of each, in eV/atom.
-        path: file to write; its suffix decides the format.
-        tolerance: how far from the target a hit may be, drawn as a band.
+        data: clusters, and known clusters to compare them with.
+        ax: axes whose place the panels take; None for a new canvas.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: if there is no structure.
     """
-    if not structures:
+    if not data.structures:
         raise ValueError("expected structures to draw, got none")
-    targets = sorted({atoms.info["target"] for atoms in structures})
+    targets = sorted({atoms.info["target"] for atoms in data.structures})
     groups = [
-        [atoms for atoms in structures if atoms.info["target"] == target] for target in targets
+        [atoms for atoms in data.structures if atoms.info["target"] == target] for target in targets
     ]
-    figure = Canvas(9.0, 7.0)
+    figure = panels(ax, 9.0, 7.0)
     (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(2.2, 1.0))
     left, right = above.subplots(1, 2)
-    _opinions(left, targets, groups, tolerance)
-    _beside_emt(right, targets, groups, known)
+    _predictions(left, targets, groups, data.tolerance)
+    _beside_emt(right, targets, groups, data.known)
+
+    # Each target has the same number of panels, some of which may stay empty.
     axes = below.subplots(1, SHOWN * len(targets), squeeze=False)[0]
-    for axis in axes:
-        axis.set_axis_off()
+    for structure_ax in axes:
+        structure_ax.set_axis_off()
     for number, group in enumerate(groups):
-        for axis, atoms in zip(axes[SHOWN * number :], _examples(group), strict=False):
-            draw(atoms, axis)
+        for structure_ax, atoms in zip(axes[SHOWN * number :], _examples(group), strict=False):
+            draw_structure(atoms, structure_ax)
             info = atoms.info
-            said = f"{info['predicted']:.2f} ± {info['deviation']:.2f}"
-            colour = COLORS[number % len(COLORS)]
-            axis.set_title(f"wanted {info['target']:g}\n{said}", fontsize=9, color=colour)
-    figure.savefig(path, dpi=160)
+            prediction = f"{info['predicted']:.2f} ± {info['deviation']:.2f}"
+            title = f"target {info['target']:g}\n{prediction}"
+            structure_ax.set_title(title, fontsize=9, color=COLORS[number % len(COLORS)])
+    return whole(figure)
 
 
-def _opinions(
-    axis: Axes, targets: Sequence[float], groups: Sequence[Sequence[Atoms]], tolerance: float
+def _predictions(
+    ax: Axes, targets: Sequence[float], groups: Sequence[Sequence[Atoms]], tolerance: float
 ) -> None:
-    """Predictions of the surrogate and of the networks side by side, target by target."""
+    """Draw predictions of the surrogate and of the networks side by side, target by target."""
     for number, (target, group) in enumerate(zip(targets, groups, strict=True)):
-        across = [number - 0.45, number + 0.45]
-        axis.fill_between(across, target - tolerance, target + tolerance, color=PALE, lw=0)
-        axis.plot(across, [target, target], color=INK, lw=0.8)
+        ends = [number - 0.45, number + 0.45]
+        ax.fill_between(ends, target - tolerance, target + tolerance, color=PALE, lw=0)
+        ax.plot(ends, [target, target], color=INK, lw=0.8)
         colour, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         for name, spread, centre, face in (
             ("predicted", "deviation", -0.21, colour),
             ("networks", "networks_deviation", 0.21, "white"),
         ):
-            axis.errorbar(
+            ax.errorbar(
                 number + centre + np.linspace(-0.16, 0.16, len(group)),
                 [atoms.info[name] for atoms in group],
                 [atoms.info[spread] for atoms in group],
@@ -85,24 +110,25 @@ def _opinions(
                 color=colour,
                 mfc=face,
             )
-    for name, face in (("surrogate that guided", INK), ("networks not seen before", "white")):
-        axis.plot([], [], "o", color=INK, mfc=face, ms=4.5, label=name)
-    axis.set_xticks(range(len(targets)), [f"{target:g}" for target in targets])
-    axis.set_xlabel("wanted (eV/atom)")
-    axis.set_ylabel("said to be (eV/atom)")
-    axis.legend(loc="upper left", fontsize=8)
+    # The legend shows filled and empty markers, whatever the target.
+    for name, face in (("surrogate of the search", INK), ("independent networks", "white")):
+        ax.plot([], [], "o", color=INK, mfc=face, ms=4.5, label=name)
+    ax.set_xticks(range(len(targets)), [f"{target:g}" for target in targets])
+    ax.set_xlabel("target (eV/atom)")
+    ax.set_ylabel("predicted (eV/atom)")
+    ax.legend(loc="upper left", fontsize=8)
 
 
 def _beside_emt(
-    axis: Axes,
+    ax: Axes,
     targets: Sequence[float],
     groups: Sequence[Sequence[Atoms]],
     known: tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]],
 ) -> None:
-    """Another potential's energies of what was made, among those of clusters that are known."""
-    axis.plot(*known, ".", color="#a0a0a0", ms=4, label="known")
+    """Draw energies by EMT of the clusters that were made, among those of known clusters."""
+    ax.plot(*known, ".", color="#a0a0a0", ms=4, label="known")
     for number, (target, group) in enumerate(zip(targets, groups, strict=True)):
-        axis.plot(
+        ax.plot(
             [atoms.info["predicted"] for atoms in group],
             [atoms.info["emt"] for atoms in group],
             MARKERS[number % len(MARKERS)],
@@ -112,11 +138,11 @@ def _beside_emt(
             ms=6,
             label=f"made for {target:g}",
         )
-    axis.set_xlabel("by PBE, or by the surrogate (eV/atom)")
-    axis.set_ylabel("by EMT, another potential (eV/atom)")
-    axis.legend(loc="upper left", fontsize=8)
+    ax.set_xlabel("PBE or surrogate (eV/atom)")
+    ax.set_ylabel("EMT (eV/atom)")
+    ax.legend(loc="upper left", fontsize=8)
 
 
 def _examples(group: Sequence[Atoms]) -> list[Atoms]:
-    """Those that are kept first."""
+    """The clusters to show, screened ones first."""
     return sorted(group, key=lambda atoms: not atoms.info.get("kept", False))[:SHOWN]

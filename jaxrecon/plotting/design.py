@@ -1,213 +1,225 @@
-"""Figures of design: energies of what was made for each target, and how often it is hit."""
+"""Figures of inverse design: energies of the structures made for each target, and hit rates."""
 
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from jaxrecon.descriptors.featurize import featurize
-from jaxrecon.inverse_design.evaluation import TARGETS, WITHIN
-from jaxrecon.inverse_design.generated import widths_of
-from jaxrecon.models.design_model import DesignModel
-from jaxrecon.plotting.canvas import Canvas
-from jaxrecon.plotting.data import PALE, parity, principal_maps
-from jaxrecon.plotting.reconstructions import COLORS, INK
+from jaxrecon.plotting.canvas import COLORS, INK, PALE, panel, panels, whole
 
 BINS = 40
+"""Bins of a histogram of energies."""
 
 
-def target_histograms(
-    energies: Mapping[float, Mapping[str, Float[np.ndarray, " n"]]],
-    path: str | Path,
-    *,
-    within: float,
-    across: str = "formation energy (eV/atom)",
-    what: str = "structures",
-) -> None:
-    """Write a picture of how energies are distributed around each target, one panel each.
+class TargetHistograms(NamedTuple):
+    """Data of :func:`target_histograms`.
+
+    Attributes:
+        energies: energies in eV/atom, by target and by name of the group; those that are not
+            finite are not drawn, and count as misses.
+        within: largest distance from the target in eV/atom that counts as a hit.
+        xlabel: label of the energies.
+        items: plural of the things that have the energies.
+    """
+
+    energies: Mapping[float, Mapping[str, Float[np.ndarray, " n"]]]
+    within: float
+    xlabel: str = "formation energy (eV/atom)"
+    items: str = "structures"
+
+    @classmethod
+    def example(cls) -> "TargetHistograms":
+        """Two groups at each of three targets, as data to try the figure with."""
+        random = np.random.default_rng(0)
+        energies = {
+            target: {
+                "raw": random.normal(target, 0.2, 200),
+                "screened": random.normal(target, 0.1, 50),
+            }
+            for target in (1.9, 2.8, 3.7)
+        }
+        return cls(energies, within=0.1)
+
+
+class HitBars(NamedTuple):
+    """Data of :func:`hit_bars`.
+
+    Attributes:
+        rows: rows of :func:`~jaxrecon.inverse_design.evaluation.over_seeds` by name of the
+            method, with ``target`` in eV/atom, and ``within`` (fraction of hits) and ``spread``
+            (its standard deviation), which may be None.
+        title: title of the figure.
+    """
+
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    title: str = ""
+
+    @classmethod
+    def example(cls) -> "HitBars":
+        """Two methods at three targets, as data to try the figure with."""
+        heights = {"guided": (0.9, 0.8, 0.6), "plain": (0.5, 0.4, 0.1)}
+        rows = {
+            method: [
+                {"target": target, "within": height, "spread": 0.1}
+                for target, height in zip((1.9, 2.8, 3.7), fractions, strict=True)
+            ]
+            for method, fractions in heights.items()
+        }
+        return cls(rows, title="example")
+
+
+class PredictionHistogram(NamedTuple):
+    """Data of :func:`prediction_histogram`.
+
+    Attributes:
+        predicted: predicted energies of all structures in eV/atom; NaN where there is none.
+        selected: whether each structure passed the screening.
+        tolerance: largest distance from the wanted range in eV/atom that counts as a hit.
+        wanted: ends of the wanted range in eV/atom, which may be infinite; None for no range.
+    """
+
+    predicted: Float[np.ndarray, " n"]
+    selected: Bool[np.ndarray, " n"]
+    tolerance: float
+    wanted: tuple[float, float] | None = None
+
+    @classmethod
+    def example(cls) -> "PredictionHistogram":
+        """Two hundred predictions around a target, as data to try the figure with."""
+        predicted = np.random.default_rng(0).normal(2.8, 0.2, 200)
+        return cls(predicted, np.abs(predicted - 2.8) < 0.1, 0.1, (2.8, 2.8))
+
+
+def target_histograms(data: TargetHistograms, ax: Axes | None = None) -> Figure:
+    """Draw the distribution of energies around each target, one panel per target.
 
     Args:
-        energies: in eV/atom, by target and by what the structures are; what is not finite is not
-            drawn.
-        path: file to write; its suffix decides the format.
-        within: how far from the target counts as hit, drawn as a band.
-        across: what the energies are.
-        what: they are the energies of.
+        data: energies by target.
+        ax: axes whose place the panels take; None for a new canvas.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: if there is no finite energy.
+        ValueError: if no energy is finite.
     """
-    whole = np.concatenate(
-        [each for groups in energies.values() for each in groups.values()] or [np.empty(0)]
+    every = np.concatenate(
+        [values for groups in data.energies.values() for values in groups.values()] or [np.empty(0)]
     )
-    whole = whole[np.isfinite(whole)]
-    if not len(whole):
+    every = every[np.isfinite(every)]
+    if not len(every):
         raise ValueError("expected energies to draw, got none")
-    # A few that are far off leave the others to be seen.
-    low, high = np.percentile(whole, [1.0, 99.0])
-    ends = (min(low, *energies) - within, max(high, *energies) + within)
+    # Percentiles, because a few outliers would squeeze all the others into a few bins.
+    low, high = np.percentile(every, [1.0, 99.0])
+    within = data.within
+    ends = (min(low, *data.energies) - within, max(high, *data.energies) + within)
     edges = np.linspace(*ends, BINS + 1).tolist()
-    figure = Canvas(6.4, 0.6 + 1.2 * len(energies))
-    axes = figure.subplots(len(energies), 1, squeeze=False, sharex=True)[:, 0]
-    for axis, (target, groups) in zip(axes, energies.items(), strict=True):
-        axis.axvspan(target - within, target + within, color=PALE, lw=0)
-        axis.axvline(target, color=INK, lw=0.8)
+    figure = panels(ax, 6.4, 0.6 + 1.2 * len(data.energies))
+    axes = figure.subplots(len(data.energies), 1, squeeze=False, sharex=True)[:, 0]
+    for target_ax, (target, groups) in zip(axes, data.energies.items(), strict=True):
+        target_ax.axvspan(target - within, target + within, color=PALE, lw=0)
+        target_ax.axvline(target, color=INK, lw=0.8)
         for number, (name, values) in enumerate(groups.items()):
+            # Outliers are counted in the outermost bins.
             finite = values[np.isfinite(values)]
-            weights = np.full(len(finite), 1.0 / max(len(finite), 1))
-            hit = np.mean(np.abs(values - target) <= within) if len(values) else 0.0
-            colour = COLORS[number % len(COLORS)]
-            label = f"{name}: {100 * hit:.0f} % of {len(values)}"
             clipped = np.clip(finite, *ends)
-            axis.hist(clipped, edges, weights=weights, histtype="step", color=colour, label=label)
-        axis.set_ylabel(f"{target:g}")
-        axis.set_yticks([])
-        axis.legend(fontsize=7)
-    axes[-1].set_xlabel(across)
-    figure.supylabel(f"{what}, for each target in eV/atom", fontsize=10)
-    figure.savefig(path, dpi=160)
+            weights = np.full(len(finite), 1.0 / max(len(finite), 1))
+            hits = np.mean(np.abs(values - target) <= within) if len(values) else 0.0
+            target_ax.hist(
+                clipped,
+                edges,
+                weights=weights,
+                histtype="step",
+                color=COLORS[number % len(COLORS)],
+                label=f"{name}: {100 * hits:.0f} % of {len(values)}",
+            )
+        target_ax.set_ylabel(f"{target:g}")
+        target_ax.set_yticks([])
+        target_ax.legend(fontsize=7)
+    axes[-1].set_xlabel(data.xlabel)
+    figure.supylabel(f"{data.items}, for each target in eV/atom", fontsize=10)
+    return whole(figure)
 
 
-def hit_bars(
-    parts: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path, *, title: str = ""
-) -> None:
-    """Write a picture of the part of structures that hits each target, with its spread.
+def hit_bars(data: HitBars, ax: Axes | None = None) -> Figure:
+    """Draw the fraction of structures that hits each target, with its spread, as bars.
 
     Args:
-        parts: rows of :func:`~jaxrecon.inverse_design.evaluation.over_seeds` by what was done:
-            ``target``, ``within`` and ``spread``.
-        path: file to write; its suffix decides the format.
-        title: above the picture.
+        data: hit rates by method and target.
+        ax: axes to draw in; None for a new canvas.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: if there is no row.
     """
-    targets = sorted({row["target"] for rows in parts.values() for row in rows})
+    targets = sorted({row["target"] for rows in data.rows.values() for row in rows})
     if not targets:
         raise ValueError("expected rows to draw, got none")
-    figure = Canvas(1.6 + 0.25 * len(targets) * (len(parts) + 1), 3.8)
-    axis = figure.subplots()
-    width = 1.0 / (len(parts) + 1)
-    for number, (name, rows) in enumerate(parts.items()):
+    methods = len(data.rows)
+    ax = panel(ax, 1.6 + 0.25 * len(targets) * (methods + 1), 3.8)
+    width = 1.0 / (methods + 1)
+    for number, (name, rows) in enumerate(data.rows.items()):
         known = [row for row in rows if row["within"] is not None]
-        places = [targets.index(row["target"]) + width * number for row in known]
+        xs = [targets.index(row["target"]) + width * number for row in known]
         heights = [100.0 * row["within"] for row in known]
         spreads = [100.0 * (row["spread"] or 0.0) for row in known]
         colour = COLORS[number % len(COLORS)]
-        axis.bar(places, heights, width, yerr=spreads, color=colour, ecolor=INK, label=name)
-    middle = width * (len(parts) - 1) / 2.0
-    axis.set_xticks([place + middle for place in range(len(targets))], [f"{t:g}" for t in targets])
-    axis.set_xlabel("target (eV/atom)")
-    axis.set_ylabel("hits (%)")
-    # Room for the legend.
-    axis.set_ylim(0.0, 120.0)
-    axis.set_yticks(range(0, 101, 20))
-    axis.legend(fontsize=7)
-    axis.set_title(title, fontsize=9)
-    figure.savefig(path, dpi=160)
+        ax.bar(xs, heights, width, yerr=spreads, color=colour, ecolor=INK, label=name)
+    middle = width * (methods - 1) / 2.0
+    ax.set_xticks([x + middle for x in range(len(targets))], [f"{t:g}" for t in targets])
+    ax.set_xlabel("target (eV/atom)")
+    ax.set_ylabel("hits (%)")
+    # The legend stands above the bars.
+    ax.set_ylim(0.0, 120.0)
+    ax.set_yticks(range(0, 101, 20))
+    ax.legend(fontsize=7)
+    ax.set_title(data.title, fontsize=9)
+    return whole(ax)
 
 
-def figure6(
-    models: Mapping[str, DesignModel],
-    path: str | Path,
-    *,
-    targets: Sequence[float] = TARGETS,
-    samples: int = 1000,
-    seed: int = 0,
-) -> None:
-    """Write a picture of what surrogates think of fingerprints that are generated at each target.
+def prediction_histogram(data: PredictionHistogram, ax: Axes | None = None) -> Figure:
+    """Draw the distribution of predicted energies, for all structures and for the screened ones.
 
     Args:
-        models: by name.
-        path: file to write; its suffix decides the format.
-        targets: values of the property, in eV/atom.
-        samples: fingerprints a target.
-        seed: of the random numbers.
+        data: the predictions.
+        ax: axes to draw in; None for a new canvas.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if no prediction is finite.
     """
-    energies = {
-        target: {
-            name: model.predict(model.sample(target, samples, seed))[0]
-            for name, model in models.items()
-        }
-        for target in targets
-    }
-    target_histograms(
-        energies, path, within=WITHIN, across="predicted energy (eV/atom)", what="fingerprints"
+    finite = np.isfinite(data.predicted)
+    if not finite.any():
+        raise ValueError("expected predictions to draw, got none")
+    ax = panel(ax, 5.2, 3.4)
+
+    # The axis covers the predictions and the finite ends of the wanted range.
+    predicted, tolerance = data.predicted[finite], data.tolerance
+    ends = [end for end in data.wanted or () if math.isfinite(end)]
+    low = min([predicted.min(), *ends]) - tolerance
+    high = max([predicted.max(), *ends]) + tolerance
+    if data.wanted is not None:
+        band = np.clip([data.wanted[0] - tolerance, data.wanted[1] + tolerance], low, high)
+        ax.axvspan(*band, color=PALE, lw=0, zorder=0, label="wanted")
+    edges = np.linspace(low, high, BINS + 1).tolist()
+    groups = (
+        ("raw", predicted, COLORS[5]),
+        ("screened", predicted[data.selected[finite]], COLORS[0]),
     )
-
-
-def figure7(structures: Sequence[Atoms], path: str | Path) -> None:
-    """Write a picture of what a judge says of structures made for each target, raw and screened.
-
-    Args:
-        structures: with ``target``, ``kept`` and ``e_form`` in ``info``.
-        path: file to write; its suffix decides the format.
-
-    Raises:
-        ValueError: if none has an energy.
-    """
-    energies: dict[float, dict[str, np.ndarray]] = {}
-    for target in sorted({atoms.info["target"] for atoms in structures if "target" in atoms.info}):
-        some = [atoms.info for atoms in structures if atoms.info.get("target") == target]
-        kept = [info for info in some if info.get("kept")]
-        energies[target] = {
-            name: np.array([info.get("e_form", np.nan) for info in each])
-            for name, each in (("raw", some), ("screened", kept))
-        }
-    target_histograms(energies, path, within=WITHIN)
-
-
-def figure8(structures: Sequence[Atoms], path: str | Path) -> None:
-    """Write a picture of what was predicted of structures against what a judge says.
-
-    Args:
-        structures: with ``predicted`` and ``e_form`` in ``info``.
-        path: file to write; its suffix decides the format.
-
-    Raises:
-        ValueError: if none has both.
-    """
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for atoms in structures:
-        pair = (atoms.info.get("predicted", np.nan), atoms.info.get("e_form", np.nan))
-        groups.setdefault(_named(atoms), []).append(pair)
-    columns = {name: np.array(pairs).T for name, pairs in sorted(groups.items())}
-    parity(
-        {name: (told, truth) for name, (told, truth) in columns.items()},
-        path,
-        across="judged energy",
-        up="predicted energy",
-    )
-
-
-def figure9(model: DesignModel, structures: Sequence[Atoms], path: str | Path) -> None:
-    """Write maps of the training set, and of what was made for each target, by energy.
-
-    The axes are those of the largest variance of the standardised fingerprints of all.
-
-    Args:
-        model: that made them.
-        structures: with ``e_form``, or else ``predicted``, in ``info``.
-        path: file to write; its suffix decides the format.
-
-    Raises:
-        ValueError: if there is no structure, or one of other elements.
-    """
-    rows, known = model.training.fingerprints, model.training.formation_energies
-    assert rows is not None, "a model has the fingerprints of its training set"
-    widths = widths_of(rows)
-    made = featurize(structures, model.fingerprint)
-    told = [atoms.info.get("e_form", atoms.info.get("predicted", np.nan)) for atoms in structures]
-    both = np.concatenate([rows, made])[:, widths > 0.0] / widths[widths > 0.0]
-    names = [_named(atoms) for atoms in structures]
-    subsets = {"training": np.arange(len(rows))}
-    for name in sorted(set(names)):
-        subsets[name] = len(rows) + np.flatnonzero([name == each for each in names])
-    principal_maps(both, np.concatenate([known, told]), subsets, path)
-
-
-def _named(atoms: Atoms) -> str:
-    return f"{atoms.info['target']:g}" if "target" in atoms.info else "range"
+    for name, values, colour in groups:
+        ax.hist(values, edges, color=colour, label=f"{name} ({len(values)})")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_xlim(low, high)
+    ax.set_xlabel("predicted energy (eV/atom)")
+    ax.set_ylabel(f"structures in {edges[1] - edges[0]:.2g} eV/atom")
+    ax.legend(fontsize=8)
+    return whole(ax)

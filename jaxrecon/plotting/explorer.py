@@ -1,17 +1,8 @@
-"""Explorer: a page with a map of fingerprints and the structures beside it, for a browser.
+"""Explorer: a page with a map of fingerprints and the structures beside it, for a browser."""
 
-The page is one file that fetches nothing: `chemiscope <https://chemiscope.org>`_ (Fraux, Cersonsky
-and Ceriotti, J. Open Source Softw. 5, 2117 (2020)) and the data are in it.
-"""
-
-import html
-import importlib.metadata
-import json
 import os
-import re
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from ase import Atoms
@@ -23,6 +14,7 @@ from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import widths_of
+from jaxrecon.plotting.explorer_page import Projection, page
 from jaxrecon.runtime.files import replacing
 from jaxrecon.runtime.versions import version_of
 from jaxrecon.structures.formulas import elements_of
@@ -31,64 +23,51 @@ from jaxrecon.structures.io import read_structures
 Method = Literal["pca", "umap"]
 """Principal components, or uniform manifold approximation and projection."""
 
-LIBRARY = "sphinx/static/chemiscope.min.js"
-"""Where the package chemiscope has its program for a browser."""
+MAX_ELEMENTS = 5
+"""Largest number of elements for which the fingerprint has a channel for each pair of them; with
+more elements one channel weights them by atomic number."""
 
-FEW = 5
-"""Elements at most for which there is a channel for each pair; of more they are weighted."""
-
-CATEGORIES = 20
-"""Different words at most that chemiscope takes for kinds."""
-
-LEAST = 5
-"""Structures without which UMAP knows no neighbourhood."""
-
-UNITS = {
-    "energy": "eV",
-    "e_form": "eV/atom",
-    "predicted": "eV/atom",
-    "deviation": "eV/atom",
-    "seconds": "s",
-}
-
-COLOURED = ("e_form", "energy", "predicted", "residual")
-"""What decides the colours: the first that differs; if none does, any other number."""
-
-KINDS = ("set", "kind", "result_code")
-"""What decides the symbols: the first that there is."""
+MIN_FOR_UMAP = 5
+"""Smallest number of structures that UMAP can project."""
 
 
 def read(path: str | os.PathLike[str]) -> LabelledSet:
-    """Structures and what is known of them, from a file or from the folder of a design.
+    """Read structures and their properties from a file or from the folder of a design.
 
-    Of a folder: the training set, what was judged in each round, and what was made in the end, as
-    far as it has come; the column ``set`` says which is which.
+    From the folder of a design, the training set, the structures that were judged in each round and
+    those that were made at the end are read, as far as the design has come; the column ``set`` says
+    which is which.
 
     Args:
-        path: a file or folder for :func:`~jaxrecon.datasets.io.read_labelled`, or a folder
-            that :func:`~jaxrecon.inverse_design.closed_loop.design` was given.
+        path: a file or folder for :func:`~jaxrecon.datasets.io.read_labelled`, or a folder that
+            :func:`~jaxrecon.inverse_design.closed_loop.design` has written to.
+
+    Returns:
+        The structures as a labelled set.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it can't be read, or there is no structure in it.
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if it can't be read, or has no structures.
     """
     path = Path(path)
     if not (path / "run.json").is_file():
         return read_labelled(path)
+    # By length first, so that round-10 comes after round-9.
     judged = sorted(path.glob("round-*/judged.extxyz"), key=lambda file: (len(str(file)), file))
     parts = {file.parent.name: read_structures(file) for file in judged}
     if (path / "set.npz").is_file():
         learned = read_labelled(path / "set.npz")
         if learned.structures is not None:
+            # The set ends with what was learned from the judged structures, which are read already.
             new = sum("e_form" in atoms.info for frames in parts.values() for atoms in frames)
             parts = {"training": to_frames(learned)[: len(learned) - new], **parts}
     if (path / "made.extxyz").is_file():
         parts["made"] = read_structures(path / "made.extxyz")
     frames = []
-    for name, some in parts.items():
-        for atoms in some:
+    for name, structures in parts.items():
+        for atoms in structures:
             atoms.info["set"] = name
-        frames += some
+        frames += structures
     if not frames:
         raise ValueError(f"expected a folder in which structures were judged or made, got {path}")
     return from_frames(frames, source=path)
@@ -108,20 +87,20 @@ def explore(
     Structures with a position that is not finite are left out.
 
     Args:
-        labelled: structures, and what is known of them.
-        path: of the page.
-        title: of the page.
-        method: how fingerprints become places on the map.
-        preset: parameters of the fingerprint; None for ``"crystal"`` if a structure is periodic,
-            ``"gastegger2018"`` if there are many elements, else ``"default"``.
-        seed: of UMAP's random numbers.
+        labelled: structures and their properties.
+        path: page to write.
+        title: title of the page.
+        method: method that projects fingerprints onto the map.
+        preset: preset of the fingerprint; None for ``"crystal"`` if a structure is periodic,
+            ``"gastegger2018"`` if there are more than 5 elements, and ``"default"`` otherwise.
+        seed: seed of UMAP's random numbers.
 
     Returns:
-        How many structures are in it.
+        The number of structures on the page.
 
     Raises:
-        ValueError: if there are none, chemiscope or umap-learn is not there, or the method is
-            another one.
+        ValueError: if there are no structures, chemiscope or umap-learn is not installed, or the
+            method is unknown.
         OSError: if the page can't be written.
     """
     if method not in get_args(Method):
@@ -133,170 +112,76 @@ def explore(
     if not any(finite):
         raise ValueError("expected structures to explore, got none with finite positions")
     labelled = labelled.select(np.flatnonzero(finite))
-    assert labelled.structures is not None, "they were there before"
+    assert labelled.structures is not None, "a selection of structures has structures"
     fingerprint = _fingerprint(labelled.structures, preset)
-    places, names, about = places_of(featurize(labelled.structures, fingerprint), method, seed)
-    properties, words = _known(labelled)
-    coordinates = {
-        name: {"target": "structure", "values": column, "description": about}
-        for name, column in zip(names, places.T, strict=True)
-    }
-    data = _data(labelled.structures, {**coordinates, **properties}, title, names, about)
+    projection = project(featurize(labelled.structures, fingerprint), method, seed)
     with replacing(Path(path)) as draft:
-        draft.write_text(_page(title, data, words), encoding="utf-8")
+        draft.write_text(page(labelled, projection, title), encoding="utf-8")
     return len(labelled)
 
 
-def places_of(
-    fingerprints: Float[np.ndarray, "n p"], method: Method, seed: int = 0
-) -> tuple[Float[np.ndarray, "n 2"], list[str], str]:
-    """Places on a map, in the plane, of standardised fingerprints; names of the axes; a word on it.
+def project(fingerprints: Float[np.ndarray, "n p"], method: Method, seed: int = 0) -> Projection:
+    """Project standardised fingerprints onto a plane.
 
     Args:
-        fingerprints: one row a structure.
-        method: how they become places.
-        seed: of UMAP's random numbers.
+        fingerprints: one row per structure.
+        method: method of the projection.
+        seed: seed of UMAP's random numbers.
+
+    Returns:
+        One point per structure, the names of the axes, and a description.
 
     Raises:
-        ValueError: if there are too few for UMAP.
+        ValueError: if there are too few structures for UMAP.
     """
     widths = widths_of(fingerprints)
     live = widths > 0.0
     standard = (fingerprints[:, live] - fingerprints[:, live].mean(axis=0)) / widths[live]
-    places = np.zeros((len(fingerprints), 2))
+    points = np.zeros((len(fingerprints), 2))
     if method == "umap":
         import umap
 
-        if len(fingerprints) < LEAST:
-            raise ValueError(f"expected at least {LEAST} structures for UMAP, got {len(places)}")
+        if len(points) < MIN_FOR_UMAP:
+            needed = f"at least {MIN_FOR_UMAP} structures for UMAP"
+            raise ValueError(f"expected {needed}, got {len(points)}")
         reducer = umap.UMAP(
-            n_neighbors=min(15, len(places) - 1), init="pca", random_state=seed, n_jobs=1
+            n_neighbors=min(15, len(points) - 1), init="pca", random_state=seed, n_jobs=1
         )
-        places[:] = reducer.fit_transform(standard)
-        return places, ["UMAP 1", "UMAP 2"], "UMAP of standardised fingerprints"
+        points[:] = reducer.fit_transform(standard)
+        return Projection(points, ("UMAP 1", "UMAP 2"), "UMAP of standardised fingerprints")
     from sklearn.decomposition import PCA
 
-    parts = np.zeros(2)
-    if count := min(2, len(places) - 1, int(live.sum())):
-        # Where all are the same there is no variance to have a part of.
+    # Few structures, or few features that differ, have fewer than two components.
+    fractions = np.zeros(2)
+    if count := min(2, len(points) - 1, int(live.sum())):
+        # Identical fingerprints have no variance, and its fractions are 0 / 0.
         with np.errstate(invalid="ignore"):
             model = PCA(count, svd_solver="full").fit(standard)
-        places[:, :count] = model.transform(standard)
-        parts[:count] = np.nan_to_num(model.explained_variance_ratio_)
-    told = " and ".join(f"{100.0 * part:.0f} %" for part in parts)
-    about = f"principal components of standardised fingerprints, {told} of the variance"
-    return places, ["PC 1", "PC 2"], about
+        points[:, :count] = model.transform(standard)
+        fractions[:count] = np.nan_to_num(model.explained_variance_ratio_)
+    percents = " and ".join(f"{100.0 * fraction:.0f} %" for fraction in fractions)
+    description = f"principal components of standardised fingerprints, {percents} of the variance"
+    return Projection(points, ("PC 1", "PC 2"), description)
 
 
 def check_packages(method: Method) -> None:
-    """Raise unless what makes such a map is there: to be called before the work.
+    """Raise unless the packages for a map are installed; to be called before the work.
+
+    Args:
+        method: method of the projection.
 
     Raises:
         ValueError: if chemiscope or umap-learn is missing.
     """
-    for package, wanted in (("chemiscope", True), ("umap-learn", method == "umap")):
-        if wanted and version_of(package) is None:
+    for package, needed in (("chemiscope", True), ("umap-learn", method == "umap")):
+        if needed and version_of(package) is None:
             raise ValueError(f"expected the package {package} (pip install {package}), got none")
 
 
 def _fingerprint(structures: list[Atoms], preset: str | None) -> Fingerprint:
+    """The fingerprint of a preset, or one that suits the structures."""
     elements = elements_of(structures)
     if preset is None:
         preset = "crystal" if any(atoms.pbc.any() for atoms in structures) else "default"
-        preset = preset if len(elements) <= FEW else "gastegger2018"
+        preset = preset if len(elements) <= MAX_ELEMENTS else "gastegger2018"
     return Fingerprint.preset(preset, elements)
-
-
-def _known(labelled: LabelledSet) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
-    """Numbers, flags and kinds as chemiscope has them; and words, of which there are too many."""
-    assert labelled.structures is not None, "checked before"
-    columns: dict[str, np.ndarray] = {
-        "e_form": labelled.formation_energies,
-        "energy": labelled.energies,
-        "atoms": np.array([len(atoms) for atoms in labelled.structures]),
-        "formula": np.array([atoms.get_chemical_formula() for atoms in labelled.structures]),
-        "kind": np.array(labelled.kinds),
-        **labelled.columns,
-    }
-    # Numbers that were not told are those of the structures.
-    if (labelled.trajectories != np.arange(len(labelled))).any():
-        columns["trajectory"] = labelled.trajectories
-    found: dict[str, dict[str, Any]] = {}
-    words: dict[str, list[str]] = {}
-    for name, column in columns.items():
-        if column.dtype.kind == "U":
-            if len(set(column)) > CATEGORIES:
-                words[name] = column.tolist()
-            # One word for all of them tells nothing.
-            if not 1 < len(set(column)) <= CATEGORIES:
-                continue
-            values = column
-        else:
-            values = column.astype(float)
-            values = np.where(np.isfinite(values), values, np.nan)
-            if np.isnan(values).all():
-                continue
-        found[name] = {"target": "structure", "values": values}
-        if name in UNITS:
-            found[name]["units"] = UNITS[name]
-    return found, words
-
-
-def _data(
-    structures: list[Atoms],
-    properties: dict[str, dict[str, Any]],
-    title: str,
-    axes: list[str],
-    about: str,
-) -> dict[str, Any]:
-    from chemiscope import create_input
-
-    # A free structure may have a box around it, which is none of its own.
-    bare = [
-        Atoms(atoms.numbers, atoms.positions, cell=atoms.cell if atoms.pbc.any() else None)
-        for atoms in structures
-    ]
-    settings = {
-        "map": {
-            "x": {"property": axes[0]},
-            "y": {"property": axes[1]},
-            "color": _colours({name: each["values"] for name, each in properties.items()}, axes),
-            "symbol": next((name for name in KINDS if name in properties), ""),
-        },
-        "structure": [{"unitCell": any(atoms.pbc.any() for atoms in structures)}],
-    }
-    metadata = {"name": title, "description": about}
-    return create_input(bare, metadata=metadata, properties=properties, settings=settings)
-
-
-def _colours(columns: dict[str, np.ndarray], axes: list[str]) -> dict[str, str]:
-    names = [name for name in (*COLOURED, *columns) if name in columns and name not in axes]
-    for name in names:
-        values = columns[name]
-        if values.dtype.kind == "f" and np.nanmin(values) < np.nanmax(values):
-            # Residuals are of many magnitudes.
-            many = name == "residual" and np.nanmin(values) > 0.0
-            return {"property": name, "mode": "log" if many else "linear", "palette": "cividis"}
-    return {"property": ""}
-
-
-def _page(title: str, data: dict[str, Any], words: dict[str, list[str]]) -> str:
-    package = importlib.metadata.distribution("chemiscope")
-    program = Path(str(package.locate_file(f"chemiscope/{LIBRARY}")))
-    if not program.is_file():
-        raise ValueError(f"expected chemiscope 1.0 or newer with {LIBRARY}, got {package.version}")
-    terms = package.read_text("licenses/LICENSE") or "BSD-3-Clause"
-    parts = {
-        "TITLE": html.escape(title),
-        "LICENSE": f"chemiscope {package.version}, https://chemiscope.org\n{terms}",
-        "DATA": _script(data),
-        "NAMES": _script(words),
-        "LIBRARY": program.read_text(encoding="utf-8").replace("</script", "<\\/script"),
-    }
-    page = files("jaxrecon.plotting").joinpath("explorer.html").read_text(encoding="utf-8")
-    return re.sub("@([A-Z]+)@", lambda place: parts[place[1]], page)
-
-
-def _script(data: dict[str, Any]) -> str:
-    """As JavaScript, which has a NaN; nothing in it ends the script that it is in."""
-    return json.dumps(data).replace("<", "\\u003c")

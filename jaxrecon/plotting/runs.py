@@ -1,168 +1,213 @@
-"""Figures of runs: what each target took, how replicas got there, what was generated."""
+"""Figures of runs: how many targets are solved, and the work on each of them."""
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from jaxrecon.inverse_design.config import asked
-from jaxrecon.inverse_design.generated import Generated
-from jaxrecon.plotting.canvas import Canvas
-from jaxrecon.plotting.data import PALE
-from jaxrecon.plotting.reconstructions import COLORS, INK, cumulative
-from jaxrecon.search.results import Reconstruction, ResultCode
+from jaxrecon.plotting.canvas import COLORS, GRID, INK, SMALLEST_RESIDUAL, panels, whole
+
+CONVERGED = "converged"
+"""Result code of a target that was hit."""
 
 STYLES = {
-    ResultCode.CONVERGED: (COLORS[0], "o"),
-    ResultCode.STALLED: (COLORS[1], "s"),
-    ResultCode.NON_FINITE: (INK, "x"),
-    ResultCode.OVERFLOW: (COLORS[3], "^"),
+    CONVERGED: (COLORS[0], "o"),
+    "stalled": (COLORS[1], "s"),
+    "non_finite": (INK, "x"),
+    "overflow": (COLORS[3], "^"),
 }
-"""Colour and marker of each end of a search."""
+"""Colour and marker of each result code."""
 
-LEAST = 1e-17
-"""Residual at which those are drawn that are less, as a logarithm has no zero."""
-
-BINS = 40
-
-DECADE = 12.0
-"""Least ratio of the ends of a logarithmic axis."""
+MIN_AXIS_RATIO = 12.0
+"""Smallest ratio of the two ends of a logarithmic axis."""
 
 
-def run_figure(run: Reconstruction) -> Canvas:
-    """A figure of residual and evaluations of each target, and of the part that is solved.
+class Curve(NamedTuple):
+    """The work of one search on those of its targets that it solved.
 
-    A target without a residual stands at the upper edge.
+    Attributes:
+        name: name of the search.
+        targets: number of targets, solved or not.
+        evaluations: evaluations spent on each solved target. All curves of a figure count the same
+            kind.
+        seconds: wall time of each solved target.
+    """
+
+    name: str
+    targets: int
+    evaluations: Sequence[float]
+    seconds: Sequence[float]
+
+
+class SuccessCurves(NamedTuple):
+    """Data of :func:`success_curves`.
+
+    Attributes:
+        curves: one search each.
+        title: title above both panels.
+        unit: kind of evaluations that the curves count.
+    """
+
+    curves: Sequence[Curve]
+    title: str = ""
+    unit: str = "loss-and-gradient evaluations"
+
+    @classmethod
+    def example(cls) -> "SuccessCurves":
+        """Two searches for ten targets, as data to try the figure with."""
+        work = [2e3, 4e3, 4e3, 9e3, 3e4, 1e5]
+        fast = Curve("ours", 10, work, [evaluations / 1e3 for evaluations in work])
+        return cls([fast, Curve("theirs", 10, [3e4, 8e4], [95.0, 240.0])], title="example")
+
+
+class RunSummary(NamedTuple):
+    """Data of :func:`run_summary`: one value per target, in the order of the targets.
+
+    Attributes:
+        residuals: mean absolute residual, without a unit; infinite or NaN if there is none.
+        evaluations: fingerprint evaluations of all kinds.
+        codes: names of the result codes in lower case, like ``"converged"``.
+        tolerance: residual up to which a target counts as hit.
+    """
+
+    residuals: Sequence[float]
+    evaluations: Sequence[float]
+    codes: Sequence[str]
+    tolerance: float
+
+    @classmethod
+    def example(cls) -> "RunSummary":
+        """Five targets, of which three are hit, as data to try the figure with."""
+        codes = ["converged", "stalled", "converged", "non_finite", "converged"]
+        return cls([2e-9, 3e-2, 0.0, np.inf, 4e-8], [11e3, 91e3, 14e2, 91e3, 5e4], codes, 1e-6)
+
+
+def success_curves(data: SuccessCurves, ax: Axes | None = None) -> Figure:
+    """Draw the fraction of targets that is solved against the evaluations and the time per target.
+
+    Args:
+        data: the curves.
+        ax: axes whose place the two panels take; None for a new canvas.
+
+    Returns:
+        The figure.
 
     Raises:
-        ValueError: if there is no target.
+        ValueError: if there is no curve, or one without targets.
     """
-    if not len(run):
+    if not data.curves or any(curve.targets < 1 for curve in data.curves):
+        raise ValueError("expected curves of at least one target each, got none")
+    figure = panels(ax, 9.0, 3.8)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for work_ax, name in ((left, "evaluations"), (right, "seconds")):
+        work = [list(getattr(curve, name)) for curve in data.curves]
+        work_ax.set_xscale("log")
+        work_ax.set_prop_cycle(color=COLORS)
+        end = 1.2 * max((max(values) for values in work if values), default=1.0)
+        # Later curves are thinner: where several coincide, all of them can be seen.
+        widths = np.linspace(3.5, 1.2, len(data.curves))
+        for curve, values, width in zip(data.curves, work, widths, strict=True):
+            xs, ys = _steps(values, curve.targets, end)
+            work_ax.step(xs, ys, where="post", lw=width, label=curve.name)
+    left.set_xlabel(f"{data.unit} per target")
+    right.set_xlabel("seconds per target")
+    left.set_ylabel("fraction of targets solved")
+    for work_ax in (left, right):
+        work_ax.set_ylim(0.0, 1.02)
+        work_ax.grid(color=GRID, lw=0.6)
+    right.legend(loc="lower right", fontsize=8)
+    figure.suptitle(data.title, fontsize=10)
+    return whole(figure)
+
+
+def cumulative(work: Sequence[float], targets: int) -> tuple[list[float], list[float]]:
+    """Steps of a success curve.
+
+    Args:
+        work: work spent on each solved target.
+        targets: number of targets, solved or not.
+
+    Returns:
+        The amounts of work at which the curve rises, and the fraction of targets that is solved
+        from there on.
+
+    >>> cumulative([30.0, 10.0, 30.0], 4)
+    ([10.0, 30.0], [0.25, 0.75])
+    """
+    steps, counts = np.unique(np.asarray(work, float), return_counts=True)
+    return steps.tolist(), (np.cumsum(counts) / targets).tolist()
+
+
+def run_summary(data: RunSummary, ax: Axes | None = None) -> Figure:
+    """Draw residual and evaluations of each target, and the fraction of targets that is solved.
+
+    A target without a finite residual stands at the upper edge.
+
+    Args:
+        data: one value per target.
+        ax: axes whose place the three panels take; None for a new canvas.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if there is no target, or a result code is unknown.
+    """
+    if not len(data.residuals):
         raise ValueError("expected at least one target to draw, got none")
-    figure = Canvas(8.0, 4.2)
+    if unknown := set(data.codes) - set(STYLES):
+        raise ValueError(f"expected result codes among {list(STYLES)}, got {sorted(unknown)}")
+    residuals, evaluations = np.array(data.residuals, float), np.array(data.evaluations, float)
+    codes = np.array(data.codes)
+    figure = panels(ax, 8.0, 4.2)
     axes = figure.subplot_mosaic([["residual", "solved"], ["work", "solved"]])
     above, below, right = axes["residual"], axes["work"], axes["solved"]
-    residuals = np.array([result.residual for result in run])
-    spent = np.array([sum(result.evaluations.values()) for result in run], float)
-    known = np.isfinite(residuals)
-    top = 3.0 * max(residuals[known].max(initial=run.config.tolerance), run.config.tolerance)
-    heights = np.where(known, np.maximum(residuals, LEAST), top)
+
+    # The upper edge is above all finite residuals and above the tolerance.
+    finite = np.isfinite(residuals)
+    top = 3.0 * max(residuals[finite].max(initial=data.tolerance), data.tolerance)
+    heights = np.where(finite, np.maximum(residuals, SMALLEST_RESIDUAL), top)
     for code, (colour, marker) in STYLES.items():
-        rows = np.flatnonzero([result.code is code for result in run])
+        rows = np.flatnonzero(codes == code)
         if len(rows):
-            label = f"{code.name.lower().replace('_', '-')} ({len(rows)})"
+            label = f"{code.replace('_', '-')} ({len(rows)})"
             style: dict[str, Any] = {"color": colour, "marker": marker, "ls": "", "ms": 4.0}
             above.plot(rows, heights[rows], label=label, **style)
-            below.plot(rows, spent[rows], **style)
-    above.axhline(run.config.tolerance, color=INK, lw=0.8, ls="--", zorder=0)
+            below.plot(rows, evaluations[rows], **style)
+    above.axhline(data.tolerance, color=INK, lw=0.8, ls="--", zorder=0)
     above.set_ylabel("residual")
     above.tick_params(labelbottom=False)
     below.set_ylabel("evaluations")
     below.set_xlabel("target")
-    for axis in (above, below):
-        axis.set_yscale("log")
-        axis.set_xlim(-0.5, len(run) - 0.5)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    solved = [result.code is ResultCode.CONVERGED for result in run]
-    _success(right, spent[solved], len(run), spent.max())
+    for target_ax in (above, below):
+        target_ax.set_yscale("log")
+        target_ax.set_xlim(-0.5, len(residuals) - 0.5)
+        target_ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _solved(right, evaluations[codes == CONVERGED], len(residuals), evaluations.max())
     figure.legend(*above.get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=8)
-    return figure
+    return whole(figure)
 
 
-def loss_curves(
-    history: Sequence[Float[np.ndarray, " replicas"]] | Float[np.ndarray, "hops replicas"],
-    path: str | Path,
-    *,
-    tolerance: float | None = None,
-    title: str = "",
-) -> None:
-    """Write a picture of the residuals of all replicas, hop by hop, and of the best so far.
-
-    Args:
-        history: residuals after each hop, which :func:`~jaxrecon.search.reconstruct.reconstruct`
-            tells to ``watch``; those that are not finite are not drawn.
-        path: file to write; its suffix decides the format.
-        tolerance: at which a target is hit, drawn as a line.
-        title: above the picture.
-
-    Raises:
-        ValueError: if no residual is finite.
-    """
-    residuals = np.array(history, float)
-    residuals[~np.isfinite(residuals)] = np.nan
-    if residuals.ndim != 2 or np.isnan(residuals).all():
-        raise ValueError("expected residuals of replicas to draw, got none")
-    residuals = np.maximum(residuals, LEAST)
-    hops = np.arange(1, len(residuals) + 1)
-    best = np.fmin.accumulate(np.fmin.reduce(residuals, axis=1))
-    figure = Canvas(4.6, 3.6)
-    axis = figure.subplots()
-    # Many lines are no more than a grey: what they have in common is seen in it.
-    paleness = float(np.clip(2.0 / residuals.shape[1] ** 0.5, 0.2, 0.8))
-    size = 2.0 if len(hops) < 30 else 0.0
-    lines = axis.plot(hops, residuals, "o-", color=COLORS[5], lw=0.7, alpha=paleness, ms=size)
-    lines[0].set_label(f"{residuals.shape[1]} replicas")
-    axis.step(hops, best, where="post", color=COLORS[0], lw=1.8, label="best so far")
-    if tolerance is not None:
-        axis.axhline(tolerance, color=INK, lw=0.8, ls="--", zorder=0, label="tolerance")
-    axis.set_yscale("log")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.set_xlabel("hop")
-    axis.set_ylabel("residual")
-    for handle in axis.legend(fontsize=8).legend_handles:
-        if handle is not None:
-            handle.set_alpha(1.0)
-    axis.set_title(title, fontsize=9)
-    figure.savefig(path, dpi=160)
+def _steps(work: Sequence[float], targets: int, end: float) -> tuple[list[float], list[float]]:
+    """Points of a success curve that starts at zero and goes on to an end."""
+    steps, solved = cumulative(work, targets)
+    xs, ys = [*steps, end], [*solved, solved[-1] if solved else 0.0]
+    return [xs[0], *xs], [0.0, *ys]
 
 
-def generated_figure(made: Generated) -> Canvas:
-    """A figure of how predictions are distributed, of all structures and of those that are kept.
-
-    Raises:
-        ValueError: if no prediction is finite.
-    """
-    predicted = np.array([atoms.info["predicted"] for atoms in made], float)
-    kept = np.array([bool(atoms.info["kept"]) for atoms in made], bool)
-    finite = np.isfinite(predicted)
-    if not finite.any():
-        raise ValueError("expected predictions to draw, got none")
-    figure = Canvas(5.2, 3.4)
-    axis = figure.subplots()
-    tolerance = made.metadata["config"]["tolerance"]
-    known = predicted[finite]
-    wanted = asked(made[0].info)
-    ends = [end for end in wanted or () if math.isfinite(end)]
-    low, high = min([known.min(), *ends]) - tolerance, max([known.max(), *ends]) + tolerance
-    if wanted is not None:
-        band = np.clip([wanted[0] - tolerance, wanted[1] + tolerance], low, high)
-        axis.axvspan(*band, color=PALE, lw=0, zorder=0, label="wanted")
-    edges = np.linspace(low, high, BINS + 1).tolist()
-    for name, rows, colour in (("raw", finite, COLORS[5]), ("kept", finite & kept, COLORS[0])):
-        axis.hist(predicted[rows], edges, color=colour, label=f"{name} ({rows.sum()})")
-    axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.set_xlim(low, high)
-    axis.set_xlabel("predicted energy (eV/atom)")
-    axis.set_ylabel(f"structures in {edges[1] - edges[0]:.2g} eV/atom")
-    axis.legend(fontsize=8)
-    return figure
-
-
-def _success(axis: Axes, spent: Float[np.ndarray, " n"], targets: int, end: float) -> None:
-    """Draw the part of the targets that is solved against the work on each."""
-    steps, parts = cumulative(spent.tolist(), targets)
-    across, up = [*steps, 1.2 * end], [*parts, parts[-1] if parts else 0.0]
-    axis.step([across[0], *across], [0.0, *up], where="post", color=COLORS[0], lw=1.8)
-    axis.set_xscale("log")
-    # One label at least, and none between decades: those would be in each other's way.
-    axis.set_xlim(min(across[0], 1.2 * end / DECADE) / 1.2, 1.2 * end)
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_ylim(0.0, 1.02)
-    axis.set_xlabel("evaluations a target")
-    axis.set_ylabel("part of the targets certified")
-    axis.grid(color="#dddddd", lw=0.6)
+def _solved(ax: Axes, work: Float[np.ndarray, " n"], targets: int, most: float) -> None:
+    """Draw the fraction of targets that is solved against the work on each."""
+    xs, ys = _steps(work.tolist(), targets, 1.2 * most)
+    ax.step(xs, ys, where="post", color=COLORS[0], lw=1.8)
+    ax.set_xscale("log")
+    # At least one decade, so that one tick has a label; labels between decades would overlap.
+    ax.set_xlim(min(xs[0], 1.2 * most / MIN_AXIS_RATIO) / 1.2, 1.2 * most)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_ylim(0.0, 1.02)
+    ax.set_xlabel("evaluations per target")
+    ax.set_ylabel("fraction of targets certified")
+    ax.grid(color=GRID, lw=0.6)
