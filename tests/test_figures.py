@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from jaxrecon import plotting
-from jaxrecon.plotting.canvas import Canvas, panels, save, whole
+from jaxrecon.plotting.canvas import Canvas, figure_of, panels, save
 from jaxrecon.plotting.figures import FIGURES, example_of
 
 EVERY = pytest.mark.parametrize("name", FIGURES)
@@ -77,7 +77,7 @@ def test_every_function_of_data_and_axes_is_registered() -> None:
 def test_axes_of_a_subfigure_have_a_place_too() -> None:
     page = Canvas(12.0, 4.0)
     left, right = page.subfigures(1, 2)
-    assert whole(left) is whole(page) is page
+    assert figure_of(left) is figure_of(page) is page
     for name, part in (("parity", left), ("success_curves", right)):
         assert FIGURES[name](example_of(name), part.subplots()) is page
     page.draw_without_rendering()

@@ -100,7 +100,7 @@ def panels(ax: Axes | None, width: float, height: float) -> Figure | SubFigure:
     return parent.add_subfigure(place)
 
 
-def whole(part: Axes | Figure | SubFigure) -> Figure:
+def figure_of(part: Axes | Figure | SubFigure) -> Figure:
     """The figure that axes or a subfigure belong to.
 
     Args:

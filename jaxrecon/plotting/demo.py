@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxrecon.plotting.canvas import COLORS, INK, PALE, panels, whole
+from jaxrecon.plotting.canvas import COLORS, INK, PALE, figure_of, panels
 from jaxrecon.plotting.structure import draw_structure
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -84,7 +84,7 @@ def design_summary(data: DesignSummary, ax: Axes | None = None) -> Figure:
             prediction = f"{info['predicted']:.2f} ± {info['deviation']:.2f}"
             title = f"target {info['target']:g}\n{prediction}"
             structure_ax.set_title(title, fontsize=9, color=COLORS[number % len(COLORS)])
-    return whole(figure)
+    return figure_of(figure)
 
 
 def _predictions(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxrecon.plotting.canvas import COLORS, INK, PALE, panel, panels, whole
+from jaxrecon.plotting.canvas import COLORS, INK, PALE, figure_of, panel, panels
 
 BINS = 40
 """Bins of a histogram of energies."""
@@ -143,7 +143,7 @@ def target_histograms(data: TargetHistograms, ax: Axes | None = None) -> Figure:
         target_ax.legend(fontsize=7)
     axes[-1].set_xlabel(data.xlabel)
     figure.supylabel(f"{data.items}, for each target in eV/atom", fontsize=10)
-    return whole(figure)
+    return figure_of(figure)
 
 
 def hit_bars(data: HitBars, ax: Axes | None = None) -> Figure:
@@ -181,7 +181,7 @@ def hit_bars(data: HitBars, ax: Axes | None = None) -> Figure:
     ax.set_yticks(range(0, 101, 20))
     ax.legend(fontsize=7)
     ax.set_title(data.title, fontsize=9)
-    return whole(ax)
+    return figure_of(ax)
 
 
 def prediction_histogram(data: PredictionHistogram, ax: Axes | None = None) -> Figure:
@@ -222,4 +222,4 @@ def prediction_histogram(data: PredictionHistogram, ax: Axes | None = None) -> F
     ax.set_xlabel("predicted energy (eV/atom)")
     ax.set_ylabel(f"structures in {edges[1] - edges[0]:.2g} eV/atom")
     ax.legend(fontsize=8)
-    return whole(ax)
+    return figure_of(ax)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxrecon.plotting.canvas import COLORS, INK, panel, panels, whole
+from jaxrecon.plotting.canvas import COLORS, INK, figure_of, panel, panels
 
 BINS = 60
 """Bins of the histogram of energies."""
@@ -148,7 +148,7 @@ def energy_histogram(data: EnergyHistogram, ax: Axes | None = None) -> Figure:
     ax.set_xlabel("formation energy (eV/atom)")
     ax.set_ylabel(f"structures in {edges[1] - edges[0]:.2g} eV/atom")
     ax.legend(fontsize=8)
-    return whole(ax)
+    return figure_of(ax)
 
 
 def parity(data: Parity, ax: Axes | None = None) -> Figure:
@@ -190,4 +190,4 @@ def parity(data: Parity, ax: Axes | None = None) -> Figure:
     above.legend(fontsize=8)
     below.set_ylabel("difference")
     below.set_xlabel(data.xlabel)
-    return whole(figure)
+    return figure_of(figure)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxrecon.plotting.canvas import COLOR_MAP, PALE, panels, whole
+from jaxrecon.plotting.canvas import COLOR_MAP, PALE, figure_of, panels
 
 
 class PrincipalMaps(NamedTuple):
@@ -102,4 +102,4 @@ def principal_maps(data: PrincipalMaps, ax: Axes | None = None) -> Figure:
         map_ax.set_xlabel(f"first principal component ({100 * fractions[0]:.0f} %)")
     axes[0].set_ylabel(f"second principal component ({100 * fractions[1]:.0f} %)")
     figure.colorbar(dots, ax=axes.tolist(), label="formation energy (eV/atom)")
-    return whole(figure)
+    return figure_of(figure)

@@ -7,7 +7,7 @@ from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxrecon.plotting.canvas import panels, whole
+from jaxrecon.plotting.canvas import figure_of, panels
 from jaxrecon.plotting.structure import draw_structure
 from jaxrecon.structures import matching
 
@@ -90,7 +90,7 @@ def side_by_side(data: SideBySide, ax: Axes | None = None) -> Figure:
         axes[row, 0].text(
             -0.08, 0.5, label, transform=axes[row, 0].transAxes, rotation=90, va="center"
         )
-    return whole(figure)
+    return figure_of(figure)
 
 
 def _title(name: str) -> str:

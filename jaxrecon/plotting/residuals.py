@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxrecon.plotting.canvas import COLORS, INK, SMALLEST_RESIDUAL, panel, whole
+from jaxrecon.plotting.canvas import COLORS, INK, SMALLEST_RESIDUAL, figure_of, panel
 
 
 class ResidualCurves(NamedTuple):
@@ -72,4 +72,4 @@ def residual_curves(data: ResidualCurves, ax: Axes | None = None) -> Figure:
         if handle is not None:
             handle.set_alpha(1.0)
     ax.set_title(data.title, fontsize=9)
-    return whole(ax)
+    return figure_of(ax)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from jaxrecon.plotting.canvas import COLORS, GRID, INK, SMALLEST_RESIDUAL, panels, whole
+from jaxrecon.plotting.canvas import COLORS, GRID, INK, SMALLEST_RESIDUAL, figure_of, panels
 
 CONVERGED = "converged"
 """Result code of a target that was hit."""
@@ -121,7 +121,7 @@ def success_curves(data: SuccessCurves, ax: Axes | None = None) -> Figure:
         work_ax.grid(color=GRID, lw=0.6)
     right.legend(loc="lower right", fontsize=8)
     figure.suptitle(data.title, fontsize=10)
-    return whole(figure)
+    return figure_of(figure)
 
 
 def cumulative(work: Sequence[float], targets: int) -> tuple[list[float], list[float]]:
@@ -189,7 +189,7 @@ def run_summary(data: RunSummary, ax: Axes | None = None) -> Figure:
         target_ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _solved(right, evaluations[codes == CONVERGED], len(residuals), evaluations.max())
     figure.legend(*above.get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=8)
-    return whole(figure)
+    return figure_of(figure)
 
 
 def _steps(work: Sequence[float], targets: int, end: float) -> tuple[list[float], list[float]]:
