@@ -17,21 +17,22 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pbe_correction import Correction, Known, smooth
 
 from jaxrecon.datasets import load
-from jaxrecon.potentials.calculators import Calculators, calculator
+from jaxrecon.potentials.base import Mesh, ReferenceCalculator
+from jaxrecon.potentials.registry import reference_calculator
 
 
 class Corrected(Calculator):
     """Energies and forces of a potential for clusters, corrected.
 
     Args:
-        potential: calculators to correct.
+        potential: reference calculator to correct.
         bulk: energy of the bulk in eV/atom by the potential.
         correction: to formation energies of PBE.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
-    def __init__(self, potential: Calculators, bulk: float, correction: Correction) -> None:
+    def __init__(self, potential: ReferenceCalculator, bulk: float, correction: Correction) -> None:
         super().__init__()
         self._potential, self._bulk, self._correction = potential, bulk, correction
 
@@ -53,7 +54,7 @@ class Corrected(Calculator):
         }
 
 
-def judged(potential: Calculators, atoms: Atoms) -> Atoms:
+def judged(potential: ReferenceCalculator, atoms: Atoms) -> Atoms:
     """A cluster with its energy and forces."""
     ready, alone = potential.for_cluster(atoms), atoms.copy()
     energy, forces = ready.get_potential_energy(), ready.get_forces()
@@ -61,20 +62,42 @@ def judged(potential: Calculators, atoms: Atoms) -> Atoms:
     return alone
 
 
-def potential() -> Calculators:
-    """The corrected potential, by the name ``corrected:potential``."""
-    made, whole, references = calculator("sevennet"), load("pt10"), load("pt10_pbe")
-    bulk = whole.metadata["bulk_energies"]["Pt"]
-    assert references.structures is not None
-    assert references.forces is not None
-    known = Known(
-        structures=[judged(made, atoms) for atoms in references.structures],
-        values=smooth(references.structures),
-        potential=references.columns["e_form_potential"],
-        pbe=references.formation_energies,
-        pbe_forces=np.reshape(references.forces, (len(references), -1)),
-        trajectories=references.trajectories,
-    )
-    own = Corrected(made, bulk, Correction.fit(known, process=True))
-    settings = {**made.settings, "calculator": "corrected:potential"}
-    return Calculators("corrected", settings, made.versions, lambda _: own, made.crystal)
+class CorrectedPotential(ReferenceCalculator):
+    """The corrected potential for clusters; crystals are computed by the potential itself."""
+
+    name = "corrected:potential"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._potential = reference_calculator("sevennet")
+        self.distributions = self._potential.distributions
+        whole, references = load("pt10"), load("pt10_pbe")
+        bulk = whole.metadata["bulk_energies"]["Pt"]
+        assert references.structures is not None
+        assert references.forces is not None
+        known = Known(
+            structures=[judged(self._potential, atoms) for atoms in references.structures],
+            values=smooth(references.structures),
+            potential=references.columns["e_form_potential"],
+            pbe=references.formation_energies,
+            pbe_forces=np.reshape(references.forces, (len(references), -1)),
+            trajectories=references.trajectories,
+        )
+        self._corrected = Corrected(self._potential, bulk, Correction.fit(known, process=True))
+
+    def parameters(self) -> dict[str, Any]:
+        """Return those of the potential that is corrected."""
+        return self._potential.parameters()
+
+    def free(self, atoms: Atoms) -> Any:
+        """Return the one calculator that has the correction."""
+        return self._corrected
+
+    def crystal(self, atoms: Atoms, mesh: Mesh) -> Any:
+        """Return the potential without a correction."""
+        return self._potential.crystal(atoms, mesh)
+
+
+def potential() -> CorrectedPotential:
+    """Make the corrected potential, which has the name ``corrected:potential``."""
+    return CorrectedPotential()

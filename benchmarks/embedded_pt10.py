@@ -42,11 +42,11 @@ from jaxrecon.datasets.build import build
 from jaxrecon.datasets.perturbations import perturbed
 from jaxrecon.datasets.relaxations import Relaxing, descent
 from jaxrecon.datasets.sampling import furthest_points
+from jaxrecon.models.examples import Examples
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
-from jaxrecon.models.surrogates.gradient_kernel import fingerprint_jacobians
-from jaxrecon.potentials.calculators import calculator
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, Work, digest
+from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.files import write_json
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.structures.io import read_structures, write_structures
@@ -88,11 +88,13 @@ def guided(known: list[Atoms], number: int) -> list[Atoms]:
     rows = featurize(known, FINGERPRINT).astype(np.float64)
     forces = np.array([atoms.get_forces().ravel() for atoms in known])
     process = GaussianProcess.fit(
-        FINGERPRINT,
-        rows,
-        e_forms(known),
-        jacobians=fingerprint_jacobians(known, FINGERPRINT),
-        gradients=-forces / len(known[0]),
+        Examples.of(
+            FINGERPRINT,
+            rows,
+            e_forms(known),
+            structures=known,
+            gradients=-forces / len(known[0]),
+        )
     )
     count, energies = STEERED[number]
     targets = np.random.default_rng(number).uniform(*energies, count)
@@ -167,10 +169,10 @@ def by_pbe(folder: Path, pool: LabelledSet, frames: list[Atoms], jobs: int) -> l
 def relaxed(folder: Path, structures: list[Atoms], jobs: int) -> list[Atoms]:
     """What is met on the way down from the lowest structures by PBE, but for the start."""
     starts = sorted(structures, key=lambda atoms: atoms.info["e_form"])[:RELAXED]
-    settings = calculator(REFERENCE)
-    description = {"task": "relax", "structures": digest(starts), **settings.settings}
+    settings = reference_calculator(REFERENCE).settings
+    description = {"task": "relax", "structures": digest(starts), **settings}
     work = Work(description, LabelStore(folder / "relaxed.db", resume=True), jobs)
-    bulk = work.bulk_energies(["Pt"], settings, None)
+    bulk = work.bulk_energies(["Pt"], REFERENCE, None)
     calls = [
         (f"relaxed-{place}", atoms, atoms.info["trajectory"], REFERENCE, bulk, DESCENT)
         for place, atoms in enumerate(starts)

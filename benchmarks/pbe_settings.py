@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.datasets import load
-from jaxrecon.potentials.calculators import Calculators, gpaw
+from jaxrecon.potentials.gpaw import GpawPBE
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
 from jaxrecon.runtime.files import write_json
@@ -29,9 +29,9 @@ BULK = -6.10
 """eV/atom of bulk platinum in VASP, found by comparison."""
 
 
-def fine() -> Calculators:
+def fine() -> GpawPBE:
     """The finer settings, as `module:factory` of a calculator."""
-    return gpaw(cutoff=450.0, vacuum=8.5, least_edge=17.0)
+    return GpawPBE(cutoff=450.0, vacuum=8.5, least_edge=17.0)
 
 
 def spread(energies: np.ndarray, count: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import pytest
 from ase import Atoms
-from labelling import CALLS, energy_of, use, watched
+from labelling import CALLS, energy_of, watch
 
 from jaxrecon.datasets.build import LOW, TOLERANCE, build
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
@@ -100,7 +100,7 @@ def test_the_order_of_what_ends_does_not_matter(
     def happen(atoms: Atoms, call: int) -> None:
         time.sleep(0.001 * (call % 7))
 
-    use(monkeypatch, watched(happen))
+    watch(monkeypatch, happen)
     with joblib.parallel_config(backend="threading", n_jobs=3):
         found = build(**SMALL, calculator="watched")
     assert_same(found, small)
@@ -109,7 +109,7 @@ def test_the_order_of_what_ends_does_not_matter(
 def test_interruptions_change_nothing_and_cost_little(
     small: LabelledSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, watched(lambda atoms, call: None))
+    watch(monkeypatch, lambda atoms, call: None)
     build(**SMALL, calculator="watched")
     needed = len(CALLS)
     CALLS.clear()
@@ -161,7 +161,7 @@ def test_relaxations_and_copies_that_fail_are_counted(
         if call in {20, 60} or (call > 130 and call % 5 == 0):
             raise RuntimeError(f"at call {call}")
 
-    use(monkeypatch, watched(happen))
+    watch(monkeypatch, happen)
     store = LabelStore(tmp_path / "set.db")
     found = build(**SMALL, calculator="watched", store=store)
     assert len(found) == 40
@@ -181,7 +181,7 @@ def test_where_nothing_comes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def happen(atoms: Atoms, call: int) -> None:
         raise RuntimeError("never")
 
-    use(monkeypatch, watched(happen))
+    watch(monkeypatch, happen)
     with pytest.raises(ValueError, match=r"below 3.7 eV/atom, got none: .*RuntimeError: never"):
         build(**SMALL, calculator="watched")
     assert len(CALLS) < 60

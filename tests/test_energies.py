@@ -12,9 +12,10 @@ from ase.calculators.lj import LennardJones
 from ase.eos import EquationOfState
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from labelling import Made
 
-from jaxrecon.potentials.calculators import Calculators, calculator
 from jaxrecon.potentials.energies import bulk_energy, formation_energy, label, relaxed_bulk
+from jaxrecon.potentials.registry import reference_calculator
 
 
 class Single(Calculator):
@@ -32,13 +33,13 @@ class Single(Calculator):
         self.results = {"energy": np.float32(self.energy), "forces": forces}
 
 
-def of(make, **options) -> Calculators:
-    return Calculators("own", {}, {}, lambda atoms: make(), lambda atoms, mesh: make(), **options)
+def of(make, **options) -> Made:
+    return Made(lambda atoms: make(), **options)
 
 
 @pytest.mark.parametrize("symbol", ["Pt", "Cu", "Al", "Au"])
 def test_cubic_crystals_against_an_equation_of_state(symbol: str) -> None:
-    crystal, energy = relaxed_bulk(symbol, calculator("emt"))
+    crystal, energy = relaxed_bulk(symbol, reference_calculator("emt"))
     volumes, energies = [], []
     for scale in np.linspace(0.98, 1.02, 9):
         atoms = bulk(symbol)
@@ -49,14 +50,14 @@ def test_cubic_crystals_against_an_equation_of_state(symbol: str) -> None:
     volume, lowest, _ = EquationOfState(volumes, energies, eos="birchmurnaghan").fit()
     assert crystal.get_volume() == pytest.approx(volume, rel=3e-3)
     assert energy == pytest.approx(lowest, abs=2e-4)
-    assert bulk_energy(symbol, calculator("emt")) == energy
+    assert bulk_energy(symbol, reference_calculator("emt")) == energy
 
 
 @pytest.mark.parametrize("symbol", ["Pt", "Cu"])
 def test_cohesive_energies_are_those_the_potential_was_made_with(symbol: str) -> None:
     """The first parameter of Jacobsen, Stoltze and Norskov (1996), in eV."""
-    lone = label(Atoms(symbol, [[0.0, 0.0, 0.0]]), calculator("emt")).energy
-    found = bulk_energy(symbol, calculator("emt")) - lone
+    lone = label(Atoms(symbol, [[0.0, 0.0, 0.0]]), reference_calculator("emt")).energy
+    found = bulk_energy(symbol, reference_calculator("emt")) - lone
     assert found == pytest.approx(parameters[symbol][0], abs=0.02)
 
 
@@ -112,7 +113,7 @@ def test_a_repeated_cell_counts_once() -> None:
 )
 def test_elements_without_a_reference(symbol: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
-        bulk_energy(symbol, calculator("emt"))
+        bulk_energy(symbol, reference_calculator("emt"))
     assert "\n" not in str(error.value)
 
 
@@ -139,4 +140,4 @@ def test_what_is_not_finite_is_no_label(numbers: dict[str, float]) -> None:
 
 def test_slabs_are_neither_clusters_nor_crystals() -> None:
     with pytest.raises(ValueError, match="all three axes or none"):
-        label(fcc111("Pt", (1, 1, 3), vacuum=5.0), calculator("emt"))
+        label(fcc111("Pt", (1, 1, 3), vacuum=5.0), reference_calculator("emt"))

@@ -12,13 +12,13 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db.core import Database
-from labelling import CALLS, energy_of, use, watched
+from labelling import CALLS, energy_of, watch
 
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.potentials.calculators import calculator
 from jaxrecon.potentials.energies import bulk_energy
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
+from jaxrecon.potentials.registry import reference_calculator
 
 BULK = {"Pt": -0.5}
 
@@ -38,7 +38,7 @@ def test_energies_and_what_structures_said_before() -> None:
     given[1].set_cell([20.0] * 3)
     positions = [atoms.positions.copy() for atoms in given]
     found = judge(given, "emt")
-    reference = bulk_energy("Pt", calculator("emt"))
+    reference = bulk_energy("Pt", reference_calculator("emt"))
     assert found.metadata["bulk_energies"] == {"Pt": reference}
     assert len(found) == 3
     for atoms, original, before in zip(found, given, positions, strict=True):
@@ -61,7 +61,7 @@ def test_crystals_and_clusters_of_several_elements() -> None:
     alloy = bulk("CuAu", "rocksalt", a=5.2)
     given = [alloy, Atoms("CuAu", [[0.0, 0.0, 0.0], [0.0, 0.0, 2.5]])]
     found = judge(given, "emt", bulk={"Cu": 1.0})
-    gold = bulk_energy("Au", calculator("emt"))
+    gold = bulk_energy("Au", reference_calculator("emt"))
     assert found.metadata["bulk_energies"] == {"Cu": 1.0, "Au": gold}
     from ase.calculators.emt import EMT
 
@@ -80,7 +80,7 @@ def test_one_that_fails_is_not_worth_the_others(monkeypatch: pytest.MonkeyPatch)
         if np.allclose(atoms.positions, given[1].positions):
             raise RuntimeError("no convergence")
 
-    use(monkeypatch, watched(happen))
+    watch(monkeypatch, happen)
     given.append(fcc111("Pt", (1, 1, 3), vacuum=5.0))
     found = judge(given, "watched", bulk=BULK)
     assert list(found.failures) == [1, 4]
@@ -108,7 +108,7 @@ def test_the_order_in_which_they_end_does_not_matter(monkeypatch: pytest.MonkeyP
     def happen(atoms: Atoms, call: int) -> None:
         time.sleep(0.02 if call % 3 else 0.1)
 
-    use(monkeypatch, watched(happen))
+    watch(monkeypatch, happen)
     reports: list[tuple[int, int]] = []
     with joblib.parallel_config(backend="threading", n_jobs=4):
         found = judge(given, "watched", bulk=BULK, progress=lambda *n: reports.append(n))
@@ -120,7 +120,7 @@ def test_an_interruption_costs_what_was_in_flight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = clusters(6)
-    use(monkeypatch, watched(nothing))
+    watch(monkeypatch, nothing)
 
     def stop(structures: int, energies: int) -> None:
         if len(CALLS) == 3:
@@ -147,7 +147,7 @@ def test_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     given, references, name = clusters(2), dict(BULK), "watched"
-    use(monkeypatch, watched(nothing))
+    watch(monkeypatch, nothing)
     judge(given, name, bulk=references, store=LabelStore(tmp_path / "set.db"))
     if change == "position":
         given[1].positions[0] += 1e-9
@@ -161,7 +161,7 @@ def test_another_run_is_refused(
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given, write = clusters(5), Database.write
-    use(monkeypatch, watched(nothing))
+    watch(monkeypatch, nothing)
 
     def full(self: Database, *words: object, **options: object) -> object:
         if len(CALLS) == 4:
@@ -170,7 +170,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patched:
         patched.setattr(Database, "write", full)
-        with pytest.raises(OSError, match="disk is full; what was committed is kept, and --resume"):
+        with pytest.raises(OSError, match="disk is full; committed results are safe, and --resume"):
             judge(given, "watched", bulk=BULK, store=LabelStore(tmp_path / "set.db"))
     assert len(CALLS) == 4
     judge(given, "watched", bulk=BULK, store=LabelStore(tmp_path / "set.db", resume=True))

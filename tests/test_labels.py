@@ -114,14 +114,12 @@ def test_work_does_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_bulk_energies_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jaxrecon.potentials.calculators import calculator
-
     work = Work(RUN, LabelStore(tmp_path / "set.db"), None)
-    found = work.bulk_energies(["Pt", "Cu"], calculator("emt"), {"Pt": -5.0})
+    found = work.bulk_energies(["Pt", "Cu"], "emt", {"Pt": -5.0})
     assert found == {"Pt": -5.0, "Cu": pytest.approx(-0.007, abs=1e-3)}
     again = Work(RUN, LabelStore(tmp_path / "set.db", resume=True), None)
     monkeypatch.setattr("jaxrecon.potentials.labels.unordered", None)
-    assert again.bulk_energies(["Pt", "Cu"], calculator("emt"), {"Pt": -5.0}) == found
+    assert again.bulk_energies(["Pt", "Cu"], "emt", {"Pt": -5.0}) == found
 
 
 def test_a_digest_tells_structures_apart() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.optimize import FIRE
 from hypothesis import given
 from hypothesis import strategies as st
-from labelling import CALLS, energy_of, use, watched
+from labelling import CALLS, energy_of, watch
 
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.relaxations import Relaxing, relaxation, spread
@@ -97,8 +95,7 @@ def test_steps_and_energies_have_limits() -> None:
 
 
 def test_the_box_of_a_calculator_is_left_behind(monkeypatch) -> None:
-    made = replace(watched(lambda atoms, call: None), boxed=True)
-    use(monkeypatch, made)
+    watch(monkeypatch, lambda atoms, call: None, boxed=True)
     boxed, free = relaxed(seed=3, calculators="watched"), relaxed(seed=3)
     assert len(boxed) == len(free)
     for one, other in zip(boxed, free, strict=True):
@@ -131,7 +128,7 @@ def collapse(atoms: Atoms, call: int) -> None:
     ],
 )
 def test_a_relaxation_that_fails_keeps_what_was_before(monkeypatch, happen, reason) -> None:
-    use(monkeypatch, watched(happen))
+    watch(monkeypatch, happen)
     failed, *others = relaxed(seed=3, calculators="watched", max_e_form=99.0)
     assert len(CALLS) == 4
     assert failed.info["kind"] == "failed"

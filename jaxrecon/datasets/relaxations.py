@@ -1,4 +1,4 @@
-"""Relaxations: from random atoms to a minimum, and what is kept of the way there."""
+"""Relaxations of clusters to a minimum, and structures chosen on the way down."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.potentials.calculators import calculator
 from jaxrecon.potentials.energies import Label, formation_energy
 from jaxrecon.potentials.labels import Piece, failed, labelled
+from jaxrecon.potentials.registry import reference_calculator
 
 LARGEST = 1e3
-"""eV/Angstrom: of a force beyond which a relaxation has exploded."""
+"""Force component in eV/Angstrom above which a relaxation counts as exploded."""
 
 
 @dataclass(frozen=True)
 class Relaxing:
-    """How clusters are relaxed, and what is kept of it.
+    """Settings of the relaxations, and of the structures that are selected from them.
 
     Attributes:
-        force: eV/Angstrom, of the largest force at a minimum.
-        steps: of the optimiser at most.
-        frames: structures that are kept at most, evenly spread in energy.
-        max_e_form: eV/atom, of those that are kept.
+        force: largest force in eV/Angstrom at which a structure counts as a minimum.
+        steps: largest number of steps of the optimiser.
+        frames: largest number of structures from one relaxation, evenly spread in energy.
+        max_e_form: highest formation energy in eV/atom of a selected structure.
     """
 
     force: float = 0.05
@@ -38,91 +38,103 @@ def relaxation(
     symbols: str,
     number: int,
     seed: int,
-    calculators: str,
+    calculator: str,
     bulk: Mapping[str, float],
-    how: Relaxing,
+    settings: Relaxing,
 ) -> Piece:
-    """Relax a random cluster: see :func:`descent`.
+    """Relax a random cluster by :func:`descent`, as a piece of work.
 
     Args:
-        name: of the piece.
+        name: name of the piece.
         symbols: formula of the cluster.
-        number: of the trajectory.
-        seed: of the random start.
-        calculators: name of the calculator.
+        number: number of the trajectory.
+        seed: seed of the random start.
+        calculator: name of the reference calculator.
         bulk: energies of the elements in eV/atom.
-        how: steps, forces and what is kept.
+        settings: settings of the relaxation and of the selection.
+
+    Returns:
+        The name, and the selected structures, the last one of the relaxation first.
     """
-    return descent(name, random_cluster(symbols, seed), number, calculators, bulk, how)
+    return descent(name, random_cluster(symbols, seed), number, calculator, bulk, settings)
 
 
 def descent(
     name: str,
     start: Atoms,
     number: int,
-    calculators: str,
+    calculator: str,
     bulk: Mapping[str, float],
-    how: Relaxing,
+    settings: Relaxing,
 ) -> Piece:
-    """Relax a cluster by BFGS, and choose structures on its way, from its end back.
+    """Relax a cluster by BFGS and select structures on its way.
 
-    Their ``info`` has the number of the trajectory, the step, ``e_form`` in eV/atom, and the kind:
-    ``intermediate``, or of the last one ``minimum`` if its forces are small, else ``unrelaxed``. If
-    the calculator fails, or atoms collapse or fly apart, the structure of that step is there as
-    well, with the reason.
+    The ``info`` of a structure has the number of the trajectory, the step, ``e_form`` in eV/atom,
+    and the kind: ``minimum`` for the last structure if its forces are small, ``unrelaxed`` if they
+    are not, ``intermediate`` for all others. If the calculator fails, or atoms collapse or fly
+    apart, the structure of that step comes in addition, with the reason.
 
     Args:
-        name: of the piece.
+        name: name of the piece.
         start: positions in Angstrom.
-        number: of the trajectory.
-        calculators: name of the calculator.
+        number: number of the trajectory.
+        calculator: name of the reference calculator.
         bulk: energies of the elements in eV/atom.
-        how: steps, forces and what is kept.
+        settings: settings of the relaxation and of the selection.
+
+    Returns:
+        The name, and the selected structures, the last one of the relaxation first.
     """
     from ase.optimize import BFGS
 
-    ready = calculator(calculators).for_cluster(start)
-    way: list[tuple[Atoms, Label]] = []
-    met: list[Atoms] = []
-    calm = False
+    ready = reference_calculator(calculator).for_cluster(start)
+    steps: list[tuple[Atoms, Label]] = []
+    selected: list[Atoms] = []
+    converged = False
 
-    def look() -> None:
+    def record() -> None:
         energy, forces = ready.get_potential_energy(), np.array(ready.get_forces(), np.float64)
         largest = np.abs(forces).max()
         if not (np.isfinite(energy) and largest < LARGEST):
             raise ValueError(f"expected forces below {LARGEST:g} eV/A, got {largest:g}")
-        way.append((_centred(ready), Label(float(energy), forces)))
+        steps.append((_centred(ready), Label(float(energy), forces)))
 
     try:
-        for reached in BFGS(ready, logfile=None).irun(fmax=how.force, steps=how.steps):
-            look()
-            calm = bool(reached)
-    # Every calculator has its own way to fail, and one structure is not worth all others.
+        for reached in BFGS(ready, logfile=None).irun(fmax=settings.force, steps=settings.steps):
+            record()
+            converged = bool(reached)
+    # Calculators raise different exceptions, and one failure must not cost the other structures.
     except Exception as error:
-        met = [failed(_centred(ready), error, trajectory=number, step=len(way))]
-    e_forms = [formation_energy(each.energy, start.symbols, bulk) for _, each in way]
-    # The minimum comes first, so that it is what is kept of all that is nearly the same.
-    for step in reversed(spread(np.array(e_forms), how.frames, how.max_e_form)):
+        selected = [failed(_centred(ready), error, trajectory=number, step=len(steps))]
+    e_forms = [formation_energy(known.energy, start.symbols, bulk) for _, known in steps]
+    # From the end: of near duplicates the first is kept, and that should be the minimum.
+    for step in reversed(spread(np.array(e_forms), settings.frames, settings.max_e_form)):
         kind = "intermediate"
-        if step == len(way) - 1 and not met:
-            kind = "minimum" if calm else "unrelaxed"
+        if step == len(steps) - 1 and not selected:
+            kind = "minimum" if converged else "unrelaxed"
         about: dict[str, Any] = {
             "kind": kind,
             "trajectory": number,
             "step": step,
             "e_form": e_forms[step],
         }
-        met.append(labelled(*way[step], **about))
-    return name, met
+        selected.append(labelled(*steps[step], **about))
+    return name, selected
 
 
 def spread(energies: np.ndarray, count: int, highest: float) -> list[int]:
-    """Positions of energies that are evenly spread, the last and the lowest among them.
+    """Select steps of a relaxation that are evenly spread in energy.
+
+    The last step is always selected; with a count of two or more, so are the highest and the
+    lowest of those that are low enough.
 
     Args:
-        energies: of the steps of a relaxation.
-        count: how many there are to be at most.
-        highest: energy that none has, but the last.
+        energies: energy of every step.
+        count: largest number of steps to select, beside a last one that is not low enough.
+        highest: highest energy of a selected step other than the last.
+
+    Returns:
+        Numbers of the selected steps, ascending.
 
     >>> spread(np.array([9.0, 3.0, 2.9, 2.0, 1.1, 1.0]), 3, 5.0)
     [1, 3, 5]
@@ -133,13 +145,14 @@ def spread(energies: np.ndarray, count: int, highest: float) -> list[int]:
         return sorted({*low, *last})
     if count < 2:
         return last
-    some = energies[low]
-    wanted = np.linspace(some.max(), some.min(), count)
-    nearest = np.abs(some[None, :] - wanted[:, None]).argmin(axis=1)
+    # One step for each of evenly spaced energies: the nearest.
+    values = energies[low]
+    wanted = np.linspace(values.max(), values.min(), count)
+    nearest = np.abs(values[None, :] - wanted[:, None]).argmin(axis=1)
     chosen = {low[number] for number in nearest}
     return sorted({*chosen, *last})
 
 
 def _centred(atoms: Atoms) -> Atoms:
-    """Without the box that a calculator needs."""
+    """Copy elements and positions, without the box that a calculator may need."""
     return Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(axis=0))

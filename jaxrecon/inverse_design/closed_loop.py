@@ -20,9 +20,9 @@ from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.training import train
-from jaxrecon.potentials.calculators import calculator as calculators_of
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, digest
+from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.search.store import Store
@@ -85,7 +85,7 @@ def design(
         wanted: a value of the property, or from where to where, in eV/atom.
         count: structures to make in the end.
         folder: of this run; made if it is not there.
-        calculator: the judge, a name for :func:`~jaxrecon.potentials.calculators.calculator`.
+        calculator: name for :func:`~jaxrecon.potentials.registry.reference_calculator`.
         rounds: how often structures are judged.
         labels: structures made to be judged in each round: energies that it costs at most.
         symbols: formula, where the set has fingerprints alone.
@@ -126,7 +126,7 @@ def design(
             "rounds": rounds,
             "labels": labels,
             "symbols": symbols,
-            "calculator": calculators_of(calculator).settings,
+            "calculator": reference_calculator(calculator).settings,
             "bulk": dict(bulk or {}),
             "seed": seed,
             "train": learning.to_dict(),
@@ -148,7 +148,7 @@ def design(
                 "labels": sum(each["judged"] for each in told),
                 "surrogate_mae": model.validation["mae"],
                 "made": len(made),
-                "yield": float(np.mean([atoms.info["kept"] for atoms in made])),
+                "yield": float(np.mean([atoms.info["accepted"] for atoms in made])),
             }
             if last:
                 told.append(row)

@@ -1,1 +1,1 @@
-"""Energies: calculators by name, labels, and reference calculations."""
+"""Reference calculators by name, the energies that they give, and labels of many structures."""

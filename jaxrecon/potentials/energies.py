@@ -1,47 +1,60 @@
-"""Energies: of structures, of reference crystals, and of formation from these."""
+"""Energies of structures and of reference crystals, and the formation energies they give."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.potentials.calculators import Calculators
+from jaxrecon.potentials.base import ReferenceCalculator
 from jaxrecon.structures.structure import is_periodic
 
 STRAIN_TOLERANCE = 5e-4
-"""Of the lengths of a reference cell: less than 0.1 meV/atom in the stiffest metals."""
+"""Relative tolerance of the lengths of a reference cell.
+
+It costs less than 0.1 meV/atom in the stiffest metals.
+"""
 
 
 class Label(NamedTuple):
-    """What a calculator says of a structure.
+    """The energy and the forces of a structure.
 
     Attributes:
         energy: in eV.
-        forces: in eV/Angstrom, one row an atom.
+        forces: in eV/Angstrom, one row per atom.
     """
 
     energy: float
     forces: Float[np.ndarray, "n 3"]
 
 
-def label(atoms: Atoms, calculators: Calculators) -> Label:
-    """Energy and forces of a structure, a crystal if it repeats along all three axes.
+def label(atoms: Atoms, calculator: ReferenceCalculator) -> Label:
+    """Compute energy and forces of a crystal or of a free cluster.
 
     Args:
-        atoms: positions in Angstrom; a cell that does not repeat does not matter.
-        calculators: what computes them.
+        atoms: positions in Angstrom. A structure that is periodic along all three axes is a
+            crystal; the cell of any other one is ignored.
+        calculator: the reference calculator.
+
+    Returns:
+        Energy in eV and forces in eV/Angstrom, in double precision.
 
     Raises:
-        ValueError: if an energy or a force is not finite, or the structure repeats along one or
-            two axes only. Whatever the calculator raises passes through.
+        ValueError: if the energy or a force is not finite, or the structure is periodic along one
+            or two axes only. Exceptions of the calculator pass through.
+
+    >>> from jaxrecon.potentials.registry import reference_calculator
+    >>> found = label(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]]), reference_calculator("emt"))
+    >>> round(found.energy, 2), found.forces.shape
+    (3.19, (2, 3))
     """
     periodic = is_periodic(atoms)
-    ready = calculators.for_bulk(atoms) if periodic else calculators.for_cluster(atoms)
-    # In double precision, as a database takes nothing else.
+    ready = calculator.for_bulk(atoms) if periodic else calculator.for_cluster(atoms)
+    # A repeated cell has the energy of several; its first atoms are those of the given cell.
     energy = float(ready.get_potential_energy()) * len(atoms) / len(ready)
+    # Databases of ASE need forces in double precision.
     forces = np.array(ready.get_forces(), np.float64)[: len(atoms)]
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         raise ValueError(f"expected a finite energy and forces, got {energy} eV")
@@ -49,19 +62,22 @@ def label(atoms: Atoms, calculators: Calculators) -> Label:
 
 
 def formation_energy(energy: float, symbols: Iterable[str], bulk: Mapping[str, float]) -> float:
-    r"""Energy of formation from the elements in eV/atom.
+    r"""Compute the energy of formation from the elements in eV/atom.
 
     .. math:: E_{form} = (E - \sum_i n_i E_{bulk,i}) / N
 
-    Fung et al., arXiv 2207.13227, for one element.
+    Source: Fung et al., arXiv 2207.13227, for one element.
 
     Args:
-        energy: of the structure, in eV.
-        symbols: of its atoms.
+        energy: total energy of the structure in eV.
+        symbols: elements of its atoms.
         bulk: energies of the elements in eV/atom.
 
+    Returns:
+        The formation energy in eV/atom.
+
     Raises:
-        ValueError: if an element has no reference.
+        ValueError: if ``bulk`` lacks an element.
 
     >>> formation_energy(-9.0, ["Pt", "Pt"], {"Pt": -6.0})
     1.5
@@ -69,26 +85,37 @@ def formation_energy(energy: float, symbols: Iterable[str], bulk: Mapping[str, f
     counts = Counter(symbols)
     if missing := sorted(set(counts) - set(bulk)):
         raise ValueError(f"expected energies of the bulk of {missing}, got {sorted(bulk)}")
-    reference = sum(number * bulk[symbol] for symbol, number in counts.items())
-    return (energy - reference) / counts.total()
+    elements = sum(number * bulk[symbol] for symbol, number in counts.items())
+    return (energy - elements) / counts.total()
 
 
-def bulk_energy(symbol: str, calculators: Calculators) -> float:
-    """Energy of an element's reference crystal in eV/atom."""
-    atoms, energy = relaxed_bulk(symbol, calculators)
+def bulk_energy(symbol: str, calculator: ReferenceCalculator) -> float:
+    """Compute the energy of an element's reference crystal in eV/atom.
+
+    Args:
+        symbol: the element.
+        calculator: the reference calculator.
+
+    Returns:
+        The lowest energy that :func:`relaxed_bulk` finds, per atom.
+    """
+    atoms, energy = relaxed_bulk(symbol, calculator)
     return energy / len(atoms)
 
 
-def relaxed_bulk(symbol: str, calculators: Calculators) -> tuple[Atoms, float]:
-    """The reference crystal of an element at its lowest energy, and that energy in eV.
+def relaxed_bulk(symbol: str, calculator: ReferenceCalculator) -> tuple[Atoms, float]:
+    """Relax the reference crystal of an element.
 
-    The crystal is that of ASE's table (W. M. Haynes et al., CRC Handbook), or a molecule of two
-    atoms for H, N, O and F. Its cell, or bond, is scaled, and where it is not cubic its c/a is
-    varied in turn with the volume.
+    The crystal is the one in ASE's table (W. M. Haynes et al., CRC Handbook), or for H, N, O and F
+    a molecule of two atoms. Its cell or bond is scaled to the lowest energy; for crystals that are
+    not cubic, c/a and volume are varied in turn.
 
     Args:
-        symbol: of the element.
-        calculators: what computes the energy.
+        symbol: the element.
+        calculator: the reference calculator.
+
+    Returns:
+        The crystal or molecule, and its energy in eV.
 
     Raises:
         ValueError: if ASE can't build the crystal, or the calculator can't compute it.
@@ -98,35 +125,39 @@ def relaxed_bulk(symbol: str, calculators: Calculators) -> tuple[Atoms, float]:
     strain = np.zeros(2)
     directions = [np.array([1.0, 0.0])]
     if periodic and start.info["symmetry"] not in {"fcc", "bcc", "diamond", "sc", "cubic"}:
-        # At constant volume: c grows as a shrinks.
+        # First the volume, then c/a at this volume, then the volume again.
         directions += [np.array([0.0, 1.0]), directions[0]]
     try:
-        ready = calculators.for_bulk(start) if periodic else calculators.for_cluster(start)
-        share = len(start) / len(ready)
+        ready = calculator.for_bulk(start) if periodic else calculator.for_cluster(start)
+        # A repeated cell has the energy of several.
+        fraction = len(start) / len(ready)
         origin = ready.copy()
 
         def energy(strain: np.ndarray) -> float:
             _stretch(ready, origin, strain, periodic)
-            return float(ready.get_potential_energy()) * share
+            return float(ready.get_potential_energy()) * fraction
 
         for direction in directions:
             strain, lowest = _lowest(energy, strain, direction)
-    # Every calculator has its own way to say that it does not know an element.
+    # Calculators raise different exceptions for elements that they do not know.
     except Exception as error:
         raise ValueError(
-            f"expected an element that {calculators.name} can compute the bulk of, got {symbol} "
+            f"expected an element that {calculator.name} can compute the bulk of, got {symbol} "
             f"({type(error).__name__}: {error})"
         ) from error
-    found = start.copy()
-    _stretch(found, start, strain, periodic)
-    return found, lowest
+    crystal = start.copy()
+    _stretch(crystal, start, strain, periodic)
+    return crystal, lowest
 
 
-def _lowest(energy: Any, start: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, float]:
+def _lowest(
+    energy: Callable[[np.ndarray], float], start: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Minimise the energy along a direction by Brent's method; return the strain and the energy."""
     from scipy.optimize import minimize_scalar
 
-    # A percent brackets most minima; where it does not, the bracket is extended downhill. Counted
-    # from 1, as the tolerance is relative.
+    # One percent brackets most minima, and SciPy extends the bracket downhill where it does not.
+    # The variable is 1 at the start, as the tolerance is relative.
     found = minimize_scalar(
         lambda scale: energy(start + (scale - 1.0) * direction),
         bracket=(1.0, 1.01),
@@ -137,7 +168,7 @@ def _lowest(energy: Any, start: np.ndarray, direction: np.ndarray) -> tuple[np.n
 
 
 def _stretch(atoms: Atoms, origin: Atoms, strain: np.ndarray, periodic: bool) -> None:
-    """Scale all lengths, and c against a and b at the same volume; of a molecule not its box."""
+    """Scale all lengths of ``origin``, and c/a at constant volume; the box of a molecule stays."""
     size, shape = strain
     factors = np.exp([size - shape / 2.0, size - shape / 2.0, size + shape])
     if periodic:
@@ -146,19 +177,20 @@ def _stretch(atoms: Atoms, origin: Atoms, strain: np.ndarray, periodic: bool) ->
 
 
 def _reference(symbol: str) -> Atoms:
+    """Build the reference crystal or molecule of an element, with its symmetry in ``info``."""
     from ase.build import bulk
     from ase.data import atomic_numbers, reference_states
 
     if symbol not in atomic_numbers:
         raise ValueError(f"expected the symbol of an element, got {symbol!r}")
-    known = reference_states[atomic_numbers[symbol]] or {}
-    if known.get("symmetry") == "diatom":
-        return Atoms(f"{symbol}2", [[0.0, 0.0, 0.0], [0.0, 0.0, known["d"]]])
+    state = reference_states[atomic_numbers[symbol]] or {}
+    if state.get("symmetry") == "diatom":
+        return Atoms(f"{symbol}2", [[0.0, 0.0, 0.0], [0.0, 0.0, state["d"]]])
     try:
         crystal = bulk(symbol)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"expected an element whose crystal ASE can build, or its energy, got {symbol}"
         ) from error
-    crystal.info["symmetry"] = known["symmetry"]
+    crystal.info["symmetry"] = state["symmetry"]
     return crystal

@@ -1,4 +1,4 @@
-"""Judge: energies of given structures by any calculator, to see what they are worth."""
+"""Judge: energies of given structures by a reference calculator."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,32 +9,30 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from jaxrecon.potentials.calculators import calculator as calculators_of
 from jaxrecon.potentials.labels import FAILED, LabelStore, Work, digest, label_piece
+from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.versions import versions
 
 WORDS = ("judging", "energies")
-"""For the progress bar."""
+"""Title and unit of the progress bar."""
 BEFORE = "_before"
-"""Ending of the names of what a structure said of itself when it came."""
+"""Suffix of the names in ``info`` under which labels that a structure came with are kept."""
 
 
 @dataclass(frozen=True)
 class Judgement(Sequence[Atoms]):
-    """Structures with what a calculator says of them.
+    """The result of :func:`~jaxrecon.potentials.judge.judge`: structures with their energies.
 
-    :func:`~jaxrecon.potentials.judge.judge` asks it, and has an example.
-
-    Energy (eV) and forces (eV/Angstrom) are those of each structure's calculator, ``info`` has
-    ``e_form`` in eV/atom, ``judged_by`` and all that it had; energies that came with it are in
-    ``energy_before`` and ``e_form_before``. One that could not be computed has ``info["reason"]``
-    instead.
+    Energy (eV) and forces (eV/Angstrom) are the results of each structure's calculator. Its
+    ``info`` has ``e_form`` in eV/atom, ``judged_by``, and everything that it had before; energies
+    that the structure came with are in ``energy_before`` and ``e_form_before``. A structure that
+    could not be computed has ``info["reason"]`` instead.
 
     Attributes:
-        structures: in order.
-        metadata: settings, energies of the reference crystals, versions and failures, as plain
-            data for JSON.
+        structures: copies of the structures, in order.
+        metadata: settings, energies of the reference crystals, versions and failures, as plain data
+            for JSON.
     """
 
     structures: list[Atoms]
@@ -52,7 +50,7 @@ class Judgement(Sequence[Atoms]):
 
     @property
     def failures(self) -> dict[int, str]:
-        """Why structures have no energy, by their position."""
+        """Reasons why structures have no energy, by position."""
         return {
             number: atoms.info["reason"]
             for number, atoms in enumerate(self.structures)
@@ -61,12 +59,12 @@ class Judgement(Sequence[Atoms]):
 
     def __str__(self) -> str:
         energies = [atoms.info["e_form"] for atoms in self.structures if atoms.calc is not None]
-        spread = ""
+        summary = ""
         if energies:
             low, mean, high = np.min(energies), np.mean(energies), np.max(energies)
-            spread = f", E_form {low:.3f} to {high:.3f} eV/atom, {mean:.3f} on average"
+            summary = f", E_form {low:.3f} to {high:.3f} eV/atom, {mean:.3f} on average"
         name = self.metadata["calculator"]["calculator"]
-        return f"{len(energies)} of {len(self)} structures judged by {name}{spread}"
+        return f"{len(energies)} of {len(self)} structures judged by {name}{summary}"
 
 
 def judge(
@@ -78,49 +76,51 @@ def judge(
     store: LabelStore | None = None,
     progress: bool | ProgressFn = False,
 ) -> Judgement:
-    """Energies, forces and energies of formation of structures as they are, without relaxation.
+    """Compute energies, forces and formation energies of structures without relaxing them.
 
-    A structure that repeats along all three axes is a crystal, any other one a free cluster,
-    whatever its cell. One at which the calculator fails is counted and skipped.
+    A structure that is periodic along all three axes is a crystal; any other one is a free cluster,
+    whatever its cell. Structures at which the calculator fails are recorded with the reason.
 
     Args:
         structures: positions and cells in Angstrom.
-        calculator: a name, for :func:`~jaxrecon.potentials.calculators.calculator`.
-        bulk: energies of reference crystals in eV/atom that are not to be computed.
-        jobs: processes; None for what joblib is set to.
-        store: where each energy is kept as soon as it is there, and those of before are found.
-        progress: True shows a progress bar; a function is called with the structures and the
-            energies since its last call.
+        calculator: name for :func:`~jaxrecon.potentials.registry.reference_calculator`.
+        bulk: energies of reference crystals in eV/atom; those of other elements are computed.
+        jobs: number of processes; None for joblib's setting.
+        store: database to which every energy is committed as soon as it is computed, and from which
+            an interrupted run is resumed.
+        progress: True shows a progress bar; a function is called with the numbers of structures and
+            of energies since its last call.
 
     Returns:
         Copies of the structures, in order, with energies in eV and forces in eV/Angstrom.
 
     Raises:
-        ValueError: if there is no such calculator, or it can't compute a reference crystal.
-        OSError: if an energy can't be kept.
+        ValueError: if no calculator has this name, or it can't compute a reference crystal.
+        OSError: if an energy can't be written to the store.
 
-    >>> from jaxrecon.datasets import prototypes
-    >>> cube = judge([prototypes.load("cube")], "emt")[0]
-    >>> round(cube.info["e_form"], 2)
-    1.72
+    >>> judged = judge([Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]])], "emt")
+    >>> round(judged[0].info["e_form"], 2)
+    1.6
     """
-    calculators = calculators_of(calculator)
+    reference = reference_calculator(calculator)
     started = time.perf_counter()
+    # A store refuses to resume a run whose description differs.
     description = {
         "task": "judge",
         "structures": [len(structures), digest(structures)],
-        "calculator": calculators.settings,
+        "calculator": reference.settings,
         "bulk": dict(bulk or {}),
-        "versions": {**versions(), **calculators.versions},
+        "versions": {**versions(), **reference.versions},
     }
     symbols = {symbol for atoms in structures for symbol in atoms.symbols}
     names = [f"structure-{number}" for number in range(len(structures))]
     with reporter(progress, len(names), *WORDS) as report:
         work = Work(description, store, jobs)
+        # Structures of a resumed run count as done, but cost no energy.
         report(sum(name in work.done for name in names), 0)
-        references = work.bulk_energies(symbols, calculators, bulk)
+        bulk_energies = work.bulk_energies(symbols, calculator, bulk)
         calls = [
-            (name, atoms, calculator, references, {"kind": "judged", "number": number})
+            (name, atoms, calculator, bulk_energies, {"kind": "judged", "number": number})
             for number, (name, atoms) in enumerate(zip(names, structures, strict=True))
         ]
         work(label_piece, calls, lambda _: report(1, 1))
@@ -129,18 +129,18 @@ def judge(
         for atoms, name in zip(structures, names, strict=True)
     ]
     metadata = {
-        "calculator": calculators.settings,
-        "bulk_energies": references,
+        "calculator": reference.settings,
+        "bulk_energies": bulk_energies,
         "seconds": time.perf_counter() - started,
         "versions": description["versions"],
     }
-    found = Judgement(judged, metadata)
-    metadata["failures"] = {str(number): reason for number, reason in found.failures.items()}
-    return found
+    judgement = Judgement(judged, metadata)
+    metadata["failures"] = {str(number): reason for number, reason in judgement.failures.items()}
+    return judgement
 
 
 def _judged(original: Atoms, found: Atoms, calculator: str) -> Atoms:
-    """The original with what was found, and what it said before under other names."""
+    """Copy the original with the new label, and its former labels under other names."""
     atoms = original.copy()
     atoms.info.pop("reason", None)
     atoms.info["judged_by"] = calculator

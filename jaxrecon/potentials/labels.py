@@ -1,4 +1,4 @@
-"""Labels: structures with energies and forces, kept in a database piece by piece."""
+"""Labels of many structures: pieces of work on several processes, each committed to a database."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,24 +9,24 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from jaxrecon.potentials.calculators import Calculators, calculator
 from jaxrecon.potentials.energies import Label, formation_energy, label, relaxed_bulk
+from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.parallel import unordered
 from jaxrecon.runtime.run_store import Row, RunStore
 
 FAILED = "failed"
-"""Kind of a structure that has no label; ``info["reason"]`` says why."""
+"""``info["kind"]`` of a structure without a label; ``info["reason"]`` has the cause."""
 
 Piece = tuple[str, list[Atoms]]
-"""Its name, and structures that belong together: one at least."""
+"""A piece of work: its name, and the structures that it made, at least one."""
 
 
 class LabelStore(RunStore[str, list[Atoms]]):
     """Labelled structures of one run in an ASE database, committed piece by piece.
 
-    Energy and forces are those of the structure's calculator, numbers and words of its ``info`` are
-    keys of its row. See :class:`~jaxrecon.runtime.run_store.RunStore` for the arguments and what is
-    promised.
+    Energy and forces are stored as those of each structure's calculator; numbers and words in its
+    ``info`` are key-value pairs of its row, for ``ase db`` to select by.
+    :class:`~jaxrecon.runtime.run_store.RunStore` documents the arguments and the guarantees.
     """
 
     PIECE = "piece"
@@ -35,7 +35,7 @@ class LabelStore(RunStore[str, list[Atoms]]):
         rows = []
         for atoms in value:
             pairs = dict(atoms.info)
-            # A reason may be any text, which is no word to select by.
+            # A reason may be any text, which ASE does not take as a word to select by.
             reason = pairs.pop("reason", None)
             rows.append(Row(atoms, pairs, {} if reason is None else {"reason": reason}))
         return rows
@@ -45,63 +45,98 @@ class LabelStore(RunStore[str, list[Atoms]]):
         for atoms, pairs, data in rows:
             atoms.info = {**pairs, **data}
             if atoms.info["kind"] != FAILED:
-                # Whoever has changed a row by hand hears of it now.
+                # A row whose label was removed by hand raises here, not in the middle of the run.
                 atoms.calc.get_property("energy", atoms, allow_calculation=False)
             structures.append(atoms)
         return structures
 
 
 def labelled(atoms: Atoms, known: Label, **info: Any) -> Atoms:
-    """A copy of a structure with its label, and nothing else that it had."""
+    """Copy a structure with its label and nothing else that it carried.
+
+    Args:
+        atoms: the structure.
+        known: its energy and forces.
+        **info: entries for the ``info`` of the copy.
+
+    Returns:
+        The copy, with the label as the results of its calculator.
+    """
     copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=info)
     copy.calc = SinglePointCalculator(copy, energy=known.energy, forces=known.forces)
     return copy
 
 
 def failed(atoms: Atoms, error: Exception, **info: Any) -> Atoms:
-    """A copy of a structure that could not be labelled, and why."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    about = {**info, "kind": FAILED, "reason": said}
+    """Copy a structure that could not be labelled, with the reason.
+
+    Args:
+        atoms: the structure.
+        error: the exception that was raised.
+        **info: entries for the ``info`` of the copy.
+
+    Returns:
+        The copy, without a calculator, its ``kind`` ``"failed"``.
+    """
+    # One line, as messages and tables need it.
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    about = {**info, "kind": FAILED, "reason": reason}
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=about)
 
 
 def label_piece(
-    name: str, atoms: Atoms, calculators: str, bulk: Mapping[str, float], info: dict[str, Any]
+    name: str, atoms: Atoms, calculator: str, bulk: Mapping[str, float], info: dict[str, Any]
 ) -> Piece:
-    """A structure with its label and ``e_form`` in eV/atom, or with the reason why it has none.
+    """Label one structure, as a piece of work.
 
     Args:
-        name: of the piece.
+        name: name of the piece.
         atoms: the structure.
-        calculators: name of the calculator.
+        calculator: name of the reference calculator.
         bulk: energies of the elements in eV/atom.
-        info: what else is to be known of it.
+        info: entries for the ``info`` of the result.
+
+    Returns:
+        The name, and the structure with its label and ``e_form`` in eV/atom, or with the reason why
+        the calculator failed.
     """
     try:
-        known = label(atoms, calculator(calculators))
+        known = label(atoms, reference_calculator(calculator))
         e_form = formation_energy(known.energy, atoms.symbols, bulk)
         return name, [labelled(atoms, known, **info, e_form=e_form)]
-    # Every calculator has its own way to fail, and one structure is not worth all others.
+    # Calculators raise different exceptions, and one failure must not cost the other structures.
     except Exception as error:
         return name, [failed(atoms, error, **info)]
 
 
-def bulk_piece(name: str, symbol: str, calculators: str) -> Piece:
-    """The reference crystal of an element; raises if it can't be had, as all hangs on it."""
-    atoms, energy = relaxed_bulk(symbol, calculator(calculators))
+def bulk_piece(name: str, symbol: str, calculator: str) -> Piece:
+    """Relax the reference crystal of an element, as a piece of work.
+
+    Args:
+        name: name of the piece.
+        symbol: the element.
+        calculator: name of the reference calculator.
+
+    Returns:
+        The name, and the crystal with its energy.
+
+    Raises:
+        ValueError: if the crystal can't be computed; no formation energy can be had without it.
+    """
+    atoms, energy = relaxed_bulk(symbol, reference_calculator(calculator))
     return name, [labelled(atoms, Label(energy, np.zeros((len(atoms), 3))), kind="bulk")]
 
 
 class Work:
-    """Pieces of a run: those that are kept already, and how the others are made.
+    """The pieces of a run: those that a store has already, and the way to make the others.
 
     Attributes:
-        done: what there is, by name.
+        done: structures of the finished pieces, by the name of the piece.
 
     Args:
-        description: all that decides the results, as plain data.
-        store: where each piece is kept as soon as it is there; None for nowhere.
-        jobs: processes, for :func:`~jaxrecon.runtime.parallel.unordered`.
+        description: everything that decides the results, as plain data.
+        store: database to which every piece is committed as soon as it is finished; None for none.
+        jobs: number of processes, as for :func:`~jaxrecon.runtime.parallel.unordered`.
     """
 
     def __init__(
@@ -116,17 +151,19 @@ class Work:
         calls: Iterable[tuple[Any, ...]],
         ended: Callable[[list[Atoms]], None] | None = None,
     ) -> None:
-        """Make those pieces that are not there.
+        """Make the pieces that are not done yet.
 
         Args:
-            function: makes one.
-            calls: its arguments, of which the first is the name of the piece.
-            ended: called with each piece, once it is committed; what it raises ends the work.
+            function: makes a piece.
+            calls: arguments of the function, piece by piece; the first is the name of the piece.
+            ended: called with the structures of each piece once it is committed; an exception that
+                it raises ends the work.
         """
         missing = [call for call in calls if call[0] not in self.done]
         if not missing:
             return
-        # Closed at once if it is not wanted any more: it would go on until somebody forgets it.
+        # Closing stops the processes when `ended` raises; they would go on until the generator is
+        # garbage.
         with closing(unordered(function, missing, self._jobs)) as pieces:
             for name, structures in pieces:
                 if self._store is not None:
@@ -136,22 +173,38 @@ class Work:
                     ended(structures)
 
     def bulk_energies(
-        self, symbols: Iterable[str], calculators: Calculators, known: Mapping[str, float] | None
+        self, symbols: Iterable[str], calculator: str, known: Mapping[str, float] | None
     ) -> dict[str, float]:
-        """Energies of the reference crystals in eV/atom, but for those that are known."""
+        """Compute the energies of the reference crystals that are not known yet.
+
+        Args:
+            symbols: elements whose energies are needed.
+            calculator: name of the reference calculator.
+            known: energies in eV/atom that need no calculation.
+
+        Returns:
+            Energies in eV/atom by element, the known ones included.
+        """
         energies = dict(known or {})
         wanted = sorted(set(symbols) - set(energies))
-        self(bulk_piece, [(f"bulk-{each}", each, calculators.name) for each in wanted])
-        for each in wanted:
-            [crystal] = self.done[f"bulk-{each}"]
-            energies[each] = float(crystal.get_potential_energy()) / len(crystal)
+        self(bulk_piece, [(f"bulk-{symbol}", symbol, calculator) for symbol in wanted])
+        for symbol in wanted:
+            [crystal] = self.done[f"bulk-{symbol}"]
+            energies[symbol] = float(crystal.get_potential_energy()) / len(crystal)
         return energies
 
 
 def digest(structures: Sequence[Atoms]) -> str:
-    """Of elements, positions and cells, to tell whether structures are the same ones."""
-    numbers = hashlib.sha256()
+    """Hash elements, positions, cells and periodicity, to tell whether structures are the same.
+
+    Args:
+        structures: in order.
+
+    Returns:
+        A SHA-256 digest in hexadecimal; any change of a bit gives another one.
+    """
+    hashed = hashlib.sha256()
     for atoms in structures:
         for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-            numbers.update(np.ascontiguousarray(array).tobytes())
-    return numbers.hexdigest()
+            hashed.update(np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()
