@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+from ase.data import covalent_radii
 
 from jaxrecon.datasets import load
 from jaxrecon.datasets.io import read_labelled, write_labelled
-from jaxrecon.inverse_design.generation import shortest_distance
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,14 @@ def references():
     return load("pt10_pbe")
 
 
-def test_what_there_is(whole, references):
+def test_sizes_elements_and_energies(whole, references):
     assert (len(whole), len(references)) == (9493, 300)
     for labelled in (whole, references):
         assert {atoms.get_chemical_formula() for atoms in labelled.structures} == {"Pt10"}
-        assert min(map(shortest_distance, labelled.structures)) > 0.7 - 1e-3
+        distances = [atoms.get_all_distances() for atoms in labelled.structures]
+        pairs = np.triu_indices(10, 1)
+        shortest = min(between[pairs].min() for between in distances)
+        assert shortest / (2 * covalent_radii[78]) > 0.7 - 1e-3
         assert np.isfinite(labelled.energies).all()
         assert np.isfinite(labelled.forces).all()
         bulk = labelled.metadata["pbe"]["bulk_energies"]["Pt"]
@@ -45,7 +48,7 @@ def test_references_are_spread_and_low(references):
     assert np.sum((references.formation_energies < 2.2) | copies) >= 150
 
 
-def test_what_pbe_has_judged_is_the_same_in_both(whole, references):
+def test_pbe_energies_are_the_same_in_both_sets(whole, references):
     known = np.isfinite(whole.columns["e_form_pbe"])
     assert known.sum() == np.sum(references.formation_energies <= 3.7)
     own = {
@@ -58,7 +61,7 @@ def test_what_pbe_has_judged_is_the_same_in_both(whole, references):
         assert whole.formation_energies[row] == pytest.approx(own[key], abs=0.05)
 
 
-def test_forces_are_the_slopes_of_energies(references):
+def test_forces_are_derivatives_of_energies(references):
     """Along relaxations by PBE, from each step to the next: the trapezoidal rule."""
     steps = np.flatnonzero(references.columns["part"] == "relaxed")
     work, change = [], []
@@ -74,7 +77,7 @@ def test_forces_are_the_slopes_of_energies(references):
     assert 0.7 < np.polyfit(work, change, 1)[0] < 1.1
 
 
-def test_by_name_where_files_are_read(tmp_path, monkeypatch, references):
+def test_names_stand_for_files(tmp_path, monkeypatch, references):
     monkeypatch.chdir(tmp_path)
     np.testing.assert_array_equal(
         read_labelled("pt10_pbe").formation_energies, references.formation_energies
