@@ -246,8 +246,6 @@ def test_load_says_what_there_is(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=re.escape("expected a set among ['pt10'], got '../pt10'")):
         load("../pt10")
     assert datasets.load is load
-    with pytest.raises(AttributeError, match="no attribute 'lode'"):
-        _ = datasets.lode
 
 
 @given(

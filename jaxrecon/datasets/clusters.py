@@ -1,4 +1,4 @@
-"""Free clusters made on the spot: random atoms, as they are or relaxed under a potential of ASE."""
+"""Free clusters from random numbers, as they are or relaxed with a potential of ASE."""
 
 import math
 from collections.abc import Callable
@@ -11,37 +11,43 @@ from ase.data import atomic_numbers, covalent_radii
 from jaxrecon.structures.formulas import composition_of
 
 PACKING = 0.6
-"""Part of the volume of a compact cluster that is within a covalent radius of an atom."""
+"""Fraction of the volume of a compact cluster that is within a covalent radius of an atom."""
 
 SIZES = (0.9, 2.6)
-"""From compact to dissociated: length of a container by that of the compact cluster's."""
+"""Range of container lengths in units of a compact cluster's: from compact to dissociated."""
 
 SHAPES = 1.0
-"""Spread of the logarithms of a box's edges: from cubes to plates and rods."""
+"""Standard deviation of the logarithms of a box's edges: from cubes to plates and rods."""
 
 LONGEST = 3.2
-"""Edge of a box at most, in the same units, unless all are longer: what is farther is apart."""
+"""Longest edge of a box in the same units, unless all edges are longer.
+
+In a longer box the fragments of a cluster would no longer interact.
+"""
 
 TRIES = 200
-"""Sites that are tried for an atom before the container grows."""
+"""Number of sites that are tried for an atom before the container grows."""
 
 GROWTH = 1.05
-"""Factor by which all lengths of a container grow that turns out too small."""
+"""Factor by which the lengths of a container grow if the atoms don't fit into it."""
 
 
 def relaxed(symbols: str, seed: int = 0, *, steps: int = 200) -> Atoms:
-    """A compact cluster: random positions relaxed under effective medium theory by FIRE.
+    """Make a compact cluster: random positions, relaxed with effective medium theory by FIRE.
 
     Source of the potential: Jacobsen, Stoltze and Norskov, Surf. Sci. 366, 394 (1996), in ASE; it
-    knows H, C, N, O, Al, Ni, Cu, Pd, Ag, Pt and Au, and is meant for the metals.
+    has parameters for H, C, N, O, Al, Ni, Cu, Pd, Ag, Pt and Au, and is meant for the metals.
 
     Args:
         symbols: formula, like ``"Pt10"``.
-        seed: of the random start.
-        steps: relaxation steps at most.
+        seed: seed of the random start.
+        steps: largest number of relaxation steps.
+
+    Returns:
+        The cluster, centred at the origin, without a calculator; positions in Angstrom.
 
     Raises:
-        ValueError: if the formula can't be read, or the potential does not know an element.
+        ValueError: if the formula can't be read, or the potential lacks an element.
 
     >>> cluster = relaxed("Pt4", seed=1)
     >>> cluster.get_chemical_formula(), bool(2.4 < cluster.get_distance(0, 1) < 2.8)
@@ -70,23 +76,24 @@ def random_cluster(
     size: float | None = None,
     least: float = 0.7,
 ) -> Atoms:
-    """Random atoms in a ball or a box, centred: where relaxations of all kinds of clusters start.
+    """Place random atoms in a ball or a box, as a start of relaxations.
 
-    Sites are uniform in the container but for the least distances; edges of boxes differ, so that
-    compact clusters, chains, plates and fragments all occur. The container grows if the atoms don't
-    find room in it. A pure function of its arguments.
+    Sites are uniform in the container except for a smallest distance between atoms. The edges of a
+    box differ, so that compact clusters, chains, plates and fragments all occur. The container
+    grows if the atoms don't fit into it. The result is a pure function of the arguments.
 
     Args:
         symbols: formula, like ``"Pt10"``.
-        seed: of the random numbers.
-        container: None for either, by the seed.
-        size: length of the container in units of that in which the atoms are as dense as in a
-            compact cluster: about 1 gives compact ones, above 2 they fall apart; None for one
-            between ``SIZES``, by the seed.
-        least: distance that two atoms keep, by the sum of their covalent radii.
+        seed: seed of the random numbers.
+        container: ``"ball"`` or ``"box"``; None lets the seed decide.
+        size: length of the container in units of the one that a compact cluster fills: about 1
+            gives compact clusters, above 2 they fall apart. None lets the seed decide, within
+            ``SIZES``.
+        least: smallest distance of two atoms in units of the sum of their covalent radii.
 
     Returns:
-        The atoms, with ``container`` and ``size`` in ``info``.
+        The atoms, centred at the origin, with ``container`` and ``size`` in ``info``; positions in
+        Angstrom.
 
     Raises:
         ValueError: if the formula can't be read, or an argument is out of range.
@@ -103,11 +110,12 @@ def random_cluster(
     if not 0.0 <= least < math.inf:
         raise ValueError(f"expected least >= 0, got {least}")
     random = np.random.default_rng(seed)
-    # All is drawn whether it is needed or not: what is given leaves the rest as it would be.
+    # All numbers are drawn, needed or not, so that an argument does not change the other choices.
     either, between = random.random(2)
     stretches = SHAPES * random.normal(size=3)
     container = container or ("ball" if either < 0.5 else "box")
     size = size or float(SIZES[0] * (SIZES[1] / SIZES[0]) ** between)
+    # Edges are scaled at constant volume, and less if the longest would be too long.
     stretches -= stretches.mean()
     most = math.log(max(LONGEST / size, 1.0))
     edges = np.exp(stretches * min(1.0, most / stretches.max()))
@@ -123,15 +131,15 @@ def random_cluster(
 def _sites(
     container: str, edge: float, edges: np.ndarray
 ) -> Callable[[np.random.Generator], np.ndarray]:
-    """What draws sites in a container whose volume is that of a cube of this edge, in Angstrom."""
+    """Return a function that draws sites in a container with the volume of a cube of this edge."""
     if container == "box":
         return lambda random: edge * edges * random.random((TRIES, 3))
     radius = edge * (3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
 
     def in_ball(random: np.random.Generator) -> np.ndarray:
-        ways = random.normal(size=(TRIES, 3))
+        directions = random.normal(size=(TRIES, 3))
         lengths = radius * random.random((TRIES, 1)) ** (1.0 / 3.0)
-        return lengths * ways / np.linalg.norm(ways, axis=1, keepdims=True)
+        return lengths * directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
     return in_ball
 
@@ -142,29 +150,30 @@ def _apart(
     sites: Callable[[np.random.Generator], np.ndarray],
     least: float,
 ) -> np.ndarray | None:
-    """Each atom at the first site that keeps its distances; None if one has no such site."""
+    """Place every atom at its first site far from the others; None if it has no such site."""
     placed = np.empty((0, 3))
     for number in range(len(radii)):
-        tried = sites(random)
-        distances = np.linalg.norm(tried[:, None] - placed[None], axis=-1)
+        candidates = sites(random)
+        distances = np.linalg.norm(candidates[:, None] - placed[None], axis=-1)
         free = (distances >= least * (radii[:number] + radii[number])).all(axis=1)
         if not free.any():
             return None
-        placed = np.concatenate([placed, tried[[free.argmax()]]])
+        placed = np.concatenate([placed, candidates[[free.argmax()]]])
     return placed
 
 
 def _radii(composition: tuple[str, ...]) -> np.ndarray:
+    """Return the covalent radii of the atoms in Angstrom."""
     return np.array([covalent_radii[atomic_numbers[symbol]] for symbol in composition])
 
 
 def _compact_edge(radii: np.ndarray) -> float:
-    """Edge of the cube that a compact cluster of these atoms would fill, in Angstrom."""
+    """Return the edge in Angstrom of the cube that a compact cluster of these atoms would fill."""
     return float((np.sum(4.0 / 3.0 * np.pi * radii**3) / PACKING) ** (1.0 / 3.0))
 
 
 def _spread(composition: tuple[str, ...], random: np.random.Generator) -> np.ndarray:
-    """Each atom at the candidate site that is farthest from those placed already, in a cube."""
+    """Place every atom in a cube, at the candidate site farthest from those placed already."""
     edge = _compact_edge(_radii(composition))
     placed = edge * random.random((1, 3))
     for _ in composition[1:]:

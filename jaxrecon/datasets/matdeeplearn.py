@@ -1,7 +1,7 @@
-"""Folders and archives as MatDeepLearn has them: a file a structure, and a table of targets.
+"""Folders and archives in the layout of MatDeepLearn: one file per structure, and a table.
 
-Nothing of an archive is written to a path that it names: its files go, under numbers, to a
-temporary folder where ASE reads them.
+No path that an archive names is ever written to: its files get numbers as names in a temporary
+folder, where ASE reads them.
 """
 
 import csv
@@ -20,26 +20,31 @@ from jaxrecon.runtime.files import existing
 from jaxrecon.structures.io import read_structures
 
 TARGETS = "targets.csv"
+"""Name of the table of targets."""
 
 NO_STRUCTURES = {".csv", ".txt", ".md", ".py", ".yml", ".yaml"}
-"""Endings of files that may have the name of a structure and are none."""
+"""Endings of files that hold no structure, though they may have the name of one."""
 
 
 def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
-    """Read a folder or an archive with ``targets.csv`` of lines ``name,number,...``.
+    """Read a folder or an archive with a file ``targets.csv`` of lines ``name,number,...``.
 
     The file of a structure is ``name.json`` or has another ending that ASE knows; files that the
-    table does not name are passed over. Numbers after the first become columns, ``target_1`` and so
-    on, unless a first line names them.
+    table does not name are ignored. Numbers after the first become columns, ``target_1`` and so on,
+    unless the first line names them.
 
     Args:
-        path: of the folder, or of a tar or zip archive.
-        quantity: of the first numbers: total energies in eV, or formation energies in eV/atom.
+        path: folder, or tar or zip archive.
+        quantity: whether the first numbers are total energies in eV, ``"energy"``, or formation
+            energies in eV/atom, ``"e_form"``.
+
+    Returns:
+        The structures in the order of the table, with their names as a column.
 
     Raises:
-        FileNotFoundError: if there is no such file or folder.
-        ValueError: if it has no table of targets, a target without a structure, a file that ASE
-            can't read, or anything else than plain files where these should be.
+        FileNotFoundError: if the path does not exist.
+        ValueError: if the table is missing or can't be read, a target has no structure or several,
+            ASE can't read a file, or an archive has links or names outside of it.
     """
     with tempfile.TemporaryDirectory() as scratch:
         files = _folder(path) if path.is_dir() else _archive(path, Path(scratch))
@@ -47,16 +52,16 @@ def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
         if len(tables) != 1:
             raise ValueError(f"expected one {TARGETS} in {path}, got {len(tables)}")
         names, numbers, titles = _table(files[tables[0]], f"{TARGETS} of {path}")
-        places = _places(files, tables[0].parent)
+        candidates = _by_name(files, tables[0].parent)
         structures = []
         for name in names:
-            found = places.get(name, [])
-            if len(found) != 1:
+            matches = candidates.get(name, [])
+            if len(matches) != 1:
                 raise ValueError(
                     f"expected one file of the structure {name!r} of {TARGETS} in {path}, got "
-                    f"{len(found)}"
+                    f"{len(matches)}"
                 )
-            structures.append(_structure(found[0], name, path))
+            structures.append(_structure(matches[0], name, path))
     columns = {title: numbers[:, 1 + place] for place, title in enumerate(titles[1:])}
     columns["name"] = np.array(names)
     return LabelledSet.of(
@@ -68,6 +73,7 @@ def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
 
 
 def _folder(path: Path) -> dict[PurePosixPath, Path]:
+    """Return the files of a folder by their names relative to it."""
     return {
         PurePosixPath(file.relative_to(path).as_posix()): file
         for file in sorted(path.rglob("*"))
@@ -76,7 +82,7 @@ def _folder(path: Path) -> dict[PurePosixPath, Path]:
 
 
 def _archive(path: Path, scratch: Path) -> dict[PurePosixPath, Path]:
-    """The files of an archive, each in a file of its own in the folder."""
+    """Copy the files of an archive to a folder, and return the copies by their names inside it."""
     path = existing(path, "a folder or an archive of structures")
     files = {}
     try:
@@ -88,7 +94,7 @@ def _archive(path: Path, scratch: Path) -> dict[PurePosixPath, Path]:
             files[name] = copy
     except ValueError:
         raise
-    # A damaged archive fails in tarfile, zipfile, gzip, zlib or lzma, each in its own way.
+    # A damaged archive raises exceptions of tarfile, zipfile, gzip, zlib or lzma.
     except Exception as error:
         raise ValueError(
             f"expected an archive of structures, got {path} ({reason(error)})"
@@ -97,6 +103,7 @@ def _archive(path: Path, scratch: Path) -> dict[PurePosixPath, Path]:
 
 
 def _members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Yield the name and the content of every file in an archive; anything but files raises."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as zipped:
             for entry in zipped.infolist():
@@ -115,7 +122,7 @@ def _members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def _table(file: Path, source: str) -> tuple[list[str], np.ndarray, list[str]]:
-    """Names, numbers, and what the numbers are called."""
+    """Read the table: names of structures, their numbers, and titles of the numbers."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             lines = [[cell.strip() for cell in line] for line in csv.reader(stream) if line]
@@ -123,6 +130,7 @@ def _table(file: Path, source: str) -> tuple[list[str], np.ndarray, list[str]]:
         raise ValueError(f"expected lines name,number in {source}, got {reason(error)}") from error
     width = len(lines[0]) if lines else 0
     titles = ["target", *(f"target_{place}" for place in range(1, width - 1))]
+    # A first line without numbers holds the titles.
     if lines and not any(map(_is_number, lines[0][1:])):
         titles = lines.pop(0)[1:]
     if not lines or width < 2:
@@ -141,6 +149,7 @@ def _table(file: Path, source: str) -> tuple[list[str], np.ndarray, list[str]]:
 
 
 def _is_number(cell: str) -> bool:
+    """Return whether a cell of the table is a number."""
     try:
         float(cell)
     except ValueError:
@@ -148,18 +157,19 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _places(files: dict[PurePosixPath, Path], folder: PurePosixPath) -> dict[str, list[Path]]:
-    """The files that a name may mean: with its ending, or without."""
-    places: dict[str, list[Path]] = {}
+def _by_name(files: dict[PurePosixPath, Path], folder: PurePosixPath) -> dict[str, list[Path]]:
+    """Return the files that a name in the table may mean, with their ending or without."""
+    candidates: dict[str, list[Path]] = {}
     for name, file in files.items():
         if name.suffix in NO_STRUCTURES or not name.is_relative_to(folder):
             continue
         for word in {name.name, name.stem}:
-            places.setdefault(word, []).append(file)
-    return places
+            candidates.setdefault(word, []).append(file)
+    return candidates
 
 
 def _structure(file: Path, name: str, path: Path) -> Atoms:
+    """Read one structure; a message names it as the table and the archive do."""
     try:
         frames = read_structures(file)
     except ValueError as error:

@@ -1,8 +1,9 @@
 """The twelve structures of figures 4 and 5 of Fung et al. (arXiv 2207.13227).
 
 Figure 4 reconstructs six free shapes made of one element, figure 5 six crystals of two to five
-elements. The paper prints pictures and no coordinates: the shapes here are ideal ones at the
-nearest-neighbour distance of platinum, the crystals are experimental, each with its source.
+elements. The paper prints pictures and no coordinates: the shapes here are ideal ones with the
+nearest-neighbour distance of platinum, the crystals have experimental cells from the sources that
+their docstrings name.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from jaxtyping import Float
 
 Points = Float[np.ndarray, "n 3"]
 
-# Nearest neighbours in fcc platinum, a / sqrt(2) with a = 3.924 A: to a fingerprint the shapes then
-# look like clusters of the metal, on the scale that its parameters were chosen for.
 PLATINUM_BOND = 2.775
+"""Distance of nearest neighbours in fcc platinum in Angstrom, a / sqrt(2) with a = 3.924 A.
+
+The parameters of the published fingerprint were chosen for distances of this size.
+"""
 
 GOLDEN_RATIO = (1.0 + 5.0**0.5) / 2.0
 
 
 def _platinum(points: Points) -> Atoms:
-    """Free platinum atoms at `points` (A), centred on the origin."""
+    """Place free platinum atoms at points in Angstrom, and centre them at the origin."""
     return Atoms(numbers=[78] * len(points), positions=points - points.mean(axis=0))
 
 
@@ -34,19 +37,19 @@ def _solid(
     spacegroup: int,
     parameters: list[float],
 ) -> Atoms:
-    """The full cell from its inequivalent sites, without the notes that `crystal` attaches."""
+    """Build a full cell from its inequivalent sites, without the ``info`` that ASE attaches."""
     cell = crystal(symbols, basis=sites, spacegroup=spacegroup, cellpar=parameters)
     return Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
 
 
 def _sign_choices(x: float, y: float, z: float) -> Points:
-    """Every point (+-x, +-y, +-z), once each."""
+    """Return all points (+-x, +-y, +-z) without duplicates."""
     signs = np.stack(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0]), axis=-1).reshape(-1, 3)
     return np.unique(signs * [x, y, z] + 0.0, axis=0)
 
 
 def _cyclic(x: float, y: float, z: float) -> Points:
-    """The points (+-x, +-y, +-z) and their cyclic permutations."""
+    """Return the points (+-x, +-y, +-z) and their cyclic permutations."""
     return np.concatenate([_sign_choices(x, y, z), _sign_choices(z, x, y), _sign_choices(y, z, x)])
 
 
@@ -91,7 +94,7 @@ def humanoid() -> Atoms:
     """Return an eleven-atom stick figure that waves, with bonds of 2.65 to 2.81 A and no symmetry.
 
     The atoms are pelvis, chest, head, then elbow and hand, left and right, then knee and foot, left
-    and right: a tree of ten bonds. It is the one shape of the six without any symmetry.
+    and right: a tree of ten bonds. The other five shapes have symmetries.
 
     >>> len(humanoid())
     11
@@ -127,7 +130,7 @@ def decagon() -> Atoms:
 def hexagonal_sheet() -> Atoms:
     """Return a flat hexagon of nineteen atoms on a triangular lattice, 2.775 A apart.
 
-    A centre and two rings around it: a flake of one Pt(111) layer.
+    It has a centre and two rings around it, like a flake of one Pt(111) layer.
 
     >>> len(hexagonal_sheet())
     19
@@ -206,10 +209,11 @@ def methylammonium_lead_bromide() -> Atoms:
     """Return the hybrid perovskite CH3NH3PbBr3 in a 12-atom cubic cell, its cation ordered (R3m).
 
     a = 5.93 A is the rounded edge of the cubic phase at room temperature (A. Poglitsch and D.
-    Weber, J. Chem. Phys. 87, 6373 (1987), give 5.90 A). There the cation is disordered. Here it
-    stands still, staggered, with C-N 1.48 A, C-H 1.09 A, N-H 1.03 A and tetrahedral angles, its
-    middle at the centre of the cage. It points along [111], where its threefold axis is one of the
-    cage too and each N-H leans towards a bromine, 2.75 A away.
+    Weber, J. Chem. Phys. 87, 6373 (1987), give 5.90 A). In this phase the cation is disordered;
+    here it has one orientation, staggered, with C-N 1.48 A, C-H 1.09 A, N-H 1.03 A and tetrahedral
+    angles. The middle of its C-N bond is the centre of the cage. The bond points along [111], so
+    that its threefold axis is one of the cage, and every N-H bond leans towards a bromine at a
+    distance of 2.75 A.
 
     >>> methylammonium_lead_bromide().get_chemical_formula()
     'CH6Br3NPb'
@@ -217,7 +221,7 @@ def methylammonium_lead_bromide() -> Atoms:
     edge = 5.93
     along = np.ones(3) / 3.0**0.5
     bromine = np.array([(0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.5)])
-    # From the axis towards the bromines around the lead atom that nitrogen points to.
+    # Unit vectors from the axis towards the bromines around the lead atom that N points to.
     across = np.array([(-2.0, 1.0, 1.0), (1.0, -2.0, 1.0), (1.0, 1.0, -2.0)]) / 6.0**0.5
     tilted = along / 3.0 + across * 8.0**0.5 / 3.0
     nitrogen = 0.74 * along
@@ -249,20 +253,26 @@ _SHAPES = (cube, icosahedron, dodecahedron, humanoid, decagon, hexagonal_sheet)
 _SOLIDS = (rutile, rock_salt, heusler, pyrite, methylammonium_lead_bromide, nickel_hydroxide)
 
 GEOMETRIC: tuple[str, ...] = tuple(build.__name__ for build in _SHAPES)
+"""Names of the free shapes of figure 4."""
 CRYSTALS: tuple[str, ...] = tuple(build.__name__ for build in _SOLIDS)
+"""Names of the crystals of figure 5."""
 PROTOTYPES: dict[str, Callable[[], Atoms]] = {
     build.__name__: build for build in (*_SHAPES, *_SOLIDS)
 }
+"""Functions that build the twelve structures, by name."""
 
 
 def load(name: str) -> Atoms:
-    """Return the prototype called `name`, a fresh copy at each call.
+    """Build a prototype by its name.
 
     Args:
-        name: a key of `PROTOTYPES`, such as "icosahedron" or "rutile".
+        name: a key of :data:`PROTOTYPES`, such as ``"icosahedron"`` or ``"rutile"``.
+
+    Returns:
+        New atoms at every call, with positions and cell in Angstrom.
 
     Raises:
-        ValueError: if there is no such prototype.
+        ValueError: if no prototype has this name.
 
     >>> load("icosahedron").get_chemical_formula()
     'Pt12'
