@@ -53,7 +53,7 @@ from jaxrecon.structures.io import read_structures, write_structures
 
 SYMBOLS, POTENTIAL, REFERENCE = "Pt10", "sevennet", "gpaw"
 POOL, FURTHEST, LOWER = 10_500, 150, 50
-STEERED = (20, (1.75, 2.25)), (20, (1.75, 2.25)), (10, (1.75, 1.95))
+GUIDED = (20, (1.75, 2.25)), (20, (1.75, 2.25)), (10, (1.75, 1.95))
 """Rounds: how many clusters are guided to energies between what, in eV/atom."""
 
 RELAXED, DESCENT = 5, Relaxing(steps=10, frames=11)
@@ -96,7 +96,7 @@ def guided(known: list[Atoms], number: int) -> list[Atoms]:
             gradients=-forces / len(known[0]),
         )
     )
-    count, energies = STEERED[number]
+    count, energies = GUIDED[number]
     targets = np.random.default_rng(number).uniform(*energies, count)
     found = []
     for row, target in enumerate(targets):
@@ -131,7 +131,7 @@ def e_forms(structures: list[Atoms]) -> np.ndarray:
     return np.array([atoms.info["e_form"] for atoms in structures])
 
 
-def steered_by_pbe(
+def guided_by_pbe(
     folder: Path, number: int, known: list[Atoms], first: int, jobs: int
 ) -> list[Atoms]:
     """A round of clusters that are guided by what PBE says of the known ones; judged by PBE."""
@@ -157,11 +157,11 @@ def by_pbe(folder: Path, pool: LabelledSet, frames: list[Atoms], jobs: int) -> l
             atoms.info.update(part=name, row=int(row))
         known += judged(folder, name, chosen, REFERENCE, jobs)
     first = int(pool.trajectories.max()) + 1
-    for number, (count, _) in enumerate(STEERED):
-        if number == len(STEERED) - 1:
+    for number, (count, _) in enumerate(GUIDED):
+        if number == len(GUIDED) - 1:
             lowest = [atoms for atoms in known if atoms.info["part"] == "guided"]
             known += relaxed(folder, lowest, jobs)
-        known += steered_by_pbe(folder, number, known, first, jobs)
+        known += guided_by_pbe(folder, number, known, first, jobs)
         first += count
     return known
 

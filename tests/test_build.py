@@ -1,4 +1,4 @@
-"""A set from nothing: its structures, and that it is the same however it came about."""
+"""Sets built from nothing, which neither processes nor interruptions change."""
 
 from __future__ import annotations
 
@@ -85,16 +85,16 @@ def test_copies_are_of_the_lowest_and_belong_to_their_parents(small: LabelledSet
         assert min(gaps) < 2.0
 
 
-def test_there_are_no_duplicates(small: LabelledSet) -> None:
+def test_no_duplicates(small: LabelledSet) -> None:
     values = np.asarray(featurize(small.structures, Fingerprint.preset("default", ["Pt"])))
     differences = np.sqrt(np.mean((values[:, None] - values[None]) ** 2, axis=-1))
     np.fill_diagonal(differences, np.inf)
     unit = np.sqrt(np.mean(values**2))
-    # Not all of those that this unit is of are in the set.
+    # The unit of the tolerance is that of the first structures, not of the whole set.
     assert differences.min() > 0.7 * TOLERANCE * unit
 
 
-def test_the_order_of_what_ends_does_not_matter(
+def test_the_order_in_which_pieces_end_does_not_matter(
     small: LabelledSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def happen(atoms: Atoms, call: int) -> None:
@@ -129,7 +129,7 @@ def test_interruptions_change_nothing_and_cost_little(
         except KeyboardInterrupt:
             interruptions += 1
     assert interruptions >= 3
-    # One that is told of is committed: nothing was in flight.
+    # A structure is committed before it is reported: nothing is computed twice.
     assert len(CALLS) == needed
     assert_same(found, small)
     rows = ase.db.connect(tmp_path / "set.db")
@@ -175,8 +175,8 @@ def test_relaxations_and_copies_that_fail_are_counted(
     assert not CALLS
 
 
-def test_where_nothing_comes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work ends: whatever it was that is wrong, it is said."""
+def test_no_structure_of_low_energy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work ends early, with the reason of a failure in the message."""
 
     def happen(atoms: Atoms, call: int) -> None:
         raise RuntimeError("never")
@@ -187,8 +187,8 @@ def test_where_nothing_comes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(CALLS) < 60
 
 
-def test_fewer_where_there_are_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two atoms have one distance: there are so many different ones, and no more."""
+def test_fewer_structures_if_no_more_are_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two atoms have one distance, so that the number of different structures is limited."""
     monkeypatch.setattr("jaxrecon.datasets.build.LEAST_YIELD", 2.0)
     found = build("Pt2", 300, bulk={"Pt": 0.0}, perturbed=0.5, steps=30)
     assert 20 < len(found) < 300

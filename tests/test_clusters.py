@@ -1,4 +1,4 @@
-"""Random clusters: what they keep apart, what the seed decides, and that all shapes occur."""
+"""Random clusters: smallest distances, seeds, and that all shapes occur."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEEDS = range(60)
 
 
 def closest(atoms) -> float:
-    """Least distance by the sum of the covalent radii."""
+    """Smallest distance in units of the sum of the covalent radii."""
     radii = np.array([covalent_radii[atomic_numbers[symbol]] for symbol in atoms.symbols])
     ratios = atoms.get_all_distances() / (radii[:, None] + radii[None, :])
     return ratios[~np.eye(len(atoms), dtype=bool)].min(initial=np.inf)
@@ -50,7 +50,7 @@ def test_atoms_are_apart_centred_and_decided_by_the_seed(symbols, seed, containe
     assert made.info["size"] == size or (size is None and 0.9 <= made.info["size"] <= 2.6)
 
 
-def test_seeds_differ_and_what_is_given_changes_nothing_else():
+def test_seeds_differ_and_arguments_change_no_other_choice():
     first, second = random_cluster("Pt10", 0), random_cluster("Pt10", 1)
     assert not np.allclose(first.positions, second.positions)
     given_all = random_cluster("Pt10", 0, **first.info)
@@ -97,7 +97,7 @@ def test_relaxed_energies_reach_from_compact_to_falling_apart():
         atoms.calc = EMT()
         FIRE(atoms, logfile=None).run(fmax=0.05, steps=200)
         energies[size] = atoms.get_potential_energy() / 10 - crystal.get_potential_energy()
-    # EMT's zero is about 1 eV/atom above that of PBE: 0.8 and 2 here are 1.8 and 3 there.
+    # EMT is about 1 eV/atom below PBE: 0.8 and 2 eV/atom here are 1.8 and 3 by PBE.
     assert energies[0.9] < 1.0
     assert energies[2.4] > 1.6
 

@@ -1,4 +1,4 @@
-"""What others wrote, read as labelled sets; and what is refused, in one line."""
+"""Files of other programs read as labelled sets, and messages for those that can't be read."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_formats_of_ase(tmp_path, name):
     assert found.trajectories.tolist() == [0, 1]
 
 
-def test_what_belongs_to_a_structure_becomes_a_column(tmp_path):
+def test_info_becomes_columns(tmp_path):
     frames = [molecule("H2"), molecule("O2"), molecule("N2")]
     frames[0].info = {"gap": 1.5, "id": 7, "good": True, "source": "here", "box": np.eye(3)}
     frames[1].info = {"gap": 2, "id": 8, "good": False, "source": "there", "some": 1}
@@ -124,7 +124,7 @@ def test_database(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"SQLite format 3\x00" + bytes(100)])
-def test_what_is_no_database(tmp_path, content):
+def test_files_that_are_no_database(tmp_path, content):
     (tmp_path / "set.db").write_bytes(content)
     with pytest.raises(
         ValueError, match=r"expected (a database that ASE can read|at least one st)"
@@ -223,10 +223,10 @@ def test_folders_that_are_not_whole(tmp_path, targets, message):
     if targets == "one,1\n":
         folder(path / "again")
     archive = packed(path, tmp_path / "set.tar")
-    for each in (path, archive):
-        wanted = re.escape(message.replace("PATH", str(each)))
+    for source in (path, archive):
+        wanted = re.escape(message.replace("PATH", str(source)))
         with pytest.raises(ValueError, match=wanted) as error:
-            read_labelled(each)
+            read_labelled(source)
         assert one_line(error)
 
 

@@ -72,7 +72,7 @@ def test_forces_are_derivatives_of_energies(references):
             work.append(-np.sum(forces * (second.positions - first.positions)))
             change.append(references.energies[pair[1]] - references.energies[pair[0]])
     assert len(work) == 45
-    # Not more: forces are of the free energy, energies are extrapolated to no smearing.
+    # No closer: forces belong to the free energy, energies are extrapolated to no smearing.
     assert np.corrcoef(work, change)[0, 1] > 0.9
     assert 0.7 < np.polyfit(work, change, 1)[0] < 1.1
 

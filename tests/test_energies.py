@@ -1,4 +1,4 @@
-"""Energies of reference crystals against equations of state, and what is made of them."""
+"""Energies of reference crystals against equations of state, formation energies and labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxrecon.potentials.registry import reference_calculator
 
 
 class Single(Calculator):
-    """Numbers in single precision, as networks have them."""
+    """A calculator with results in single precision, like those of networks."""
 
     implemented_properties = ("energy", "forces")
 
@@ -125,7 +125,7 @@ def test_energies_of_formation() -> None:
 
 
 def test_labels_are_in_double_precision() -> None:
-    """A database takes the bytes of an array for those of doubles."""
+    """ASE's databases read the bytes of every array as double precision."""
     found = label(Atoms("Pt2", np.eye(3)[:2]), of(Single))
     assert type(found.energy) is float
     assert found.forces.dtype == np.float64
@@ -133,7 +133,7 @@ def test_labels_are_in_double_precision() -> None:
 
 
 @pytest.mark.parametrize("numbers", [{"energy": np.nan}, {"force": np.inf}])
-def test_what_is_not_finite_is_no_label(numbers: dict[str, float]) -> None:
+def test_labels_are_finite(numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected a finite energy and forces"):
         label(Atoms("Pt"), of(lambda: Single(**numbers)))
 

@@ -1,4 +1,4 @@
-"""Energies of given structures: right, in order, kept one by one, and none worth all others."""
+"""Energies of given structures: right, in order, committed one by one, and with failures apart."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def clusters(count: int = 6) -> list[Atoms]:
 
 
 def nothing(atoms: Atoms, call: int) -> None:
-    """As it always is."""
+    """Let the calculation go on as it is."""
 
 
-def test_energies_and_what_structures_said_before() -> None:
+def test_energies_and_former_labels() -> None:
     given = clusters(3)
     given[0].info.update(target=2.8, e_form=9.0)
     given[0].calc = SinglePointCalculator(given[0], energy=-1.0)
@@ -72,7 +72,7 @@ def test_crystals_and_clusters_of_several_elements() -> None:
     assert found[1].info["e_form"] == pytest.approx((energy_of(given[1]) - 1.0 - gold) / 2)
 
 
-def test_one_that_fails_is_not_worth_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_failure_does_not_cost_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     given = clusters(4)
     given[2].info["reason"] = "of old"
 
@@ -116,7 +116,7 @@ def test_the_order_in_which_they_end_does_not_matter(monkeypatch: pytest.MonkeyP
     assert reports == [(0, 0), *[(1, 1)] * 12]
 
 
-def test_an_interruption_costs_what_was_in_flight(
+def test_an_interruption_costs_only_unfinished_structures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = clusters(6)

@@ -1,4 +1,4 @@
-"""Labelled sets: lengths, selections, files that return what was written, splits."""
+"""Labelled sets: lengths, selections, files, frames, embedded sets and splits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def example(count: int = 5, seed: int = 0) -> LabelledSet:
 
 
 def assert_same(found: LabelledSet, expected: LabelledSet, digits: float = 0.0) -> None:
-    """Equal but for the digits of positions and forces."""
+    """Compare exactly, but positions and forces to some digits."""
     assert len(found) == len(expected)
     for name in ("energies", "formation_energies", "trajectories"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -123,7 +123,7 @@ def test_fingerprints_alone(tmp_path):
         to_frames(alone)
 
 
-def test_what_is_not_told_is_unknown():
+def test_missing_labels_are_unknown():
     bare = LabelledSet.of([Atoms("Pt"), Atoms("Pt")])
     assert np.isnan([bare.energies, bare.formation_energies]).all()
     assert (bare.trajectories.tolist(), bare.kinds) == ([0, 1], ["unknown", "unknown"])
@@ -172,7 +172,7 @@ def test_frames_leave_the_structures_alone():
         ({"columns": {"a": np.array([{}, 1])}}, "and type object"),
     ],
 )
-def test_what_does_not_fit_is_refused(unchecked, changes, message):
+def test_labels_that_do_not_fit_are_refused(unchecked, changes, message):
     known = {"structures": [Atoms("Pt"), Atoms("Pt2")], "energies": [1.0, 2.0]}
     with pytest.raises(ValueError, match=re.escape(message)):
         LabelledSet.of(**{**known, **changes})
@@ -211,7 +211,7 @@ def save(path: Path, **changes: object) -> Path:
         ({"numbers": np.arange(11, dtype=np.uint8)}, "with atomic numbers 0-10"),
     ],
 )
-def test_npz_of_somebody_else_is_refused(tmp_path, changes, message):
+def test_npz_of_another_program_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read_npz(save(tmp_path / "set.npz", **changes))
 
@@ -232,7 +232,7 @@ def test_a_damaged_npz_is_refused_or_read_unharmed(tmp_path, data):
     np.testing.assert_array_equal(found.energies, expected.energies)
 
 
-def test_load_says_what_there_is(monkeypatch, tmp_path):
+def test_load_names_the_embedded_sets(monkeypatch, tmp_path):
     from jaxrecon.datasets import embedded
 
     monkeypatch.setattr(embedded, "DATA", tmp_path / "data")
@@ -262,10 +262,10 @@ def test_a_split_keeps_trajectories_together(sizes, fraction, seed):
     assert set(names[training]).isdisjoint(names[validation])
     assert min(len(training), len(validation)) > 0
     assert (np.diff(training) > 0).all()
-    # One trajectory more or less would bring it no nearer; at the ends, one has to be there.
+    # One trajectory more or less would be no nearer; neither side may be empty.
     wanted, longest = fraction * len(names), max(sizes)
-    room = longest / 2 if longest <= wanted <= len(names) - longest else longest
-    assert abs(len(validation) - wanted) <= room
+    slack = longest / 2 if longest <= wanted <= len(names) - longest else longest
+    assert abs(len(validation) - wanted) <= slack
     again = split_by_trajectory(labelled, fraction, seed)
     assert (again[0].tolist(), again[1].tolist()) == (training.tolist(), validation.tolist())
 
@@ -286,7 +286,7 @@ def test_seeds_split_differently():
         (1, 0.5, "expected at least two trajectories to split, got 1"),
     ],
 )
-def test_what_can_not_be_split(count, fraction, message):
+def test_sets_that_can_not_be_split(count, fraction, message):
     labelled = LabelledSet.of([Atoms("Pt")] * count)
     with pytest.raises(ValueError, match=message):
         split_by_trajectory(labelled, fraction, 0)

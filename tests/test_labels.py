@@ -1,4 +1,4 @@
-"""Labelled structures in a database: the same when they come back, and easy to select."""
+"""Labelled structures in a database: read back bit for bit, selected, and made once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxrecon.potentials.labels import LabelStore, Work, digest, failed, label_p
 RUN = {"task": "test", "versions": {}}
 
 
-def some(number: int, count: int = 3) -> list[Atoms]:
+def made(number: int, count: int = 3) -> list[Atoms]:
     random = np.random.default_rng(number)
     structures = []
     for step in range(count):
@@ -42,9 +42,9 @@ def assert_same(found: list[Atoms], expected: list[Atoms]) -> None:
 def test_pieces_come_back_bit_for_bit(tmp_path: Path) -> None:
     error = RuntimeError("7\nof 9")
     pieces = {
-        "trajectory-0": some(0),
-        "trajectory-12": [failed(some(1)[0], error, step=3), *some(1)],
-        "copy-3": some(2, 1),
+        "trajectory-0": made(0),
+        "trajectory-12": [failed(made(1)[0], error, step=3), *made(1)],
+        "copy-3": made(2, 1),
         "bulk-Pt": [labelled(bulk("Pt"), Label(-6.0, np.zeros((1, 3))), kind="bulk")],
         "lost": [failed(Atoms("Pt", [[np.nan] * 3]), error)],
     }
@@ -62,20 +62,20 @@ def test_pieces_come_back_bit_for_bit(tmp_path: Path) -> None:
 def test_other_programs_can_select(tmp_path: Path) -> None:
     store = LabelStore(tmp_path / "set.db")
     store.begin(RUN)
-    store.commit("trajectory-0", some(0))
-    store.commit("trajectory-1", [failed(some(1)[0], ValueError("x")), *some(1)])
+    store.commit("trajectory-0", made(0))
+    store.commit("trajectory-1", [failed(made(1)[0], ValueError("x")), *made(1)])
     database = ase.db.connect(tmp_path / "set.db")
     assert len(list(database.select("kind=minimum,piece=trajectory-1"))) == 3
     row = database.get("step=2,piece=trajectory-0")
-    assert row.energy == some(0)[2].get_potential_energy()
+    assert row.energy == made(0)[2].get_potential_energy()
     assert row.e_form == row.energy
     assert len(list(database.select("kind=failed"))) == 1
 
 
-def test_a_row_without_its_energy_is_nobodys(tmp_path: Path) -> None:
+def test_a_row_without_its_energy_is_refused(tmp_path: Path) -> None:
     store = LabelStore(tmp_path / "set.db")
     store.begin(RUN)
-    bare = some(0)[0]
+    bare = made(0)[0]
     bare.calc = None
     store.commit("trajectory-0", [bare])
     with pytest.raises(ValueError, match=r"rows that jaxrecon wrote in .*set.db, got row 1 \("):
@@ -93,24 +93,24 @@ def test_a_label_or_a_reason() -> None:
     assert found.info["reason"].startswith("NotImplementedError: No EMT-potential for Fe")
 
 
-def squared(name: str, number: int) -> tuple[str, list[Atoms]]:
-    return name, some(number, 1)
+def piece(name: str, number: int) -> tuple[str, list[Atoms]]:
+    return name, made(number, 1)
 
 
-def test_work_does_what_is_not_there(tmp_path: Path) -> None:
+def test_work_does_only_missing_pieces(tmp_path: Path) -> None:
     calls = [(f"piece-{number}", number) for number in range(5)]
     work = Work(RUN, LabelStore(tmp_path / "set.db"), None)
-    made: list[list[Atoms]] = []
-    work(squared, calls[:3], made.append)
-    assert len(made) == 3
-    work(squared, calls[:3], made.append)
-    assert len(made) == 3
+    finished: list[list[Atoms]] = []
+    work(piece, calls[:3], finished.append)
+    assert len(finished) == 3
+    work(piece, calls[:3], finished.append)
+    assert len(finished) == 3
     again = Work(RUN, LabelStore(tmp_path / "set.db", resume=True), None)
     assert set(again.done) == {"piece-0", "piece-1", "piece-2"}
-    again(squared, calls, made.append)
-    assert len(made) == 5
+    again(piece, calls, finished.append)
+    assert len(finished) == 5
     for number in range(5):
-        assert_same(again.done[f"piece-{number}"], some(number, 1))
+        assert_same(again.done[f"piece-{number}"], made(number, 1))
 
 
 def test_bulk_energies_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Perturbed copies: of which kind, how far, how close, and decided by the seed."""
+"""Perturbed copies: their kinds and sizes, smallest distances, and seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COPIES = 400
 
 
 def balanced(name: str) -> list[tuple[Atoms, Atoms]]:
-    """All copies of one kind of a cluster without close contacts, beside it."""
+    """A cluster without close contacts, paired with its copies of one kind."""
     parent = Icosahedron("Pt", 2)
     parent.pbc = False
     parent.calc = None
@@ -46,7 +46,7 @@ def test_a_pure_function_that_leaves_its_argument_alone(seed):
 
 @given(seed=seeds)
 def test_atoms_keep_their_distance(seed):
-    # Closest pairs from 0.25 of the sum of their radii on: those may not come closer.
+    # Some parents have closer pairs already, which may not come closer still.
     parent = random_cluster(seed, 12)
     assert closest(perturbed(parent, seed)) >= min(0.7, closest(parent))
 
@@ -94,9 +94,9 @@ def test_strains_are_symmetric_and_up_to_8_percent():
 @given(atoms=lattices())
 def test_a_cell_is_strained_with_its_atoms(atoms):
     copy = next(
-        each
-        for each in (perturbed(atoms, seed) for seed in range(100))
-        if each.info["kind"] == "strained"
+        candidate
+        for candidate in (perturbed(atoms, seed) for seed in range(100))
+        if candidate.info["kind"] == "strained"
     )
     assert copy.pbc.tolist() == atoms.pbc.tolist()
     if atoms.cell.rank == 3:

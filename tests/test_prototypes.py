@@ -105,7 +105,7 @@ def test_load_refuses_an_unknown_name() -> None:
 
 
 @pytest.mark.parametrize("name", prototypes.PROTOTYPES)
-def test_each_load_is_a_fresh_copy(name: str) -> None:
+def test_every_load_is_a_fresh_copy(name: str) -> None:
     first = prototypes.load(name)
     first.positions += 1.0
     assert not np.allclose(first.positions, prototypes.load(name).positions)

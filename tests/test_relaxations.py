@@ -1,4 +1,4 @@
-"""The way down: what is kept of it, and what becomes of one that does not end well."""
+"""Relaxations: the structures that are selected from them, and those that fail."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jaxrecon.datasets.relaxations import Relaxing, relaxation, spread
 BULK = {"Pt": -0.1}
 
 
-def relaxed(seed: int = 0, calculators: str = "emt", **how) -> list[Atoms]:
-    name, found = relaxation("one", "Pt5", 7, seed, calculators, BULK, Relaxing(**how))
+def relaxed(seed: int = 0, calculator: str = "emt", **how) -> list[Atoms]:
+    name, found = relaxation("one", "Pt5", 7, seed, calculator, BULK, Relaxing(**how))
     assert name == "one"
     return found
 
@@ -27,7 +27,7 @@ def relaxed(seed: int = 0, calculators: str = "emt", **how) -> list[Atoms]:
     st.integers(1, 12),
     st.floats(-6.0, 6.0),
 )
-def test_what_is_chosen_is_low_spread_and_ends_with_the_last(energies, count, highest) -> None:
+def test_selected_steps_are_low_spread_and_end_with_the_last(energies, count, highest) -> None:
     values = np.array(energies)
     chosen = spread(values, count, highest)
     assert chosen == sorted(set(chosen))
@@ -63,7 +63,7 @@ def test_structures_of_a_relaxation() -> None:
         assert not atoms.pbc.any()
     energies = [atoms.get_potential_energy() for atoms in found]
     assert min(energies) == energies[0]
-    # Another optimiser finds nothing lower from there.
+    # Another optimiser that starts from the minimum finds nothing lower.
     oracle = minimum.copy()
     from ase.calculators.emt import EMT
 
@@ -85,7 +85,7 @@ def test_steps_and_energies_have_limits() -> None:
     last, *others = relaxed(seed=3, steps=4, max_e_form=99.0)
     assert (last.info["kind"], last.info["step"]) == ("unrelaxed", 4)
     assert len(others) == 4
-    # Nothing is low enough but the end, which is there whatever it is.
+    # No structure is low enough, but the last one is always selected.
     assert [a.info["kind"] for a in relaxed(seed=3, steps=4, max_e_form=-99.0)] == ["unrelaxed"]
     whole = relaxed(seed=3, max_e_form=99.0)
     limit = float(np.median([atoms.info["e_form"] for atoms in whole]))
@@ -96,7 +96,7 @@ def test_steps_and_energies_have_limits() -> None:
 
 def test_the_box_of_a_calculator_is_left_behind(monkeypatch) -> None:
     watch(monkeypatch, lambda atoms, call: None, boxed=True)
-    boxed, free = relaxed(seed=3, calculators="watched"), relaxed(seed=3)
+    boxed, free = relaxed(seed=3, calculator="watched"), relaxed(seed=3)
     assert len(boxed) == len(free)
     for one, other in zip(boxed, free, strict=True):
         assert np.allclose(one.positions, other.positions, atol=1e-6)
@@ -127,9 +127,9 @@ def collapse(atoms: Atoms, call: int) -> None:
         (collapse, "ValueError: expected forces below 1000 eV/A"),
     ],
 )
-def test_a_relaxation_that_fails_keeps_what_was_before(monkeypatch, happen, reason) -> None:
+def test_a_relaxation_that_fails_keeps_the_structures_before(monkeypatch, happen, reason) -> None:
     watch(monkeypatch, happen)
-    failed, *others = relaxed(seed=3, calculators="watched", max_e_form=99.0)
+    failed, *others = relaxed(seed=3, calculator="watched", max_e_form=99.0)
     assert len(CALLS) == 4
     assert failed.info["kind"] == "failed"
     assert failed.info["reason"].startswith(reason)

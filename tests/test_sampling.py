@@ -20,7 +20,7 @@ TABLES = arrays(np.float64, (12, 3), elements=st.integers(-4, 4).map(float))
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_blocks():
-    """Tables of a few rows need no more, and would take seconds with more."""
+    """Small blocks suffice for small tables, which would take seconds with large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "BLOCK", 16)
         yield
@@ -39,11 +39,11 @@ def brute_force_furthest(values: np.ndarray, count: int, first: int | None) -> l
 
 
 def brute_force_distinct(values: np.ndarray, tolerance: float) -> list[int]:
-    kept: list[int] = []
+    selected: list[int] = []
     for row, value in enumerate(values):
-        if all(np.sqrt(np.mean((value - values[other]) ** 2)) >= tolerance for other in kept):
-            kept.append(row)
-    return kept
+        if all(np.sqrt(np.mean((value - values[other]) ** 2)) >= tolerance for other in selected):
+            selected.append(row)
+    return selected
 
 
 @settings(max_examples=60)
@@ -92,19 +92,19 @@ def test_distinct_rows_whatever_the_blocks(monkeypatch, block, away):
     values = random.normal(size=(150, 5))
     near = values[random.integers(0, 150, 100)] + 1e-4 * random.normal(size=(100, 5))
     values = away + random.permutation(np.concatenate([values, near]))
-    kept = distinct(values, 1e-3)
-    assert kept.tolist() == brute_force_distinct(values, 1e-3)
-    assert len(kept) == 150
+    selected = distinct(values, 1e-3)
+    assert selected.tolist() == brute_force_distinct(values, 1e-3)
+    assert len(selected) == 150
 
 
 def test_a_chain_of_near_rows_loses_every_other_one():
-    # The second falls to the first, and so the third stays, near to the second alone.
+    # The second is near the first and goes; the third is near the second alone and stays.
     assert distinct(np.array([[0.0], [0.9], [1.8], [2.7], [3.6]]), 1.0).tolist() == [0, 2, 4]
 
 
 def test_places_without_a_row_cover_none(monkeypatch):
     monkeypatch.setattr(sampling, "BLOCK", 4)
-    # Two of four are kept, and the last is at the mean of all, where room to spare is.
+    # Two of the first four are selected. The last is at the mean, where empty places are zero.
     assert distinct(np.array([[-1.0], [1.0], [-1.0], [1.0], [0.0]]), 0.1).tolist() == [0, 1, 4]
 
 
