@@ -92,9 +92,8 @@ NAN, INFINITE = float("nan"), float("inf")
         *[("min_distance", value, r"a number in \[0, 1\)") for value in (-0.1, 1.0, NAN)],
         *[("parents", value, r"a fraction in \(0, 1\]") for value in (0.0, 1.1, -0.5, NAN)],
         *[
-            (f"{move}_weight", value, "a number >= 0")
-            for move in ("relocate", "swap", "shake", "fresh")
-            for value in (-0.1, NAN)
+            ("moves", {"swap": value}, "finite weights >= 0 by name")
+            for value in (-0.1, NAN, INFINITE)
         ],
         *[
             ("shake_range", value, "0 < low <= high in Angstrom")
@@ -123,12 +122,14 @@ def test_a_program_does_not_depend_on_the_loop_around_it() -> None:
     assert config.replace(sites=6).compiled != config.compiled
 
 
-def test_some_move_must_be_left() -> None:
-    """Swaps alone do not count: a structure of one element has none."""
-    none = {"relocate_weight": 0.0, "shake_weight": 0.0, "fresh_weight": 0.0}
-    with pytest.raises(ValueError, match="expected relocate_weight to be a positive sum"):
-        ReconstructConfig(**none)
-    assert ReconstructConfig(**{**none, "fresh_weight": 0.1}).swap_weight > 0
+def test_weights_of_moves_compile_nothing_anew_and_are_stored_in_one_order() -> None:
+    config = ReconstructConfig(moves={"swap": 0.5, "fresh": 0})
+    assert config.compiled == ReconstructConfig()
+    assert config == ReconstructConfig(moves={"fresh": 0, "swap": 0.5})
+    assert config.to_dict()["moves"] == {"fresh": 0, "swap": 0.5}
+    assert ReconstructConfig(**config.to_dict()) == config
+    with pytest.raises(ValueError, match="expected moves to be finite weights >= 0 by name, got"):
+        ReconstructConfig(moves={"swap": -1.0})
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,6 @@ def test_some_move_must_be_left() -> None:
         ("adam_steps", 0),
         ("polish_steps", 0),
         ("parents", 1.0),
-        ("swap_weight", 0.0),
         ("shake_range", (0.1, 0.1)),
     ],
 )

@@ -45,6 +45,14 @@ def moments(seen: Any) -> jax.Array:
     return jnp.concatenate([shells.sum(1), (first**2).sum(1), (second**2).sum((1, 2))])
 
 
+@dataclass(frozen=True)
+class Shell:
+    centre: float
+
+    def __call__(self, seen: Any) -> jax.Array:
+        return jnp.sum(seen.cutoff * (seen.r - self.centre) ** 2, keepdims=True)
+
+
 def of(function: Any, *elements: str, **changes: Any) -> Fingerprint:
     return Fingerprint(Custom(function, elements, r_cut=R_CUT), **changes)
 
@@ -126,7 +134,7 @@ def test_inverse(atoms: Atoms) -> None:
     )
     assert run.converged == 1
     assert matching.rmsd(atoms, run[0].atoms) < 1e-3
-    assert run.to_dict()["fingerprints"][0]["function"] == "moments"
+    assert run.to_dict()["fingerprints"][0]["descriptor"]["function"] == "test_custom:moments"
 
 
 @pytest.mark.slow
@@ -149,25 +157,28 @@ def test_nothing_is_compiled_again() -> None:
 
 
 def test_equal_parameters_of_a_function_are_equal_descriptors() -> None:
-    @dataclass(frozen=True)
-    class Shell:
-        centre: float
-
-        def __call__(self, seen: Any) -> jax.Array:
-            return jnp.sum(seen.cutoff * (seen.r - self.centre) ** 2, keepdims=True)
-
     assert of(Shell(2.0), "Pt") == of(Shell(2.0), "Pt")
     assert of(Shell(2.0), "Pt") != of(Shell(3.0), "Pt")
     assert of(Shell(2.0), "Pt").names[0] == "max Shell 0"
 
 
-def test_told_as_plain_data_but_not_read_back() -> None:
+def test_settings_name_the_function_where_it_can_be_imported() -> None:
     own, other = of(gaussians, "Pt"), Fingerprint.preset("default", ["Pt"])
-    assert own.to_dict()["descriptor"] == "custom"
-    assert "descriptor: custom != acsf" in own.differences(other)
-    assert "descriptor: acsf != custom" in other.differences(own)
-    with pytest.raises(ValueError, match="expected descriptor 'acsf', got 'custom'"):
-        Fingerprint.from_json(own.to_json())
+    assert own.to_dict()["descriptor"]["function"] == "test_custom:gaussians"
+    assert Fingerprint.from_json(own.to_json()) == own
+    assert "family: custom != acsf" in own.differences(other)
+    assert "family: acsf != custom" in other.differences(own)
+
+
+def test_a_function_that_can_not_be_imported_is_refused_with_what_was_expected() -> None:
+    def local(seen: Any) -> jax.Array:
+        return seen.cutoff.sum(keepdims=True)
+
+    for function in (local, Shell(2.0)):
+        text = of(function, "Pt").to_json()
+        with pytest.raises(ValueError, match="expected the descriptor's function in a module that"):
+            Fingerprint.from_json(text)
+    assert of(Shell(2.0), "Pt").differences(of(Shell(3.0), "Pt"))
 
 
 def no_row(seen: Any) -> jax.Array:
@@ -213,7 +224,7 @@ def test_functions_that_are_no_descriptors(function: Any, message: str) -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_no_functions() -> None:
     for wrong in (3, ["a"]):
-        with pytest.raises(ValueError, match="expected a hashable function of what an atom sees"):
+        with pytest.raises(ValueError, match="expected a hashable function of the environment"):
             of(wrong, "Pt")
 
 

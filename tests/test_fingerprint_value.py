@@ -18,7 +18,7 @@ from fingerprints import FOUR, SMALL, compiled, placed, small, whole
 from strategies import random_cluster
 
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase
-from jaxrecon.descriptors.fingerprint import PRESETS
+from jaxrecon.descriptors.registry import PRESETS
 from jaxrecon.structures.structure import Structure, padded
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -184,7 +184,8 @@ DIFFERENT = [
 
 def test_every_parameter_differs_once_at_least() -> None:
     named = {text.split(":")[0] for other in DIFFERENT for text in SMALL.differences(other)}
-    assert named == set(SMALL.to_dict()) - {"descriptor"}
+    settings = SMALL.to_dict()
+    assert named == {*settings.pop("descriptor"), *settings} - {"family"}
 
 
 def test_digests_tell_apart_what_differs_and_nothing_else() -> None:
@@ -224,24 +225,30 @@ def test_there_and_back_through_json(fingerprint: Fingerprint) -> None:
     assert again.names == fingerprint.names
     assert Fingerprint.from_dict(fingerprint.to_dict()) == fingerprint
     plain = json.loads(fingerprint.to_json())
-    assert plain["descriptor"] == "acsf"
-    assert plain["r_cut"] == fingerprint.descriptor.r_cut
+    assert plain["descriptor"]["family"] == "acsf"
+    assert plain["descriptor"]["r_cut"] == fingerprint.descriptor.r_cut
     assert plain["max_atoms"] == fingerprint.max_atoms
 
 
+def of(changes: dict[str, object]) -> dict[str, object]:
+    """Other settings of the descriptor."""
+    return {"descriptor": {**SMALL.descriptor.to_dict(), **changes}}
+
+
 def test_what_a_file_leaves_out_is_the_default() -> None:
-    assert Fingerprint.from_dict({"descriptor": "acsf", "elements": ["O"]}) == Fingerprint(
-        ACSF(elements=("O",))
-    )
+    descriptor = {"family": "acsf", "elements": ["O"]}
+    assert Fingerprint.from_dict({"descriptor": descriptor}) == Fingerprint(ACSF(("O",)))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"descriptor": "soap"}, "expected descriptor 'acsf', got 'soap'"),
-        ({"descriptor": None}, "expected descriptor 'acsf', got None"),
-        ({"r_cutt": 3.0}, r"expected parameters of \['cutoff', 'elements'.*got \['r_cutt'\]"),
-        ({"r_cut": -3.0}, "expected r_cut > 0 Angstrom, got -3.0"),
+        ({"descriptor": "acsf"}, "expected settings of a descriptor by name, got 'acsf'"),
+        ({"descriptor": None}, "expected settings of a descriptor by name, got None"),
+        (of({"family": "none"}), r"expected a descriptor family among \('acsf', .*got 'none'"),
+        (of({"r_cutt": 3.0}), r"expected settings among \['cutoff', 'elements'.*got \['r_cutt'\]"),
+        (of({"r_cut": -3.0}), "expected r_cut > 0 Angstrom, got -3.0"),
+        ({"r_cut": 3.0}, r"expected settings among \['images', .*got \['r_cut'\]"),
         ({"poolings": ["median"]}, r"expected poolings among \('max', .*got \('median',\)"),
         ({"poolings": []}, r"expected poolings among \('max', 'min', .*got \(\)"),
         ({"poolings": ["max", "median"]}, r"expected poolings among \('max', .*'median'\)"),
@@ -263,7 +270,7 @@ def test_files_of_others_are_refused(
 def test_a_file_without_its_family_is_refused() -> None:
     data = SMALL.to_dict()
     del data["descriptor"]
-    with pytest.raises(ValueError, match="expected descriptor 'acsf', got None"):
+    with pytest.raises(ValueError, match="expected settings of a descriptor by name, got None"):
         Fingerprint.from_dict(data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -13,8 +14,9 @@ from ase.data import covalent_radii
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
 from jaxrecon.search import gauss_newton
+from jaxrecon.search.descent import descend, residual
 from jaxrecon.search.initialize import EDGE_RANGE, compact_edge
-from jaxrecon.search.moves import descend, propose, relocate, residual, shake, swap
+from jaxrecon.search.moves import MOVES, Situation, move_weights, propose, relocate, shake, swap
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
 
@@ -48,8 +50,8 @@ def task_of(count: int, *, crystal: bool) -> Task:
     return Task(target, species, cell, bounds=bounds)
 
 
-def shares_of(task: Task, parent: jax.Array) -> jax.Array:
-    """By how much each atom is to attribution, as a hop has it computed once for all moves."""
+def attribution_of(task: Task, parent: jax.Array) -> jax.Array:
+    """How much of the residual each atom is responsible for, as a hop computes it for all moves."""
     return jax.jit(partial(gauss_newton.attribution, FINGERPRINT))(
         task.structure(parent), task.target
     )
@@ -73,10 +75,11 @@ def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
     task, parent = task_of(5, crystal=crystal), np.asarray(misplaced())
     centre, radii = parent.mean(axis=0), covalent_radii[NUMBERS[5]]
     reach = np.linalg.norm(parent - centre, axis=1).max()
-    given = (task, jnp.asarray(parent), shares_of(task, jnp.asarray(parent)))
+    wrong = attribution_of(task, jnp.asarray(parent))
     for sites in (1, 2):
         config = CONFIG.replace(sites=sites)
-        moved = many(lambda key, c=config: relocate(key, FINGERPRINT, c, *given))
+        situation = Situation(FINGERPRINT, config, task, wrong)
+        moved = many(lambda key, s=situation: relocate(key, s, jnp.asarray(parent)))
         changed = (moved != parent).any(axis=-1)
         assert (changed.sum(axis=1) == 1).all()
         atom = changed.argmax(axis=1)
@@ -96,28 +99,31 @@ def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
             assert (bonded & ~inside).any()
 
 
-def test_relocate_draws_the_atom_by_its_blame() -> None:
+def test_relocate_draws_the_atom_by_its_attribution() -> None:
     task, parent = task_of(5, crystal=False), misplaced()
-    moved = many(lambda key: propose(key, FINGERPRINT, weighted(1.0, 0.0, 0.0, 0.0), task, parent))
+    moved = many(
+        lambda key: propose(key, FINGERPRINT, CONFIG, task, parent, weighted(1.0, 0.0, 0.0, 0.0))
+    )
     which = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
-    shares = np.bincount(which, minlength=5) / len(KEYS)
-    attribution = np.asarray(shares_of(task, parent))
+    fractions = np.bincount(which, minlength=5) / len(KEYS)
+    attribution = np.asarray(attribution_of(task, parent))
     expected = attribution / attribution.sum()
     assert expected.max() > 0.5
     deviation = np.sqrt(expected * (1 - expected) / len(KEYS))
-    assert (np.abs(shares - expected) < 4 * deviation).all()
+    assert (np.abs(fractions - expected) < 4 * deviation).all()
 
 
 def test_relocate_takes_the_best_of_its_sites() -> None:
     """One site is as good as drawn, the best of many is much better."""
     task, parent = task_of(5, crystal=False), misplaced()
-    given = (task, parent, shares_of(task, parent))
+    wrong = attribution_of(task, parent)
     medians = []
     for sites in (1, 24):
         config = CONFIG.replace(sites=sites)
 
         def screened(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
-            return residual(FINGERPRINT, task, relocate(key, FINGERPRINT, config, *given))
+            situation = Situation(FINGERPRINT, config, task, wrong)
+            return residual(FINGERPRINT, task, relocate(key, situation, parent))
 
         medians.append(np.median(many(screened)))
     assert medians[0] > 1.3 * medians[1]
@@ -126,8 +132,8 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
 @pytest.mark.parametrize("crystal", [False, True])
 def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
     task, parent = task_of(5, crystal=crystal), jnp.asarray(TRUTH, jnp.float32)
-    shares = shares_of(task, parent)
-    moved = many(lambda key: swap(key, task, parent, shares))
+    situation = Situation(FINGERPRINT, CONFIG, task, attribution_of(task, parent))
+    moved = many(lambda key: swap(key, situation, parent))
     numbers = np.array(NUMBERS[5])
     pairs = set()
     for positions in moved:
@@ -139,10 +145,11 @@ def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
     assert len(pairs) > 2
 
 
-def test_swap_draws_one_of_the_two_by_its_blame() -> None:
+def test_swap_draws_one_of_the_two_by_its_attribution() -> None:
     """All of it on one atom of oxygen: it goes with any of platinum."""
     task, parent = task_of(5, crystal=False), jnp.asarray(TRUTH, jnp.float32)
-    moved = many(lambda key: swap(key, task, parent, jnp.eye(5)[2]))
+    situation = Situation(FINGERPRINT, CONFIG, task, jnp.eye(5)[2])
+    moved = many(lambda key: swap(key, situation, parent))
     changed = (moved != np.asarray(parent)).any(axis=-1).sum(axis=0)
     assert changed[2] == changed.sum() / 2 == len(KEYS)
     assert (changed > 0).tolist() == [False, True, True, True, True]
@@ -152,7 +159,8 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
     config = CONFIG.replace(shake_range=(0.02, 1.0))
     parent = jnp.zeros((400, 3))
     task = Task(jnp.zeros(FINGERPRINT.size), jnp.full(400, 78), None)
-    moved = many(lambda key: shake(key, config, task, parent))
+    situation = Situation(FINGERPRINT, config, task, jnp.ones(400))
+    moved = many(lambda key: shake(key, situation, parent))
     assert (moved != 0).all()
     widths = moved.std(axis=(1, 2))
     assert widths.min() > 0.02 * 0.9
@@ -161,22 +169,24 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
     # Uniform: mean 1/2 and deviation 1/sqrt(12), here of 64.
     assert logarithms.mean() == pytest.approx(0.5, abs=4 / np.sqrt(12 * 64))
     assert logarithms.std() == pytest.approx(1 / np.sqrt(12), abs=0.08)
-    single = many(lambda key: shake(key, CONFIG.replace(shake_range=(0.1, 0.1)), task, parent))
+    situation = situation._replace(config=CONFIG.replace(shake_range=(0.1, 0.1)))
+    single = many(lambda key: shake(key, situation, parent))
     np.testing.assert_allclose(single.std(axis=(1, 2)), 0.1, rtol=0.1)
 
 
-def weighted(relocate: float, swap: float, shake: float, fresh: float) -> ReconstructConfig:
-    return CONFIG.replace(
-        relocate_weight=relocate, swap_weight=swap, shake_weight=shake, fresh_weight=fresh
-    )
+def weighted(relocate: float, swap: float, shake: float, fresh: float) -> np.ndarray:
+    moves = {"relocate": relocate, "swap": swap, "shake": shake, "fresh": fresh}
+    return move_weights(CONFIG.replace(moves=moves))
 
 
 def test_propose_makes_the_moves_by_their_weights() -> None:
     task, parent = task_of(5, crystal=False), jnp.asarray(TRUTH, jnp.float32)
     edge = EDGE_RANGE[1] * float(compact_edge(task.radius))
 
-    def kinds(config: ReconstructConfig) -> np.ndarray:
-        moved = many(lambda key: propose(key, FINGERPRINT, config, task, parent))
+    config = CONFIG.replace(shake_range=(1e-3, 2e-3))
+
+    def kinds(weights: np.ndarray) -> np.ndarray:
+        moved = many(lambda key: propose(key, FINGERPRINT, config, task, parent, weights))
         away = moved - np.asarray(parent)
         changed = (away != 0).any(axis=-1).sum(axis=1)
         near = np.linalg.norm(away, axis=-1).max(axis=1) < 0.02
@@ -188,18 +198,55 @@ def test_propose_makes_the_moves_by_their_weights() -> None:
 
     for weights in [(4.0, 3.0, 2.0, 1.0), (0.0, 0.0, 0.1, 0.3)]:
         expected = np.array(weights) / sum(weights)
-        shares = kinds(weighted(*weights).replace(shake_range=(1e-3, 2e-3)))
-        assert shares.sum() == 1.0
-        assert (np.abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / 64)).all()
+        fractions = kinds(weighted(*weights))
+        assert fractions.sum() == 1.0
+        assert (np.abs(fractions - expected) <= 4 * np.sqrt(expected * (1 - expected) / 64)).all()
 
 
 def test_swaps_of_one_element_are_never_proposed() -> None:
     task = task_of(5, crystal=False)
     alike = Task(task.target, jnp.full(5, 78), None)
     parent = jnp.asarray(TRUTH, jnp.float32)
-    config = weighted(0.0, 1e6, 1.0, 0.0)
-    moved = many(lambda key: propose(key, FINGERPRINT, config, alike, parent))
+    weights = weighted(0.0, 1e6, 1.0, 0.0)
+    moved = many(lambda key: propose(key, FINGERPRINT, CONFIG, alike, parent, weights))
     assert ((moved != np.asarray(parent)).any(axis=-1).sum(axis=1) == 5).all()
+
+
+@pytest.mark.parametrize("crystal", [False, True])
+@pytest.mark.parametrize("name", MOVES)
+def test_every_move_is_a_pure_function_of_one_form(name: str, crystal: bool) -> None:
+    """The contract of the registry: finite coordinates like the parent's, by the key alone."""
+    task, move = task_of(5, crystal=crystal), MOVES[name]
+    known = jnp.array([False, False, False, False, True])
+    task = replace(task, mask=jnp.ones(5, bool), fixed=known, known=jnp.asarray(TRUTH, jnp.float32))
+    parent = misplaced()
+    situation = Situation(FINGERPRINT, CONFIG, task, attribution_of(task, parent))
+    moved = many(lambda key: move.function(key, situation, parent))
+    again = many(lambda key: move.function(key, situation, parent))
+    np.testing.assert_array_equal(moved, again)
+    assert moved.shape == (len(KEYS), 5, 3)
+    assert moved.dtype == np.float32
+    assert np.isfinite(moved).all()
+    assert (moved != np.asarray(parent)).any(axis=(1, 2)).all()
+    assert len(np.unique(moved, axis=0)) > 3
+    np.testing.assert_array_equal(moved[:, 4], np.tile(np.float32(TRUTH[4]), (len(KEYS), 1)))
+    assert jnp.asarray(move.applies(task)).shape == ()
+    assert move.weight >= 0
+
+
+def test_weights_of_moves_are_the_settings_and_otherwise_the_defaults() -> None:
+    defaults = [move.weight for move in MOVES.values()]
+    np.testing.assert_array_equal(move_weights(CONFIG), defaults)
+    changed = move_weights(CONFIG.replace(moves={"swap": 7.0}))
+    assert changed.tolist() == [
+        7.0 if name == "swap" else w for name, w in zip(MOVES, defaults, strict=True)
+    ]
+    with pytest.raises(ValueError, match=r"expected moves among \('relocate', .* got \['swop'\]"):
+        move_weights(CONFIG.replace(moves={"swop": 1.0}))
+    none = {name: 0.0 for name in MOVES if name != "swap"}
+    # Swaps alone do not count: a structure of one element has none.
+    with pytest.raises(ValueError, match="expected a positive weight of a move that every"):
+        move_weights(CONFIG.replace(moves=none))
 
 
 @pytest.mark.slow
@@ -212,7 +259,7 @@ def test_nothing_is_ever_not_finite(count: int, crystal: bool) -> None:
     @jax.jit
     def hop(parent: jax.Array) -> tuple[jax.Array, ...]:
         def one(key: jax.Array) -> tuple[jax.Array, ...]:
-            moved = propose(key, FINGERPRINT, config, task, parent)
+            moved = propose(key, FINGERPRINT, config, task, parent, move_weights(config))
             return moved, *descend(FINGERPRINT, config, task, moved)
 
         return jax.vmap(one)(KEYS)

@@ -35,7 +35,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
         return polish
 
     def compiled_hop(*_: Any) -> Any:
-        return lambda keys, tasks, populations, guidance: (
+        return lambda keys, tasks, populations, guidance, weights: (
             np.ones((1, 2, 3, 3), np.float32),
             np.full((1, 2), 0.5, np.float32),
         )

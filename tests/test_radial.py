@@ -12,6 +12,7 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors.acsf import radial
 from jaxrecon.descriptors.acsf.radial import Radial
+from jaxrecon.descriptors.base import Feature
 from jaxrecon.descriptors.environment import (
     Environment,
     element_channels,
@@ -75,8 +76,12 @@ def test_closed_form_slopes(cutoff: str, weighted: bool) -> None:
     np.testing.assert_allclose(closed, by_autodiff, rtol=1e-11, atol=1e-13)
 
 
+def features(functions: Radial) -> list[Feature]:
+    return functions.features("Pt", ("Pt",), "cosine", 4.0)
+
+
 def test_names_and_size() -> None:
-    assert ALL.names("Pt") == [
+    assert [feature.name for feature in features(ALL)] == [
         "G1[Pt]",
         *(f"G2[Pt] eta={eta:g} r_s={r_s:g}" for eta in ALL.eta for r_s in ALL.r_s),
         "G3[Pt] kappa=0",
@@ -84,4 +89,4 @@ def test_names_and_size() -> None:
     ]
     assert ALL.size == 9
     for none in (Radial(False, (), (1.0,), ()), Radial(False, (1.0,), (), ())):
-        assert (none.names("Pt"), none.size) == ([], 0)
+        assert (features(none), none.size) == ([], 0)

@@ -49,7 +49,7 @@ def made() -> Generated:
     structures = [WATER.copy() for _ in range(4)]
     for number, atoms in enumerate(structures):
         atoms.info = {"target": 2.8, "predicted": (2.8, 2.9, 5.0, np.nan)[number]}
-        atoms.info |= {"duplicate": number == 1, "kept": number != 1}
+        atoms.info |= {"duplicate": number == 1, "accepted": number != 1}
     return Generated(structures, np.eye(4), np.ones(4), {"config": {"tolerance": 0.1}})
 
 
@@ -129,7 +129,7 @@ def test_a_data_frame_has_a_row_a_target(run: Reconstruction) -> None:
 def test_a_data_frame_of_what_was_generated(made: Generated) -> None:
     frame = made.to_dataframe()
     assert frame["formula"].tolist() == ["H2O"] * 4
-    assert frame["kept"].tolist() == [True, False, True, True]
+    assert frame["accepted"].tolist() == [True, False, True, True]
     np.testing.assert_array_equal(frame["predicted"], [2.8, 2.9, 5.0, np.nan])
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
-from jaxrecon.search.moves import fresh, relocate, shake
+from jaxrecon.search.moves import Situation, random_start, relocate, shake
 from jaxrecon.search.symmetry import centred, images, partners
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
@@ -62,14 +62,14 @@ def test_partners_are_of_one_element_and_each_others(species: list[int]) -> None
 def test_as_many_starts_have_a_centre_as_wanted(formula: str) -> None:
     task, species = task_of(formula), numbers(formula)
 
-    def share(inversion: float) -> float:
+    def fraction(inversion: float) -> float:
         config = ReconstructConfig(inversion=inversion)
-        starts = jax.jit(jax.vmap(lambda key: fresh(key, config, task)))(KEYS)
+        starts = jax.jit(jax.vmap(lambda key: random_start(key, config, task)))(KEYS)
         return float(np.mean([has_inversion(np.asarray(start), species) for start in starts]))
 
-    assert share(0.0) == 0.0
-    assert share(1.0) == 1.0
-    assert 0.3 < share(0.5) < 0.7
+    assert fraction(0.0) == 0.0
+    assert fraction(1.0) == 1.0
+    assert 0.3 < fraction(0.5) < 0.7
 
 
 def test_atoms_on_centres_are_apart() -> None:
@@ -118,17 +118,18 @@ def test_images_are_those_of_a_centre_and_none_without_it() -> None:
 @pytest.mark.parametrize("formula", [EVEN, ODD])
 def test_moves_keep_a_centre_if_told_so(formula: str) -> None:
     task, species = task_of(formula), numbers(formula)
-    shares = jnp.ones(len(species))
+    evenly = jnp.ones(len(species))
 
     def moved(inversion: float) -> tuple[np.ndarray, ...]:
         config = ReconstructConfig(inversion=inversion)
 
         def both(key: jax.Array) -> tuple[jax.Array, ...]:
-            start = fresh(key, ReconstructConfig(inversion=1.0), task)
+            start = random_start(key, ReconstructConfig(inversion=1.0), task)
+            situation = Situation(MEANS, config, task, evenly)
             return (
                 start,
-                relocate(key, MEANS, config, task, start, shares),
-                shake(key, config, task, start),
+                relocate(key, situation, start),
+                shake(key, situation, start),
             )
 
         return tuple(map(np.asarray, jax.jit(jax.vmap(both))(KEYS[:24])))
@@ -151,13 +152,12 @@ def test_moves_keep_a_centre_if_told_so(formula: str) -> None:
 def test_a_known_image_stays() -> None:
     task, species = task_of(EVEN), numbers(EVEN)
     config = ReconstructConfig(inversion=1.0)
-    start = fresh(KEYS[0], config, task)
+    start = random_start(KEYS[0], config, task)
     fixed = np.zeros(len(species), bool)
     fixed[[1, 3, 5, 7, 9, 11]] = True
     known = dataclasses.replace(task, fixed=jnp.asarray(fixed), known=start)
-    moved = jax.jit(
-        jax.vmap(lambda key: relocate(key, MEANS, config, known, start, jnp.ones(len(species))))
-    )(KEYS[:24])
+    situation = Situation(MEANS, config, known, jnp.ones(len(species)))
+    moved = jax.jit(jax.vmap(lambda key: relocate(key, situation, start)))(KEYS[:24])
     changed = (np.asarray(moved) != np.asarray(start)).any(2)
     assert (changed.sum(1) == 1).all()
     assert not changed[:, fixed].any()

@@ -13,10 +13,11 @@ from scipy.spatial.transform import Rotation
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
 from jaxrecon.search.contacts import repelled
+from jaxrecon.search.descent import descend, model, residual
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.search.initialize import VOLUME_RANGE, random_cell
 from jaxrecon.search.levenberg_marquardt import NormalEquations
-from jaxrecon.search.moves import descend, fresh, model, propose, residual
+from jaxrecon.search.moves import move_weights, propose, random_start
 from jaxrecon.search.task import STRAIN_LENGTH, Task
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.structure import Structure
@@ -28,6 +29,7 @@ POSITIONS = np.array([(0, 0, 0), (2, 0.1, 0.3), (0.2, 2, 2.3)])
 NUMBERS = jnp.array([8, 78, 78])
 BOUNDS = bounds_within(CELL, 6.0, 3)
 CONFIG = ReconstructConfig(sites=4, refine_steps=20)
+WEIGHTS = move_weights(CONFIG)
 KEYS = jax.random.split(jax.random.key(3), 32)
 
 
@@ -134,8 +136,8 @@ def test_known_atoms_stay_in_every_move_and_descent() -> None:
     @jax.jit
     @jax.vmap
     def hop(key: jax.Array) -> tuple[jax.Array, ...]:
-        parent = fresh(key, CONFIG, task)
-        moved = propose(key, MEANS, CONFIG, task, parent)
+        parent = random_start(key, CONFIG, task)
+        moved = propose(key, MEANS, CONFIG, task, parent, WEIGHTS)
         return parent, moved, *descend(MEANS, CONFIG, task, moved)
 
     parents, moved, ends, reached = map(np.asarray, hop(KEYS))
@@ -171,7 +173,7 @@ def test_padding_changes_nothing() -> None:
     assert not theirs.gradient[9:].any()
     np.testing.assert_allclose(theirs.residual, ours.residual, rtol=1e-5)
     moved = np.asarray(
-        jax.jit(jax.vmap(lambda key: propose(key, MEANS, CONFIG, large, four)))(KEYS)
+        jax.jit(jax.vmap(lambda key: propose(key, MEANS, CONFIG, large, four, WEIGHTS)))(KEYS)
     )
     changed = (moved[:, :3] != np.asarray(three)).any(axis=(1, 2))
     assert changed.all()

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ BLOCK = 64
 """Number of central atoms whose rows are computed together: it bounds the memory of large cells."""
 
 Rows = TypeVar("Rows")
+D = TypeVar("D", bound="Descriptor")
 
 RadialFunction = Callable[[Float[np.ndarray, " k"]], Float[np.ndarray, " k"]]
 """Values of a function at distances in Angstrom, cutoff included."""
@@ -229,7 +230,7 @@ class Descriptor(ABC):
         place = jnp.searchsorted(species, elements).clip(0, len(species) - 1)
         return place, species[place] == elements
 
-    def with_elements(self, elements: Iterable[str]) -> Self:
+    def with_elements(self: D, elements: Iterable[str]) -> D:
         """The same descriptor for other elements.
 
         Args:
@@ -242,7 +243,7 @@ class Descriptor(ABC):
         return {"family": self.family, **asdict(self)}  # type: ignore[call-overload]
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+    def from_dict(cls: type[D], settings: Mapping[str, Any]) -> D:
         """The inverse of :meth:`to_dict`, without the name of the family.
 
         Args:

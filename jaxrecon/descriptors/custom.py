@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,7 @@ class Custom(Descriptor):
         return {**super().to_dict(), "function": _address(self.function)}
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Custom":
         """The inverse of :meth:`to_dict`: imports the function.
 
         Args:

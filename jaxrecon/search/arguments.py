@@ -242,7 +242,7 @@ def _one_a_target(cell: Cell | Sequence[Cell], count: int) -> list[Cell]:
     return [given] * count if one else list(given)
 
 
-def _shape(values: Sequence[Any]) -> tuple[int, ...] | None:
+def _shape(values: Any) -> tuple[int, ...] | None:
     """The shape as an array; None if there is none."""
     try:
         return np.shape(values)

@@ -87,7 +87,7 @@ def propose(
     config: ReconstructConfig,
     task: Task,
     parent: Float[Array, "x 3"],
-    weights: Float[Array, " moves"],
+    weights: Float[Array | np.ndarray, " moves"],
     *,
     afresh: Bool[Array, ""] | bool = False,
 ) -> Float[Array, "x 3"]:
@@ -118,7 +118,7 @@ def propose(
     )
     possible = jnp.stack([jnp.asarray(move.applies(task)) for move in MOVES.values()])
     random_start = jnp.asarray([move.function is fresh for move in MOVES.values()])
-    weights = weights.astype(parent.dtype) * possible
+    weights = jnp.asarray(weights, parent.dtype) * possible
     weights = jnp.where(afresh, random_start.astype(parent.dtype), weights)
     return moved[_drawn(jax.random.uniform(first, dtype=parent.dtype), weights)]
 

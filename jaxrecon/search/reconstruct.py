@@ -81,7 +81,7 @@ def reconstruct(
         progress: True shows a progress bar; a function is called after every hop of a target with
             the number of targets that ended and of fingerprint evaluations since its last call.
         watch: called after every hop of a target with its position and the residuals of all its
-            replicas, which :func:`~jaxrecon.plotting.runs.residual_curves` draws. Each process
+            replicas, which :func:`~jaxrecon.plotting.residuals.residual_curves` draws. Each process
             reports the targets that it searches for.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
 
