@@ -1,104 +1,42 @@
-"""jaxrecon: atomic structures from their structural fingerprints, exactly.
+"""Recover atomic structures from their structural fingerprints, and design structures with them.
 
-The public names are imported on first use, so that ``import jaxrecon`` costs nothing.
+The public names are imported on first use, so that ``import jaxrecon`` takes no time. They stand,
+each with its module, in ``__init__.pyi``.
+
+Words that have one meaning in the whole package:
+
+- *environment*: the neighbours of one atom within the cutoff, which a descriptor describes.
+- *row*: the numbers of one atom's environment. *Pooling* makes one fingerprint of all rows.
+- *fingerprint*: the numbers of one structure; a *feature* is one of them.
+- *target*: a fingerprint for which a structure is searched; its *composition* is the list of the
+  elements of the atoms.
+- *replica*: one candidate structure of a search; all candidates for a target are its *population*.
+- *hop*: one round of a search: every replica makes a *move*, a random change of its structure, and
+  then a *descent*, a local minimisation. A *restart* begins with new random structures.
+- *residual*: mean absolute difference of a fingerprint and its target. At or below the *tolerance*
+  a result has *converged*; down to round-off it is *certified*: the target has been hit exactly.
+- *polish*: to minimise the residual further in float64.
+- *evaluation*: one computation of a fingerprint and its derivatives, the unit of cost.
+- *padded size*, *bounds*, *capacity*: static array sizes that structures are filled up to, so that
+  one compiled program serves many structures.
+- *Jacobian*: derivatives of features by positions, and by the cell where it is unknown.
+- *selected atom*: the atom with the largest or smallest value of a feature, where such are pooled.
+- *attribution*: how much of the residual each atom is responsible for.
+- *labelled set*: structures with known energies. Structures of one relaxation are a *trajectory*.
+- *training examples*, *validation examples*: what models learn from, and what measures their error.
+- *surrogate*: a model that predicts an energy and its uncertainty from a fingerprint, a
+  *predictor*. A *generator* draws fingerprints for a wanted energy. Both learn in the coordinates
+  of a *scaling*.
+- *guidance*: what a search minimises to reach a wanted energy: the miss of the predicted energy,
+  its uncertainty with the weight *trust*, and the distance to a drawn fingerprint with the weight
+  *pull*.
+- *reference calculator*: the method whose energies count as true. To *judge* is to ask it.
+- *run*: one call and its *pieces of work*, each of which is committed to a *store* when it is done.
+- *device*: a CPU core or an accelerator on which JAX computes. A *process* is one of Python's.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from jaxrecon import datasets
-    from jaxrecon.descriptors.acsf.acsf import ACSF
-    from jaxrecon.descriptors.custom import Custom
-    from jaxrecon.descriptors.featurize import batch, batches, featurize
-    from jaxrecon.descriptors.fingerprint import Fingerprint
-    from jaxrecon.inverse_design.closed_loop import Design, design
-    from jaxrecon.inverse_design.config import GenerateConfig
-    from jaxrecon.inverse_design.generated import Generated
-    from jaxrecon.inverse_design.generation import generate
-    from jaxrecon.models.config import FitConfig, TrainConfig
-    from jaxrecon.models.design_model import DesignModel
-    from jaxrecon.models.training import train
-    from jaxrecon.potentials.judge import Judgement, judge
-    from jaxrecon.runtime.devices import use_all_cores
-    from jaxrecon.search.config import ReconstructConfig
-    from jaxrecon.search.reconstruct import reconstruct
-    from jaxrecon.search.results import Reconstruction, Result, ResultCode
-    from jaxrecon.search.store import Store
-    from jaxrecon.structures import matching
-    from jaxrecon.structures.structure import Structure, from_ase, to_ase
+__version__ = "0.1.0"
 
-__all__ = [
-    "ACSF",
-    "Custom",
-    "Design",
-    "DesignModel",
-    "Fingerprint",
-    "FitConfig",
-    "GenerateConfig",
-    "Generated",
-    "Judgement",
-    "ReconstructConfig",
-    "Reconstruction",
-    "Result",
-    "ResultCode",
-    "Store",
-    "Structure",
-    "TrainConfig",
-    "batch",
-    "batches",
-    "datasets",
-    "design",
-    "featurize",
-    "from_ase",
-    "generate",
-    "judge",
-    "matching",
-    "reconstruct",
-    "to_ase",
-    "train",
-    "use_all_cores",
-]
-
-_HOME = {
-    "ACSF": "descriptors.acsf.acsf",
-    "Custom": "descriptors.custom",
-    "Design": "inverse_design.closed_loop",
-    "DesignModel": "models.design_model",
-    "Fingerprint": "descriptors.fingerprint",
-    "FitConfig": "models.config",
-    "GenerateConfig": "inverse_design.config",
-    "Generated": "inverse_design.generated",
-    "Judgement": "potentials.judge",
-    "ReconstructConfig": "search.config",
-    "Reconstruction": "search.results",
-    "Result": "search.results",
-    "ResultCode": "search.results",
-    "Store": "search.store",
-    "Structure": "structures.structure",
-    "TrainConfig": "models.config",
-    "batch": "descriptors.featurize",
-    "batches": "descriptors.featurize",
-    "datasets": "datasets",
-    "design": "inverse_design.closed_loop",
-    "featurize": "descriptors.featurize",
-    "from_ase": "structures.structure",
-    "generate": "inverse_design.generation",
-    "judge": "potentials.judge",
-    "matching": "structures.matching",
-    "reconstruct": "search.reconstruct",
-    "to_ase": "structures.structure",
-    "train": "models.training",
-    "use_all_cores": "runtime.devices",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'jaxrecon' has no attribute {name!r}")
-    module = import_module(f"jaxrecon.{_HOME[name]}")
-    return module if _HOME[name] == name else getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -37,7 +37,7 @@ print(run)
 
 # %%
 found = run[0]
-deviation = jaxrecon.matching.rmsd(cluster, found.atoms)
+deviation = jaxrecon.rmsd(cluster, found.atoms)
 print(f"residual {found.residual:.1e}, RMSD {deviation:.1e} Å")
 assert found.code is jaxrecon.ResultCode.CONVERGED
 assert deviation < 1e-3

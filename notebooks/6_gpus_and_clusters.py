@@ -150,8 +150,8 @@ assert [process.returncode for process in processes] == [0, 0]
 import ase.io
 
 for one, other in zip(ase.io.read(folder / "found.extxyz", ":"), whole, strict=True):
-    print(f"{jaxrecon.matching.rmsd(one, other.atoms):.0e} Å", end="  ")
-    assert jaxrecon.matching.rmsd(one, other.atoms) < 1e-3
+    print(f"{jaxrecon.rmsd(one, other.atoms):.0e} Å", end="  ")
+    assert jaxrecon.rmsd(one, other.atoms) < 1e-3
 
 # %% [markdown]
 # ## Judges and data sets: joblib

@@ -111,8 +111,9 @@ class Public:
 
 def parameters(function: ast.FunctionDef) -> list[str]:
     given = function.args
-    names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    names = [argument.arg for argument in (*given.posonlyargs, *given.args)]
     names += [f"*{given.vararg.arg}"] if given.vararg else []
+    names += [argument.arg for argument in given.kwonlyargs]
     return names + ([f"**{given.kwarg.arg}"] if given.kwarg else [])
 
 
@@ -124,9 +125,12 @@ def is_exception(name: str) -> bool:
 @lru_cache
 def everything() -> list[Public]:
     """All of the package, in the order of the files."""
-    homes = {(f"jaxrecon.{home}", name) for name, home in jaxrecon._HOME.items()}
-    homes |= {(f"jaxrecon.datasets.{home}", name) for name, home in jaxrecon.datasets._HOME.items()}
-    homes |= {("jaxrecon.structures.matching", name) for name in ("align", "rmsd")}
+    homes = {
+        (getattr(package, name).__module__, name)
+        for package in (jaxrecon, jaxrecon.datasets)
+        for name in package.__all__
+        if name != "datasets"
+    }
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from commands import OLD, PLATINUM, flawed, process, python
 
+from jaxrecon import __version__
 from jaxrecon.cli import main
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -222,7 +223,7 @@ def test_an_interrupted_run_is_resumed(asked, capsys, options):
     words = shlex.split(f"{line} -o new.extxyz --quiet {kept} --resume")
     again = shlex.join(["jaxrecon", *words])
     assert capsys.readouterr().err == (
-        f"jaxrecon: error: interrupted: 2 of 4 targets are in {database}; to go on: {again}\n"
+        f"jaxrecon: error: interrupted: 2 of 4 targets are in {database}; to continue: {again}\n"
     )
     assert not Path("new.json").exists()
     asked["interrupted"] = None
@@ -299,7 +300,5 @@ def test_demo(monkeypatch, capsys):
 
 
 def test_version(capsys):
-    from importlib.metadata import version
-
     assert main.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"jaxrecon {version('jaxrecon')}\n"
+    assert capsys.readouterr().out == f"jaxrecon {__version__}\n"

@@ -112,7 +112,7 @@ def test_build_info_and_sample(
         assert atoms.info["e_form"] == pytest.approx(labelled.formation_energies[row], abs=1e-6)
     monkeypatch.setattr("jaxrecon.datasets.build.LEAST_YIELD", 2.0)
     assert run("dataset build --symbols Pt2 --size 300 -o two.extxyz --quiet --steps 20") == 0
-    assert "different structures have turned up of 300" in capsys.readouterr().out
+    assert "of 300 different structures were found" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", ["dataset info set.npz", "dataset build --help"])
@@ -226,7 +226,7 @@ def test_killed_runs_end_as_if_they_were_not(tmp_path: Path) -> None:
         if stop == signal.SIGINT and process.returncode:
             assert process.returncode == 130
             assert error.startswith(f"jaxrecon: {options.NOTICE}\n")
-            assert "pieces are in set.db; to go on: jaxrecon dataset build" in error
+            assert "pieces of work are in set.db; to continue: jaxrecon dataset build" in error
             assert "Traceback" not in error
             assert "Warning" not in error
     process = popen(line, tmp_path)

@@ -22,6 +22,7 @@ from jaxrecon.inverse_design import closed_loop
 from jaxrecon.inverse_design.closed_loop import Design
 from jaxrecon.inverse_design.evaluation import table1, table2
 from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.folder import load_model, save_model
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
 pytestmark = pytest.mark.usefixtures("command_line")
@@ -32,12 +33,12 @@ def files(command_line: None, quick_compile: None) -> None:
     """A set, settings, a model, and structures that were judged."""
     write_labelled("set.npz", labelled())
     Path("small.json").write_text(json.dumps(LEARNING.to_dict()))
-    trained().save("model")
+    save_model(trained(), "model")
     judged = [random_cluster("Pt4", seed) for seed in range(80, 84)]
     for number, atoms in enumerate(judged):
         target = 4.0 + number // 2
         atoms.info = {"target": target, "predicted": target + 0.02, "deviation": 0.05}
-        atoms.info |= {"kept": number == 0, "e_form": target + 0.03 * number}
+        atoms.info |= {"accepted": number == 0, "e_form": target + 0.03 * number}
     ase.io.write("judged.extxyz", judged)
     ase.io.write("again.extxyz", judged[:2])
     Path("old.extxyz").write_text("old")
@@ -71,7 +72,7 @@ def asks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_train_writes_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train set.npz -o new --learning small.json --seed 7 --quiet") == 0
     said = capsys.readouterr()
-    model = DesignModel.load("new")
+    model = load_model("new")
     assert model.config == LEARNING.replace(seed=7)
     error = f"mean absolute error {model.validation['mae']:.4f} eV/atom on"
     assert said.out.startswith(f"new: {len(model.training)} Pt4 from ")
@@ -87,27 +88,27 @@ def test_train_writes_a_model(capsys: pytest.CaptureFixture[str]) -> None:
 def test_training_that_is_stopped_goes_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores: list[Path] = []
+    folders: list[Path] = []
 
-    def learn(rows: LabelledSet, config: Any, *, store: Path, **options: Any) -> DesignModel:
-        stores.append(store)
-        store.mkdir(exist_ok=True)
-        (store / "training.json").write_text("{}")
-        if len(stores) == 1:
+    def learn(rows: LabelledSet, config: Any, *, folder: Path, **options: Any) -> DesignModel:
+        folders.append(folder)
+        folder.mkdir(exist_ok=True)
+        (folder / "training.json").write_text("{}")
+        if len(folders) == 1:
             raise KeyboardInterrupt
         return trained()
 
     monkeypatch.setattr("jaxrecon.models.training.train", learn)
     line = "train set.npz -o new --quiet"
     assert run(line) == 130
-    assert f"checkpoints are in new.training; to go on: jaxrecon {line} --resume" in (
+    assert f"checkpoints are in new.training; to continue: jaxrecon {line} --resume" in (
         capsys.readouterr().err
     )
     assert run(line) == 2
     assert "--resume or --force, got new.training" in capsys.readouterr().err
     assert run(f"{line} --resume") == 0
-    assert stores == [Path("new.training")] * 2
-    assert not stores[0].exists()
+    assert folders == [Path("new.training")] * 2
+    assert not folders[0].exists()
     assert run(f"{line} --force") == 0
 
 
@@ -153,7 +154,7 @@ def test_generate_that_is_stopped_goes_on(
     line = "generate model --target 4.5 -n 3 -o made.extxyz --quiet"
     assert run(line) == 130
     said = capsys.readouterr().err
-    assert f"2 pieces are in made.db; to go on: jaxrecon {line} --resume" in said
+    assert f"2 pieces of work are in made.db; to continue: jaxrecon {line} --resume" in said
     assert not Path("made.extxyz").exists()
     del asks["interrupted"]
     assert run(f"{line} --resume") == 0
@@ -227,7 +228,7 @@ def test_design(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert Path("low/mark").exists()
     asked["interrupted"] = True
     assert run(f"{line} --force") == 130
-    assert "what was done is in low; to go on: jaxrecon design" in capsys.readouterr().err
+    assert "all finished work is in low; to continue: jaxrecon design" in capsys.readouterr().err
     assert not Path("low/mark").exists()
 
 

@@ -187,7 +187,7 @@ def test_interruption_ends_the_search_after_the_hop(files, tmp_path):
     first, *_, last = done.stderr.splitlines(keepends=True)
     assert first == NOTICE
     assert last == (
-        "jaxrecon: error: interrupted: 0 of 2 targets are in old.db; to go on: "
+        "jaxrecon: error: interrupted: 0 of 2 targets are in old.db; to continue: "
         "jaxrecon reconstruct pt10.npz -o old.extxyz --resume\n"
     )
     assert {**contents(tmp_path), "old.db": b""} == files | {"cache": b"", "old.db": b""}

@@ -35,8 +35,8 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     said = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines()[:-1])
     said = {name: value.strip() for name, value in said.items()}
     assert said["jax"] == importlib.metadata.version("jax")
-    assert said["trial"] == "Pt3 there and back, residual 1.0e-15, 2.0 s"
-    assert said["calculator emt"] == "there"
+    assert said["trial"] == "Pt3 from its fingerprint, residual 1.0e-15 in 2.0 s"
+    assert said["calculator emt"] == "installed"
     assert said["calculator xtb"] == 'pip install "jaxrecon[xtb]"'
     assert said["calculator vasp"].startswith("export ASE_VASP_COMMAND")
     assert run("doctor --json") == 0
@@ -64,7 +64,7 @@ def test_what_is_wrong_is_said(
     lines = ["jax>=0.10.1,!=0.10.2", "flax>=0.12", "none-such>=1", "other; extra == 'more'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
     versions = {"jax": "0.10.2", "flax": "0.13", "jaxrecon": "1"}
-    monkeypatch.setattr(doctor, "_version", versions.get)
+    monkeypatch.setattr(doctor, "version_of", versions.get)
 
     def failing() -> None:
         raise RuntimeError("no device")
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_said(
         "fault: expected none-such>=1, got none",
         "fault: the trial ended with RuntimeError: no device",
     ]
-    assert "all is well" not in said
+    assert "no faults found" not in said
     monkeypatch.setattr(doctor, "_trial", lambda: {**TRIAL, "certified": False, "residual": 0.1})
     assert run("doctor --json") == 1
     found = json.loads(capsys.readouterr().out)

@@ -61,7 +61,7 @@ def test_a_property_is_reached(line: Line, usual: float) -> None:
     np.testing.assert_allclose(told(line, run.to_atoms()), usual, atol=2e-4)
     assert max(result.residual for result in run) <= 1e-4
     first, second, _ = run.to_atoms()
-    assert jaxrecon.matching.rmsd(first, second) > 0.05
+    assert jaxrecon.rmsd(first, second) > 0.05
 
 
 def test_at_most(line: Line, usual: float) -> None:
@@ -81,7 +81,7 @@ def test_the_target_pulls(line: Line, usual: float) -> None:
         Line(0.0 * np.asarray(line.slopes)), 0.0, widths=widths, pull=1.0, trust=0.0
     )
     run = reconstruct(target, FINGERPRINT, symbols="Pt4", guidance=guidance, hops=20, replicas=8)
-    assert jaxrecon.matching.rmsd(run[0].atoms, wanted) < 0.01
+    assert jaxrecon.rmsd(run[0].atoms, wanted) < 0.01
 
 
 def test_what_is_not_sure_is_avoided(line: Line, usual: float) -> None:

@@ -203,9 +203,9 @@ def test_two_processes_find_what_one_finds(
 COMMAND = """
 import sys
 import jax
-from jaxrecon import cli
+from jaxrecon.cli import main
 jax.config.update("jax_disable_most_optimizations", True)
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 

@@ -17,6 +17,7 @@ from ase.build import molecule
 from commands import python, run
 from designing import trained
 
+from jaxrecon import save_model
 from jaxrecon.cli import main, settings, verbs
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.runtime.versions import versions
@@ -134,7 +135,7 @@ def test_a_fault_of_ours_is_one_line(
     assert run("fingerprint water.xyz -o out.npz") == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "RuntimeError: one two (JAXRECON_DEBUG=1 shows where)" in said
+    assert "internal error, RuntimeError: one two (JAXRECON_DEBUG=1 shows where)" in said
     monkeypatch.setenv("JAXRECON_DEBUG", "1")
     with pytest.raises(RuntimeError, match="one"):
         run("fingerprint water.xyz -o out.npz")
@@ -178,7 +179,7 @@ def test_settings_repeat_reconstruct(capsys: pytest.CaptureFixture[str]) -> None
     assert run(f"reconstruct water.npz -o one.extxyz {options}") == 0
     written = yaml.safe_load(Path("one.extxyz.yaml").read_text())
     assert (written["seed"], written["hops"], written["min-distance"]) == (5, 2, 0.3)
-    assert not settings.HOW & set(written)
+    assert not settings.NOT_WRITTEN & set(written)
     assert run("reconstruct --config one.extxyz.yaml -o two.extxyz --quiet") == 0
     assert Path("two.extxyz").read_bytes() == Path("one.extxyz").read_bytes()
     again = yaml.safe_load(Path("two.extxyz.yaml").read_text())
@@ -198,7 +199,7 @@ def test_settings_repeat_a_build() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile")
 def test_settings_repeat_a_generation() -> None:
-    trained().save("model")
+    save_model(trained(), "model")
     line = "generate model --target 4.5 --samples 2 --hops 1 --seed 6 --pull 0.2 --quiet"
     assert run(f"{line} -o one.extxyz") == 0
     assert run("generate --config one.extxyz.yaml -o two.extxyz --quiet") == 0

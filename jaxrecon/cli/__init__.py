@@ -1,1 +1,1 @@
-"""The command line: one file a group of verbs."""
+"""The command line: thin verbs that call the library, a file for each group of them."""

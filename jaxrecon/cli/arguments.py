@@ -1,4 +1,4 @@
-"""What the words of the command line mean: rows, cells, formulas, presets, energies."""
+"""Parsing of arguments: rows, cells, formulas, presets, energies and processes."""
 
 import json
 import math
@@ -14,20 +14,23 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import FingerprintFile
 from jaxrecon.inverse_design.config import Wanted
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.search.problems import UNKNOWN
+from jaxrecon.search.arguments import UNKNOWN
 from jaxrecon.structures.formulas import composition_of
 from jaxrecon.structures.structure import checked_cell
 
 
 def parse_rows(text: str | None, count: int) -> list[int]:
-    """The rows, counted from 0, that ``"0-29"`` or ``"3,7"`` or a mixture of these asks for.
+    """Parse row numbers such as ``"0-29"``, ``"3,7"`` or a mixture of these.
 
     Args:
-        text: what was given; None for all rows.
-        count: how many there are.
+        text: value of the option; None for all rows.
+        count: number of rows in the file.
+
+    Returns:
+        The rows, counted from 0, in the order given.
 
     Raises:
-        ValueError: if it can't be read or a row is not there.
+        ValueError: if the text can't be parsed or a row does not exist.
 
     >>> parse_rows("7,0-2", count=10)
     [7, 0, 1, 2]
@@ -47,14 +50,17 @@ def parse_rows(text: str | None, count: int) -> list[int]:
 
 
 def parse_cell(text: str) -> np.ndarray | str:
-    """The cell, vectors as rows in Angstrom, from lengths, lengths and angles, or vectors.
+    """Parse a cell given by lengths, by lengths and angles, or by vectors.
 
     Args:
-        text: 3, 6 or 9 numbers between blanks or commas, in Angstrom and degrees; or ``unknown``,
-            which is handed on.
+        text: 3, 6 or 9 numbers in Angstrom and degrees, separated by blanks or commas; or
+            ``unknown``.
+
+    Returns:
+        The lattice vectors as rows in Angstrom, shape ``(3, 3)``; or ``"unknown"``.
 
     Raises:
-        ValueError: if it can't be read, or such a cell is singular, left-handed or impossible.
+        ValueError: if the text can't be parsed, or the cell is singular, left-handed or impossible.
 
     >>> parse_cell("3 4 5").diagonal().tolist()
     [3.0, 4.0, 5.0]
@@ -73,14 +79,16 @@ def parse_cell(text: str) -> np.ndarray | str:
 
 
 def parse_processes(text: str) -> dict[str, Any]:
-    """Which of how many processes this is and where they meet, for
-    :func:`jaxrecon.runtime.distributed.connect`.
+    """Parse the number of this process, the number of all, and the address of the first.
 
     Args:
         text: ``auto``, or ``HOST:PORT,P,I``.
 
+    Returns:
+        Arguments of :func:`jaxrecon.runtime.distributed.connect`; none for ``auto``.
+
     Raises:
-        ValueError: if it can't be read.
+        ValueError: if the text can't be parsed.
 
     >>> parse_processes("node1:1234,8,0")
     {'coordinator_address': 'node1:1234', 'num_processes': 8, 'process_id': 0}
@@ -101,16 +109,48 @@ def parse_processes(text: str) -> dict[str, Any]:
     }
 
 
-def formulas_of(file: FingerprintFile, symbols: str | None, rows: Sequence[int]) -> list[str]:
-    """The formula of each target: the one given, or those in the file.
+def parse_bulk_energies(text: str | None) -> dict[str, float] | None:
+    """Parse the energies of bulk crystals.
 
     Args:
-        file: with the targets.
-        symbols: what was given; None for what the file says.
-        rows: where the targets are in their file, to name them.
+        text: value of ``--bulk``, in eV/atom; None if it is not given.
+
+    Returns:
+        The energies in eV/atom by element; None if they are not given.
 
     Raises:
-        ValueError: if there is no formula, it can't be read, or it has another number of atoms.
+        ValueError: if the text can't be parsed.
+
+    >>> parse_bulk_energies("Pt=-5.83,Au=-3.2")
+    {'Pt': -5.83, 'Au': -3.2}
+    """
+    if text is None:
+        return None
+    energies = {}
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([-+]?[0-9.]+)\s*", word, re.ASCII)
+        try:
+            symbol, number = match.groups() if match else ("", "")
+            energies[symbol] = float(number)
+        except ValueError:
+            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}") from None
+    return energies
+
+
+def choose_formulas(file: FingerprintFile, symbols: str | None, rows: Sequence[int]) -> list[str]:
+    """The formula of each target: the one given, else those of the file.
+
+    Args:
+        file: the targets.
+        symbols: value of ``--symbols``; None for the formulas of the file.
+        rows: the rows of the targets in their file, for messages.
+
+    Returns:
+        A formula for each target.
+
+    Raises:
+        ValueError: if there is no formula, or it can't be parsed, or its number of atoms is not
+            that of a formula of the file.
     """
     if symbols is None:
         if file.formulas is None:
@@ -129,19 +169,40 @@ def formulas_of(file: FingerprintFile, symbols: str | None, rows: Sequence[int])
     return [symbols] * len(file)
 
 
-def fingerprint_of(
-    file: FingerprintFile, preset: str | None, default: str, formulas: Sequence[str]
-) -> Fingerprint:
-    """The parameters that the targets were made with.
+def choose_cells(file: FingerprintFile, cell: str | None) -> list[np.ndarray | str | None]:
+    """The cell of each target: the one given, else those of the file.
 
     Args:
-        file: with the targets.
-        preset: what was given; None for what the file says.
-        default: the preset if neither says anything.
-        formulas: of the targets; they name the elements if the file does not.
+        file: the targets.
+        cell: value of ``--cell``; None for the cells of the file.
+
+    Returns:
+        For each target lattice vectors as rows in Angstrom, ``"unknown"``, or None if it is free.
 
     Raises:
-        ValueError: if there is no such preset, or the file has parameters and they are others.
+        ValueError: as :func:`parse_cell`.
+    """
+    if cell is None and file.cells is not None:
+        return list(file.cells)
+    return [None if cell is None else parse_cell(cell)] * len(file)
+
+
+def choose_fingerprint(
+    file: FingerprintFile, preset: str | None, default: str, formulas: Sequence[str]
+) -> Fingerprint:
+    """The fingerprint that the targets were computed with.
+
+    Args:
+        file: the targets.
+        preset: value of ``--preset``; None for the fingerprint of the file.
+        default: preset to use if neither is known.
+        formulas: formulas of the targets, which name the elements if the file does not.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        ValueError: if there is no such preset, or the file has a fingerprint with other parameters.
     """
     if file.fingerprint is None:
         elements = {symbol for formula in formulas for symbol in composition_of(formula)}
@@ -157,7 +218,15 @@ def fingerprint_of(
 
 
 def placeholders(formulas: Sequence[str], cells: Sequence[np.ndarray | str | None]) -> list[Atoms]:
-    """Structures as the results will be but for their positions, to try out a format with."""
+    """Structures like the results except for their positions, to try a file format with.
+
+    Args:
+        formulas: formula of each result.
+        cells: cell of each result: lattice vectors as rows in Angstrom, ``"unknown"``, or None.
+
+    Returns:
+        Structures with these elements and cells, and the ``info`` of a result.
+    """
     structures = []
     for formula, cell in zip(formulas, cells, strict=True):
         symbols = composition_of(formula)
@@ -169,37 +238,18 @@ def placeholders(formulas: Sequence[str], cells: Sequence[np.ndarray | str | Non
     return structures
 
 
-def energies_of(text: str | None) -> dict[str, float] | None:
-    """Energies of bulk crystals in eV/atom, by element.
+def read_train_config(name: str) -> TrainConfig:
+    """The settings of models: a preset, or the content of a .json file.
 
     Args:
-        text: what was given for ``--bulk``; None for none.
+        name: name of the preset, or path of the file.
+
+    Returns:
+        The settings.
 
     Raises:
-        ValueError: if it can't be read.
-
-    >>> energies_of("Pt=-5.83,Au=-3.2")
-    {'Pt': -5.83, 'Au': -3.2}
-    """
-    if text is None:
-        return None
-    energies = {}
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([-+]?[0-9.]+)\s*", word, re.ASCII)
-        try:
-            symbol, number = match.groups() if match else ("", "")
-            energies[symbol] = float(number)
-        except ValueError:
-            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}") from None
-    return energies
-
-
-def learning_of(name: str) -> "TrainConfig":
-    """Settings of models: those of a name, or all of those in a .json file.
-
-    Raises:
-        ValueError: if there are none of this name, or those in the file can't be read.
-        OSError: if there is no such file.
+        ValueError: if there is no such preset, or the file can't be read as settings.
+        OSError: if the file does not exist.
     """
     if not name.endswith(".json"):
         return TrainConfig.preset(name)
@@ -209,16 +259,19 @@ def learning_of(name: str) -> "TrainConfig":
         raise ValueError(f"expected settings of models in {name}, got {error}") from error
 
 
-def wanted(target: float | None, at_least: float | None, at_most: float | None) -> Wanted:
-    """The energies that are wanted, in eV/atom: one, or a range.
+def wanted_energy(target: float | None, at_least: float | None, at_most: float | None) -> Wanted:
+    """The energy that is wanted, or the range of energies, in eV/atom.
 
     Args:
-        target: that one.
-        at_least: lower end of a range; None for none.
-        at_most: its upper end; None for none.
+        target: value of ``--target``.
+        at_least: lower end of the range; None for no lower end.
+        at_most: upper end of the range; None for no upper end.
+
+    Returns:
+        The energy, or both ends of the range.
 
     Raises:
-        ValueError: if nothing is wanted, or both.
+        ValueError: if there is neither an energy nor a range, or both.
     """
     if target is None and at_least is None and at_most is None:
         raise ValueError("expected --target, --at-least or --at-most, got none")

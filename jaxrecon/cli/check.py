@@ -1,4 +1,4 @@
-"""`jaxrecon match` and `doctor`: whether what was found is right, and what it was found with."""
+"""`jaxrecon match` and `doctor`: checks of structures and of the installation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,13 +24,14 @@ def match(
         Path,
         typer.Argument(
             metavar="FOUND.extxyz",
-            help="File in any format of ASE; all of its frames, in Angstrom.",
+            help="File in any format of ASE, in Angstrom; all of its frames are compared.",
         ),
     ],
     truth: Annotated[
         Path,
         typer.Argument(
-            metavar="TRUTH.extxyz", help="As many frames of the same compositions, in this order."
+            metavar="TRUTH.extxyz",
+            help="File with as many frames, of the same compositions and in the same order.",
         ),
     ],
     output: Annotated[
@@ -38,11 +39,12 @@ def match(
     ] = None,
     force: Force = False,
 ) -> Report:
-    """Say how near structures are to others, whatever rotation, reflection and order of atoms.
+    """Compare structures with others, pair by pair.
 
-    Root mean square deviations are in Angstrom. Free structures match up to 0.05; crystals if
-    pymatgen's StructureMatcher says so: loosely up to an rms of 0.5, tightly up to 0.02, in units
-    of the edge of an atom's volume.
+    The table has the root mean square deviation (RMSD) in Angstrom, after the best rotation,
+    reflection, translation and order of the atoms. Free structures match if it is
+    at most 0.05. Crystals match by pymatgen's StructureMatcher: loosely with an rms of at most 0.5,
+    tightly with at most 0.02, in units of (volume per atom)^(1/3).
     """
     from jaxrecon.runtime.files import check_output, write_json
     from jaxrecon.structures import compare
@@ -52,17 +54,18 @@ def match(
         check_output(output, force, suffix=".json")
     frames, others = read_structures(found), read_structures(truth)
     matches = compare.compare(frames, others)
-    told = {**compare.summary(matches), "matches": [each._asdict() for each in matches]}
+    payload = {**compare.summary(matches), "matches": [pair._asdict() for pair in matches]}
     if output is not None:
-        write_json(output, {"found": str(found), "truth": str(truth), **told})
-    return Report(compare.text(matches, others), told, [] if output is None else [output])
+        write_json(output, {"found": str(found), "truth": str(truth), **payload})
+    return Report(compare.text(matches, others), payload, [] if output is None else [output])
 
 
 def doctor() -> Report:
-    """Say what jaxrecon runs on: versions, devices, memory, cache, extras; and try it.
+    """Check the installation.
 
-    The trial is a fingerprint of a triangle of platinum and back, certified. The exit code is 1 if
-    it fails or a version is one of those that return wrong numbers.
+    Versions, devices, memory, cache and extras are printed, and a short trial is made. The trial
+    recovers a triangle of platinum atoms from its fingerprint. The exit code is 1 if the trial
+    fails or a package has a version that does not work.
     """
     from jaxrecon.cli import doctor
 

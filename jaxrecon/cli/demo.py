@@ -18,7 +18,7 @@ from jaxrecon.datasets import clusters, prototypes
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import write_fingerprints
-from jaxrecon.models.folder import ABOUT
+from jaxrecon.models.folder import ABOUT, save_model
 from jaxrecon.plotting.canvas import save
 from jaxrecon.plotting.demo import DesignSummary, design_summary
 from jaxrecon.plotting.reconstructions import Pair, SideBySide, side_by_side
@@ -201,4 +201,4 @@ def _write_structures(paths: Mapping[str, Path], pairs: Sequence[Pair], designed
     # By what structures are recovered best from, and not by what energies are learned from.
     default = Fingerprint.preset("default", elements_of(made))
     write_fingerprints(paths["made.npz"], featurize(made, default), default, made)
-    designed.model.save(paths["made.npz"].parent / MODEL)
+    save_model(designed.model, paths["made.npz"].parent / MODEL)

@@ -133,11 +133,11 @@ class Designed:
         return [
             "predicted: by the Gaussian process that guided the search, with the spread among the "
             f"clusters and the error that it expects of itself (+-). Of {known} known clusters it "
-            f"was {told['mae']:.3f} eV/atom off on {told['rows']} kept aside. What it thinks of "
-            "clusters that were made to please it is no proof.",
+            f"was {told['mae']:.3f} eV/atom off on {told['examples']} validation examples. What it "
+            "thinks of clusters that were made to please it is no proof.",
             f"networks: {self.check.config.members} that the search has not seen, "
-            f"{self.check.validation['mae']:.3f} eV/atom off on the same {told['rows']}. They know "
-            "the same clusters: a second opinion, and no proof either.",
+            f"{self.check.validation['mae']:.3f} eV/atom off on the same {told['examples']}. They "
+            "know the same clusters: a second opinion, and no proof either.",
             "EMT: effective medium theory, another potential with a scale of its own, not PBE. "
             "known: what EMT says of known clusters that PBE puts within "
             f"{self.tolerance:g} of the target; those made for it should be near that.",
@@ -215,7 +215,7 @@ def _ask(check: DesignModel, structures: Sequence[Atoms], fingerprints: np.ndarr
     """Put what networks say of structures into their ``info``."""
     means, deviations = check.predict(fingerprints)
     # They agree with each other more than with the truth: by how much is known from those aside.
-    more = max(check.validation["ratio"] or 1.0, 1.0)
+    more = max(check.validation["calibration"] or 1.0, 1.0)
     for atoms, mean, deviation in zip(structures, means.tolist(), deviations.tolist(), strict=True):
         atoms.info["networks"], atoms.info["networks_deviation"] = mean, more * deviation
 

@@ -16,12 +16,14 @@ from jaxrecon.cli.options import (
     Resume,
     Seed,
     reporting,
-    warned,
+    warnings_as_lines,
 )
 from jaxrecon.cli.verbs import Report
 from jaxrecon.inverse_design.config import GenerateConfig
 
-USUAL = GenerateConfig()
+DEFAULTS = GenerateConfig()
+"""Settings of which some are options."""
+
 TRAIN_EXAMPLES = """\b
 Examples:
   jaxrecon train pt10 -o model
@@ -38,48 +40,68 @@ Set = Annotated[
     str,
     typer.Argument(
         metavar="SET",
-        help="File of labelled structures, like one that `dataset build` wrote, or of "
-        "fingerprints, like x.csv beside y.csv; or the name of a set that comes with the package.",
+        help="Labelled set: a file of structures, like one that `dataset build` wrote; a file of "
+        "fingerprints, like name_x.csv beside name_y.csv; or the name of a set that comes with "
+        "the package: pt10 or pt10_pbe.",
     ),
 ]
 Learning = Annotated[
     str,
     typer.Option(
-        metavar="NAME|FILE.json", help="Settings of the models: default, fung2022, or all of them."
+        metavar="NAME|FILE.json",
+        help="Settings of the models: default, fung2022 (as published), or a file of all settings.",
     ),
 ]
 Symbols = Annotated[
     str | None,
-    typer.Option(metavar="Pt10", help="Formula, where the set has fingerprints alone."),
+    typer.Option(
+        metavar="Pt10", help="Formula of the structures, for a set that has fingerprints alone."
+    ),
 ]
 Target = Annotated[
-    float | None, typer.Option(metavar="E", help="Energy of formation that is wanted, eV/atom.")
+    float | None, typer.Option(metavar="E", help="Wanted formation energy in eV/atom.")
 ]
 AtLeast = Annotated[
-    float | None, typer.Option(metavar="E", help="Least of the energies that are wanted, eV/atom.")
+    float | None,
+    typer.Option(metavar="E", help="Smallest wanted formation energy in eV/atom, for a range."),
 ]
 AtMost = Annotated[
-    float | None, typer.Option(metavar="E", help="Largest of them; both make a range.")
+    float | None,
+    typer.Option(metavar="E", help="Largest wanted formation energy in eV/atom, for a range."),
 ]
 Plain = Annotated[
-    bool, typer.Option("--plain", help="Search for the fingerprint alone, as was published.")
+    bool,
+    typer.Option(
+        "--plain",
+        help="Search for drawn fingerprints without guidance by the energy, as published.",
+    ),
 ]
-Direct = Annotated[bool, typer.Option("--direct", help="Search for the energy alone.")]
-Hops = Annotated[int, typer.Option(help="Rounds of the search for each structure at most.")]
+Direct = Annotated[
+    bool, typer.Option("--direct", help="Search for the energy alone, without drawn fingerprints.")
+]
+Hops = Annotated[
+    int,
+    typer.Option(help="Largest number of rounds of moves and descents for each structure."),
+]
 Pull = Annotated[
     float,
     typer.Option(
-        help="Miss in eV/atom that a fingerprint counts as that is off by a standard deviation."
+        help="Weight of the fingerprint: one standard deviation costs as much as missing the "
+        "energy by this much, in eV/atom."
     ),
 ]
 Trust = Annotated[
-    float, typer.Option(help="Standard deviations of a prediction that count as much as a miss.")
+    float,
+    typer.Option(
+        help="Weight of the uncertainty: a predicted standard deviation costs as much as missing "
+        "the energy by this multiple of it."
+    ),
 ]
 
 
 def train(
     labelled: Set,
-    output: Annotated[Path, options.output("MODEL", "Folder to write.")],
+    output: Annotated[Path, options.output("MODEL", "Folder of the model to write.")],
     learning: Learning = "default",
     symbols: Symbols = None,
     seed: Seed = 0,
@@ -87,45 +109,43 @@ def train(
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Learn from labelled structures: which fingerprints an energy has, and the other way.
+    """Train models on a labelled set.
 
-    A part of the set is kept aside, by trajectory unless the settings say otherwise: the errors
-    of the energies there are printed. Checkpoints are in MODEL.training until the end.
+    The generator draws fingerprints for an energy, and the surrogate predicts energies. A part of
+    the set is used for validation, by default whole trajectories; the error of the predicted
+    energies there is printed. Checkpoints are in MODEL.training until training is done.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets.io import read_labelled
-    from jaxrecon.models.training import train
+    from jaxrecon.models.folder import save_model
+    from jaxrecon.models.training import WORDS, total_epochs, train
 
-    if resume and force:
-        raise ValueError("expected --resume or --force, got both")
+    # Whatever is wrong with the input is reported before JAX starts.
     checkpoints = output.with_name(f"{output.name}.training")
     if not output.resolve().parent.is_dir():
         raise NotADirectoryError(f"expected a directory to write {output} to, got none")
-    for path in (output, checkpoints):
-        if path.exists() and not force and not (resume and path == checkpoints):
-            raise FileExistsError(f"expected nothing in the way, --resume or --force, got {path}")
-    settings = arguments.learning_of(learning).replace(seed=seed)
-    rows = read_labelled(labelled)
+    options.check_new(output, checkpoints, resume=resume, force=force, resumable=checkpoints)
+    config = arguments.read_train_config(learning).replace(seed=seed)
+    examples = read_labelled(labelled)
     options.start_jax()
     if force:
         _remove(checkpoints, "training.json")
-    epochs = settings.generator_fit.epochs
-    epochs += settings.surrogate_fit.epochs * (settings.surrogate == "network")
     try:
-        with warned(), reporting(None, epochs, ("training", "rows"), quiet) as progress:
-            model = train(rows, settings, symbols=symbols, store=checkpoints, progress=progress)
+        with warnings_as_lines(), reporting(None, total_epochs(config), WORDS, quiet) as progress:
+            model = train(examples, config, symbols=symbols, folder=checkpoints, progress=progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"checkpoints are in {checkpoints}") from None
-    model.save(output)
+    save_model(model, output)
     _remove(checkpoints, "training.json")
-    told = model.validation
+    validation = model.validation
     low, high = model.range
     text = (
-        f"{output}: {len(model.training)} {model.symbols} from {low:.3f} to {high:.3f} eV/atom; "
-        f"mean absolute error {told['mae']:.4f} eV/atom on {told['rows']} kept aside"
+        f"{output}: trained on {len(model.training)} {model.symbols} from {low:.3f} to {high:.3f} "
+        f"eV/atom; mean absolute error {validation['mae']:.4f} eV/atom on "
+        f"{validation['examples']} validation examples"
     )
-    data = {"structures": len(model.training), "symbols": model.symbols, "range": [low, high]}
-    return Report(text, {**data, "validation": told}, [output])
+    payload = {"structures": len(model.training), "symbols": model.symbols, "range": [low, high]}
+    return Report(text, {**payload, "validation": validation}, [output])
 
 
 def generate(
@@ -134,56 +154,59 @@ def generate(
         Path,
         options.output(
             "OUT.extxyz",
-            "Structures to write, with what is known of each; OUT.json has the numbers of "
-            "all, and OUT.db each one as soon as it is there.",
+            "Structures to write. OUT.json beside it has the details, and OUT.db has each "
+            "structure as soon as it is found.",
         ),
     ],
     target: Target = None,
     at_least: AtLeast = None,
     at_most: AtMost = None,
-    samples: Annotated[int, typer.Option("--samples", "-n", help="Structures to make.")] = 100,
+    samples: Annotated[
+        int, typer.Option("--samples", "-n", help="Number of structures to make.")
+    ] = 100,
     screened: Annotated[
-        bool, typer.Option("--screened", help="Write those alone that are kept.")
+        bool, typer.Option("--screened", help="Write only the accepted structures.")
     ] = False,
     plain: Plain = False,
     direct: Direct = False,
-    hops: Hops = USUAL.search.hops,
-    pull: Pull = USUAL.pull,
-    trust: Trust = USUAL.trust,
+    hops: Hops = DEFAULTS.search.hops,
+    pull: Pull = DEFAULTS.pull,
+    trust: Trust = DEFAULTS.trust,
     seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Make structures that have an energy.
+    """Make structures that have a wanted energy.
 
-    Each frame has its `predicted` energy and how sure that is, the `residual` of the fingerprint
-    that was drawn, its `shortest` distance by covalent radii, whether it is a `duplicate` of an
-    earlier one or `known` from training, and whether it is `kept` for none of these.
+    Each frame has its `predicted` energy and the `deviation` of the prediction in eV/atom; the
+    `residual` of the drawn fingerprint; the `shortest` distance of two atoms as a fraction of the
+    sum of their covalent radii; whether it is a `duplicate` of an earlier structure or `known` from
+    training; and whether it is `accepted` by all of these.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.inverse_design import generation
-    from jaxrecon.models.design_model import DesignModel
+    from jaxrecon.models.folder import load_model
     from jaxrecon.runtime.files import write_json
     from jaxrecon.search.store import Store
     from jaxrecon.structures.io import write_structures
 
-    details = options.details_of(output)
-    wanted = arguments.wanted(target, at_least, at_most)
-    settings = _making(plain, direct, hops, pull, trust)
-    learned = DesignModel.load(model)
-    kept = options.opened(Store, output, details, resume=resume, force=force)
+    details = options.details_path(output)
+    wanted = arguments.wanted_energy(target, at_least, at_most)
+    config = _generate_config(plain, direct, hops, pull, trust)
+    trained = load_model(model)
+    results = options.open_store(Store, output, details, resume=resume, force=force)
     options.start_jax()
     words = ("generating", "evaluations")
-    with warned(), reporting(kept, samples, words, quiet) as progress:
+    with warnings_as_lines(), reporting(results, samples, words, quiet) as progress:
         made = generation.generate(
-            learned, wanted, samples, seed=seed, config=settings, store=kept, progress=progress
+            trained, wanted, samples, seed=seed, config=config, store=results, progress=progress
         )
     write_structures(output, list(made.screened() if screened else made))
-    told = made.to_dict()
-    write_json(details, {"model_folder": str(model), **told})
-    data = {name: told[name] for name in ("wanted", "raw", "screened", "versions")}
-    return Report(str(made), data, [output, details])
+    report = made.to_dict()
+    write_json(details, {"model_folder": str(model), **report})
+    payload = {name: report[name] for name in ("wanted", "raw", "screened", "versions")}
+    return Report(str(made), payload, [output, details])
 
 
 def design(
@@ -192,35 +215,40 @@ def design(
         Path,
         options.output(
             "FOLDER",
-            "Folder to write: made.extxyz, rounds.json, set.npz with all that was judged, "
-            "and what each round has made.",
+            "Folder to write: made.extxyz, rounds.json, set.npz with all labelled structures, and "
+            "a folder for each round.",
         ),
     ],
     target: Target = None,
     at_least: AtLeast = None,
     at_most: AtMost = None,
-    count: Annotated[int, typer.Option(min=1, help="Structures to make in the end.")] = 100,
-    rounds: Annotated[int, typer.Option(min=0, help="How often structures are judged.")] = 2,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of structures to make at the end.")
+    ] = 100,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Number of rounds in which structures are judged.")
+    ] = 2,
     labels: Annotated[
-        int, typer.Option(min=1, help="Structures made to be judged in each round.")
+        int, typer.Option(min=1, help="Number of structures to make and judge in each round.")
     ] = 20,
     calculator: Calculator = "emt",
     bulk: Bulk = None,
     jobs: Jobs = None,
     learning: Learning = "default",
     symbols: Symbols = None,
-    hops: Hops = USUAL.search.hops,
-    pull: Pull = USUAL.pull,
-    trust: Trust = USUAL.trust,
+    hops: Hops = DEFAULTS.search.hops,
+    pull: Pull = DEFAULTS.pull,
+    trust: Trust = DEFAULTS.trust,
     seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Make structures that have an energy, with a model that learns from a judge in rounds.
+    """Make structures with a model improved in rounds.
 
-    Train, make, judge, and again with what was judged; in the end --count structures are made,
-    which are not judged. Hits, yield and labels spent are printed by round.
+    Each round trains a model, makes structures with it, judges them with the reference calculator
+    and adds them to the set. At the end --count structures are made, which are not judged. Hits,
+    yield and the number of judged structures are printed for each round.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets.io import read_labelled, write_labelled
@@ -228,25 +256,21 @@ def design(
     from jaxrecon.inverse_design.evaluation import text
     from jaxrecon.structures.io import write_structures
 
-    if resume and force:
-        raise ValueError("expected --resume or --force, got both")
-    wanted = arguments.wanted(target, at_least, at_most)
-    making = _making(False, False, hops, pull, trust)
-    references, settings = (
-        arguments.energies_of(bulk),
-        arguments.learning_of(learning).replace(seed=seed),
-    )
-    rows = read_labelled(labelled)
-    if output.exists() and not resume:
-        if not force:
-            raise FileExistsError(f"expected nothing in the way, --resume or --force, got {output}")
+    # Whatever is wrong with the input is reported before JAX starts.
+    options.check_new(output, resume=resume, force=force)
+    wanted = arguments.wanted_energy(target, at_least, at_most)
+    generate_config = _generate_config(False, False, hops, pull, trust)
+    references = arguments.parse_bulk_energies(bulk)
+    train_config = arguments.read_train_config(learning).replace(seed=seed)
+    examples = read_labelled(labelled)
+    if force:
         _remove(output, "run.json")
     options.start_jax()
     total = closed_loop.total(count, rounds, labels)
     try:
-        with warned(), reporting(None, total, closed_loop.WORDS, quiet) as progress:
-            found = closed_loop.design(
-                rows,
+        with warnings_as_lines(), reporting(None, total, closed_loop.WORDS, quiet) as progress:
+            result = closed_loop.design(
+                examples,
                 wanted,
                 count,
                 output,
@@ -254,33 +278,36 @@ def design(
                 rounds=rounds,
                 labels=labels,
                 symbols=symbols,
-                train_config=settings,
-                generate_config=making,
+                train_config=train_config,
+                generate_config=generate_config,
                 bulk=references,
                 jobs=jobs,
                 seed=seed,
                 progress=progress,
             )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"what was done is in {output}") from None
-    made, rows_after = output / "made.extxyz", output / "set.npz"
-    write_structures(made, found.structures)
-    write_labelled(rows_after, found.labelled)
-    return Report(text(found.rounds), {"rounds": found.rounds}, [output, made, rows_after])
+        raise KeyboardInterrupt(f"all finished work is in {output}") from None
+    made, enlarged = output / "made.extxyz", output / "set.npz"
+    write_structures(made, result.structures)
+    write_labelled(enlarged, result.labelled)
+    return Report(text(result.rounds), {"rounds": result.rounds}, [output, made, enlarged])
 
 
-def _making(plain: bool, direct: bool, hops: int, pull: float, trust: float) -> GenerateConfig:
-    return USUAL.replace(
+def _generate_config(
+    plain: bool, direct: bool, hops: int, pull: float, trust: float
+) -> GenerateConfig:
+    """The default settings with the values of these options."""
+    return DEFAULTS.replace(
         sampled=not direct,
         guided=not plain,
         pull=pull,
         trust=trust,
-        search=USUAL.search.replace(hops=hops),
+        search=DEFAULTS.search.replace(hops=hops),
     )
 
 
 def _remove(folder: Path, mark: str) -> None:
-    """A folder that jaxrecon has made, which a file in it shows."""
+    """Remove a folder, if a file in it shows that jaxrecon has made it."""
     if not folder.exists():
         return
     if not (folder / mark).is_file():

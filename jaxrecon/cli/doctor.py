@@ -1,6 +1,6 @@
-"""Doctor: what jaxrecon runs on, and whether it works there.
+"""Examination of the installation: versions, extras, devices, cache and a trial search.
 
-Nothing is imported at the top that a broken installation could not import.
+Modules that a broken installation can't import are imported inside the functions.
 """
 
 import importlib.metadata
@@ -13,21 +13,25 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from jaxrecon import __version__
 from jaxrecon.runtime.versions import version_of
 
 MEMORY = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES")
-"""All, and that which is free."""
+"""Names of the numbers of all pages of memory and of the free ones."""
 
 
 def examine(start: Callable[[], None]) -> dict[str, Any]:
-    """What there is, as plain data for JSON; what is wrong with it is under ``faults``.
+    """Examine the installation and try a search.
 
     Args:
-        start: sets up JAX, as for a search.
+        start: function that sets up JAX as for a search.
+
+    Returns:
+        What was found, as plain data for JSON; ``faults`` lists what does not work.
     """
     packages, faults = _packages()
     found: dict[str, Any] = {
-        "versions": {"python": platform.python_version(), "jaxrecon": version_of("jaxrecon")},
+        "versions": {"python": platform.python_version(), "jaxrecon": __version__},
         "packages": packages,
         "extras": _extras(),
         "machine": _machine(),
@@ -38,45 +42,63 @@ def examine(start: Callable[[], None]) -> dict[str, Any]:
         found["trial"] = trial = _trial()
         if not trial["certified"]:
             faults.append(f"the trial ended with a residual of {trial['residual']:.1e}")
-    # Whatever it is, it is what is looked for.
+    # A broken installation may raise anything, and that is the result.
     except Exception as error:
         faults.append(f"the trial ended with {type(error).__name__}: {error}"[:300])
     return {**found, "faults": faults}
 
 
 def text(found: dict[str, Any]) -> str:
-    """The same as a table for people."""
-    machine, rows = found["machine"], []
-    versions = found["versions"]
-    rows.append(("jaxrecon", f"{versions['jaxrecon']} on Python {versions['python']}"))
+    """The same as a table for people.
+
+    Args:
+        found: the result of :func:`examine`.
+
+    Returns:
+        Lines with a name and what was found, then the faults.
+    """
+    rows = _installed_rows(found) + _running_rows(found)
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    lines += [f"fault: {fault}" for fault in found["faults"]]
+    return "\n".join([*lines, "" if found["faults"] else "no faults found"]).rstrip()
+
+
+def _installed_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows of versions and of the machine, which are always known."""
+    machine, versions = found["machine"], found["versions"]
+    rows = [("jaxrecon", f"{versions['jaxrecon']} on Python {versions['python']}")]
     rows += [(name, str(version)) for name, version in found["packages"].items()]
     rows.append(("machine", f"{machine['system']}, {machine['cores']} cores"))
     if machine["memory"] is not None:
         free, total = (_size(machine["memory"][name]) for name in ("free", "total"))
-        rows.append(("memory", f"{total}, {free} of it free"))
+        rows.append(("memory", f"{total}, {free} free"))
+    return rows
+
+
+def _running_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows of devices, cache, extras and the trial, as far as JAX could be started."""
+    rows = []
     for device in found.get("devices", []):
         memory = device["memory"]
-        shown = "that of the machine" if memory is None else f"{_size(memory)} of memory"
-        rows.append(("devices", f"{device['count']} x {device['kind']}, {shown}"))
+        size = "memory of the machine" if memory is None else f"{_size(memory)} of memory"
+        rows.append(("devices", f"{device['count']} x {device['kind']}, {size}"))
     if "cache" in found:
         cache = found["cache"]
-        kept = f"{cache['programs']} programs, {_size(cache['bytes'])}, {cache['path']}"
-        rows.append(("compiled", kept if cache["on"] else "not kept: no folder to write to"))
+        stored = f"{cache['programs']} programs, {_size(cache['bytes'])}, {cache['path']}"
+        rows.append(("cache", stored if cache["on"] else "off: no directory is writable"))
     for title in ("extras", "calculators"):
         for name, command in found.get(title, {}).items():
-            rows.append((f"{title[:-1]} {name}", "there" if command is None else command))
+            rows.append((f"{title[:-1]} {name}", "installed" if command is None else command))
     if "trial" in found:
         trial = found["trial"]
-        done = f"Pt3 there and back, residual {trial['residual']:.1e}, {trial['seconds']:.1f} s"
-        rows.append(("trial", done))
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
-    lines += [f"fault: {fault}" for fault in found["faults"]]
-    return "\n".join([*lines, "" if found["faults"] else "all is well"]).rstrip()
+        result = f"residual {trial['residual']:.1e} in {trial['seconds']:.1f} s"
+        rows.append(("trial", f"Pt3 from its fingerprint, {result}"))
+    return rows
 
 
 def _packages() -> tuple[dict[str, str | None], list[str]]:
-    """Versions of what jaxrecon needs, and where they are not those that it can work with."""
+    """Versions of the required packages, and the faults among them."""
     versions, faults = {}, []
     for line in importlib.metadata.requires("jaxrecon") or []:
         wanted = Requirement(line)
@@ -89,10 +111,10 @@ def _packages() -> tuple[dict[str, str | None], list[str]]:
 
 
 def _extras() -> dict[str, str | None]:
-    """The command that gets each extra, None for those that are there."""
+    """For each extra the command that installs it, None if it is installed."""
     about = importlib.metadata.metadata("jaxrecon")
     needs = [Requirement(line) for line in importlib.metadata.requires("jaxrecon") or []]
-    found: dict[str, str | None] = {}
+    commands: dict[str, str | None] = {}
     for extra in about.get_all("Provides-Extra") or []:
         own = [
             need
@@ -101,20 +123,21 @@ def _extras() -> dict[str, str | None]:
             and need.marker.evaluate({"extra": extra})
             and not need.marker.evaluate({"extra": ""})
         ]
-        there = all(version_of(need.name) is not None for need in own)
-        found[extra] = None if there else f'pip install "jaxrecon[{extra}]"'
-    return found
+        installed = all(version_of(need.name) is not None for need in own)
+        commands[extra] = None if installed else f'pip install "jaxrecon[{extra}]"'
+    return commands
 
 
 def _calculators() -> dict[str, str | None]:
-    """The command that gets each calculator, None for those that are there."""
+    """For each reference calculator the command that installs it, None if it is installed."""
     from jaxrecon.potentials.registry import CALCULATORS
 
-    missing = {name: calculator.missing() for name, calculator in CALCULATORS.items()}
+    missing = {name: kind.missing() for name, kind in CALCULATORS.items()}
     return {name: None if lack is None else lack.command for name, lack in missing.items()}
 
 
 def _machine() -> dict[str, Any]:
+    """Operating system, cores and memory in bytes (None where they are unknown)."""
     memory = None
     if hasattr(os, "sysconf") and set(MEMORY) <= set(os.sysconf_names):
         total, free = (os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") for name in MEMORY)
@@ -127,30 +150,33 @@ def _machine() -> dict[str, Any]:
 
 
 def _devices() -> list[dict[str, Any]]:
-    """Devices of a kind together, with the bytes that each one has of its own."""
+    """Kinds of devices, with their number and the memory of each in bytes."""
     import jax
 
     from jaxrecon.runtime.devices import memory_of
 
-    found: dict[tuple[str, int | None], int] = {}
+    counts: dict[tuple[str, int | None], int] = {}
     for device in jax.local_devices():
         key = (device.device_kind, memory_of(device))
-        found[key] = found.get(key, 0) + 1
+        counts[key] = counts.get(key, 0) + 1
     return [
-        {"kind": kind, "memory": memory, "count": count} for (kind, memory), count in found.items()
+        {"kind": kind, "memory": memory, "count": count} for (kind, memory), count in counts.items()
     ]
 
 
 def _cache() -> dict[str, Any]:
+    """Directory, number and size in bytes of the stored programs."""
     import jax
 
-    path = getattr(jax.config, "jax_compilation_cache_dir", None)
-    files = [each for each in Path(path).rglob("*-cache") if each.is_file()] if path else []
-    size = sum(each.stat().st_size for each in files)
-    return {"on": path is not None, "path": path, "programs": len(files), "bytes": size}
+    directory = getattr(jax.config, "jax_compilation_cache_dir", None)
+    stored = Path(directory).rglob("*-cache") if directory else ()
+    files = [path for path in stored if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    return {"on": directory is not None, "path": directory, "programs": len(files), "bytes": size}
 
 
 def _trial() -> dict[str, Any]:
+    """Recover a triangle of platinum atoms from its fingerprint."""
     from ase import Atoms
 
     from jaxrecon.descriptors.featurize import featurize
@@ -171,6 +197,7 @@ def _trial() -> dict[str, Any]:
 
 
 def _size(count: float) -> str:
+    """A number of bytes with a unit."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

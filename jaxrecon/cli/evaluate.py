@@ -1,14 +1,21 @@
-"""`jaxrecon evaluate`: the tables and figures of the publication, of one's own models."""
+"""`jaxrecon evaluate`: the tables and figures of the publication for the user's own models."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Seed, warned
+from jaxrecon.cli.options import Force, Seed, warnings_as_lines
 from jaxrecon.cli.verbs import Report
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from matplotlib.figure import Figure
+
+    from jaxrecon.models.design_model import DesignModel
 
 EXAMPLES = """\b
 Examples:
@@ -18,7 +25,7 @@ Examples:
 
 
 class What(StrEnum):
-    """What `evaluate` makes."""
+    """Tables and figures that `evaluate` makes."""
 
     TABLE1 = "table1"
     TABLE2 = "table2"
@@ -28,108 +35,141 @@ class What(StrEnum):
     FIGURE9 = "figure9"
 
 
+FROM_MODELS = frozenset({What.TABLE1, What.FIGURE6})
+"""Tables and figures of models alone; figure 9 needs structures too, and the others no model."""
+
+
 def evaluate(
     what: Annotated[
         What,
         typer.Argument(
-            help="table1: what surrogates think of generated fingerprints, of all that are drawn "
-            "and of those that generate takes; table2: what a judge says of structures; figure6 "
-            "and figure7: the same as distributions; figure8: predicted against judged; figure9: "
-            "maps of fingerprints."
+            help="table1: predicted energies of generated fingerprints, of all that are drawn and "
+            "of those that `generate` uses. table2: judged energies of structures. figure6 and "
+            "figure7: the same two as histograms. figure8: predicted against judged energies. "
+            "figure9: maps of fingerprints."
         ),
     ],
     inputs: Annotated[
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Models for table1 and figure6; files of judged structures for table2, figure7 "
-            "and figure8; a model and such files for figure9.",
+            help="Models (folders that `train` wrote) for table1 and figure6; files of judged "
+            "structures for table2, figure7 and figure8; one model and such files for figure9.",
         ),
     ],
     output: Annotated[
         Path | None,
         options.output(
             "OUT.json|OUT.png",
-            "File to write: needed for figures.",
+            "File to write: a table as .json, or a figure, for which it is required.",
         ),
     ] = None,
     target: Annotated[
         list[float] | None,
         typer.Option(
             metavar="E",
-            help="Energy for table1 and figure6, eV/atom; may be there several times.  [default: "
-            "the published seven]",
+            help="Energy in eV/atom for table1 and figure6; may be repeated.  [default: the seven "
+            "published ones]",
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Fingerprints a target.")] = 1000,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Number of fingerprints to draw for each energy.")
+    ] = 1000,
     seed: Seed = 0,
     force: Force = False,
 ) -> Report:
-    """Make the tables and figures of the publication, of your own models and structures.
+    """Make the tables and figures of the publication.
 
-    Tables are printed. Several files are several seeds: the spread over them is printed as well.
+    They are made from your own models and structures. Tables are printed. Several inputs count as
+    several seeds: their mean and spread are printed too.
     """
-    from jaxrecon.models.design_model import DesignModel
+    from jaxrecon.inverse_design import evaluation
     from jaxrecon.runtime.files import check_output, replacing, write_json
-    from jaxrecon.structures.io import read_structures
 
-    figure = what.startswith("figure")
-    if figure and output is None:
+    is_figure = what.startswith("figure")
+    if is_figure and output is None:
         raise ValueError(f"expected --output with a picture like {what}.png, got none")
     if output is not None:
-        check_output(output, force, suffix=None if figure else ".json")
-    from jaxrecon.inverse_design import evaluation
-
+        check_output(output, force, suffix=None if is_figure else ".json")
     targets = target or evaluation.TARGETS
-    folders = [path for path in inputs if path.is_dir()]
-    models = {str(path): DesignModel.load(path) for path in folders}
-    files = {str(path): read_structures(path) for path in inputs if path not in folders}
-    structures = [atoms for frames in files.values() for atoms in frames]
-    needed = {
-        What.TABLE1: (bool(models) and not files, "models alone"),
-        What.FIGURE6: (bool(models) and not files, "models alone"),
-        What.FIGURE9: (len(models) == 1 and bool(files), "a model and files of structures"),
-    }
-    fits, expected = needed.get(what, (bool(files) and not models, "files of structures alone"))
+    models, files = _read(what, inputs)
+    options.start_jax()
+    if output is not None and is_figure:
+        from jaxrecon.plotting.canvas import save
+
+        with replacing(output) as draft, warnings_as_lines():
+            save(_figure(what, models, files, targets, samples, seed), draft)
+        return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])
+    with warnings_as_lines():
+        tables = _tables(models, files, targets, samples, seed)
+    text = [f"{name}:\n{evaluation.text(rows)}" for name, rows in tables.items()]
+    payload: dict[str, Any] = {"tables": tables}
+    if len(tables) > 1:
+        spread = evaluation.over_seeds(list(tables.values()))
+        text.append(f"all {len(tables)}:\n{evaluation.text(spread)}")
+        payload["over_all"] = spread
+    if output is not None:
+        write_json(output, tables)
+    return Report("\n".join(text), payload, [] if output is None else [output])
+
+
+def _read(
+    what: What, inputs: Sequence[Path]
+) -> tuple[dict[str, "DesignModel"], dict[str, "list[Atoms]"]]:
+    """Read models and structures by the names of their inputs, and check that they fit."""
+    from jaxrecon.models.folder import load_model
+    from jaxrecon.structures.io import read_structures
+
+    models = {str(path): load_model(path) for path in inputs if path.is_dir()}
+    files = {str(path): read_structures(path) for path in inputs if not path.is_dir()}
+    if what in FROM_MODELS:
+        fits, expected = bool(models) and not files, "models alone"
+    elif what is What.FIGURE9:
+        fits, expected = len(models) == 1 and bool(files), "a model and files of structures"
+    else:
+        fits, expected = bool(files) and not models, "files of structures alone"
     if not fits:
         raise ValueError(f"expected {expected} for {what}, got {' '.join(map(str, inputs))}")
-    options.start_jax()
-    if not figure:
-        with warned():
-            if what is What.TABLE1:
-                tables = {
-                    name: evaluation.table1(model, targets, samples=samples, seed=seed)
-                    for name, model in models.items()
-                }
-            else:
-                tables = {name: evaluation.table2(frames) for name, frames in files.items()}
-        text = [f"{name}:\n{evaluation.text(rows)}" for name, rows in tables.items()]
-        told: dict[str, Any] = {"tables": tables}
-        if len(tables) > 1:
-            spread = evaluation.over_seeds(list(tables.values()))
-            text.append(f"all {len(tables)}:\n{evaluation.text(spread)}")
-            told["over_all"] = spread
-        if output is not None:
-            write_json(output, tables)
-        return Report("\n".join(text), told, [] if output is None else [output])
-    assert output is not None
-    from jaxrecon.plotting import published
-    from jaxrecon.plotting.canvas import save
-    from jaxrecon.plotting.data import parity, principal_maps
-    from jaxrecon.plotting.design import target_histograms
+    return models, files
 
-    with replacing(output) as draft, warned():
-        if what is What.FIGURE6:
-            energies = published.generated_energies(
-                models, targets=targets, samples=samples, seed=seed
-            )
-            drawn = target_histograms(energies)
-        elif what is What.FIGURE7:
-            drawn = target_histograms(published.judged_energies(structures))
-        elif what is What.FIGURE8:
-            drawn = parity(published.predicted_against_judged(structures))
-        else:
-            (model,) = models.values()
-            drawn = principal_maps(published.training_and_made(model, structures))
-        save(drawn, draft)
-    return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])
+
+def _tables(
+    models: Mapping[str, "DesignModel"],
+    files: Mapping[str, "list[Atoms]"],
+    targets: Sequence[float],
+    samples: int,
+    seed: int,
+) -> dict[str, list[dict[str, Any]]]:
+    """Table 1 of models or table 2 of structures, one for each input."""
+    from jaxrecon.inverse_design import evaluation
+
+    if models:
+        return {
+            name: evaluation.table1(model, targets, samples=samples, seed=seed)
+            for name, model in models.items()
+        }
+    return {name: evaluation.table2(frames) for name, frames in files.items()}
+
+
+def _figure(
+    what: What,
+    models: Mapping[str, "DesignModel"],
+    files: Mapping[str, "list[Atoms]"],
+    targets: Sequence[float],
+    samples: int,
+    seed: int,
+) -> "Figure":
+    """Draw a figure of the publication."""
+    from jaxrecon.plotting import published
+    from jaxrecon.plotting.figures import FIGURES
+
+    structures = [atoms for frames in files.values() for atoms in frames]
+    if what is What.FIGURE6:
+        energies = published.generated_energies(models, targets=targets, samples=samples, seed=seed)
+        return FIGURES["target_histograms"](energies)
+    if what is What.FIGURE7:
+        return FIGURES["target_histograms"](published.judged_energies(structures))
+    if what is What.FIGURE8:
+        return FIGURES["parity"](published.predicted_against_judged(structures))
+    (model,) = models.values()
+    return FIGURES["principal_maps"](published.training_and_made(model, structures))

@@ -17,7 +17,7 @@ Examples:
 
 
 class Map(StrEnum):
-    """How fingerprints become places on the map."""
+    """Methods that project fingerprints onto the map."""
 
     PCA = "pca"
     UMAP = "umap"
@@ -28,8 +28,8 @@ def explore(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="What a verb wrote: structures, an .npz of a labelled set, a database of ASE, or "
-            "the folder of a design.",
+            help="Output of a verb: structures, an .npz file of a labelled set, an ASE database, "
+            "or the folder of `design`.",
         ),
     ],
     output: Annotated[
@@ -37,24 +37,29 @@ def explore(
         options.output("OUT.html", "Page to write.  [default: RUN.html]"),
     ] = None,
     method: Annotated[
-        Map, typer.Option("--map", help="Principal components, or UMAP (needs umap-learn).")
+        Map,
+        typer.Option(
+            "--map", help="Projection of the fingerprints: pca, or umap (needs umap-learn)."
+        ),
     ] = Map.PCA,
     preset: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Fingerprint to map by: default, crystal, fung2022 or gastegger2018.  [default: "
-            "crystal if a structure is periodic; gastegger2018 for more than 5 elements]",
+            help="Parameters of the fingerprint: default, crystal, fung2022, gastegger2018 or "
+            "bonds.  [default: crystal if a structure is periodic, gastegger2018 for more than 5 "
+            "elements, else default]",
         ),
     ] = None,
     seed: Seed = 0,
     force: Force = False,
 ) -> Report:
-    """Write a page that shows structures on a map of their fingerprints, for any browser.
+    """Write a page that shows structures on a map.
 
-    A click on a point shows its structure; a slider goes through all of them by energy, residual or
-    whatever number is known. The page is one file that needs no network. Needs chemiscope:
-    pip install "jaxrecon[explore]".
+    The page is for a browser and has a map of the fingerprints with the structures beside it. A
+    click on a point shows its structure; a slider selects structures by energy, residual or any
+    other known number. The page is one file that needs no network. It needs chemiscope: pip install
+    "jaxrecon[explore]".
     """
     from jaxrecon.plotting import explorer
     from jaxrecon.runtime.files import check_output
@@ -67,6 +72,8 @@ def explore(
     shown = explorer.explore(
         labelled, page, title=run.name, method=method.value, preset=preset, seed=seed
     )
-    left = len(labelled) - shown
-    text = f"{page}: {shown} structures{f', {left} without positions left out' if left else ''}"
-    return Report(text, {"structures": shown, "left_out": left}, [page])
+    left_out = len(labelled) - shown
+    text = f"{page}: {shown} structures"
+    if left_out:
+        text += f", {left_out} without positions left out"
+    return Report(text, {"structures": shown, "left_out": left_out}, [page])

@@ -1,6 +1,6 @@
-"""`jaxrecon <verb>`: files in, files out. All science is in the library.
+"""The program `jaxrecon`: verbs that read files and write files with functions of the library.
 
-Whatever needs JAX or ASE is imported inside the verbs, so that the help answers at once.
+Modules that need JAX or ASE are imported inside the verbs, so that the help takes no time.
 """
 
 import gc
@@ -13,16 +13,25 @@ from typing import Annotated
 
 import typer
 
+from jaxrecon import __version__
 from jaxrecon.cli import check, dataset, design, evaluate, explore, reconstruct
 from jaxrecon.cli.verbs import JSON, Verbs
 from jaxrecon.runtime.interruption import INTERRUPTED, error_line, leave
 
 FAULT, BAD_INPUT = 1, 2
+"""Exit codes after an error in jaxrecon and after bad input."""
+
+CLOSED = 141
+"""Exit code after the reader of the output has closed it, as for any program that SIGPIPE ends."""
+
 DEBUG = "JAXRECON_DEBUG"
-CLOSED = 141  # as of any program that SIGPIPE ends
+"""Environment variable that asks for the traceback of an error in jaxrecon."""
+
 GARBAGE_THRESHOLD = 20_000
-# What a command line that can't be parsed raises; its module differs between releases of typer.
+"""Number of new objects after which Python looks for garbage."""
+
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+"""Error of a command line that can't be parsed, whose module differs between releases of typer."""
 
 app = Verbs(
     add_completion=False,
@@ -32,22 +41,22 @@ app = Verbs(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for bad input, 130 if interrupted.
+    """Run a command line.
 
-    Bad input of any kind is one line on stderr, or with --json one object on stdout; so is what
-    nobody has thought of, with 1.
+    Every error is reported in one line on stderr, or with --json as one object on stdout.
 
     Args:
-        arguments: words after the program's name; None for those of this process.
+        arguments: words after the name of the program; None for those of this process.
+
+    Returns:
+        The exit code: 0 after success, 1 after an error in jaxrecon, 2 after bad input, 130 after
+        an interruption.
     """
     if arguments is None:
-        signal.signal(signal.SIGINT, leave)
-        # To import and trace makes millions of objects that stay. Python looks for garbage among
-        # them after every 700 new ones: a tenth of the time until the search begins.
-        gc.set_threshold(GARBAGE_THRESHOLD)
+        _prepare_process()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    # XLA logs an error, which is none, for every program in the cache (openxla/xla issue 44565).
-    # JAX reads this when it is imported; what fails in earnest raises an exception as well.
+    # XLA logs a harmless error for every program in the cache (openxla/xla issue 44565). JAX reads
+    # this variable when it is imported; real failures also raise exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         try:
@@ -55,69 +64,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with command.make_context("jaxrecon", words or ["--help"]) as context:
                 context.command.invoke(context)
         finally:
-            # When Python ends, it is too late to say nothing of a pipe that is closed.
+            # A closed pipe must show here: while Python exits it can't be handled any more.
             sys.stdout.flush()
     except typer.Exit as end:
         return end.exit_code
     except BrokenPipeError:
-        # Whoever reads, like `head`, has seen enough: what is left goes nowhere.
+        # The reader, for example `head`, has closed the pipe: discard the remaining output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     except KeyboardInterrupt as stop:
-        kept = f": {stop}; to go on: {_resuming(words)}" if str(stop) else ""
-        return _fail(f"interrupted{kept}", INTERRUPTED, words)
+        rest = f": {stop}; to continue: {_resuming(words)}" if str(stop) else ""
+        return _fail(f"interrupted{rest}", INTERRUPTED, words)
     except USAGE_ERROR as error:
         message = getattr(error, "format_message", error.__str__)()
         return _fail(f"{message} (see jaxrecon --help)", BAD_INPUT, words)
     except (ValueError, OSError) as error:
         return _fail(str(error), BAD_INPUT, words)
     except RecursionError:
-        # Of whatever parser, at brackets within brackets.
-        return _fail(
-            "expected files less deeply nested, got one beyond all bounds", BAD_INPUT, words
-        )
+        # Any parser may raise this at brackets within brackets.
+        return _fail("expected less deeply nested input, got too many levels", BAD_INPUT, words)
     except Exception as error:
         if DEBUG in os.environ:
             raise
         what = f"{type(error).__name__}: {error}"[:500]
-        return _fail(f"a fault of jaxrecon's, {what} ({DEBUG}=1 shows where)", FAULT, words)
+        return _fail(f"internal error, {what} ({DEBUG}=1 shows where)", FAULT, words)
     return 0
 
 
+def _prepare_process() -> None:
+    """Settings of a process that runs a command line and nothing else."""
+    signal.signal(signal.SIGINT, leave)
+    # Imports and traces make millions of objects that stay. With Python's default threshold of 700
+    # new objects, the search for garbage takes a tenth of the time until the search begins.
+    gc.set_threshold(GARBAGE_THRESHOLD)
+
+
 def _fail(message: str, code: int, words: Sequence[str]) -> int:
+    """Print an error for people or programs, and return the exit code."""
     as_json = JSON in words
     print(error_line(message, as_json=as_json), file=sys.stdout if as_json else sys.stderr)
     return code
 
 
 def _resuming(words: Sequence[str]) -> str:
-    """The command line that goes on where this one has stopped."""
+    """The command line that continues an interrupted one."""
     from jaxrecon.runtime.database import without_password
 
-    kept = [without_password(word) for word in words if word not in {"--force", "--resume"}]
-    return shlex.join(["jaxrecon", *kept, "--resume"])
+    rest = [without_password(word) for word in words if word not in {"--force", "--resume"}]
+    return shlex.join(["jaxrecon", *rest, "--resume"])
 
 
 def _print_version(wanted: bool) -> bool:
+    """Print the version, if it is wanted, and exit."""
     if wanted:
-        from importlib.metadata import version
-
-        print(f"jaxrecon {version('jaxrecon')}")
+        print(f"jaxrecon {__version__}")
         raise typer.Exit
     return wanted
 
 
 @app.callback(
     epilog="""\b
-Example, from structures to numbers and back:
+Example, from structures to fingerprints and back:
   jaxrecon fingerprint clusters.xyz -o clusters.npz
   jaxrecon reconstruct clusters.npz -o found.extxyz
-The same again, with other random numbers, from the settings beside the output:
+The same with other random numbers, from the settings beside the output:
   jaxrecon reconstruct --config found.extxyz.yaml -o other.extxyz --seed 1
 
-Lengths are in Angstrom, energies in eV, angles in degrees. Nothing is replaced without --force.
-Exit code: 0 done, 1 `doctor` found a fault, 2 bad input (one line says which), 130 interrupted.
-With --json there is one object on stdout whatever happens: {"error": ...} unless it is done.""",
+Lengths are in Angstrom, energies in eV, angles in degrees. No file is replaced without --force.
+Exit codes: 0 done, 1 internal error or a fault that `doctor` found, 2 bad input (one line explains
+it), 130 interrupted. With --json every verb prints one object on stdout; after an error it is
+{"error": "..."}.""",
 )
 def _jaxrecon(
     version: Annotated[
@@ -127,7 +143,7 @@ def _jaxrecon(
         ),
     ] = False,
 ) -> None:
-    """Atomic structures from their structural fingerprints: exactly, in parallel."""
+    """Recover atomic structures from their structural fingerprints, and design structures."""
 
 
 app.command(epilog=reconstruct.FINGERPRINT_EXAMPLES)(reconstruct.fingerprint)

@@ -1,4 +1,4 @@
-"""Options that several verbs of the command line have in common, and what they start with."""
+"""Options that several verbs share, and the steps with which verbs begin and end."""
 
 import os
 import sys
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-NOTICE = "stopping after this piece; again to stop at once"
+NOTICE = "stopping after this piece of work; press Ctrl-C again to stop at once"
+"""Message at the first Ctrl-C."""
 
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random numbers.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show a progress bar.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the same run where it stopped, if it began.")
+    bool, typer.Option("--resume", help="Continue the same run where it stopped, if it was begun.")
 ]
-Kept = Annotated[
+StorePath = Annotated[
     str | None,
     typer.Option(
         "--store",
         metavar="FILE.db|URL",
-        help="ASE database that has each piece as soon as it is done: a file, or "
+        help="ASE database to which each finished piece of work is committed: a file, or "
         "postgresql://user:password@host/name.  [default: OUT.db]",
     ),
 ]
@@ -39,44 +40,46 @@ Calculator = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Reference calculator: emt or another name that `jaxrecon doctor` lists, or "
-        "module:factory, a function of your own that returns an ASE calculator.",
+        help="Reference calculator: emt, chgnet, sevennet, xtb, gpaw, vasp, or module:factory, a "
+        "function of your own that returns a calculator of ASE.",
     ),
 ]
 Bulk = Annotated[
     str | None,
     typer.Option(
-        metavar="Pt=-5.83",
-        help="Energies of bulk crystals in eV/atom, between commas.  [default: those that the "
-        "calculator gives]",
+        metavar="Pt=-5.83,Au=-3.2",
+        help="Energies of the bulk crystals in eV/atom.  [default: those of the calculator]",
     ),
 ]
-Jobs = Annotated[int | None, typer.Option(metavar="J", help="Processes.  [default: 1]")]
+Jobs = Annotated[int | None, typer.Option(metavar="N", help="Number of processes.  [default: 1]")]
 
 
 def output(metavar: str, help: str) -> Any:
-    """The option that says what to write.
+    """The option that names the output of a verb.
 
     Args:
-        metavar: what its value looks like.
-        help: what is in it.
+        metavar: form of its value.
+        help: content of the output.
+
+    Returns:
+        The option for typer.
     """
     return typer.Option("--output", "-o", metavar=metavar, readable=False, help=help)
 
 
 def start_jax() -> None:
-    """Have JAX use all cores, and keep what it compiles."""
+    """Let JAX use all CPU cores, and store the programs that it compiles."""
     from jaxrecon.runtime import devices
 
     devices.use_all_cores()
     devices.enable_compilation_cache()
 
 
-def details_of(output: Path) -> Path:
-    """The .json beside structures.
+def details_path(output: Path) -> Path:
+    """The .json file beside an output of structures.
 
     Raises:
-        ValueError: if that is where the structures are to go.
+        ValueError: if the output itself ends in .json.
     """
     details = output.with_suffix(".json")
     if details == output:
@@ -84,54 +87,102 @@ def details_of(output: Path) -> Path:
     return details
 
 
-def opened(
+def open_store(
     kind: Callable[..., S],
     output: Path,
     *others: Path,
-    store: str | None = None,
+    url: str | None = None,
     resume: bool,
     force: bool,
 ) -> S:
-    """The database of a run, after a look at whether its outputs can be written.
+    """Open the store of a run, and check that its outputs can be written.
+
+    Args:
+        kind: class of the store.
+        output: main output of the run.
+        *others: further outputs.
+        url: file or address of the store; None for a .db file beside the output.
+        resume: whether to continue an existing run.
+        force: whether existing outputs may be replaced.
+
+    Returns:
+        The store.
 
     Raises:
-        ValueError: if the database is where the output is to go, or is none.
+        ValueError: if the store is no database, or has the path of the output.
         OSError: if an output can't be written.
     """
     from jaxrecon.runtime.files import check_output
 
-    kept: Any = kind(store or output.with_suffix(".db"), resume=resume, force=force)
-    if os.path.realpath(str(kept)) == os.path.realpath(output):
+    store: Any = kind(url or output.with_suffix(".db"), resume=resume, force=force)
+    if os.path.realpath(str(store)) == os.path.realpath(output):
         raise ValueError(f"expected an output beside the database, not in it, got {output}")
     for path in (output, *others):
-        # Outputs without a database are not of a run that can be resumed.
-        check_output(path, force or (resume and kept.begun))
-    whole: S = kept
-    return whole
+        # Without a store there is no run to resume: existing outputs are those of something else.
+        check_output(path, force or (resume and store.begun))
+    opened: S = store
+    return opened
+
+
+def check_new(*paths: Path, resume: bool, force: bool, resumable: Path | None = None) -> None:
+    """Raise if one of the paths exists and may neither be replaced nor continued.
+
+    Args:
+        *paths: files and folders that will be written.
+        resume: whether to continue an existing run.
+        force: whether existing outputs may be replaced.
+        resumable: the only one of the paths that a run continues; None for all of them.
+
+    Raises:
+        ValueError: if both options are given.
+        FileExistsError: if a path exists.
+    """
+    if resume and force:
+        raise ValueError("expected --resume or --force, got both")
+    for path in paths:
+        continued = resume and resumable in {None, path}
+        if path.exists() and not force and not continued:
+            raise FileExistsError(f"expected nothing in the way, --resume or --force, got {path}")
 
 
 @contextmanager
 def reporting(
-    kept: "RunStore | None", total: int, words: tuple[str, str], quiet: bool
+    store: "RunStore | None",
+    total: int,
+    words: tuple[str, str],
+    quiet: bool,
+    pieces: str = "pieces of work",
+    notice: str = NOTICE,
 ) -> Iterator[ProgressFn]:
-    """A bar, and a word on what is kept if Ctrl-C ends the work.
+    """Show a progress bar, and say after Ctrl-C what the store has.
+
+    Args:
+        store: store of the run; None for a run without one.
+        total: number of pieces of work.
+        words: names of the activity and of the evaluations in the bar.
+        quiet: whether to show no bar.
+        pieces: name of the pieces of work.
+        notice: message at the first Ctrl-C.
+
+    Yields:
+        The function to report progress to.
 
     Raises:
-        KeyboardInterrupt: after a Ctrl-C, with that word.
+        KeyboardInterrupt: after Ctrl-C, with a message if the store has results.
     """
     with reporter(not quiet, total, *words) as report:
         try:
-            with interruptible(report, NOTICE) as progress:
+            with interruptible(report, notice) as progress:
                 yield progress
         except KeyboardInterrupt:
-            if kept is None or not kept.begun:
+            if store is None or not store.begun:
                 raise
-            raise KeyboardInterrupt(f"{kept.committed} pieces are in {kept}") from None
+            raise KeyboardInterrupt(f"{store.committed} {pieces} are in {store}") from None
 
 
 @contextmanager
-def warned() -> Iterator[None]:
-    """Warnings of the library are a line each."""
+def warnings_as_lines() -> Iterator[None]:
+    """Print each warning of the library as one line on stderr."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
 

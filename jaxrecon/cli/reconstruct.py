@@ -1,17 +1,18 @@
-"""`jaxrecon fingerprint`, `reconstruct` and `demo`: the way there and back."""
+"""`jaxrecon fingerprint`, `reconstruct` and `demo`: structures to fingerprints and back."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Kept, Quiet, Resume, Seed
+from jaxrecon.cli.options import Force, Quiet, Resume, Seed, StorePath, reporting
 from jaxrecon.cli.verbs import Report
-from jaxrecon.runtime.interruption import interruptible
+from jaxrecon.runtime import interruption
 from jaxrecon.search.config import ReconstructConfig
 
 PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
+"""Presets of the fingerprint: for free structures, for crystals, and for files without one."""
 
 FINGERPRINT_EXAMPLES = """\b
 Example:
@@ -22,28 +23,32 @@ def fingerprint(
     structures: Annotated[
         Path,
         typer.Argument(
-            metavar="STRUCTURES", help="File in any format of ASE; all of its frames, in Angstrom."
+            metavar="STRUCTURES",
+            help="File in any format of ASE, in Angstrom; all of its frames are used.",
         ),
     ],
-    output: Annotated[Path, options.output("FP.npz", "File to write.")],
+    output: Annotated[Path, options.output("FP.npz", "File of fingerprints to write.")],
     preset: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="default, crystal, fung2022 or gastegger2018: the parameters.  "
-            "[default: crystal if a structure is periodic, else default]",
+            help="Parameters of the fingerprint: default, crystal, fung2022, gastegger2018 or "
+            "bonds.  [default: crystal if a structure is periodic, else default]",
         ),
     ] = None,
     elements: Annotated[
         str | None,
-        typer.Option(metavar="H,O", help="Elements to have channels for.  [default: those there]"),
+        typer.Option(
+            metavar="H,O",
+            help="Elements that have features.  [default: those of the structures]",
+        ),
     ] = None,
     force: Force = False,
 ) -> Report:
     """Compute the fingerprints of structures.
 
-    FP.npz has, for each structure, the fingerprint, the formula and the cell (none unless it is
-    periodic along all three axes): everything that `reconstruct` needs, and never the positions.
+    FP.npz has the fingerprint, the formula and the cell of each structure (no cell unless it is
+    periodic along all three axes). This is all that `reconstruct` needs; positions are not in it.
     """
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -61,8 +66,8 @@ def fingerprint(
     options.start_jax()
     write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     text = f"{output}: {len(frames)} fingerprints of {chosen.size} numbers"
-    data = {"fingerprints": len(frames), "numbers": chosen.size}
-    return Report(text, data, [output])
+    payload = {"fingerprints": len(frames), "numbers": chosen.size}
+    return Report(text, payload, [output])
 
 
 RECONSTRUCT_EXAMPLES = """\b
@@ -78,33 +83,33 @@ def reconstruct(
         Path,
         typer.Argument(
             metavar="FP.npz|FP.csv",
-            help="What `fingerprint` wrote, or comma-separated numbers, one target a row.",
+            help="Output of `fingerprint`, or comma-separated numbers with one target per row.",
         ),
     ],
     output: Annotated[
         Path,
         options.output(
             "OUT.extxyz",
-            "Structures to write, one frame a target; OUT.json beside it has the details.",
+            "Structures to write, one frame per target; OUT.json beside it has the details.",
         ),
     ],
     symbols: Annotated[
         str | None,
-        typer.Option(metavar="Pt10", help="Formula of all targets.  [default: that of FP.npz]"),
+        typer.Option(metavar="Pt10", help="Formula of all targets.  [default: those of FP.npz]"),
     ] = None,
     cell: Annotated[
         str | None,
         typer.Option(
             metavar="'A B C'",
             help="Cell of all targets: 3 lengths in Angstrom; 3 lengths and 3 angles in degrees; "
-            "or 3 vectors; or `unknown`, to be found.  [default: that of FP.npz, or none: free]",
+            "3 vectors; or `unknown` to find it.  [default: those of FP.npz, else none]",
         ),
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Parameters of the fingerprint.  [default: those of FP.npz, or "
+            help="Parameters of the fingerprint.  [default: those of FP.npz, else "
             f"{PUBLISHED_PRESET}]",
         ),
     ] = None,
@@ -112,60 +117,65 @@ def reconstruct(
     replicas: Annotated[
         int,
         typer.Option(
-            help="Structures that search for one target together; 0 for 64 where the fingerprint "
-            "has largest or smallest values, else 16."
+            help="Number of candidate structures for each target; 0 for 64 where the fingerprint "
+            "has largest or smallest values, and 16 otherwise."
         ),
     ] = ReconstructConfig.replicas,
     hops: Annotated[
-        int, typer.Option(help="Rounds for each target at most.")
+        int, typer.Option(help="Largest number of rounds of moves and descents for each target.")
     ] = ReconstructConfig.hops,
     tolerance: Annotated[
-        float, typer.Option(help="Mean absolute residual at which a target is hit; no unit.")
+        float,
+        typer.Option(help="Mean absolute residual, without unit, at which a target is converged."),
     ] = ReconstructConfig.tolerance,
     solutions: Annotated[
         int,
         typer.Option(
-            help="Different structures to look for that hit each target; OUT.extxyz has all of "
-            "them, with `target` and `solution`, if more than 1."
+            help="Number of different structures to find for each target. With more than 1, the "
+            "frames of OUT.extxyz have `target` and `solution`."
         ),
     ] = ReconstructConfig.solutions,
     min_distance: Annotated[
         float,
-        typer.Option(help="Atoms keep this part of the sum of their covalent radii; 0: anything."),
+        typer.Option(
+            help="Smallest distance of two atoms, as a fraction of the sum of their covalent radii."
+        ),
     ] = ReconstructConfig.min_distance,
     rows: Annotated[
         str | None,
-        typer.Option(metavar="0-29|3,7", help="Targets to do, from 0.  [default: all]"),
+        typer.Option(metavar="0-29|3,7", help="Targets to use, counted from 0.  [default: all]"),
     ] = None,
-    store: Kept = None,
+    store: StorePath = None,
     resume: Resume = False,
     distributed: Annotated[
         str | None,
         typer.Option(
             metavar="auto|HOST:PORT,P,I",
-            help="Share the targets with other processes: those of SLURM or Open MPI; or process "
-            "I of P, which meet where process 0 listens. That one writes the outputs.",
+            help="Divide the targets among several processes: those that SLURM or Open MPI "
+            "started (auto), or this one as process I of P, counted from 0. Process 0 listens at "
+            "HOST:PORT and writes the outputs.  [default: one process]",
         ),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report | None:
-    """Find the structures whose fingerprints are given.
+    """Find the structures that have the given fingerprints.
 
-    Each frame of OUT.extxyz has its `residual` and `result_code` (converged, stalled, non_finite).
-    Ctrl-C ends a search after the hop that it is at; what the database has then is never lost.
+    Each frame of OUT.extxyz has its `residual` and `result_code`: converged, stalled (the best
+    structure has another fingerprint), non_finite or overflow. Ctrl-C stops after the current hop;
+    finished targets are in the database, and --resume continues from them.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.descriptors.io import read_fingerprints
     from jaxrecon.runtime.distributed import connect, is_first
     from jaxrecon.runtime.files import write_json
-    from jaxrecon.runtime.progress import reporter
     from jaxrecon.search.reconstruct import reconstruct
     from jaxrecon.search.store import Store
     from jaxrecon.structures.io import check_format, write_structures
 
-    details = options.details_of(output)
-    kept = options.opened(Store, output, details, store=store, resume=resume, force=force)
+    # Whatever is wrong with the input is reported before JAX starts.
+    details = options.details_path(output)
+    results = options.open_store(Store, output, details, url=store, resume=resume, force=force)
     config = ReconstructConfig(
         replicas=replicas,
         hops=hops,
@@ -176,52 +186,45 @@ def reconstruct(
     file = read_fingerprints(fingerprints)
     numbers = arguments.parse_rows(rows, len(file))
     file = file.select(numbers)
-    formulas = arguments.formulas_of(file, symbols, numbers)
-    box = None if cell is None else arguments.parse_cell(cell)
-    cells: list[Any] = [box] * len(file)
-    if box is None and file.cells is not None:
-        cells = file.cells
-    chosen = arguments.fingerprint_of(file, preset, PUBLISHED_PRESET, formulas)
+    formulas = arguments.choose_formulas(file, symbols, numbers)
+    cells = arguments.choose_cells(file, cell)
+    chosen = arguments.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas)
     check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
         connect(**processes)
     options.start_jax()
     first = processes is None or is_first()
-    with reporter(first and not quiet, len(numbers)) as report:
-        try:
-            with interruptible(report) as progress:
-                found = reconstruct(
-                    file.values,
-                    chosen,
-                    symbols=formulas,
-                    cell=cells,
-                    config=config,
-                    seed=seed,
-                    indices=numbers,
-                    progress=progress,
-                    store=kept,
-                )
-        except KeyboardInterrupt:
-            if not kept.begun:
-                raise
-            ended = f"{kept.committed} of {len(numbers)} targets are in {kept}"
-            raise KeyboardInterrupt(ended) from None
+    words = ("reconstructing", "evaluations")
+    pieces = f"of {len(numbers)} targets"
+    with reporting(
+        results, len(numbers), words, quiet or not first, pieces, interruption.NOTICE
+    ) as progress:
+        found = reconstruct(
+            file.values,
+            chosen,
+            symbols=formulas,
+            cell=cells,
+            config=config,
+            seed=seed,
+            indices=numbers,
+            progress=progress,
+            store=results,
+        )
+    # All processes have all results; one of them writes.
     if not first:
         return None
     inputs = {
         "fingerprints": str(fingerprints),
         "rows": numbers,
         "symbols": formulas,
-        "cells": [
-            each if each is None or isinstance(each, str) else each.tolist() for each in cells
-        ],
+        "cells": [box if box is None or isinstance(box, str) else box.tolist() for box in cells],
     }
     write_structures(output, found.to_atoms(others=solutions > 1))
-    told = found.to_dict()
-    write_json(details, {"inputs": inputs, **told})
-    data = {name: told[name] for name in ("converged", "targets", "evaluations", "versions")}
-    return Report(str(found), data, [output, details])
+    report = found.to_dict()
+    write_json(details, {"inputs": inputs, **report})
+    payload = {name: report[name] for name in ("converged", "targets", "evaluations", "versions")}
+    return Report(str(found), payload, [output, details])
 
 
 DEMO_EXAMPLES = """\b
@@ -230,18 +233,19 @@ Example:
 
 
 def demo(
-    output: Annotated[Path, options.output("DIRECTORY", "Where to put its files.")] = Path("demo"),
+    output: Annotated[Path, options.output("DIRECTORY", "Directory to write to.")] = Path("demo"),
     seed: Seed = 0,
     force: Force = False,
 ) -> Report:
-    """Show both on small examples: structures recovered from fingerprints, and made for an energy.
+    """Show on small examples what jaxrecon does.
 
-    DIRECTORY gets structures (extxyz; CIF of the crystal), figures, the trained model, all numbers
-    and index.html, a page about them. Ends with three commands to try on these files.
+    Structures are recovered from their fingerprints, and clusters are made for three energies.
+    DIRECTORY gets the structures (extxyz; CIF for the crystal), figures, the trained model, all
+    numbers, and index.html, a page about them. Three commands to try next are printed.
     """
     options.start_jax()
     from jaxrecon.cli import demo as example
 
-    told, files = example.run(output, seed=seed, force=force)
-    after = "\n".join(f"  {command}" for command in told["next"])
-    return Report(f"look at {files[-1]}\n\nto try next:\n{after}", told, files)
+    payload, files = example.run(output, seed=seed, force=force)
+    commands = "\n".join(f"  {command}" for command in payload["next"])
+    return Report(f"look at {files[-1]}\n\nto try next:\n{commands}", payload, files)

@@ -9,120 +9,128 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-VERB = "verb"
-HOW = frozenset({"force", "resume", "quiet", "store", "distributed"})
-"""What is said of one call and not of what it makes: never written, a password least of all."""
+from jaxrecon import __version__
 
-WORDS: dict[type, str] = {
+VERB = "verb"
+"""Name under which a file states its verb."""
+
+NOT_WRITTEN = frozenset({"force", "resume", "quiet", "store", "distributed"})
+"""Settings of one call that do not change its results; a store's address may have a password."""
+
+TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
     Path: "a path",
 }
+"""Names of the types of settings in messages."""
 
 
-def read(path: Path, verb: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a file, by name; those that are null are left out.
+def read(path: Path, verb: str, annotations: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the settings of a verb from a file.
 
     Args:
-        path: of a .json file, or of YAML with any other ending.
-        verb: that they are for.
-        kinds: annotation of each setting, by its name.
+        path: a .json file; a file with any other suffix is read as YAML.
+        verb: the verb that the settings are for.
+        annotations: the type annotation of each setting, by its name.
+
+    Returns:
+        The settings by name, without those that are null.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it can't be read, is of another verb, or a name or a type is none of these.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it can't be read, is for another verb, or has an unknown name or a value of
+            the wrong type.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a file of settings, got {path}, which is none")
-    data = _parsed(path)
+    data = _parse(path)
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise ValueError(f"expected settings by name in {path}, got {type(data).__name__}")
     if (other := data.pop(VERB, verb)) != verb:
         raise ValueError(f"expected settings of {verb} in {path}, got those of {other}")
     settings = {}
     for written, value in data.items():
+        # Both min-distance and min_distance are understood.
         name = written.replace("_", "-")
-        if name not in kinds:
-            near = difflib.get_close_matches(name, kinds, 1)
-            known = f"like {near[0]}" if near else f"among {', '.join(kinds)}"
+        if name not in annotations:
+            near = difflib.get_close_matches(name, annotations, 1)
+            known = f"like {near[0]}" if near else f"among {', '.join(annotations)}"
             raise ValueError(f"expected settings of {verb} {known} in {path}, got {written!r}")
         if value is not None:
-            settings[name] = _checked(value, kinds[name], f"{name} in {path}")
+            settings[name] = _check(value, annotations[name], f"{name} in {path}")
     return settings
 
 
-def write(path: Path, verb: str, given: Mapping[str, Any]) -> None:
-    """Write settings, defaults and all, for :func:`read`.
+def write(path: Path, verb: str, settings: Mapping[str, Any]) -> None:
+    """Write all settings of a call, defaults included, to a file for :func:`read`.
 
     Args:
-        path: of the file to be.
-        verb: that they are of.
-        given: the settings by name.
+        path: the file to write.
+        verb: the verb that was called.
+        settings: its settings by name.
     """
-    from importlib.metadata import version
-
     import yaml
 
     from jaxrecon.runtime.files import replacing
 
-    plain = {name: _plain(value) for name, value in given.items() if name not in HOW}
+    plain = {name: _plain(value) for name, value in settings.items() if name not in NOT_WRITTEN}
     text = yaml.safe_dump({VERB: verb, **plain}, sort_keys=False, allow_unicode=True)
+    header = f"# jaxrecon {__version__}: jaxrecon {verb} --config THIS -o OTHER\n"
     with replacing(path) as draft:
-        again = f"# jaxrecon {version('jaxrecon')}: jaxrecon {verb} --config THIS -o OTHER\n"
-        draft.write_text(again + text, encoding="utf-8")
+        draft.write_text(header + text, encoding="utf-8")
 
 
-def _parsed(path: Path) -> Any:
+def _parse(path: Path) -> Any:
+    """The content of a file of JSON or YAML."""
     import yaml
 
     try:
         text = path.read_text(encoding="utf-8")
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"expected YAML or JSON in {path}, got {_first(error)}") from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(f"expected YAML or JSON in {path}, got {reason}") from error
 
 
-def _first(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def _checked(value: Any, annotation: Any, where: str) -> Any:
-    kind = _kind(annotation)
+def _check(value: Any, annotation: Any, where: str) -> Any:
+    """The value, if its type is that of the annotation; numbers of YAML as floats."""
+    kind = _type_of(annotation)
     if get_origin(kind) is list:
         if not isinstance(value, list):
             raise ValueError(f"expected {where} to be a list, got {reprlib.repr(value)}")
-        return [_checked(each, get_args(kind)[0], where) for each in value]
+        return [_check(item, get_args(kind)[0], where) for item in value]
     if issubclass(kind, Enum):
         kind = str
-    right = isinstance(value, str if kind is Path else kind)
+    fits = isinstance(value, str if kind is Path else kind)
     if kind is float:
-        # YAML takes 1e-6 for text, as it has no point.
+        # YAML reads 1e-6 as text, as it has no decimal point; and a truth value is no number.
         try:
-            right = not isinstance(value, bool)
-            value = float(value) if right else value
+            fits = not isinstance(value, bool)
+            value = float(value) if fits else value
         except (TypeError, ValueError, OverflowError):
-            right = False
+            fits = False
     elif kind is int:
-        right = right and not isinstance(value, bool)
-    if not right:
-        raise ValueError(f"expected {where} to be {WORDS[kind]}, got {reprlib.repr(value)}")
+        fits = fits and not isinstance(value, bool)
+    if not fits:
+        raise ValueError(f"expected {where} to be {TYPE_NAMES[kind]}, got {reprlib.repr(value)}")
     return value
 
 
-def _kind(annotation: Any) -> Any:
-    """What a setting is where it is given: without remarks and None."""
+def _type_of(annotation: Any) -> Any:
+    """The type of a setting without the remarks for typer and without None."""
     if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0])
+        return _type_of(get_args(annotation)[0])
     if get_origin(annotation) in {Union, types.UnionType}:
-        return _kind(next(each for each in get_args(annotation) if each is not type(None)))
+        return _type_of(next(part for part in get_args(annotation) if part is not type(None)))
     return annotation
 
 
 def _plain(value: Any) -> Any:
+    """A setting as plain data for YAML."""
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     return str(value) if isinstance(value, Path) else value

@@ -1,6 +1,6 @@
-"""What all verbs of the command line share: --config, --json, and settings beside every output.
+"""The parts that all verbs have in common: --config, --json, and settings beside every output.
 
-A context is one of click's, which some releases of typer bring with them and others import.
+Contexts are those of click, which some releases of typer contain and others import.
 """
 
 import inspect
@@ -19,25 +19,26 @@ import typer
 from jaxrecon.cli import settings
 
 JSON = "--json"
+"""The option that asks for output for programs."""
+
 Json = Annotated[
     bool,
     typer.Option(
         JSON,
-        help="Say it as one JSON object on stdout, for scripts; what is wrong is one there as "
-        'well: {"error": ...}.',
+        help='Print one JSON object on stdout, for scripts. After an error it is {"error": "..."}.',
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a verb has done.
+    """The result of a verb.
 
     Attributes:
-        text: for people.
-        data: for programs, as plain data.
-        files: that it has written, the main one first.
-        code: to exit with.
+        text: the result for people.
+        data: the result for programs, as plain data for JSON.
+        files: the files that were written, the main one first.
+        code: the exit code of the process.
     """
 
     text: str
@@ -47,115 +48,129 @@ class Report:
 
 
 class Verbs(typer.Typer):
-    """Commands that all take --config and --json: functions that return a report, or nothing."""
+    """Commands with --config and --json, made from functions that return a report or None."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
-        """Add a function, as :meth:`typer.Typer.command` does."""
+        """Make a decorator that adds a function, as :meth:`typer.Typer.command` does.
+
+        Args:
+            name: name of the verb; None for that of the function.
+            **options: further options of typer.
+
+        Returns:
+            The decorator, which returns the function unchanged.
+        """
         add = super().command(name, **options)
 
         def register(function: Any) -> Any:
-            add(_verb(function))
+            add(_as_command(function))
             return function
 
         return register
 
 
 def settings_path(output: Path) -> Path:
-    """Where the settings that an output was made with are written: pt10.npz.yaml."""
+    """The file for the settings of an output: pt10.npz.yaml for pt10.npz."""
     if output.name in {"", ".."}:
         return output / "settings.yaml"
     return output.with_name(f"{output.name}.yaml")
 
 
-def _verb(function: Callable[..., Report | None]) -> Callable[..., None]:
-    hints = get_type_hints(function, include_extras=True)
-
-    def load(context: Any, path: Path | None) -> None:
-        if path is not None:
-            names = _long_names(context)
-            kinds = {long: hints[name] for name, long in names.items()}
-            read = settings.read(path, _name(context), kinds)
-            # Flags come before these, and defaults after them.
-            context.default_map = {name: read[long] for name, long in names.items() if long in read}
-
-    Config = Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE.yaml|FILE.json",
-            callback=load,
-            is_eager=True,
-            help="Settings by the long names of options, like those in the .yaml beside every "
-            "output, which repeat it; what is given here as well wins.",
-        ),
-    ]
+def _as_command(function: Callable[..., Report | None]) -> Callable[..., None]:
+    """A function for typer that calls a verb, prints its report and writes its settings."""
 
     @wraps(function)
-    def run(context: Any, json: bool, config: None, **given: Any) -> None:
+    def run(context: Any, json: bool, config: None, **arguments: Any) -> None:
         started = time.perf_counter()
-        output: Path | None = given.get("output")
+        # Refuse to overwrite settings before the work, where the output is known already.
+        output: Path | None = arguments.get("output")
         if output is not None:
-            _check_way(settings_path(output), given)
-        # Whatever is said on the way is none of the object.
+            _check_free(settings_path(output), arguments)
+        # With --json stdout has the object alone: other output goes to stderr.
         with redirect_stdout(sys.stderr) if json else nullcontext():
-            report = function(**given)
+            report = function(**arguments)
         if report is None:
             return
         files = list(report.files)
         if files:
             files.append(settings_path(output or files[0]))
             if output is None:
-                _check_way(files[-1], given)
+                _check_free(files[-1], arguments)
             long = _long_names(context)
-            named = {long[name]: value for name, value in given.items()}
-            settings.write(files[-1], _name(context), named)
-        print(_object(report, _name(context), files, started) if json else report.text)
+            named = {long[name]: value for name, value in arguments.items()}
+            settings.write(files[-1], _verb_of(context), named)
+        print(_to_json(report, _verb_of(context), files, started) if json else report.text)
         if report.code:
             raise typer.Exit(report.code)
 
-    # What typer reads: the parameters of the verb, and those that all of them have.
-    own = list(inspect.signature(function).parameters.values())
-    kind = inspect.Parameter.KEYWORD_ONLY
-    extra = [
-        inspect.Parameter("config", kind, default=None, annotation=Config),
-        inspect.Parameter("json", kind, default=False, annotation=Json),
-        inspect.Parameter("context", kind, annotation=typer.Context),
+    # Typer reads the signature: the parameters of the verb, and those that all verbs have.
+    hints = get_type_hints(function, include_extras=True)
+    config = Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE.yaml|FILE.json",
+            callback=lambda context, path: _load(context, path, hints),
+            is_eager=True,
+            help="File with settings by the long names of the options, like the .yaml file beside "
+            "every output. Options on the command line override it.",
+        ),
     ]
-    kept = [each.replace(kind=kind, annotation=hints[each.name]) for each in own]
-    run.__dict__["__signature__"] = inspect.Signature([*kept, *extra])
-    run.__annotations__ = {each.name: each.annotation for each in (*kept, *extra)}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        parameter.replace(kind=keyword, annotation=hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]
+    parameters += [
+        inspect.Parameter("config", keyword, default=None, annotation=config),
+        inspect.Parameter("json", keyword, default=False, annotation=Json),
+        inspect.Parameter("context", keyword, annotation=typer.Context),
+    ]
+    run.__dict__["__signature__"] = inspect.Signature(parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 
-def _name(context: Any) -> str:
-    """Of the verb, like ``dataset build``."""
+def _load(context: Any, path: Path | None, hints: dict[str, Any]) -> None:
+    """Make the settings of a file the defaults of a command."""
+    if path is None:
+        return
+    names = _long_names(context)
+    annotations = {long: hints[name] for name, long in names.items()}
+    read = settings.read(path, _verb_of(context), annotations)
+    context.default_map = {name: read[long] for name, long in names.items() if long in read}
+
+
+def _verb_of(context: Any) -> str:
+    """The name of a verb on the command line, like ``dataset build``."""
     return context.command_path.partition(" ")[2]
 
 
 def _long_names(context: Any) -> dict[str, str]:
-    """How each setting is called on the command line and in files, by its name in the function."""
+    """The names of settings on the command line and in files, by their names in Python."""
     names = {}
-    for each in context.command.params:
-        if each.name not in {None, "config", "json", "help"}:
-            long = max(each.opts, key=len)
-            names[each.name] = long.removeprefix("--")
+    for parameter in context.command.params:
+        if parameter.name not in {None, "config", "json", "help"}:
+            names[parameter.name] = max(parameter.opts, key=len).removeprefix("--")
     return names
 
 
-def _check_way(path: Path, given: dict[str, Any]) -> None:
-    if path.is_dir() or (path.exists() and not (given.get("force") or given.get("resume"))):
-        ways = "--resume or --force" if "resume" in given else "--force"
+def _check_free(path: Path, arguments: dict[str, Any]) -> None:
+    """Raise if a file of settings exists and may not be replaced."""
+    replaceable = arguments.get("force") or arguments.get("resume")
+    if path.is_dir() or (path.exists() and not replaceable):
+        ways = "--resume or --force" if "resume" in arguments else "--force"
         raise FileExistsError(f"expected no file in the way or {ways}, got {path}")
 
 
-def _object(report: Report, verb: str, files: Sequence[Path], started: float) -> str:
+def _to_json(report: Report, verb: str, files: Sequence[Path], started: float) -> str:
+    """The JSON object of a report, with versions and seconds."""
     from jaxrecon.runtime.files import finite
+    from jaxrecon.runtime.versions import versions
 
-    told = dict(report.data)
-    if "versions" not in told:
-        from jaxrecon.runtime.versions import versions
-
-        told["versions"] = versions()
-    whole = {"verb": verb, "files": [str(path) for path in files], **told}
-    whole["seconds"] = time.perf_counter() - started
-    return json.dumps(finite(whole), allow_nan=False)
+    data = dict(report.data)
+    if "versions" not in data:
+        data["versions"] = versions()
+    payload = {"verb": verb, "files": [str(path) for path in files], **data}
+    payload["seconds"] = time.perf_counter() - started
+    return json.dumps(finite(payload), allow_nan=False)

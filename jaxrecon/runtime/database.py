@@ -146,7 +146,7 @@ class Database:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn the errors of a database into ``ValueError`` and ``OSError``, with an explanation."""
+        """Turn the errors of a database into ``ValueError`` and ``OSError`` with an explanation."""
         try:
             yield
         except ImportError as error:

@@ -3,7 +3,9 @@
 import importlib.metadata
 import platform
 
-DECISIVE = ("jaxrecon", "jax", "jaxlib", "jax-md", "optax", "numpy", "ase")
+from jaxrecon import __version__
+
+DECISIVE = ("jax", "jaxlib", "jax-md", "optax", "numpy", "ase")
 """Packages whose version may change the numbers of any run, by their name on the package index."""
 
 
@@ -26,7 +28,7 @@ def versions_of(*packages: str) -> dict[str, str]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of Python, of the packages that may change numbers, and of further ones.
+    """The versions of Python, jaxrecon, the packages that may change numbers, and further ones.
 
     Args:
         *packages: names of the further packages on the package index.
@@ -34,4 +36,5 @@ def versions(*packages: str) -> dict[str, str]:
     Returns:
         Versions by name, ``"python"`` first; packages that are not installed are left out.
     """
-    return {"python": platform.python_version(), **versions_of(*DECISIVE, *packages)}
+    own = {"python": platform.python_version(), "jaxrecon": __version__}
+    return {**own, **versions_of(*DECISIVE, *packages)}

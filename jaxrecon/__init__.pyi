@@ -1,0 +1,34 @@
+from . import datasets as datasets
+from .descriptors.acsf.acsf import ACSF as ACSF
+from .descriptors.custom import Custom as Custom
+from .descriptors.featurize import batch as batch
+from .descriptors.featurize import batches as batches
+from .descriptors.featurize import featurize as featurize
+from .descriptors.fingerprint import Fingerprint as Fingerprint
+from .inverse_design.closed_loop import Design as Design
+from .inverse_design.closed_loop import design as design
+from .inverse_design.config import GenerateConfig as GenerateConfig
+from .inverse_design.generated import Generated as Generated
+from .inverse_design.generation import generate as generate
+from .models.config import FitConfig as FitConfig
+from .models.config import TrainConfig as TrainConfig
+from .models.design_model import DesignModel as DesignModel
+from .models.folder import load_model as load_model
+from .models.folder import save_model as save_model
+from .models.training import train as train
+from .potentials.judge import Judgement as Judgement
+from .potentials.judge import judge as judge
+from .runtime.devices import use_all_cores as use_all_cores
+from .search.config import ReconstructConfig as ReconstructConfig
+from .search.reconstruct import reconstruct as reconstruct
+from .search.results import Reconstruction as Reconstruction
+from .search.results import Result as Result
+from .search.results import ResultCode as ResultCode
+from .search.store import Store as Store
+from .structures.matching import align as align
+from .structures.matching import rmsd as rmsd
+from .structures.structure import Structure as Structure
+from .structures.structure import from_ase as from_ase
+from .structures.structure import to_ase as to_ase
+
+__version__: str
