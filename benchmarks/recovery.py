@@ -67,13 +67,13 @@ def budgeted(
     config: ReconstructConfig, costs_of: dict[str, Costs], budget: float | None
 ) -> dict[str, ReconstructConfig]:
     """The settings for each kind of target, with the hops that the budget pays for."""
-    settled = {
-        kind: config.settled(smooth=cost.details["smooth"]) for kind, cost in costs_of.items()
+    resolved = {
+        kind: config.resolved(smooth=cost.details["smooth"]) for kind, cost in costs_of.items()
     }
     if budget is None:
-        return settled
+        return resolved
     return {
-        kind: own.replace(hops=costs_of[kind].hops(budget, own)) for kind, own in settled.items()
+        kind: own.replace(hops=costs_of[kind].hops(budget, own)) for kind, own in resolved.items()
     }
 
 
@@ -85,7 +85,7 @@ def costs_by_kind(
     for kind in dict.fromkeys(target.kind for target in targets):
         some = [target for target in targets if target.kind == kind]
         one = costs.representative(some)
-        own = config.settled(smooth=costs.is_smooth(one))
+        own = config.resolved(smooth=costs.is_smooth(one))
         found[kind] = cost = costs.measured(one, own, len(some), seconds)
         print(
             f"{kind}: as measured for {one.name} ({len(one.symbols)} atoms, "

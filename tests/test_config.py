@@ -110,9 +110,9 @@ def test_values_out_of_range(name: str, value: object, expected: str, unchecked:
 
 def test_replicas_that_are_left_open() -> None:
     config = ReconstructConfig(hops=7)
-    assert config.settled(smooth=True) == config.replace(replicas=16)
-    assert config.settled(smooth=False) == config.replace(replicas=64)
-    assert config.replace(replicas=5).settled(smooth=True).replicas == 5
+    assert config.resolved(smooth=True) == config.replace(replicas=16)
+    assert config.resolved(smooth=False) == config.replace(replicas=64)
+    assert config.replace(replicas=5).resolved(smooth=True).replicas == 5
 
 
 def test_a_program_does_not_depend_on_the_loop_around_it() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
 from jaxrecon.search.moves import Situation, random_start, relocate, shake
-from jaxrecon.search.symmetry import centred, images, partners
+from jaxrecon.search.symmetry import centrosymmetric, images, partners
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.formulas import composition_of
@@ -77,7 +77,7 @@ def test_atoms_on_centres_are_apart() -> None:
     alone = partners(species, species > 0)
     for key in KEYS[:8]:
         chances = jax.random.uniform(key, (8, 2))
-        positions = centred(chances, jnp.zeros((4, 3)), jnp.asarray(CELL), alone)
+        positions = centrosymmetric(chances, jnp.zeros((4, 3)), jnp.asarray(CELL), alone)
         halves = 2.0 * np.asarray(positions) @ np.linalg.inv(CELL)
         np.testing.assert_allclose(halves, halves.round(), atol=1e-5)
         assert len(np.unique(halves.round(), axis=0)) == 4
@@ -89,7 +89,9 @@ def test_some_pairs_lie_on_centres() -> None:
     general = jax.random.uniform(jax.random.key(0), (12, 3)) @ jnp.asarray(CELL)
 
     def on_centre(key: jax.Array) -> jax.Array:
-        made = centred(jax.random.uniform(key, (12, 2)), general, jnp.asarray(CELL), partner)
+        made = centrosymmetric(
+            jax.random.uniform(key, (12, 2)), general, jnp.asarray(CELL), partner
+        )
         halves = 2.0 * made @ jnp.linalg.inv(jnp.asarray(CELL))
         return (jnp.abs(halves - jnp.round(halves)) < 1e-4).all(1)
 
@@ -104,7 +106,7 @@ def test_images_are_those_of_a_centre_and_none_without_it() -> None:
     partner = partners(species, atoms)
     chances = jax.random.uniform(jax.random.key(5), (9, 2)).at[0, 0].set(0.0)  # Na 0 and 1 alone
     general = jax.random.uniform(jax.random.key(6), (9, 3)) @ jnp.asarray(CELL)
-    positions = centred(chances, general, jnp.asarray(CELL), partner)
+    positions = centrosymmetric(chances, general, jnp.asarray(CELL), partner)
     elsewhere = positions.at[4].add(jnp.asarray(2.0 * CELL[0] - CELL[2], jnp.float32))
     image, holds = images(elsewhere, jnp.asarray(CELL), partner, atoms)
     assert holds

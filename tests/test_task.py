@@ -12,7 +12,7 @@ from ase.data import covalent_radii
 from scipy.spatial.transform import Rotation
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
-from jaxrecon.search.contacts import repelled
+from jaxrecon.search.contacts import with_contacts
 from jaxrecon.search.descent import descend, model, residual
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.search.initialize import VOLUME_RANGE, random_cell
@@ -213,7 +213,7 @@ def test_contacts_push_apart(strain: float | None) -> None:
         def at(positions: jax.Array, cell: jax.Array) -> NormalEquations:
             structure = Structure(positions, NUMBERS, jnp.ones(3, bool), cell, bounds=BOUNDS)
             size = 9 if strain is None else 18
-            return repelled(nothing(size), MEANS.view(structure).neighbors, radii, strain)
+            return with_contacts(nothing(size), MEANS.view(structure).neighbors, radii, strain)
 
         compiled = jax.jit(at)
         positions, cell = jnp.asarray(POSITIONS), jnp.asarray(CELL)

@@ -1,1 +1,1 @@
-"""The inverse: from a fingerprint to structures."""
+"""The inverse: the search for structures with a given fingerprint."""

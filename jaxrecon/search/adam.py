@@ -1,4 +1,4 @@
-"""First-order descent: Adam for a fixed number of steps, one ``lax.scan``."""
+"""First-order descent: a fixed number of steps of Adam."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,20 @@ def adam(
     steps: int,
     learning_rate: float,
 ) -> Float[Array, "n 3"]:
-    """Minimise a loss over positions by Adam, its learning rate falling to 5 % along a cosine.
+    """Minimise a loss over positions with Adam.
 
-    One gradient evaluation a step; ``steps = 0`` returns the positions as they are.
-
-    Source: Kingma and Ba, arXiv 1412.6980, as optax implements it.
+    The learning rate falls along a cosine to 5 % of its first value. Each step evaluates the
+    gradient once. Source: Kingma and Ba, arXiv 1412.6980, as implemented by optax.
 
     Args:
         loss: scalar function of the positions.
         positions: start, in Angstrom.
-        steps: how many updates.
-        learning_rate: first step length, in Angstrom.
+        steps: number of updates; 0 returns the start.
+        learning_rate: learning rate of the first step, in Angstrom: about how far a coordinate
+            moves in it.
+
+    Returns:
+        The positions after the last step, in Angstrom.
 
     >>> import jax.numpy as jnp
     >>> far = jnp.full((1, 3), 2.0)

@@ -1,4 +1,4 @@
-"""ReconstructConfig: every setting of the search, validated once, without importing jax."""
+"""ReconstructConfig: all settings of a search. This module does not import jax."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -8,36 +8,39 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ReconstructConfig:
-    """Settings of the search: hashable, so that they are static under ``jit``.
+    """Settings of a search. They are hashable, so that they can be static under ``jit``.
 
-    A hop of one replica is a move away from a good structure, ``adam_steps`` of Adam on the L1 loss
-    and ``refine_steps`` of Levenberg-Marquardt. A target ends when its residual reaches
-    ``tolerance`` or after ``hops``.
+    In each hop, every replica makes a random move away from a good structure, ``adam_steps`` steps
+    of Adam on the L1 loss, and ``refine_steps`` steps of Levenberg-Marquardt. The search for a
+    target ends when its residual reaches ``tolerance``, or after ``hops``.
 
     Attributes:
-        replicas: structures that search for one target together; 0 for 64 where largest or smallest
-            values are pooled, and 16 where the fingerprint is smooth.
-        hops: rounds at most, the first from random positions.
-        restart_after: hops without a better structure after which all replicas start afresh.
-        tolerance: mean absolute residual that certifies a solution, without a unit.
-        solutions: different structures that are wanted of each target.
-        min_distance: what two atoms keep at least, in units of the sum of their covalent radii; 0
-            for anything.
-        adam_steps: gradient steps of each hop.
-        learning_rate: first Adam step, in Angstrom.
-        refine_steps: Levenberg-Marquardt steps of each hop.
-        max_step: longest move of an atom in one of those, in Angstrom.
-        parents: part of the population that the next hop starts from, by residual.
-        moves: weights of moves that differ from the defaults, by name, like ``{"swap": 0.0}``; the
-            names and defaults are in :data:`jaxrecon.search.moves.MOVES`. Stored as sorted pairs.
-        inversion: how often a fresh start of a crystal has a centre of inversion, and a move of one
-            that has it keeps it.
-        sites: sites screened by each relocation.
-        shake_range: smallest and largest width of a shake, in Angstrom.
-        polish_steps: float64 Levenberg-Marquardt steps on a structure better than all before.
+        replicas: number of structures that search for one target together. 0 means 64 if the
+            fingerprint pools largest or smallest values, and 16 if it is smooth.
+        hops: largest number of hops for one target; the first one starts from random positions.
+        restart_after: number of hops without a better structure after which all replicas start
+            again from random positions.
+        tolerance: mean absolute residual at which a structure counts as a solution, without a unit.
+        solutions: number of different structures to find for each target.
+        min_distance: smallest distance of two atoms in a solution, in units of the sum of their
+            covalent radii; 0 for no limit.
+        adam_steps: steps of Adam in each hop.
+        learning_rate: learning rate of the first of these steps, in Angstrom.
+        refine_steps: Levenberg-Marquardt steps in each hop.
+        max_step: longest move of an atom in one of these steps, in Angstrom.
+        parents: fraction of the population, the best by residual, that the next hop starts from.
+        moves: weights of the moves that differ from their defaults, by name, like
+            ``{"swap": 0.0}``. :data:`jaxrecon.search.moves.MOVES` has the names and defaults. They
+            are stored as sorted pairs.
+        inversion: probability that a random start of a crystal has a centre of inversion, and that
+            a move of a crystal with a centre preserves it.
+        sites: number of random sites that each relocation of an atom compares.
+        shake_range: smallest and largest standard deviation of the noise of a shake, in Angstrom.
+        polish_steps: Levenberg-Marquardt steps in float64 in one round of polishing, which every
+            structure gets that is better than all before it.
 
     Raises:
-        ValueError: if a value is out of range, named with what was expected and what came.
+        ValueError: if a value is out of range; the message names the setting.
 
     >>> config = ReconstructConfig(hops=100, min_distance=0.7)
     >>> config.replace(replicas=32).evaluations_per_hop
@@ -84,22 +87,29 @@ class ReconstructConfig:
         self._check("shake_range", "0 < low <= high in Angstrom", 0 < low <= high)
 
     def _check(self, name: str, expected: str, holds: bool) -> None:
+        """Raise unless a condition on a setting holds."""
         if not holds:
             raise ValueError(f"expected {name} to be {expected}, got {getattr(self, name)!r}")
 
     @classmethod
     def fung2022(cls) -> "ReconstructConfig":
-        """Algorithm 1 of Fung et al.: ten trials, five hops of Adam, refined at the end of each."""
+        """Settings for algorithm 1 of Fung et al., arXiv 2207.13227.
+
+        Ten trials make five hops of Adam each; Levenberg-Marquardt steps follow in each hop.
+        """
         return cls(replicas=10, hops=5, adam_steps=1000, refine_steps=30)
 
     def replace(self, **changes: Any) -> "ReconstructConfig":
-        """A copy with some settings changed.
+        """Return a copy with some settings changed.
 
         Args:
             **changes: settings by name, like ``hops=50``.
 
+        Returns:
+            The copy.
+
         Raises:
-            ValueError: if a name is not a setting.
+            ValueError: if a name is not a setting, or a value is out of range.
         """
         unknown = set(changes) - set(self.__dataclass_fields__)
         if unknown:
@@ -110,36 +120,43 @@ class ReconstructConfig:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data."""
+        """The settings as plain data, which the constructor takes back."""
         return {**asdict(self), "moves": dict(self.moves)}
 
-    def settled(self, *, smooth: bool) -> "ReconstructConfig":
-        """The settings with the number of replicas, if it was left open.
+    def resolved(self, *, smooth: bool) -> "ReconstructConfig":
+        """Return the settings with the default number of replicas in place of 0.
 
         Args:
-            smooth: whether the fingerprint has no largest and smallest values.
+            smooth: whether the fingerprint pools neither largest nor smallest values.
+
+        Returns:
+            A copy, or the settings themselves where the number is given.
         """
         return self if self.replicas else replace(self, replicas=16 if smooth else 64)
 
     @property
     def compiled(self) -> "ReconstructConfig":
-        """The settings that a compiled program depends on, the others as they are by default."""
-        plain = ReconstructConfig
+        """A copy in which all settings that no compiled program depends on have their defaults.
+
+        Configurations that differ only in those are equal then, and share compiled programs.
+        """
+        default = ReconstructConfig
         return replace(
             self,
-            hops=plain.hops,
-            restart_after=plain.restart_after,
-            tolerance=plain.tolerance,
-            solutions=plain.solutions,
-            moves=plain.moves,
+            hops=default.hops,
+            restart_after=default.restart_after,
+            tolerance=default.tolerance,
+            solutions=default.solutions,
+            moves=default.moves,
         )
 
     @property
     def evaluations_per_hop(self) -> dict[str, int]:
-        """Fingerprint evaluations of one hop of all replicas, by kind.
+        """Fingerprint evaluations in one hop of all replicas, by kind.
 
-        ``values``: the fingerprint alone (screened sites, and two to find the attribution);
-        ``gradients``: loss and gradient (Adam); ``jacobians``: value and Jacobian (refinement).
+        ``values`` counts the fingerprint alone: one for each site of a relocation, and two for the
+        attribution. ``gradients`` counts loss and gradient, for Adam. ``jacobians`` counts
+        fingerprint and Jacobian, for Levenberg-Marquardt.
         """
         return {
             "values": self.replicas * (self.sites + 2),

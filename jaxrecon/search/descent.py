@@ -1,4 +1,4 @@
-"""The descent from a start to the nearest minimum of the residual, and what it minimises."""
+"""The descent from a start to a nearby minimum of the residual."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.adam import adam
 from jaxrecon.search.config import ReconstructConfig
-from jaxrecon.search.contacts import repelled
+from jaxrecon.search.contacts import with_contacts
 from jaxrecon.search.gauss_newton import guided_equations, normal_equations
 from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marquardt, refine
 from jaxrecon.search.objectives import mean_absolute_residual
@@ -18,7 +18,16 @@ from jaxrecon.search.task import STRAIN_LENGTH, Task
 def residual(
     fingerprint: Fingerprint, task: Task, coordinates: Float[Array, "x 3"]
 ) -> Float[Array, ""]:
-    """Mean absolute residual of coordinates in Angstrom, or what a guided search minimises."""
+    """The number that a search minimises.
+
+    Args:
+        fingerprint: the fingerprint of the target.
+        task: the target and what is known about the structure.
+        coordinates: see :class:`~jaxrecon.search.task.Task`; in Angstrom.
+
+    Returns:
+        The mean absolute residual; in a guided search, its objective.
+    """
     value = fingerprint(task.structure(coordinates))
     if task.guidance is not None:
         return task.guidance.objective(value, task.target)
@@ -31,14 +40,17 @@ def model(
     config: ReconstructConfig,
     task: Task,
 ) -> Callable[[Float[Array, "x 3"]], NormalEquations]:
-    """The Gauss-Newton model that a descent goes by, as a function of the coordinates.
+    """The Gauss-Newton model that a descent minimises.
 
     Args:
-        equations: :func:`~jaxrecon.search.gauss_newton.normal_equations` or another that takes the
-            same; a guided search has its own.
-        fingerprint: what the target was made with.
+        equations: :func:`~jaxrecon.search.gauss_newton.normal_equations` or another function of the
+            same arguments; a guided search uses its own.
+        fingerprint: the fingerprint of the target.
         config: settings of the search.
-        task: the target and what is known of the structure.
+        task: the target and what is known about the structure.
+
+    Returns:
+        The function from coordinates in Angstrom to the model there.
     """
     if task.guidance is not None:
         equations = partial(guided_equations, guidance=task.guidance)
@@ -48,9 +60,9 @@ def model(
         strain = STRAIN_LENGTH if task.variable else None
         result = equations(fingerprint, structure, task.target, strain_length=strain)
         if config.min_distance:
-            shortest = config.min_distance * task.radius
-            result = repelled(result, fingerprint.view(structure).neighbors, shortest, strain)
-        return task.restrained(result)
+            radii = config.min_distance * task.radius
+            result = with_contacts(result, fingerprint.view(structure).neighbors, radii, strain)
+        return task.constrained(result)
 
     return at
 
@@ -61,7 +73,18 @@ def descend(
     task: Task,
     coordinates: Float[Array, "x 3"],
 ) -> tuple[Float[Array, "x 3"], Float[Array, ""]]:
-    """Adam on the L1 loss, then Levenberg-Marquardt; the best coordinates and their residual."""
+    """Descend by Adam on the L1 loss, then by Levenberg-Marquardt.
+
+    Args:
+        fingerprint: the fingerprint of the target.
+        config: settings of the search.
+        task: the target and what is known about the structure.
+        coordinates: start, in Angstrom.
+
+    Returns:
+        The best coordinates in Angstrom, and their residual.
+    """
+    # Splitting and joining puts known atoms where they are known to be.
     start = adam(
         lambda x: residual(fingerprint, task, task.join(*task.split(x))),
         coordinates,

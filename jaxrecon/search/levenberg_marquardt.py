@@ -1,4 +1,4 @@
-"""Second-order refinement: Levenberg-Marquardt on the residual vector, to the round-off floor."""
+"""Second-order refinement: Levenberg-Marquardt on the residual vector, down to round-off."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,19 +9,27 @@ from jaxtyping import Array, Float
 
 from jaxrecon.numerics import solve_positive_definite
 
-DAMPING_START, DAMPING_LOW, DAMPING_HIGH = 1e-2, 1e-10, 1e4
+DAMPING_START = 1e-2
+"""Damping of the first step that moves."""
+
+DAMPING_LOW, DAMPING_HIGH = 1e-10, 1e4
+"""Smallest and largest damping."""
+
 ACCEPTED, REJECTED = 0.2, 4.0
-"""Factors on the damping after a step that lowered the squared residual, and one that did not."""
+"""Factors of the damping after a step that lowers the squared residual, and after any other."""
+
+CURVATURE_FLOOR = 1e-6
+"""Fraction of the mean diagonal entry that is added to each one it damps, as some may be zero."""
 
 
 class NormalEquations(NamedTuple):
-    """Gauss-Newton model of a sum of squares at a point.
+    """Gauss-Newton model of a sum of squares :math:`|r|^2` at a point.
 
     Attributes:
-        gram: :math:`J^T J`, with d = 3n.
-        gradient: :math:`J^T r`.
-        squared: :math:`|r|^2`, what the steps lower.
-        residual: what the best point is chosen by.
+        gram: the matrix :math:`J^T J` for d unknowns, where J is the derivative of r.
+        gradient: the vector :math:`J^T r`.
+        squared: the sum :math:`|r|^2`, which accepted steps lower.
+        residual: the number by which the best point is chosen.
     """
 
     gram: Float[Array, "d d"]
@@ -31,14 +39,14 @@ class NormalEquations(NamedTuple):
 
 
 class RefineState(NamedTuple):
-    """Where the steps are, and the best that they have met.
+    """The current point of a refinement, and the best point so far.
 
     Attributes:
         positions: the current point, in Angstrom.
-        model: of the sum of squares there.
-        damping: of the next step, without a unit.
-        best_positions: the point with the least residual, in Angstrom.
-        best_residual: that residual.
+        model: the model of the sum of squares there.
+        damping: the damping of the next step, without a unit.
+        best_positions: the point with the smallest residual so far, in Angstrom.
+        best_residual: the residual there.
     """
 
     positions: Float[Array, "n 3"]
@@ -49,13 +57,13 @@ class RefineState(NamedTuple):
 
 
 class Refinement(NamedTuple):
-    """An algorithm as two pure functions: ``init(positions)`` and ``step(state)``.
+    """An algorithm as two pure functions, ``init(positions)`` and ``step(state)``.
 
-    The first step evaluates the model at the start, the others move.
+    The first step evaluates the model at the start; all others move.
 
     Attributes:
-        init: the state at some positions in Angstrom.
-        step: the next state.
+        init: takes positions in Angstrom to the first state.
+        step: takes a state to the next one.
     """
 
     init: Callable[[Float[Array, "n 3"]], RefineState]
@@ -72,20 +80,24 @@ def levenberg_marquardt(
 
     .. math:: (J^T J + \mu\, \mathrm{diag}(J^T J)) s = -J^T r
 
-    Source: Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963). The 3N x 3N normal equations are
-    solved by elimination; a step that does not lower the squared residual is taken back and the
-    damping raised. Rigid motions have zero curvature, hence a small multiple of the trace on the
-    diagonal. Each step costs one model and one solve.
+    Source: Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963). A step that does not lower the
+    squared residual is rejected and the damping :math:`\mu` raised. Each step evaluates the model
+    once and solves one system of linear equations, by elimination.
 
     Args:
-        model: positions in Angstrom to the normal equations there.
-        max_step: no atom moves further than this in one step, in Angstrom.
-        moved: positions after a step; other than their sum where the model's unknowns are not
-            the positions themselves, as with a cell that is strained.
+        model: function from positions in Angstrom to the normal equations there.
+        max_step: longest move of an atom in one step, in Angstrom; a longer step is shortened as a
+            whole.
+        moved: function from positions and a step to the new positions. It is not their sum where
+            the unknowns of the model are not the positions themselves, as for an unknown cell.
+
+    Returns:
+        The functions that start and continue a refinement.
     """
 
     def init(positions: Array) -> RefineState:
-        # The first step goes nowhere and has its model accepted, so that XLA compiles it once.
+        # A model of zeros with an infinite residual makes the first step go nowhere and accept the
+        # model at the start. So the model appears in one place only, and XLA compiles it once.
         zeros = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model, positions)
         )
@@ -96,13 +108,18 @@ def levenberg_marquardt(
 
     def step(state: RefineState) -> RefineState:
         gram, gradient = state.model.gram, state.model.gradient
+        # Rigid motions have no curvature, and round-off may make theirs negative: a small multiple
+        # of the trace keeps the matrix positive definite.
         diagonal = jnp.diagonal(gram)
         floor = jnp.finfo(gram.dtype).eps * jnp.trace(gram) + jnp.finfo(gram.dtype).tiny
-        shift = state.damping * (diagonal + 1e-6 * diagonal.mean()) + floor
+        shift = state.damping * (diagonal + CURVATURE_FLOOR * diagonal.mean()) + floor
         solution = solve_positive_definite(gram + jnp.diag(shift), -gradient)
+        # Shorten the step as a whole: its direction is that of descent.
         move = jnp.where(jnp.isfinite(solution), solution, 0.0).reshape(state.positions.shape)
         longest = jnp.sqrt(jnp.max(jnp.sum(move**2, axis=-1)))
         move *= jnp.minimum(1.0, max_step / jnp.maximum(longest, 1e-12))
+        # Steps go by the sum of squares, while the best point is chosen by the residual: it may be
+        # one whose step was rejected. Both comparisons are false for NaN.
         trial = moved(state.positions, move)
         at_trial = model(trial)
         lower = at_trial.squared < state.model.squared
@@ -122,9 +139,17 @@ def levenberg_marquardt(
 def refine(
     refinement: Refinement, positions: Float[Array, "n 3"], *, steps: int
 ) -> tuple[Float[Array, "n 3"], Float[Array, ""]]:
-    """Take a fixed number of steps; return the best positions and their mean |residual|.
+    """Take a fixed number of steps from a start.
 
-    It costs one model more than there are steps.
+    The model is evaluated once more than there are steps: at the start.
+
+    Args:
+        refinement: the algorithm.
+        positions: start, in Angstrom.
+        steps: number of steps.
+
+    Returns:
+        The best positions in Angstrom, and their residual.
     """
     state = refinement.init(positions)
     state, _ = jax.lax.scan(lambda s, _: (refinement.step(s), None), state, length=steps + 1)

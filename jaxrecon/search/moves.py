@@ -146,7 +146,7 @@ def random_start(key: PRNGKeyArray, config: ReconstructConfig, task: Task) -> Fl
     positions = initialize.random_positions(key, task.radius, cell)
     chances = initialize.uniform(centre_key, (max(len(positions), 8) + 1, 2), positions.dtype)
     partner = symmetry.partners(task.species, task.atoms)
-    centred = symmetry.centred(chances[:-1], positions, cell, partner)
+    centred = symmetry.centrosymmetric(chances[:-1], positions, cell, partner)
     return task.join(jnp.where(chances[-1, 0] < config.inversion, centred, positions), cell)
 
 

@@ -108,7 +108,7 @@ def reconstruct(
         targets, fingerprint, symbols, cell, positions, indices, atoms, guidance
     )
     kinds = {kind for problems in alternatives for kind in problems[0].fingerprint.poolings}
-    config = config.settled(smooth=not kinds & set(EXTREMES))
+    config = config.resolved(smooth=not kinds & set(EXTREMES))
     started = time.perf_counter()
     outcome: dict[int, Result] = {}
     if store is not None or jax.process_count() > 1:

@@ -1,4 +1,4 @@
-"""Task: what is to be inverted, and the coordinates in which that is searched."""
+"""Task: what a search looks for, and the coordinates in which it searches."""
 
 from dataclasses import dataclass, field
 
@@ -12,29 +12,30 @@ from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.structure import Bounds, Structure
 
 STRAIN_LENGTH = 10.0
-"""Angstrom that a strain of 1 counts as: the longest step of an atom limits that of the cell."""
+"""Length in Angstrom that a strain of 1 counts as, so that one limit holds for atoms and cell."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Task:
-    """What is to be inverted.
+    """One target as arrays, with all that is known about the structure: a pytree.
 
-    The search moves *coordinates*: the positions of the atoms, ``(n, 3)``, and below them, where
-    the cell is unknown, its three vectors: ``(n + 3, 3)``; all in Angstrom.
+    The search moves *coordinates*: the positions of the atoms, shape ``(n, 3)``, or, where the cell
+    is unknown, these and below them the three lattice vectors, shape ``(n + 3, 3)``; in Angstrom.
 
     Attributes:
-        target: the fingerprint wanted, without a unit.
+        target: the wanted fingerprint, without a unit.
         species: atomic numbers, 0 for padding.
-        cell: lattice vectors as rows in Angstrom, or None.
-        radii: covalent radii in Angstrom; None for those of the species.
-        mask: false for padding; None for atoms only.
-        fixed: which atoms stay where they are known to be; None for none.
-        known: where that is, in Angstrom.
-        volume: of the unknown cell in Angstrom^3, about.
-        guidance: what else is wanted; None where it is the target alone.
-        variable: whether the cell is unknown; :attr:`cell` is any then.
-        bounds: static sizes of what the atoms see.
+        cell: lattice vectors as rows in Angstrom; None for a free structure. It is not used where
+            the cell is unknown.
+        radii: covalent radii in Angstrom; None for those of the elements.
+        mask: true for atoms, false for padding; None where all entries are atoms.
+        fixed: whether each atom is known and stays; None if no atom is.
+        known: positions of the fixed atoms in Angstrom; other rows have any value.
+        volume: expected volume of an unknown cell in Angstrom^3.
+        guidance: what the structure shall have besides the fingerprint; None for the target alone.
+        variable: whether the cell is unknown.
+        bounds: static sizes of the neighbour lists.
     """
 
     target: Float[Array, "*batch p"]
@@ -51,12 +52,12 @@ class Task:
 
     @property
     def atoms(self) -> Bool[Array, " n"]:
-        """Which entries are atoms."""
+        """Whether each entry is an atom, and not padding."""
         return jnp.ones(self.species.shape, bool) if self.mask is None else self.mask
 
     @property
     def free(self) -> Bool[Array, " n"]:
-        """Which entries are atoms that may move."""
+        """Whether each entry is an atom that may move."""
         return self.atoms if self.fixed is None else self.atoms & ~self.fixed
 
     @property
@@ -69,7 +70,7 @@ class Task:
     def split(
         self, coordinates: Float[Array, "x 3"]
     ) -> tuple[Float[Array, "n 3"], Float[Array, "3 3"] | None]:
-        """Positions and cell of some coordinates, in Angstrom."""
+        """Split coordinates into positions and cell, in Angstrom; a free structure has no cell."""
         if self.variable:
             return coordinates[:-3], coordinates[-3:]
         return coordinates, self.cell
@@ -77,7 +78,7 @@ class Task:
     def join(
         self, positions: Float[Array, "n 3"], cell: Float[Array, "3 3"] | None
     ) -> Float[Array, "x 3"]:
-        """The coordinates of positions and cell, known atoms put where they are."""
+        """Join positions and cell, in Angstrom, to coordinates; fixed atoms get known positions."""
         if self.fixed is not None and self.known is not None:
             positions = jnp.where(self.fixed[:, None], self.known, positions)
         return (
@@ -85,16 +86,23 @@ class Task:
         )
 
     def structure(self, coordinates: Float[Array, "x 3"]) -> Structure:
-        """The structure with these coordinates and the composition of the task."""
+        """The structure that has these coordinates, in Angstrom."""
         positions, cell = self.split(coordinates)
         return Structure(positions, self.species, self.atoms, cell, bounds=self.bounds)
 
     def moved(
         self, coordinates: Float[Array, "x 3"], step: Float[Array, "x 3"]
     ) -> Float[Array, "x 3"]:
-        """Coordinates after a step: atoms move, then the cell and they with it are strained.
+        """Take a step: move the atoms, then strain the cell and the atoms with it.
 
-        The last three rows of a step are the symmetric strain times :data:`STRAIN_LENGTH`.
+        Args:
+            coordinates: where the step starts, in Angstrom.
+            step: displacements of the atoms and, below them, where the cell is unknown, the strain
+                times :data:`STRAIN_LENGTH`; in Angstrom. Only the symmetric part of the strain is
+                taken: the rest would rotate the crystal.
+
+        Returns:
+            The coordinates after the step, in Angstrom.
         """
         if not self.variable:
             return coordinates + step
@@ -103,8 +111,8 @@ class Task:
         inner = coordinates.at[:-3].add(step[:-3])
         return inner + jnp.matmul(inner, strain, precision=jax.lax.Precision.HIGHEST)
 
-    def restrained(self, equations: NormalEquations) -> NormalEquations:
-        """The model in which only what is free moves."""
+    def constrained(self, equations: NormalEquations) -> NormalEquations:
+        """Remove fixed atoms and padding from a Gauss-Newton model: no step moves them."""
         if self.fixed is None and self.mask is None:
             return equations
         cell = jnp.ones(3 if self.variable else 0, bool)
