@@ -61,7 +61,11 @@ def designed() -> Designed:
         results = [Result(a, 9.0, ResultCode.STALLED, 1, {"values": 1}, 1.0) for a in found]
         return Reconstruction(results, [fingerprint] * 3, given["config"], 0, 1.0)
 
-    settings: dict[str, Any] = {"learning": LEARNING, "checking": CHECKING, "making": MAKING}
+    settings: dict[str, Any] = {
+        "train_config": LEARNING,
+        "check_config": CHECKING,
+        "generate_config": MAKING,
+    }
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("jaxrecon.inverse_design.generation.reconstruct", search)
         made = demo_design.design(labelled(), targets=targets(), count=3, seed=4, **settings)
@@ -188,7 +192,7 @@ def test_what_was_not_found_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(demo_design, "generate", generate)
     reports: list[int] = []
-    settings: dict[str, Any] = {"learning": LEARNING, "checking": CHECKING}
+    settings: dict[str, Any] = {"train_config": LEARNING, "check_config": CHECKING}
     again = demo_design.design(
         labelled(),
         targets=[2.0, 99.0],
@@ -291,7 +295,7 @@ def test_page_is_whole_and_links_what_is_there(shown: Shown) -> None:
     pictures = [base64.b64decode(each.removeprefix(prefix)) for each in page.pictures]
     names = ("demo.png", "design.png")
     assert pictures == [(shown.folder / name).read_bytes() for name in names]
-    assert all(word in page.words for row in designed().rows for word in row.words)
+    assert all(word in page.words for row in designed().rows for word in row.cells)
     assert all(remark in page.words for remark in designed().remarks)
     assert "\n".join(shown.told["next"]) in page.words
 
@@ -317,7 +321,7 @@ def test_commands_to_try_next_are_commands(shown: Shown) -> None:
 def test_nothing_is_replaced_unless_it_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "_there_and_back", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr(demo, "_recover", lambda *_: pytest.fail("began"))
     old = tmp_path / "truth.cif"
     old.write_text("old")
     with pytest.raises(FileExistsError, match=r"no file in the way or --force, got .*truth\.cif"):

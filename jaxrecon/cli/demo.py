@@ -1,4 +1,4 @@
-"""The demonstration: structures to fingerprints and back, then clusters made for an energy."""
+"""The demonstration: structures recovered from fingerprints, and clusters made for an energy."""
 
 import shlex
 import textwrap
@@ -10,7 +10,7 @@ from typing import Any
 
 from ase import Atoms
 
-from jaxrecon import datasets
+from jaxrecon import __version__, datasets
 from jaxrecon.cli import demo_design, demo_page
 from jaxrecon.cli.demo_design import Designed
 from jaxrecon.cli.demo_page import MODEL
@@ -34,9 +34,10 @@ from jaxrecon.structures.io import write_structures
 from jaxrecon.structures.structure import is_periodic
 
 SET = "pt10_pbe"
-"""What is learned from."""
+"""Labelled set from which the models learn."""
 
 FILES = (*demo_page.FILES, "index.html")
+"""Names of the files that are written, besides the folder of the model."""
 
 COLUMNS = {
     "structure": "<",
@@ -47,10 +48,10 @@ COLUMNS = {
     "hops": ">",
     "s": ">",
 }
-"""Of the table of structures that were recovered."""
+"""Alignment of the columns in the table of recovered structures."""
 
 WIDTH = 100
-"""Of lines that are printed."""
+"""Largest length of a printed line."""
 
 
 def run(
@@ -59,70 +60,64 @@ def run(
     """Recover structures from their fingerprints, then make clusters of Pt10 for three energies.
 
     Three prototypes and a relaxed cluster are recovered from their fingerprints alone. Then a small
-    model learns from the 300 clusters of ``pt10_pbe``, clusters are made for 1.9, 2.8 and 3.7
-    eV/atom, and other opinions are asked of them. Both tables are printed; structures, figures, the
-    model, all numbers and a page about them are written to the directory.
+    model learns from the 300 clusters of ``pt10_pbe``. Clusters are made for 1.9, 2.8 and 3.7
+    eV/atom and evaluated by independent models. Both tables are printed, and structures, figures,
+    the model, all numbers and a page about them are written.
+
+    Args:
+        directory: the directory to write to.
+        seed: seed of the random numbers.
+        force: whether existing files may be replaced.
+        progress: whether to show progress bars.
 
     Returns:
-        Residual, RMSD in Angstrom and seconds of each structure by name, the rows of the targets,
-        and the commands to try next; and the files, the page last.
+        The report: residual, RMSD in Angstrom and seconds of each recovered structure by name, the
+        rows of the targets, and commands to try next. And the files, the page last.
 
     Raises:
-        FileExistsError: if a file is there already and ``force`` is not set, or something in the
-            place of the model that is none.
+        FileExistsError: if a file exists and may not be replaced, or the folder of the model exists
+            and has no model.
     """
     started = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
-    paths = _checked(directory, force)
-    pairs, runs = _there_and_back(_examples(seed), seed, progress)
-    rows = [_words(pair, runs[pair.name]) for pair in pairs]
+    paths = _output_paths(directory, force)
+    # Compute both halves, and print their tables as soon as they are complete.
+    pairs, runs = _recover(_examples(seed), seed, progress)
+    rows = [_table_row(pair, runs[pair.name]) for pair in pairs]
     print(f"Structures recovered from their fingerprints alone\n\n{tables.text(COLUMNS, rows)}\n")
     designed = demo_design.design(datasets.load(SET), seed=seed, progress=progress)
     print(f"Clusters of Pt10 made for an energy, in eV/atom\n\n{designed}\n")
     print("\n".join(textwrap.fill(remark, WIDTH) for remark in designed.remarks))
 
+    # Write structures and figures, then the numbers, then the page, which contains the figures.
     _write_structures(paths, pairs, designed)
-    save(side_by_side(SideBySide(pairs)), paths["demo.png"])
-    known = (designed.model.training.formation_energies, designed.emt_of_known)
-    summary = DesignSummary(designed.structures, known, designed.tolerance)
-    save(design_summary(summary), paths["design.png"])
-    told: dict[str, Any] = {
-        "structures": {
-            pair.name: {
-                "residual": pair.residual,
-                "rmsd": pair.rmsd,
-                "seconds": runs[pair.name].seconds,
-            }
-            for pair in pairs
-        },
-        "targets": [asdict(row) for row in designed.rows],
-        "next": next_commands(directory),
-    }
+    _write_figures(paths, pairs, designed)
+    report = _report(pairs, runs, designed, directory)
     seconds = time.perf_counter() - started
-    more: dict[str, Any] = {
+    details = {
         "reconstructions": {name: found.to_dict() for name, found in runs.items()},
         "design": designed.to_dict(),
         "seed": seed,
         "seconds": seconds,
         "versions": versions(),
     }
-    write_json(paths["demo.json"], {**told, **more})
+    write_json(paths["demo.json"], {**report, **details})
     page = demo_page.page(
         directory,
-        recovered=tables.html(COLUMNS, rows, "s: seconds, compiling included"),
+        recovered=tables.html(COLUMNS, rows, "s: seconds, with compilation"),
         designed=designed,
-        commands=told["next"],
-        about=f"jaxrecon {more['versions']['jaxrecon']} made this in {seconds:.0f} s, seed {seed}.",
+        commands=report["next"],
+        about=f"Made by jaxrecon {__version__} in {seconds:.0f} s with seed {seed}.",
     )
     with replacing(paths["index.html"]) as draft:
         draft.write_text(page, encoding="utf-8")
     print(f"\n{seconds:.0f} s")
     *others, last = paths.values()
-    return told, [*others, directory / MODEL, last]
+    return report, [*others, directory / MODEL, last]
 
 
 def next_commands(directory: Path) -> list[str]:
-    """Three to try with what is in the directory of a demonstration, in this order."""
+    """Three commands that use the files of a demonstration, to be run in this order."""
     fingerprints, made, again, more, model = (
         shlex.quote(str(directory / name))
         for name in ("made.npz", "made.extxyz", "again.extxyz", "more.extxyz", MODEL)
@@ -134,8 +129,8 @@ def next_commands(directory: Path) -> list[str]:
     ]
 
 
-def _checked(directory: Path, force: bool) -> dict[str, Path]:
-    """Where the files will be, if they may."""
+def _output_paths(directory: Path, force: bool) -> dict[str, Path]:
+    """The paths of all files by name, if they can be written."""
     paths = {name: directory / name for name in FILES}
     for path in paths.values():
         check_output(path, force)
@@ -147,6 +142,7 @@ def _checked(directory: Path, force: bool) -> dict[str, Path]:
 
 
 def _examples(seed: int) -> dict[str, Atoms]:
+    """The structures to recover, by name."""
     names = ("icosahedron", "decagon", "methylammonium_lead_bromide")
     return {
         **{name: prototypes.load(name) for name in names},
@@ -154,10 +150,10 @@ def _examples(seed: int) -> dict[str, Atoms]:
     }
 
 
-def _there_and_back(
+def _recover(
     examples: Mapping[str, Atoms], seed: int, progress: bool
 ) -> tuple[list[Pair], dict[str, Reconstruction]]:
-    """Each structure and what is recovered from its fingerprint, formula and cell; and the runs."""
+    """Recover each structure from its fingerprint, formula and cell."""
     pairs, runs = [], {}
     for name, truth in examples.items():
         periodic = is_periodic(truth)
@@ -178,8 +174,8 @@ def _there_and_back(
     return pairs, runs
 
 
-def _words(pair: Pair, found: Reconstruction) -> list[str]:
-    """A row of the table."""
+def _table_row(pair: Pair, found: Reconstruction) -> list[str]:
+    """The entries of a recovered structure in the table."""
     return [
         pair.name.replace("_", " "),
         str(len(pair.truth)),
@@ -191,14 +187,45 @@ def _words(pair: Pair, found: Reconstruction) -> list[str]:
     ]
 
 
+def _report(
+    pairs: Sequence[Pair],
+    runs: Mapping[str, Reconstruction],
+    designed: Designed,
+    directory: Path,
+) -> dict[str, Any]:
+    """The main results as plain data."""
+    structures = {
+        pair.name: {
+            "residual": pair.residual,
+            "rmsd": pair.rmsd,
+            "seconds": runs[pair.name].seconds,
+        }
+        for pair in pairs
+    }
+    return {
+        "structures": structures,
+        "targets": [asdict(row) for row in designed.rows],
+        "next": next_commands(directory),
+    }
+
+
 def _write_structures(paths: Mapping[str, Path], pairs: Sequence[Pair], designed: Designed) -> None:
+    """Write all structures, the fingerprints of the clusters that were made, and the model."""
     periodic = [pair for pair in pairs if is_periodic(pair.truth)]
-    for ending, some in ((".extxyz", pairs), (".cif", periodic)):
-        write_structures(paths[f"truth{ending}"], [pair.truth for pair in some])
-        write_structures(paths[f"reconstruction{ending}"], [pair.found for pair in some])
+    for suffix, selected in ((".extxyz", pairs), (".cif", periodic)):
+        write_structures(paths[f"truth{suffix}"], [pair.truth for pair in selected])
+        write_structures(paths[f"reconstruction{suffix}"], [pair.found for pair in selected])
     made = designed.structures
     write_structures(paths["made.extxyz"], made)
-    # By what structures are recovered best from, and not by what energies are learned from.
+    # The default fingerprint is the easiest to invert; the model learns from another one.
     default = Fingerprint.preset("default", elements_of(made))
     write_fingerprints(paths["made.npz"], featurize(made, default), default, made)
     save_model(designed.model, paths["made.npz"].parent / MODEL)
+
+
+def _write_figures(paths: Mapping[str, Path], pairs: Sequence[Pair], designed: Designed) -> None:
+    """Draw the recovered structures beside the true ones, and the energies of the clusters."""
+    save(side_by_side(SideBySide(pairs)), paths["demo.png"])
+    known = (designed.model.training.formation_energies, designed.emt_of_known)
+    summary = DesignSummary(designed.structures, known, designed.tolerance)
+    save(design_summary(summary), paths["design.png"])

@@ -1,4 +1,4 @@
-"""The second half of the demonstration: clusters made for an energy, and what is said of them."""
+"""The second half of the demonstration: clusters made for energies, and their evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,20 +20,25 @@ from jaxrecon.runtime import tables
 from jaxrecon.runtime.progress import ProgressFn, reporter
 
 TARGETS = (1.9, 2.8, 3.7)
-"""In eV/atom."""
+"""Wanted formation energies in eV/atom."""
+
 COUNT = 10
-"""Clusters for each."""
+"""Number of clusters to make for each energy."""
 
-LEARNING = TrainConfig(forces=False, generator_fit=FitConfig(3, 128, 1e-3, 500, 64))
-"""Without forces, which take four times as long to learn from and make a sixth less error."""
+TRAIN_CONFIG = TrainConfig(forces=False, generator_fit=FitConfig(3, 128, 1e-3, 500, 64))
+"""Settings of the model that makes clusters.
 
-CHECKING = TrainConfig(
-    # Of no use: it is the networks that are asked.
+It learns from energies alone: forces would reduce its error by a sixth, and quadruple the time.
+"""
+
+CHECK_CONFIG = TrainConfig(
+    # Only the surrogate of this model is used: its generator is as small as possible.
     generator_fit=FitConfig(1, 1, 1e-3, 1, 64),
     surrogate="network",
     surrogate_fit=FitConfig(2, 64, 2e-3, 300, 32),
     members=10,
 )
+"""Settings of the model whose networks evaluate the clusters."""
 
 COLUMNS = {
     "target": ("target", "g"),
@@ -50,29 +55,30 @@ COLUMNS = {
     "novel": ("novel", "d"),
     "s": ("seconds", ".1f"),
 }
-"""Of the table that a design prints as: what of a row, and how it is written."""
+"""Attribute of a row and its format for each column of the table."""
 
 SIDES = dict.fromkeys(COLUMNS, ">")
+"""Alignment of the columns."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was made for a target, in eV/atom; None where nothing is known.
+    """Results for one target; energies in eV/atom, None where nothing is known.
 
     Attributes:
-        target: the energy of formation that was wanted.
-        made: clusters.
-        predicted: mean of what the surrogate predicts, by which the search was guided.
+        target: the wanted formation energy.
+        made: number of clusters that were made.
+        predicted: mean prediction of the surrogate that guided the search.
         spread: standard deviation of these predictions.
-        deviation: mean of the standard deviations that the surrogate tells of its own errors.
-        hits: how many predictions are within the tolerance of the target.
-        networks: mean of what networks say that the search has not seen.
-        networks_hits: how many clusters hit the target by these.
-        emt: mean energy of formation by effective medium theory.
-        emt_of_known: the same of training clusters that PBE puts within the tolerance.
-        unique: how many are no duplicate of an earlier one.
-        novel: how many are the same as no training cluster.
-        seconds: that making them took.
+        deviation: mean of the standard deviations that the surrogate predicts for its errors.
+        hits: number of predictions within the tolerance of the target.
+        networks: mean prediction of networks that did not guide the search.
+        networks_hits: number of their predictions within the tolerance.
+        emt: mean formation energy by effective medium theory.
+        emt_of_known: the same for training clusters that PBE puts within the tolerance.
+        unique: number of clusters that are no duplicate of an earlier one.
+        novel: number of clusters that are in the training set neither.
+        seconds: time to make the clusters.
     """
 
     target: float
@@ -90,26 +96,25 @@ class Row:
     seconds: float
 
     @property
-    def words(self) -> list[str]:
-        """For each of the columns."""
+    def cells(self) -> list[str]:
+        """The entry of each column."""
         values = [(getattr(self, name), how) for name, how in COLUMNS.values()]
         return ["-" if value is None else format(value, how) for value, how in values]
 
 
 @dataclass(frozen=True, eq=False)
 class Designed:
-    """Clusters for all targets, and who says what of them.
+    """Clusters for all targets, and their evaluation.
 
     Attributes:
-        model: that made them.
-        check: whose networks were asked.
-        structures: with ``target``, ``predicted``, its standard ``deviation``, ``networks``, their
-            ``networks_deviation``, ``emt`` and what else
-            :func:`~jaxrecon.inverse_design.generation.generate` says in ``info``; energies in
-            eV/atom.
-        emt_of_known: energies of formation of the training set by effective medium theory.
-        rows: one a target.
-        tolerance: how far from the target a hit may be.
+        model: the model that made the clusters.
+        check: the model whose networks evaluated them.
+        structures: the clusters, with the ``info`` of
+            :func:`~jaxrecon.inverse_design.generation.generate` and ``networks``,
+            ``networks_deviation`` and ``emt``, in eV/atom.
+        emt_of_known: formation energies of the training set by effective medium theory, in eV/atom.
+        rows: the results for each target.
+        tolerance: largest distance of a hit from the target, in eV/atom.
     """
 
     model: DesignModel
@@ -120,33 +125,35 @@ class Designed:
     tolerance: float
 
     def __str__(self) -> str:
-        return tables.text(SIDES, [row.words for row in self.rows])
+        return tables.text(SIDES, [row.cells for row in self.rows])
 
     def to_html(self) -> str:
         """The table for a page."""
-        return tables.html(SIDES, [row.words for row in self.rows], "energies in eV/atom")
+        return tables.html(SIDES, [row.cells for row in self.rows], "energies in eV/atom")
 
     @property
     def remarks(self) -> list[str]:
-        """What the columns mean, and what they do not."""
-        known, told = len(self.model.training), self.model.validation
+        """Explanations of the columns and of their limits."""
+        known, validation = len(self.model.training), self.model.validation
         return [
-            "predicted: by the Gaussian process that guided the search, with the spread among the "
-            f"clusters and the error that it expects of itself (+-). Of {known} known clusters it "
-            f"was {told['mae']:.3f} eV/atom off on {told['examples']} validation examples. What it "
-            "thinks of clusters that were made to please it is no proof.",
-            f"networks: {self.check.config.members} that the search has not seen, "
-            f"{self.check.validation['mae']:.3f} eV/atom off on the same {told['examples']}. They "
-            "know the same clusters: a second opinion, and no proof either.",
-            "EMT: effective medium theory, another potential with a scale of its own, not PBE. "
-            "known: what EMT says of known clusters that PBE puts within "
-            f"{self.tolerance:g} of the target; those made for it should be near that.",
-            f"hits: within {self.tolerance:g} of the target. unique, novel: not the same as an "
-            "earlier one, as a known one.",
+            "predicted: mean prediction of the Gaussian process that guided the search; spread: "
+            "its standard deviation among the clusters; +-: the standard deviation that the "
+            f"process predicts for its errors. On {validation['examples']} validation examples "
+            f"among {known} known clusters its mean absolute error was {validation['mae']:.3f} "
+            "eV/atom. The clusters were optimised for it, so it proves nothing by itself.",
+            f"networks: mean prediction of {self.check.config.members} networks that did not guide "
+            f"the search, with an error of {self.check.validation['mae']:.3f} eV/atom on the same "
+            "examples. They learned from the same clusters: a second opinion, and no proof either.",
+            "EMT: effective medium theory, another potential than PBE, with an energy scale of its "
+            "own. known: its mean for known clusters that PBE puts within "
+            f"{self.tolerance:g} eV/atom of the target, which the clusters made for it should be "
+            "near to.",
+            f"hits: clusters within {self.tolerance:g} eV/atom of the target. unique: no duplicate "
+            "of an earlier cluster. novel: not in the training set.",
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the structures, as plain data for JSON."""
+        """Everything except the structures, as plain data for JSON."""
         return {
             "targets": [asdict(row) for row in self.rows],
             "learning": self.model.config.to_dict(),
@@ -163,89 +170,97 @@ def design(
     *,
     targets: Sequence[float] = TARGETS,
     count: int = COUNT,
-    learning: TrainConfig = LEARNING,
-    checking: TrainConfig = CHECKING,
-    making: GenerateConfig | None = None,
+    train_config: TrainConfig = TRAIN_CONFIG,
+    check_config: TrainConfig = CHECK_CONFIG,
+    generate_config: GenerateConfig | None = None,
     seed: int = 0,
     progress: bool | ProgressFn = False,
 ) -> Designed:
-    """Learn from labelled clusters, make some for each target, and ask for other opinions of them.
+    """Train on labelled clusters, make clusters for each target, and evaluate them independently.
 
     Args:
-        labelled: clusters of one composition with their energies of formation, in eV/atom.
-        targets: energies of formation that are wanted, in eV/atom.
-        count: clusters to make for each.
-        learning: settings of the model that makes them.
-        checking: settings of the model whose networks are asked.
-        making: how they are made; None for the usual settings.
-        seed: of the random numbers.
+        labelled: clusters of one composition with formation energies in eV/atom.
+        targets: wanted formation energies in eV/atom.
+        count: number of clusters to make for each.
+        train_config: settings of the model that makes them.
+        check_config: settings of the model whose networks evaluate them.
+        generate_config: settings of the generation; None for the default ones.
+        seed: seed of the random numbers.
         progress: True shows progress bars; a function is called as by
             :func:`~jaxrecon.models.training.train` and
             :func:`~jaxrecon.inverse_design.generation.generate`.
+
+    Returns:
+        The clusters, the models and a row for each target.
     """
-    making = making or GenerateConfig()
-    model = train(labelled, learning.replace(seed=seed), progress=progress)
-    check = train(labelled, checking.replace(seed=seed), progress=progress)
+    config = generate_config or GenerateConfig()
+    model = train(labelled, train_config.replace(seed=seed), progress=progress)
+    check = train(labelled, check_config.replace(seed=seed), progress=progress)
     with reporter(progress, len(targets) * count, "making") as report:
         made = [
-            generate(model, target, count, seed=seed, config=making, progress=report)
+            generate(model, target, count, seed=seed, config=config, progress=report)
             for target in targets
         ]
-    fingerprints = np.concatenate([each.fingerprints for each in made])
-    # Where no replica was ever finite there is no cluster: fewer are made than were asked for.
-    there = np.flatnonzero(np.isfinite(fingerprints).all(axis=1))
-    whole = [atoms for each in made for atoms in each]
-    structures = [whole[row] for row in there]
-    _ask(check, structures, fingerprints[there])
+    # A search in which no replica was ever finite has made no cluster: leave it out.
+    fingerprints = np.concatenate([group.fingerprints for group in made])
+    finite = np.flatnonzero(np.isfinite(fingerprints).all(axis=1))
+    clusters = [atoms for group in made for atoms in group]
+    structures = [clusters[row] for row in finite]
+    _add_networks(check, structures, fingerprints[finite])
+    # EMT has an energy scale of its own: judge the known clusters too, to compare with them.
     known = labelled.structures
     assert known is not None, "clusters are made like those of the set"
     judged = judge([*known, *structures], "emt")
     emt = np.array([atoms.info.get("e_form", np.nan) for atoms in judged])
     for atoms, energy in zip(structures, emt[len(known) :].tolist(), strict=True):
         atoms.info["emt"] = energy
-    near = [np.abs(labelled.formation_energies - target) <= making.tolerance for target in targets]
-    rows = [
-        _row(target, each, _mean(emt[: len(known)][like]), making.tolerance)
-        for target, each, like in zip(targets, made, near, strict=True)
-    ]
-    return Designed(model, check, structures, emt[: len(known)], rows, making.tolerance)
+    emt_of_known = emt[: len(known)]
+    rows = []
+    for target, group in zip(targets, made, strict=True):
+        near = np.abs(labelled.formation_energies - target) <= config.tolerance
+        rows.append(_row(target, group, _mean(emt_of_known[near]), config.tolerance))
+    return Designed(model, check, structures, emt_of_known, rows, config.tolerance)
 
 
-def _ask(check: DesignModel, structures: Sequence[Atoms], fingerprints: np.ndarray) -> None:
-    """Put what networks say of structures into their ``info``."""
+def _add_networks(
+    check: DesignModel, structures: Sequence[Atoms], fingerprints: np.ndarray
+) -> None:
+    """Add the predictions of the networks to the ``info`` of the structures."""
     means, deviations = check.predict(fingerprints)
-    # They agree with each other more than with the truth: by how much is known from those aside.
-    more = max(check.validation["calibration"] or 1.0, 1.0)
+    # Networks agree with each other more than with the truth: by how much, validation examples say.
+    factor = max(check.validation["calibration"] or 1.0, 1.0)
     for atoms, mean, deviation in zip(structures, means.tolist(), deviations.tolist(), strict=True):
-        atoms.info["networks"], atoms.info["networks_deviation"] = mean, more * deviation
+        atoms.info["networks"], atoms.info["networks_deviation"] = mean, factor * deviation
 
 
 def _row(target: float, made: Generated, emt_of_known: float | None, tolerance: float) -> Row:
-    there = [atoms.info for atoms in made if "networks" in atoms.info]
+    """The results for a target, of the clusters that were evaluated."""
+    infos = [atoms.info for atoms in made if "networks" in atoms.info]
 
-    def of(name: str) -> Float[np.ndarray, " n"]:
-        return np.array([info[name] for info in there], float)
+    def column(name: str) -> Float[np.ndarray, " n"]:
+        return np.array([info[name] for info in infos], float)
 
     def hits(name: str) -> int:
-        return int(np.sum(np.abs(of(name) - target) <= tolerance))
+        return int(np.sum(np.abs(column(name) - target) <= tolerance))
 
     return Row(
         target=target,
-        made=len(there),
-        predicted=_mean(of("predicted")),
-        spread=float(np.std(of("predicted"))) if there else None,
-        deviation=_mean(of("deviation")),
+        made=len(infos),
+        predicted=_mean(column("predicted")),
+        spread=float(np.std(column("predicted"))) if infos else None,
+        deviation=_mean(column("deviation")),
         hits=hits("predicted"),
-        networks=_mean(of("networks")),
+        networks=_mean(column("networks")),
         networks_hits=hits("networks"),
-        emt=_mean(of("emt")),
+        emt=_mean(column("emt")),
         emt_of_known=emt_of_known,
-        unique=sum(not info["duplicate"] for info in there),
-        novel=sum(not info["known"] for info in there),
+        unique=sum(not info["duplicate"] for info in infos),
+        novel=sum(not info["known"] for info in infos),
         seconds=made.metadata["seconds"],
     )
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> float | None:
+    """The mean of the finite values; None if there are none."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else None
