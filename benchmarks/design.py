@@ -46,8 +46,10 @@ from jaxrecon.inverse_design.evaluation import over_seeds, table1, table2, text
 from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.folder import load_model, save_model
 from jaxrecon.models.training import train
-from jaxrecon.plotting.design import hit_bars
+from jaxrecon.plotting.canvas import save
+from jaxrecon.plotting.design import HitBars, hit_bars
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
 from jaxrecon.runtime.devices import enable_compilation_cache
@@ -103,8 +105,9 @@ def one(folder: Path, rows: LabelledSet, variant: Variant, seed: int, task: Task
     learning = variant.learning.replace(seed=seed)
     started = time.perf_counter()
     if not (folder / "model").exists():
-        train(rows, learning, store=folder / "training", progress=True).save(folder / "model")
-    model = DesignModel.load(folder / "model")
+        model = train(rows, learning, folder=folder / "training", progress=True)
+        save_model(model, folder / "model")
+    model = load_model(folder / "model")
     numbers: dict[str, Any] = {
         "validation": model.validation,
         "seconds_training": time.perf_counter() - started,
@@ -260,7 +263,8 @@ def main(words: Sequence[str] | None = None) -> None:
             command = [Path(sys.argv[0]).name, *sys.argv[1:]]
             about = {"command": command, "settings": settings, "versions": versions()}
             write_json(output / "design.json", {**about, "results": results})
-    hit_bars(bars, output / "design.png", title=f"within 0.1 eV/atom, by {task.judge}")
+    figure = hit_bars(HitBars(bars, title=f"within 0.1 eV/atom, by {task.judge}"))
+    save(figure, output / "design.png")
     print(f"wrote {output / 'design.json'} and {output / 'design.png'}")
 
 

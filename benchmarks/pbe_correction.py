@@ -10,9 +10,9 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon import Fingerprint, featurize
+from jaxrecon.models.examples import Examples, fingerprint_jacobians
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
-from jaxrecon.models.surrogates.gradient_kernel import fingerprint_jacobians
-from jaxrecon.plotting.data import agreement
+from jaxrecon.plotting.energies import agreement
 
 FOLDS = 10
 RANGES = np.arange(1.6, 4.81, 0.4)
@@ -83,11 +83,13 @@ class Correction:
         left = known.pbe - line.energies(known.values, known.potential)[0]
         forces = known.pbe_forces - line.forces(known.structures, known.values)
         rest = GaussianProcess.fit(
-            FINGERPRINT,
-            known.values,
-            left,
-            jacobians=fingerprint_jacobians(known.structures, FINGERPRINT),
-            gradients=-forces / len(known.structures[0]),
+            Examples.of(
+                FINGERPRINT,
+                known.values,
+                left,
+                structures=known.structures,
+                gradients=-forces / len(known.structures[0]),
+            )
         )
         return replace(line, rest=rest)
 

@@ -29,16 +29,16 @@ print(f"{len(labelled)} clusters, {energies.min():.2f} to {energies.max():.2f} e
 # %% [markdown]
 # ## Generator and surrogate
 #
-# By default a conditional variational autoencoder, in coordinates whose every value is a possible
-# fingerprint, and a Gaussian process of energies and forces. A fifth of the clusters, whole
-# trajectories, is kept aside to tell the error of the surrogate.
+# By default the generator is a conditional variational autoencoder in coordinates of which any
+# value is a possible fingerprint, and the surrogate is a Gaussian process of energies and forces. A
+# fifth of the clusters, in whole trajectories, is used to measure the error of the surrogate.
 
 # %%
 from jaxrecon.models.training import train
 
 model = train(labelled)
 print(model, f"{model.fingerprint.size} numbers a fingerprint")
-print(f"on clusters kept aside: mean absolute error {model.validation['mae']:.3f} eV/atom")
+print(f"on validation examples: mean absolute error {model.validation['mae']:.3f} eV/atom")
 
 # %% [markdown]
 # ## Table 1 and figure 6: does the surrogate agree with the generator?
@@ -59,8 +59,8 @@ target_histograms(published.generated_energies({"default": model}, samples=200))
 #
 # A fingerprint is drawn, and drawn again if the surrogate disagrees. The inverse is then *guided*:
 # beside the fingerprint it minimises how far the prediction at the structure's own fingerprint is
-# from the target, and how unsure it is. `screened` are those kept: the prediction fits and is sure,
-# no atoms are too close, and the structure is neither known nor the same as another one.
+# from the target, and how uncertain it is. `screened` are the accepted ones: the prediction is near
+# the target and certain, no atoms are too close, and the structure is neither known nor repeated.
 
 # %%
 from jaxrecon.inverse_design.generation import generate
@@ -124,8 +124,8 @@ print(evaluation.text(table))
 assert all(row["within"] > 0.5 for row in table if row["structures"] == "raw")
 
 # %% [markdown]
-# `surprise` is the mean absolute difference of energy and prediction, `sureness` the root mean
-# square of that by the predicted deviation: 1 if the surrogate knows what it does not know.
+# `prediction_mae` is the mean absolute difference of energy and prediction, `calibration` the root
+# mean square of that over the predicted deviation: 1 if the predicted deviations are right.
 
 # %%
 from jaxrecon.plotting.energies import parity

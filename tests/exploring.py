@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-PROPERTIES = ("residual", "result_code", "e_form", "kept")
+PROPERTIES = ("residual", "result_code", "e_form", "accepted")
 
 
 def cluster(size: int, seed: int = 0) -> Atoms:
@@ -23,7 +23,7 @@ def clusters() -> list[Atoms]:
         atoms.calc = SinglePointCalculator(atoms, energy=-3.0 * len(atoms))
         atoms.info["residual"] = 10.0 ** (number - 8)
         atoms.info["result_code"] = "converged" if number < 2 else "stalled"
-        atoms.info["kept"] = number % 2 == 0
+        atoms.info["accepted"] = number % 2 == 0
         if number != 1:
             atoms.info["e_form"] = 2.0 + 0.1 * number
     return frames

@@ -1,4 +1,4 @@
-"""The conditional autoencoder: its layers, its loss, and that it draws what it is asked for."""
+"""The conditional autoencoder: its layers, its loss and its samples."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def test_the_loss_is_squares_and_divergence(beta):
 
 @pytest.mark.slow
 def test_samples_have_what_they_are_asked_for():
-    """Of points on a noisy line, the property says where."""
+    """The examples are points on a noisy line; the property is the place on it."""
     random = np.random.default_rng(0)
     values = random.normal(size=200)
     rows = np.stack([values, -2.0 * values], axis=1) + 0.1 * random.normal(size=(200, 2))
     items = jnp.float32(rows), jnp.float32(values)
     network = Autoencoder.of(SMALL, 2)
-    kept, aside = np.arange(160)[None], np.arange(160, 200)[None]
-    weights = fit(network, items, kept, aside, SMALL.generator_fit).weights
-    only = jax.tree.map(lambda array: array[0], weights)
+    training, validation = np.arange(160)[None], np.arange(160, 200)[None]
+    fitted = fit(network, items, training, validation, SMALL.generator_fit).weights
+    weights = jax.tree.map(lambda array: array[0], fitted)
     draw = jax.jit(jax.vmap(network.draw, (None, 0, None)))
     keys = jax.random.split(jax.random.key(0), 200)
     for value in (-1.0, 1.5):
-        drawn = draw(only, keys, jnp.asarray(value, jnp.float32))
+        drawn = draw(weights, keys, jnp.asarray(value, jnp.float32))
         np.testing.assert_allclose(drawn.mean(axis=0), [value, -2.0 * value], atol=0.3)

@@ -17,7 +17,7 @@ from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.inverse_design import closed_loop
 from jaxrecon.inverse_design.closed_loop import Design, design
-from jaxrecon.inverse_design.config import told
+from jaxrecon.inverse_design.config import info_of
 from jaxrecon.inverse_design.generated import Generated
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.potentials.energies import Label, label
@@ -50,8 +50,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, list]:
         seen["made"].append((count, options["seed"]))
         structures = [random_cluster("Pt4", (options["seed"] + n) % 2**31) for n in range(count)]
         for number, atoms in enumerate(structures):
-            atoms.info = {**told(wanted), "predicted": 4.1, "deviation": 0.1, "shortest": 0.8}
-            atoms.info |= {"duplicate": number == 1, "kept": number > 1}
+            atoms.info = {**info_of(wanted), "predicted": 4.1, "deviation": 0.1, "shortest": 0.8}
+            atoms.info |= {"duplicate": number == 1, "accepted": number > 1}
         options["progress"](count, 0)
         values = np.zeros((count, model.fingerprint.size))
         return Generated(structures, values, values[0], {"config": MAKING.to_dict()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,14 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
     def learn(rows: LabelledSet, config: Any, **_: Any) -> Any:
         seen["trained"].append((rows, config))
-        return SimpleNamespace(save=lambda folder: folder.mkdir())
+        return trained()
 
     def make(model: DesignModel, target: float, count: int, **given: Any) -> Generated:
         seen["made"].append((target, given["seed"], given["config"]))
         structures = [random_cluster("Pt4", given["seed"] + n) for n in range(count)]
         for number, atoms in enumerate(structures):
             atoms.info = {"target": target, "predicted": target, "deviation": 0.1}
-            atoms.info |= {"duplicate": False, "kept": number != 1}
+            atoms.info |= {"duplicate": False, "accepted": number != 1}
         values, widths = np.ones((count, 2)), np.ones(2)
         return Generated(structures, values, widths, {"config": MAKING.to_dict(), "seconds": 2.0})
 
@@ -54,7 +54,8 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     judge = bench.judge
     for name, stub in {"train": learn, "generate": make, "design": loop, "judge": judged}.items():
         monkeypatch.setattr(bench, name, stub)
-    monkeypatch.setattr(bench.DesignModel, "load", lambda folder: trained())
+    monkeypatch.setattr(bench, "save_model", lambda model, folder: folder.mkdir())
+    monkeypatch.setattr(bench, "load_model", lambda folder: trained())
 
     def table1(model, *, samples, seed, agree):
         kinds = {"drawn": 0.4} if agree is None else {"drawn": 0.4, "taken": 0.6}

@@ -17,16 +17,16 @@ from jaxrecon.inverse_design.generated import diversity, widths_of
 
 
 def made(**info: Any) -> Atoms:
-    return Atoms("Pt", info={"predicted": 2.0, "deviation": 0.1, "kept": True, **info})
+    return Atoms("Pt", info={"predicted": 2.0, "deviation": 0.1, "accepted": True, **info})
 
 
 def test_table2_raw_and_screened() -> None:
     structures = [
         made(target=2.0, e_form=2.05),
-        made(target=2.0, e_form=2.2, kept=False),
+        made(target=2.0, e_form=2.2, accepted=False),
         made(target=2.0, e_form=1.94),
         made(target=2.0, reason="no convergence"),
-        made(target=1.0, e_form=1.5, kept=False),
+        made(target=1.0, e_form=1.5, accepted=False),
     ]
     lower, nothing, raw, screened = table2(structures)
     assert (lower["target"], lower["structures"], lower["hits"]) == (1.0, "raw", 0)
@@ -35,8 +35,8 @@ def test_table2_raw_and_screened() -> None:
     assert (raw["count"], raw["judged"], raw["hits"], raw["within"]) == (4, 3, 2, 0.5)
     assert raw["mae"] == pytest.approx((0.05 + 0.2 + 0.06) / 3)
     assert raw["bias"] == pytest.approx((0.05 + 0.2 - 0.06) / 3)
-    assert raw["surprise"] == pytest.approx((0.05 + 0.2 + 0.06) / 3)
-    assert raw["sureness"] == pytest.approx(np.sqrt((0.25 + 4.0 + 0.36) / 3))
+    assert raw["prediction_mae"] == pytest.approx((0.05 + 0.2 + 0.06) / 3)
+    assert raw["calibration"] == pytest.approx(np.sqrt((0.25 + 4.0 + 0.36) / 3))
     assert (screened["count"], screened["judged"], screened["hits"]) == (3, 2, 2)
     assert screened["within"] == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match=r"a target of structure 1, got \['e_form'\]"):
@@ -48,10 +48,10 @@ def test_table2_of_ranges_and_of_what_knows_no_prediction() -> None:
     (row,) = table2([inside, outside])
     assert (row["at_least"], row["at_most"], row["within"]) == (3.0, math.inf, 0.5)
     assert (row["mae"], row["bias"]) == (0.25, -0.25)
-    assert row["surprise"] is None
+    assert row["prediction_mae"] is None
     (certain, _) = table2([made(target=2.0, e_form=2.1, deviation=0.0)])
-    assert certain["sureness"] is None
-    assert certain["surprise"] == pytest.approx(0.1)
+    assert certain["calibration"] is None
+    assert certain["prediction_mae"] == pytest.approx(0.1)
     (failed,) = table2([Atoms("Pt", info={"target": 2.0, "reason": "none"})])
     assert (failed["within"], failed["mae"]) == (0.0, None)
 

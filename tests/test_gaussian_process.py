@@ -1,4 +1,4 @@
-"""Gaussian processes: scikit-learn's own predictions, derivatives, many rows."""
+"""Gaussian processes: scikit-learn's own predictions, derivatives, many examples."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 
 from jaxrecon import Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.models.examples import Examples
 from jaxrecon.models.surrogates import gaussian_process
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
 
@@ -14,7 +15,7 @@ FINGERPRINT = Fingerprint.preset("default", ["Pt"])
 
 
 def energies(rows: np.ndarray) -> np.ndarray:
-    """A property that the fingerprint tells, and that bends: in eV/atom, say."""
+    """A nonlinear function of the fingerprint, as if in eV/atom."""
     return 3.0 - 0.8 * np.sqrt(rows[:, 2]) + 0.1 * np.sin(4.0 * rows[:, 3])
 
 
@@ -25,16 +26,16 @@ def rows() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def process(rows: np.ndarray) -> GaussianProcess:
-    return GaussianProcess.fit(FINGERPRINT, rows[:60], energies(rows[:60]))
+    return GaussianProcess.fit(Examples.of(FINGERPRINT, rows[:60], energies(rows[:60])))
 
 
-def told(process: GaussianProcess, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def predicted(process: GaussianProcess, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     means, deviations = jax.jit(jax.vmap(process))(jnp.asarray(rows))
     return np.asarray(means), np.asarray(deviations)
 
 
-def test_it_predicts_what_it_has_not_seen(process: GaussianProcess, rows: np.ndarray) -> None:
-    mean, _ = told(process, rows[60:])
+def test_predictions_of_new_structures(process: GaussianProcess, rows: np.ndarray) -> None:
+    mean, _ = predicted(process, rows[60:])
     wrong = np.abs(mean - energies(rows[60:]))
     assert wrong.mean() < 0.2 * energies(rows[60:]).std()
 
@@ -52,23 +53,25 @@ def test_same_as_scikit_learn(process: GaussianProcess, rows: np.ndarray, x64: N
     oracle = GaussianProcessRegressor(kernel + WhiteKernel(noise), optimizer=None)
     oracle.fit(inputs[:60], (values - values.mean()) / values.std())
     mean, deviation = oracle.predict(inputs, return_std=True)
-    ours, spread = told(process, rows)
+    ours, spread = predicted(process, rows)
     np.testing.assert_allclose(ours, values.mean() + values.std() * mean, atol=1e-6)
     np.testing.assert_allclose(spread, values.std() * deviation, rtol=1e-3, atol=1e-6)
 
 
 def test_float32_keeps_the_digits(process: GaussianProcess, rows: np.ndarray) -> None:
-    low = told(process, rows.astype(np.float32))
+    low = predicted(process, rows.astype(np.float32))
     with jax.enable_x64(True):
-        high = told(process, rows)
+        high = predicted(process, rows)
     assert low[0].dtype == np.float32
     np.testing.assert_allclose(low[0], high[0], atol=2e-3 * energies(rows).std())
     np.testing.assert_allclose(low[1], high[1], rtol=0.05)
 
 
-def test_far_from_the_data_it_is_not_sure(process: GaussianProcess, rows: np.ndarray) -> None:
-    at_home, away = told(process, rows[:60])[1], told(process, rows[:60] * 4.0)[1]
-    assert at_home.max() < away.min()
+def test_far_from_the_data_the_deviation_is_large(
+    process: GaussianProcess, rows: np.ndarray
+) -> None:
+    inside, outside = predicted(process, rows[:60])[1], predicted(process, rows[:60] * 4.0)[1]
+    assert inside.max() < outside.min()
 
 
 def test_gradients_are_those_of_differences(
@@ -78,25 +81,25 @@ def test_gradients_are_those_of_differences(
     for part in (0, 1):
         jacobians = jax.jit(jax.grad(lambda value, part=part: process(value)[part]))(row)
         for feature in (0, 11, 40):
-            there, back = row.at[feature].add(step), row.at[feature].add(-step)
-            difference = (process(there)[part] - process(back)[part]) / (2.0 * step)
+            upper, lower = row.at[feature].add(step), row.at[feature].add(-step)
+            difference = (process(upper)[part] - process(lower)[part]) / (2.0 * step)
             np.testing.assert_allclose(jacobians[feature], difference, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("most", [100, 50])
-def test_of_many_rows_some_say_how_sure_it_is(
+def test_with_many_examples_a_sample_decides_the_variance(
     most: int, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch, x64: None
 ) -> None:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
-    monkeypatch.setattr(gaussian_process, "MOST", 30)
-    monkeypatch.setattr(gaussian_process, "MOST_NUMBERS", most)
+    monkeypatch.setattr(gaussian_process, "MAX_EXAMPLES", 30)
+    monkeypatch.setattr(gaussian_process, "MAX_OBSERVATIONS", most)
     values = energies(rows[:80])
-    process = GaussianProcess.fit(FINGERPRINT, rows[:80], values)
+    process = GaussianProcess.fit(Examples.of(FINGERPRINT, rows[:80], values))
     raw = np.asarray(jax.vmap(process.coordinates.forward)(jnp.asarray(rows)))
-    inputs, learned = (raw - process.centre) * process.slope, process.points
-    which = np.array([np.argmin(((inputs[:80] - each) ** 2).sum(axis=1)) for each in learned])
+    inputs, learned = (raw - process.centre) * process.inverse_width, process.inputs
+    which = np.array([np.argmin(((inputs[:80] - point) ** 2).sum(axis=1)) for point in learned])
     assert len(set(which)) == len(learned) == min(most, 80)
 
     a, length, b, noise = process.kernel
@@ -105,7 +108,7 @@ def test_of_many_rows_some_say_how_sure_it_is(
     outputs = (values - values.mean()) / values.std()
     mean = oracle.fit(learned, outputs[which]).predict(inputs)
     few = oracle.fit(learned[:30], outputs[which[:30]])
-    ours, deviations = told(process, rows)
+    ours, deviations = predicted(process, rows)
     np.testing.assert_allclose(ours, values.mean() + values.std() * mean, atol=1e-6)
     expected = values.std() * few.predict(inputs, return_std=True)[1]
     np.testing.assert_allclose(deviations, expected, rtol=1e-3, atol=1e-6)
@@ -121,4 +124,4 @@ def test_of_many_rows_some_say_how_sure_it_is(
 )
 def test_what_can_not_be_fitted(change, message, rows: np.ndarray) -> None:
     with np.errstate(divide="ignore"), pytest.raises(ValueError, match=message):
-        GaussianProcess.fit(FINGERPRINT, *change(rows, energies(rows)))
+        GaussianProcess.fit(Examples.of(FINGERPRINT, *change(rows, energies(rows))))

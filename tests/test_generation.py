@@ -1,4 +1,4 @@
-"""Structures from a model: what is said of each is true, and those that are kept are good."""
+"""Structures from a model: true entries in ``info``, and which structures are accepted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from designing import MAKING, labelled, trained
 from jaxrecon import Store, featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.inverse_design.config import GenerateConfig, asked, miss, range_of
+from jaxrecon.inverse_design.config import GenerateConfig, miss, range_of, wanted_of
 from jaxrecon.inverse_design.generation import generate, shortest_distance
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
@@ -94,14 +94,14 @@ def test_the_search_is_told_what_is_wanted(asks: dict[str, Any]) -> None:
     assert all("residual" not in atoms.info for atoms in made)
 
 
-def kept(made: Any) -> list[bool]:
-    assert [row for row, atoms in enumerate(made) if atoms.info["kept"]] == [
+def accepted(made: Any) -> list[bool]:
+    assert [row for row, atoms in enumerate(made) if atoms.info["accepted"]] == [
         row for row, atoms in enumerate(made) if any(atoms is other for other in made.screened())
     ]
-    return [atoms.info["kept"] for atoms in made]
+    return [atoms.info["accepted"] for atoms in made]
 
 
-def test_what_is_kept(asks: dict[str, Any]) -> None:
+def test_which_structures_are_accepted(asks: dict[str, Any]) -> None:
     model = trained()
     assert model.training.structures is not None
     seen = model.training.structures[3].copy()
@@ -110,21 +110,21 @@ def test_what_is_kept(asks: dict[str, Any]) -> None:
     anything = {"tolerance": 1e3, "agree": None}
     sure = replace(model, validation={**model.validation, "deviation": 1e3})
     made = generate(sure, middle(), 5, **anything)
-    assert kept(made) == [True, False, False, False, False]
+    assert accepted(made) == [True, False, False, False, False]
     assert [atoms.info["duplicate"] for atoms in made] == [False, False, True, False, False]
     assert [atoms.info["known"] for atoms in made] == [False, False, False, False, True]
     assert math.isnan(made[1].info["predicted"])
     assert np.isnan(made.fingerprints[1]).all()
     assert made[3].info["shortest"] == pytest.approx(1.2 / 2.72)
-    assert kept(generate(sure, middle(), 5, shortest=0.4, **anything))[3]
+    assert accepted(generate(sure, middle(), 5, shortest=0.4, **anything))[3]
     value = made[0].info["predicted"]
     near = {"agree": None, "tolerance": 0.05}
-    assert kept(generate(sure, value + 0.04, 5, **near))[0]
-    assert not kept(generate(sure, value + 0.06, 5, **near))[0]
+    assert accepted(generate(sure, value + 0.04, 5, **near))[0]
+    assert not accepted(generate(sure, value + 0.06, 5, **near))[0]
     doubt = made[0].info["deviation"]
     for limit, good in ((doubt * 1.01, True), (doubt * 0.99, False)):
         unsure = replace(model, validation={**model.validation, "deviation": limit})
-        assert kept(generate(unsure, value, 5, agree=None))[0] is good
+        assert accepted(generate(unsure, value, 5, agree=None))[0] is good
 
 
 def test_numbers_raw_and_screened(asks: dict[str, Any]) -> None:
@@ -136,20 +136,20 @@ def test_numbers_raw_and_screened(asks: dict[str, Any]) -> None:
     # The one that is furthest off is not within it.
     tolerance = 0.6 * float(off.max())
     made = generate(sure, value, 5, agree=None, tolerance=tolerance)
-    raw, screened = made.numbers, made.screened().numbers
+    raw, screened = made.summary, made.screened().summary
     assert raw["structures"] == 5
     assert raw["within"] == pytest.approx((off <= tolerance).sum() / 5)
     assert raw["mean_miss"] == pytest.approx(off.mean())
     assert raw["unique"] == pytest.approx(4 / 5)
     assert raw["novel"] == 1.0
     assert screened["structures"] == (off[:3] <= tolerance).sum()
-    rows_kept = [row for row, atoms in enumerate(made) if atoms.info["kept"]]
-    assert np.array_equal(made.screened().fingerprints, made.fingerprints[rows_kept])
+    rows_accepted = [row for row, atoms in enumerate(made) if atoms.info["accepted"]]
+    assert np.array_equal(made.screened().fingerprints, made.fingerprints[rows_accepted])
     live = made.widths > 0.0
     rows = made.fingerprints[:4, live] / made.widths[live]
     distances = [np.sqrt(np.mean((rows[i] - rows[j]) ** 2)) for i in range(4) for j in range(i)]
     assert raw["diversity"] == pytest.approx(np.mean(distances))
-    nothing = replace(made, structures=[], fingerprints=made.fingerprints[:0]).numbers
+    nothing = replace(made, structures=[], fingerprints=made.fingerprints[:0]).summary
     assert (nothing["structures"], nothing["within"], nothing["diversity"]) == (0, None, None)
     said = str(made).splitlines()
     assert said[1].split()[:2] == ["raw", "5"]
@@ -177,9 +177,9 @@ def test_ranges(asks: dict[str, Any]) -> None:
     assert made[0].info["at_most"] == high
     made = generate(listening, (high, math.inf), 30, agree=None)
     assert drawn[-1].min() >= high
-    assert asked(made[0].info) == (high, math.inf)
+    assert wanted_of(made[0].info) == (high, math.inf)
     off = [max(high - atoms.info["predicted"], 0.0) for atoms in made]
-    assert made.numbers["mean_miss"] == pytest.approx(np.mean(off))
+    assert made.summary["mean_miss"] == pytest.approx(np.mean(off))
 
 
 def test_a_target_outside_the_data_is_warned_of(asks: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ def test_several_properties(asks: dict[str, Any]) -> None:
     assert asks["guidance"].high.tolist() == [target, target]
     for atoms in made:
         assert atoms.info["predicted_2"] == pytest.approx(atoms.info["predicted"] + 1.0)
-        assert not atoms.info["kept"]
+        assert not atoms.info["accepted"]
     wide = replace(model.fingerprint, descriptor=replace(model.fingerprint.descriptor, r_cut=9.0))
     with pytest.raises(ValueError, match=r"one fingerprint, got others: r_cut: 12\.0 != 9\.0"):
         generate(model, target, 3, also=[(replace(model, fingerprint=wide), target)])
@@ -239,7 +239,7 @@ def test_end_to_end_and_again(tmp_path: Path) -> None:
     guided = generate(model, target, 3, store=store, pull=0.01, **options)
     assert store.committed == 3
     plain = generate(model, target, 3, guided=False, **options)
-    assert guided.numbers["mean_miss"] < 0.3 * plain.numbers["mean_miss"]
+    assert guided.summary["mean_miss"] < 0.3 * plain.summary["mean_miss"]
     again = Store(tmp_path / "made.db", resume=True)
     evaluations: list[int] = []
     resumed = generate(

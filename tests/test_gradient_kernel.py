@@ -1,6 +1,8 @@
-"""Gradients as observations: derivatives of the kernel, rows left out, what forces are worth."""
+"""Gradients as observations: derivatives of the kernel, errors left out, gain by forces."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +12,13 @@ from ase import Atoms
 
 from jaxrecon import ACSF, Fingerprint, featurize
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.models.config import TrainConfig
+from jaxrecon.models.examples import Examples, fingerprint_jacobians
+from jaxrecon.models.surrogates import gaussian_process
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
 from jaxrecon.models.surrogates.gradient_kernel import (
     Covariances,
     Observed,
-    fingerprint_jacobians,
     gradient_noise,
     posterior,
 )
@@ -29,7 +33,7 @@ KERNEL = np.array([0.8, 2.0, 0.3, 1e-3])
 
 
 def energy(atoms: Atoms) -> tuple[float, np.ndarray]:
-    """Of springs, and its gradient."""
+    """Energy of springs and its gradient."""
     vectors = atoms.positions[:, None] - atoms.positions[None]
     lengths = np.linalg.norm(vectors, axis=-1) + np.eye(len(atoms))
     stretch = np.where(np.eye(len(atoms)) > 0, 0.0, np.exp(-((lengths - 2.6) ** 2)))
@@ -43,14 +47,20 @@ def clusters() -> list[Atoms]:
 
 
 @pytest.fixture(scope="module")
-def data(clusters: list[Atoms]) -> dict[str, np.ndarray]:
-    told = [energy(atoms) for atoms in clusters]
-    return {
-        "rows": featurize(clusters, FINGERPRINT).astype(float),
-        "values": np.array([value for value, _ in told]),
-        "jacobians": fingerprint_jacobians(clusters, FINGERPRINT),
-        "gradients": np.array([gradient.ravel() for _, gradient in told]),
-    }
+def data(clusters: list[Atoms]) -> Examples:
+    energies = [energy(atoms) for atoms in clusters]
+    return Examples.of(
+        FINGERPRINT,
+        featurize(clusters, FINGERPRINT).astype(float),
+        np.array([value for value, _ in energies]),
+        structures=clusters,
+        gradients=np.array([gradient.ravel() for _, gradient in energies]),
+    )
+
+
+def first(data: Examples, count: int) -> Examples:
+    """Only some of the examples are for training."""
+    return replace(data, training=np.arange(count))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +70,7 @@ def observed() -> Observed:
     return Observed(**{name: rng.normal(size=shape) for name, shape in shapes.items()})
 
 
-def test_slopes_are_those_of_differences(clusters: list[Atoms]) -> None:
+def test_jacobians_are_those_of_differences(clusters: list[Atoms]) -> None:
     atoms, step = clusters[0], 1e-4
     found = fingerprint_jacobians([atoms, clusters[1]], FINGERPRINT)[0]
     for unknown in (0, 4, 11):
@@ -79,12 +89,12 @@ def test_covariances_are_derivatives_of_the_kernel(observed: Observed, x64: None
         return a * jnp.exp(-jnp.sum((u - v) ** 2) / (2 * length**2)) + b * (u @ v + 1)
 
     found = Covariances(observed)(KERNEL, 0.1)
-    u, slope = jnp.asarray(observed.inputs), jnp.asarray(observed.jacobians)
+    u, by_positions = jnp.asarray(observed.inputs), jnp.asarray(observed.jacobians)
     for i, j in ((0, 0), (1, 3), (4, 2)):
         one, other = slice(5 + 2 * i, 7 + 2 * i), slice(5 + 2 * j, 7 + 2 * j)
         value = kernel(u[i], u[j]) + (KERNEL[3] if i == j else 0.0)
-        mixed = jax.grad(kernel, 1)(u[i], u[j]) @ slope[j]
-        both = slope[i].T @ jax.jacfwd(jax.grad(kernel, 0), 1)(u[i], u[j]) @ slope[j]
+        mixed = jax.grad(kernel, 1)(u[i], u[j]) @ by_positions[j]
+        both = by_positions[i].T @ jax.jacfwd(jax.grad(kernel, 0), 1)(u[i], u[j]) @ by_positions[j]
         np.testing.assert_allclose(found[i, j], value, rtol=1e-10)
         np.testing.assert_allclose(found[i, other], mixed, rtol=1e-9)
         np.testing.assert_allclose(found[other, i], mixed, rtol=1e-9)
@@ -95,35 +105,36 @@ def test_covariances_are_derivatives_of_the_kernel(observed: Observed, x64: None
 
 def test_errors_left_out_are_those_of_fits_without_a_structure(observed: Observed) -> None:
     _, _, left_out = posterior(observed, KERNEL, 0.1)
-    matrix, told = Covariances(observed)(KERNEL, 0.1), observed.told
+    matrix, observations = Covariances(observed)(KERNEL, 0.1), observed.observations
     for number in range(5):
         out = [number, 5 + 2 * number, 6 + 2 * number]
         rest = np.setdiff1d(np.arange(15), out)
-        weights = np.linalg.solve(matrix[np.ix_(rest, rest)], told[rest])
+        weights = np.linalg.solve(matrix[np.ix_(rest, rest)], observations[rest])
         predicted = matrix[number, rest] @ weights
-        np.testing.assert_allclose(left_out[number], told[number] - predicted, rtol=1e-8)
+        np.testing.assert_allclose(left_out[number], observations[number] - predicted, rtol=1e-8)
 
 
-def test_forces_tell_more_than_energies(data: dict[str, np.ndarray], x64: None) -> None:
-    train = {name: values[:30] for name, values in data.items()}
-    both = GaussianProcess.fit(FINGERPRINT, **train)
-    alone = GaussianProcess.fit(FINGERPRINT, train["rows"], train["values"])
-    test = jnp.asarray(data["rows"][30:])
+def test_forces_tell_more_than_energies(data: Examples, x64: None) -> None:
+    both = GaussianProcess.fit(first(data, 30))
+    alone = GaussianProcess.fit(first(data, 30), TrainConfig(forces=False))
+    assert alone.gradient_weights is None
+    test = jnp.asarray(data.fingerprints[30:])
     errors, ratios = [], []
     for process in (both, alone):
         means, deviations = jax.jit(jax.vmap(process))(test)
-        error = np.asarray(means) - data["values"][30:]
+        error = np.asarray(means) - data.values[30:]
         errors.append(np.abs(error).mean())
         ratios.append(np.sqrt(np.mean((error / deviations) ** 2)))
     assert errors[0] < 0.7 * errors[1]
     assert 0.3 < ratios[0] < 2.0
 
 
-def test_its_gradient_is_that_of_the_property(data: dict[str, np.ndarray], x64: None) -> None:
-    process = GaussianProcess.fit(FINGERPRINT, **{name: v[:40] for name, v in data.items()})
-    row, slope = jnp.asarray(data["rows"][3]), data["jacobians"][3]
-    found = np.asarray(jax.jit(jax.grad(lambda value: process(value)[0]))(row)) @ slope
-    known = data["gradients"][3]
+def test_its_gradient_is_that_of_the_property(data: Examples, x64: None) -> None:
+    process = GaussianProcess.fit(first(data, 40))
+    row, jacobian = jnp.asarray(data.fingerprints[3]), data.jacobians[3]
+    found = np.asarray(jax.jit(jax.grad(lambda value: process(value)[0]))(row)) @ jacobian
+    assert data.gradients is not None
+    known = data.gradients[3]
     assert np.corrcoef(found, known)[0, 1] > 0.97
     step, feature = 1e-5, 2
     ends = [process(row.at[feature].add(sign * step))[0] for sign in (1, -1)]
@@ -131,19 +142,19 @@ def test_its_gradient_is_that_of_the_property(data: dict[str, np.ndarray], x64: 
     np.testing.assert_allclose(gradient, (ends[0] - ends[1]) / (2 * step), rtol=1e-4)
 
 
-def test_too_many_numbers_are_values_alone(
-    data: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train = {name: values[:30] for name, values in data.items()}
-    monkeypatch.setattr("jaxrecon.models.surrogates.gaussian_process.MOST_NUMBERS", 30 * 13 - 1)
-    assert GaussianProcess.fit(FINGERPRINT, **train).pull is None
-    monkeypatch.setattr("jaxrecon.models.surrogates.gaussian_process.MOST_NUMBERS", 30 * 13)
-    assert GaussianProcess.fit(FINGERPRINT, **train).pull is not None
+def test_too_many_gradients_are_not_used(data: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussian_process, "MAX_OBSERVATIONS", 60 * 13 - 1)
+    assert GaussianProcess.fit(data).gradient_weights is None
+    monkeypatch.setattr(gaussian_process, "MAX_OBSERVATIONS", 60 * 13)
+    assert GaussianProcess.fit(data).gradient_weights is not None
+    # The limit is for all examples, so that the fit and the later refit use the same forces.
+    monkeypatch.setattr(gaussian_process, "MAX_EXAMPLES", 59)
+    assert GaussianProcess.fit(first(data, 30)).gradient_weights is None
 
 
 @pytest.mark.parametrize("width", [0.02, 0.2])
 def test_the_noise_of_gradients_is_found(width):
-    """Of a function that the kernel can take any shape of, by gradients with a known noise."""
+    """The function fits the kernel; its gradients have a known noise."""
     random = np.random.default_rng(0)
     inputs = random.normal(size=(40, 2))
     turns = random.normal(size=(40, 2, 3))

@@ -19,8 +19,8 @@ def labels(figure: Figure) -> list[list[str]]:
     return [[text.get_text() for text in ax.get_legend().get_texts()] for ax in figure.axes]
 
 
-def judged(target: float, e_form: float | None, *, kept: bool = False) -> Atoms:
-    atoms = Atoms("Pt", info={"target": target, "kept": kept, "predicted": target})
+def judged(target: float, e_form: float | None, *, accepted: bool = False) -> Atoms:
+    atoms = Atoms("Pt", info={"target": target, "accepted": accepted, "predicted": target})
     if e_form is not None:
         atoms.info["e_form"] = e_form
     return atoms
@@ -28,9 +28,9 @@ def judged(target: float, e_form: float | None, *, kept: bool = False) -> Atoms:
 
 def test_judged_energies_by_target() -> None:
     structures = [
-        judged(2.0, 2.05, kept=True),
+        judged(2.0, 2.05, accepted=True),
         judged(2.0, 2.5),
-        judged(2.0, None, kept=True),
+        judged(2.0, None, accepted=True),
         judged(1.0, 1.0),
     ]
     low, high = labels(target_histograms(published.judged_energies(structures)))

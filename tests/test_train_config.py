@@ -63,6 +63,7 @@ NAN = float("nan")
         *[("seed", value, "a whole number >= 0") for value in (-1, 0.5)],
         ("poolings", (), "at least one name"),
         ("scaling", "none", r"among \('minmax', 'principal'\)"),
+        ("generator", "gan", r"among \('autoencoder',\)"),
         ("surrogate", "mlp", r"among \('network', 'gaussian_process'\)"),
         ("split", "none", r"among \('trajectory', 'random'\)"),
     ],

@@ -1,1 +1,1 @@
-"""Structures for a wanted property."""
+"""Inverse design: structures with a wanted value of a property."""

@@ -1,4 +1,4 @@
-"""Closed loop: make structures, have them judged, learn from that, and make better ones."""
+"""Closed loop: make structures, judge them, learn from their energies, and make better ones."""
 
 import hashlib
 import json
@@ -19,6 +19,7 @@ from jaxrecon.inverse_design.evaluation import Row, table2
 from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.folder import load_model, save_model
 from jaxrecon.models.training import train
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, digest
@@ -29,25 +30,25 @@ from jaxrecon.search.store import Store
 from jaxrecon.structures.io import read_structures, write_structures
 
 WORDS = ("designing", "evaluations")
-"""For the progress bar."""
-MADE = "generated"
-"""Kind of the structures that are added to the set."""
+"""Name of the work, and of what is counted, on the progress bar."""
+
+KIND = "generated"
+"""Kind of the structures that are added to the labelled set."""
 
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """What has come of a closed loop: :func:`~jaxrecon.inverse_design.closed_loop.design` has an
-    example.
+    """Result of a closed loop; :func:`~jaxrecon.inverse_design.closed_loop.design` has an example.
 
     Attributes:
-        structures: made by the last model, with ``info`` as
-            :class:`~jaxrecon.inverse_design.generated.Generated` has it.
-        rounds: one row each, as plain data: ``labels`` that the model has had of the loop;
-            its error on the rows that were kept aside, ``surrogate_mae`` in eV/atom; structures
-            ``made``, the ``yield``, that is the part that is kept, and how many were ``judged``;
-            ``hits``, ``hit_rate`` and ``mae`` of those. The last round is not judged.
-        labelled: the set with all that was judged.
-        model: the last one.
+        structures: structures made by the last model, with ``info`` as in
+            :class:`~jaxrecon.inverse_design.generated.Generated`.
+        rounds: one row of plain data per round: ``labels``, the number of structures judged in
+            earlier rounds; ``surrogate_mae``, the error on the validation examples in eV/atom; the
+            number ``made``; ``yield``, the fraction accepted; the number ``judged``; ``hits``,
+            ``hit_rate`` and ``mae`` (in eV/atom) of those. The last round is not judged.
+        labelled: the labelled set with all judged structures.
+        model: model of the last round.
     """
 
     structures: list[Atoms]
@@ -73,37 +74,37 @@ def design(
     seed: int = 0,
     progress: bool | ProgressFn = False,
 ) -> Design:
-    """Make structures that have a property, with a model that learns what a judge says of them.
+    """Make structures with a wanted energy, with a model that learns from a reference calculator.
 
-    In each round a model is trained, some structures are made with it, and all of them are judged
-    but those that are the same as others or have atoms too close; they are added to the set. The
-    structures that are asked for are made by a last model and not judged. The folder has all that
-    is done: the same call goes on from there, whenever the one before has ended.
+    In each round a model is trained and some structures are made with it. They are judged, except
+    duplicates, known structures and those with atoms too close, and added to the labelled set. At
+    the end, a last model makes the structures that are returned, which are not judged. The folder
+    stores everything: the same call continues an interrupted run.
 
     Args:
-        labelled: what to begin with.
-        wanted: a value of the property, or from where to where, in eV/atom.
-        count: structures to make in the end.
-        folder: of this run; made if it is not there.
+        labelled: labelled set to begin with.
+        wanted: a formation energy, or a range, in eV/atom.
+        count: number of structures to make at the end.
+        folder: folder of this run, which is made if it does not exist.
         calculator: name for :func:`~jaxrecon.potentials.registry.reference_calculator`.
-        rounds: how often structures are judged.
-        labels: structures made to be judged in each round: energies that it costs at most.
-        symbols: formula, where the set has fingerprints alone.
-        train_config: settings of the models.
-        generate_config: settings of how structures are made.
-        bulk: energies of reference crystals in eV/atom that are not to be computed.
-        jobs: processes that judge; None for what joblib is set to.
-        seed: of the random numbers.
-        progress: True shows a progress bar; a function is called with the structures that were
-            made or judged and the evaluations since its last call.
+        rounds: number of rounds in which structures are judged.
+        labels: number of structures made in each of these rounds: the largest number of energies
+            that a round costs.
+        symbols: chemical formula; needed for a set of fingerprints alone.
+        train_config: settings of the models; None for the default ones.
+        generate_config: settings of the generation; None for the default ones.
+        bulk: energies of the bulk crystals of the elements in eV/atom; others are computed.
+        jobs: number of processes that judge; None for joblib's default.
+        seed: seed of the random numbers.
+        progress: True shows a progress bar; a function is called with the structures that were made
+            or judged and the evaluations since its last call.
 
     Returns:
-        The structures, each with what is known of it, what came of each round, and the set and
-        the model that it ends with.
+        The structures, the numbers of each round, and the labelled set and the model at the end.
 
     Raises:
-        ValueError: if an argument is out of range, the folder is that of another run, or the set
-            is none that can be learned from.
+        ValueError: if an argument is out of range, the folder belongs to another run, or nothing
+            can be learned from the set.
         OSError: if a file can't be written.
 
     >>> from jaxrecon.datasets import load
@@ -113,15 +114,12 @@ def design(
     for name, number, least in (("count", count, 1), ("rounds", rounds, 0), ("labels", labels, 1)):
         if number < least:
             raise ValueError(f"expected {name} >= {least}, got {number}")
-    learning, making = train_config or TrainConfig(), generate_config or GenerateConfig()
-    low, high = range_of(wanted)
+    training, making = train_config or TrainConfig(), generate_config or GenerateConfig()
     folder = Path(folder)
-    energies = hashlib.sha256(labelled.formation_energies.tobytes()).hexdigest()
-    known = labelled.structures
     _claim(
         folder,
         {
-            "wanted": [low if math.isfinite(low) else None, high if math.isfinite(high) else None],
+            "wanted": [end if math.isfinite(end) else None for end in range_of(wanted)],
             "count": count,
             "rounds": rounds,
             "labels": labels,
@@ -129,64 +127,79 @@ def design(
             "calculator": reference_calculator(calculator).settings,
             "bulk": dict(bulk or {}),
             "seed": seed,
-            "train": learning.to_dict(),
+            "train": training.to_dict(),
             "generate": making.to_dict(),
-            "set": [len(labelled), energies, "" if known is None else digest(known)],
+            "set": _identity(labelled),
         },
     )
-    told: list[Row] = []
+    rows: list[Row] = []
     with reporter(progress, total(count, rounds, labels), *WORDS) as report:
         for number in range(rounds + 1):
             last = number == rounds
             place = folder / f"round-{number}"
             place.mkdir(exist_ok=True)
-            model = _trained(place, labelled, learning, symbols, report)
-            wish = count if last else labels
-            made = _made(place, model, wanted, wish, making, _seed(seed, number), report)
+            # Train and generate. Each result is stored, and not computed again.
+            model = _trained(place, labelled, training, symbols, report)
+            size = count if last else labels
+            made = _made(place, model, wanted, size, making, _seed(seed, number), report)
             row: Row = {
                 "round": number,
-                "labels": sum(each["judged"] for each in told),
+                "labels": sum(earlier["judged"] for earlier in rows),
                 "surrogate_mae": model.validation["mae"],
                 "made": len(made),
                 "yield": float(np.mean([atoms.info["accepted"] for atoms in made])),
             }
             if last:
-                told.append(row)
+                rows.append(row)
                 break
-            chosen = [atoms for atoms in made if _worth_it(atoms, making)]
+            # Judge structures that are new and reasonable, and learn from them in the next round.
+            chosen = [atoms for atoms in made if _worth_judging(atoms, making)]
             judged = _judged(place, chosen, calculator, bulk, jobs, report)
             report(labels - len(chosen), 0)
-            told.append({**row, **_hits(judged)})
+            rows.append({**row, **_hits(judged)})
             labelled = _with(labelled, judged, model)
-    write_json(folder / "rounds.json", told)
-    return Design(made, told, labelled, model)
+    write_json(folder / "rounds.json", rows)
+    return Design(made, rows, labelled, model)
 
 
 def total(count: int, rounds: int, labels: int) -> int:
-    """How many structures such a run makes or judges at most."""
+    """Return the largest number of structures that a run makes or judges.
+
+    Args:
+        count: as for :func:`design`.
+        rounds: as for :func:`design`.
+        labels: as for :func:`design`.
+    """
     return rounds * 2 * labels + count
 
 
+def _identity(labelled: LabelledSet) -> list[Any]:
+    """Return plain data by which a labelled set is recognised."""
+    energies = hashlib.sha256(labelled.formation_energies.tobytes()).hexdigest()
+    known = labelled.structures
+    return [len(labelled), energies, "" if known is None else digest(known)]
+
+
 def _claim(folder: Path, description: dict[str, Any]) -> None:
-    """Have the folder for this run alone."""
+    """Make the folder of this run, or raise ValueError if it belongs to another one."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, wanted = folder / "run.json", json.loads(json.dumps(description))
+    path, expected = folder / "run.json", json.loads(json.dumps(description))
     if not path.exists():
-        # A run that was killed at once has left a draft of this file.
-        if any(not each.name.startswith(".jaxrecon-") for each in folder.iterdir()):
+        # A run that was killed at its very beginning leaves a draft of this file.
+        if any(not entry.name.startswith(".jaxrecon-") for entry in folder.iterdir()):
             raise ValueError(f"expected an empty folder or one of such a run, got {folder}")
-        write_json(path, wanted)
+        write_json(path, expected)
     known = json.loads(path.read_text())
-    for name in wanted:
-        if known.get(name) != wanted[name]:
+    for name in expected:
+        if known.get(name) != expected[name]:
             raise ValueError(
                 f"expected the run that {folder} was begun with, got another: {name}: "
-                f"{known.get(name)} != {wanted[name]}"
+                f"{known.get(name)} != {expected[name]}"
             )
 
 
 def _seed(seed: int, number: int) -> int:
-    """Of a round: one that no round of a run with another seed has."""
+    """Return a seed that no round of a run with another seed has."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
@@ -197,18 +210,19 @@ def _trained(
     symbols: str | None,
     report: ProgressFn,
 ) -> DesignModel:
+    """Train the model of a round, or continue its training."""
     path = place / "model"
     if not path.exists():
         model = train(
             labelled,
             config,
             symbols=symbols,
-            store=place / "training",
-            # Epochs are no structures, but a place to stop at.
-            progress=lambda epochs, rows: report(0, 0),
+            folder=place / "training",
+            # Epochs don't count as structures, but a report is a place to interrupt the run.
+            progress=lambda epochs, examples: report(0, 0),
         )
-        model.save(path)
-    return DesignModel.load(path)
+        save_model(model, path)
+    return load_model(path)
 
 
 def _made(
@@ -220,6 +234,7 @@ def _made(
     seed: int,
     report: ProgressFn,
 ) -> list[Atoms]:
+    """Generate the structures of a round, or continue their generation."""
     path = place / "generated.extxyz"
     if path.exists():
         report(count, 0)
@@ -230,11 +245,12 @@ def _made(
         )
         write_json(place / "generated.json", made.to_dict())
         write_structures(path, list(made))
-    # What is read has the digits of the file, whether there was an interruption or not.
+    # Reading gives the digits of the file, whether the run was interrupted or not.
     return read_structures(path)
 
 
-def _worth_it(atoms: Atoms, config: GenerateConfig) -> bool:
+def _worth_judging(atoms: Atoms, config: GenerateConfig) -> bool:
+    """Return whether a structure is new and has no atoms too close."""
     same = atoms.info["duplicate"] or atoms.info.get("known", False)
     return bool(not same and atoms.info["shortest"] >= config.shortest)
 
@@ -247,6 +263,7 @@ def _judged(
     jobs: int | None,
     report: ProgressFn,
 ) -> list[Atoms]:
+    """Judge the structures of a round, except those that are judged already."""
     if not structures:
         return []
     store = LabelStore(place / "judged.db", resume=True)
@@ -256,6 +273,7 @@ def _judged(
 
 
 def _hits(judged: Sequence[Atoms]) -> Row:
+    """Compare the energies of a round with the wanted value."""
     if not judged:
         return {"judged": 0, "hits": 0, "hit_rate": None, "mae": None}
     row = table2(judged)[0]
@@ -268,25 +286,26 @@ def _hits(judged: Sequence[Atoms]) -> Row:
 
 
 def _with(labelled: LabelledSet, judged: Sequence[Atoms], model: DesignModel) -> LabelledSet:
-    """The set and what was judged, each structure a trajectory of its own."""
+    """Add the judged structures to the set, each as a trajectory of its own."""
     new = [atoms for atoms in judged if "e_form" in atoms.info]
     if not new:
         return labelled
     first = int(labelled.trajectories.max()) + 1
-    alone = [Atoms(atoms.numbers, atoms.positions) for atoms in new]
+    bare = [Atoms(atoms.numbers, atoms.positions) for atoms in new]
     structures, fingerprints = labelled.structures, None
+    # A set of fingerprints alone gets fingerprints, because its structures are unknown.
     if structures is None:
         assert labelled.fingerprints is not None, "a set has structures or fingerprints"
-        fingerprints = np.concatenate([labelled.fingerprints, featurize(alone, model.fingerprint)])
+        fingerprints = np.concatenate([labelled.fingerprints, featurize(bare, model.fingerprint)])
     return LabelledSet.of(
-        None if structures is None else [*structures, *alone],
+        None if structures is None else [*structures, *bare],
         fingerprints=fingerprints,
         energies=_joined(labelled.energies, [atoms.get_potential_energy() for atoms in new]),
         formation_energies=_joined(
             labelled.formation_energies, [atoms.info["e_form"] for atoms in new]
         ),
         trajectories=_joined(labelled.trajectories, range(first, first + len(new))),
-        kinds=[*labelled.kinds, *[MADE] * len(new)],
+        kinds=[*labelled.kinds, *[KIND] * len(new)],
         forces=None
         if labelled.forces is None
         else [*labelled.forces, *(atoms.get_forces() for atoms in new)],
@@ -294,4 +313,5 @@ def _with(labelled: LabelledSet, judged: Sequence[Atoms], model: DesignModel) ->
 
 
 def _joined(known: np.ndarray, new: Sequence[float]) -> np.ndarray:
+    """Append numbers to an array."""
     return np.concatenate([known, new])

@@ -1,4 +1,4 @@
-"""GenerateConfig: how structures are made and which are kept; and what is wanted of them."""
+"""GenerateConfig: settings of the generation of structures; and wanted values of a property."""
 
 import math
 from dataclasses import asdict, dataclass, field, replace
@@ -7,24 +7,31 @@ from typing import Any
 from jaxrecon.search.config import ReconstructConfig
 
 Wanted = float | tuple[float, float]
-"""A value of the property, or from where to where: with infinities for at least and at most."""
+"""A value of the property, or the low and high end of a range, one of which may be infinite."""
 
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """How structures are made and which of them are kept; energies in the property's unit.
+    """Settings of the generation of structures. Energies are in the unit of the property.
 
     Attributes:
-        sampled: whether there is a fingerprint to search for; else the property alone decides.
-        guided: whether the search looks at the property; else at the fingerprint alone.
-        trust: how many standard deviations of the prediction count as much as a miss.
-        pull: the miss that a fingerprint counts as that is off by one standard deviation.
-        agree: how far the surrogate may predict a sampled fingerprint from the property, and how
-            unsure it may be, before another one is drawn; None for anything.
-        tolerance: how far the prediction of a structure that is kept may be from what is wanted.
-        shortest: least distance of two atoms by the sum of their covalent radii.
-        search: settings of the search; its tolerance, where it is guided, is of what it minimises,
-            in the property's unit.
+        sampled: whether the search has a drawn fingerprint as its target; without one, the property
+            alone guides it.
+        guided: whether the search is guided by the property; otherwise it looks for the drawn
+            fingerprint alone.
+        trust: weight of the uncertainty: a predicted standard deviation costs as much as missing
+            the property by ``trust`` times its size.
+        pull: weight of the fingerprint: one standard deviation off in every number costs as much as
+            missing the property by this much.
+        agree: largest difference between the surrogate's prediction for a drawn fingerprint and the
+            wanted value, and largest predicted deviation, before another one is drawn; None accepts
+            every fingerprint.
+        tolerance: largest difference between the prediction for a structure that is accepted and
+            the wanted value.
+        shortest: smallest distance between two atoms of a structure that is accepted, in units of
+            the sum of their covalent radii.
+        search: settings of the search. In a guided search, its tolerance is that of the guidance,
+            in the unit of the property.
 
     Raises:
         ValueError: if a value is out of range, or neither a fingerprint nor a property is sought.
@@ -54,17 +61,21 @@ class GenerateConfig:
             raise ValueError("expected a fingerprint or a property to search for, got neither")
 
     def _check(self, name: str, expected: str, holds: bool) -> None:
+        """Raise ValueError unless a condition on a setting holds."""
         if not holds:
             raise ValueError(f"expected {name} to be {expected}, got {getattr(self, name)!r}")
 
     def replace(self, **changes: Any) -> "GenerateConfig":
-        """A copy with some settings changed.
+        """Return a copy with some settings changed.
 
         Args:
             **changes: settings by name, like ``guided=False``.
 
+        Returns:
+            The new settings.
+
         Raises:
-            ValueError: if a name is not a setting.
+            ValueError: if a name is not a setting, or a value is out of range.
         """
         unknown = set(changes) - set(self.__dataclass_fields__)
         if unknown:
@@ -73,15 +84,18 @@ class GenerateConfig:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data."""
+        """Return the settings as plain data for JSON."""
         return asdict(self)
 
 
 def range_of(wanted: Wanted) -> tuple[float, float]:
-    """From where to where.
+    """Return the low and high end of the wanted values, which are equal for a single value.
+
+    Args:
+        wanted: a value or a range.
 
     Raises:
-        ValueError: if that is no range, or one that everything is in.
+        ValueError: if the ends are not in order, or both are infinite.
 
     >>> range_of(2.8), range_of((3.0, math.inf))
     ((2.8, 2.8), (3.0, inf))
@@ -92,10 +106,13 @@ def range_of(wanted: Wanted) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def told(wanted: Wanted) -> dict[str, float]:
-    """What is wanted, for the ``info`` of a structure.
+def info_of(wanted: Wanted) -> dict[str, float]:
+    """Return the entries that store the wanted values in the ``info`` of a structure.
 
-    >>> told(2.8), told((3.0, math.inf))
+    Args:
+        wanted: a value or a range.
+
+    >>> info_of(2.8), info_of((3.0, math.inf))
     ({'target': 2.8}, {'at_least': 3.0})
     """
     low, high = range_of(wanted)
@@ -105,10 +122,13 @@ def told(wanted: Wanted) -> dict[str, float]:
     return {name: end for name, end in ends.items() if math.isfinite(end)}
 
 
-def asked(info: dict[str, Any]) -> tuple[float, float] | None:
-    """From where to where the property of a structure was wanted; None if it does not say.
+def wanted_of(info: dict[str, Any]) -> tuple[float, float] | None:
+    """Return the range that is stored in the ``info`` of a structure; None if there is none.
 
-    >>> asked({"at_most": 2.0}), asked({})
+    Args:
+        info: entries as from :func:`info_of`, and any others.
+
+    >>> wanted_of({"at_most": 2.0}), wanted_of({})
     ((-inf, 2.0), None)
     """
     if "target" in info:
@@ -119,7 +139,11 @@ def asked(info: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def miss(value: float, wanted: Wanted) -> float:
-    """How far a value is above (positive) or below what is wanted; 0 inside.
+    """Return how far a value is above (positive) or below the wanted values; 0 among them.
+
+    Args:
+        value: a value of the property.
+        wanted: a value or a range.
 
     >>> miss(3.0, 2.5), miss(2.0, (2.5, 3.0)), miss(2.7, (2.5, 3.0))
     (0.5, -0.5, 0.0)

@@ -1,8 +1,8 @@
-"""Evaluation: the tables and figures of Fung et al., arXiv 2207.13227, as rows of plain numbers.
+"""Evaluation: the tables of Fung et al. (arXiv 2207.13227) as rows of plain numbers.
 
-Their table 1 asks the surrogate what it thinks of generated fingerprints, their table 2 asks a
-judge what structures made of these have. A row is a dictionary; numbers that are not there are
-None.
+Their table 1 has the surrogate's predictions for generated fingerprints; their table 2 has the
+energies that a reference calculator finds for structures made of them. A row is a dictionary;
+numbers that are unknown are None.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from ase import Atoms
 from jaxtyping import Bool, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.inverse_design.config import GenerateConfig, asked, miss
+from jaxrecon.inverse_design.config import GenerateConfig, miss, wanted_of
 from jaxrecon.inverse_design.generated import diversity, widths_of
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.models.design_model import DesignModel
@@ -24,12 +24,13 @@ TARGETS = (1.9, 2.2, 2.5, 2.8, 3.1, 3.4, 3.7)
 """Formation energies of the published samples, in eV/atom."""
 
 WITHIN = 0.1
-"""How far an energy may be from the target to count, in eV/atom."""
+"""Largest distance of an energy from the target, in eV/atom, that counts as a hit."""
 
-POSSIBLE = 1e-9
-"""By how much a fingerprint may break what holds for all of them, as of round-off."""
+ROUND_OFF = 1e-9
+"""Relative violation of the bounds on a fingerprint that still counts as round-off."""
 
 Row = dict[str, Any]
+"""A row of a table, by the names of the columns."""
 
 
 def table1(
@@ -40,31 +41,33 @@ def table1(
     seed: int = 0,
     agree: float | None = GenerateConfig.agree,
 ) -> list[Row]:
-    """What the surrogate thinks of fingerprints that are generated at each target.
+    """Compare the surrogate's predictions for generated fingerprints with the targets.
 
-    ``fingerprints``: all that are ``drawn``, as published; or those ``taken``, where others are
-    drawn again. ``within``: the part of them that it predicts within 0.1 eV/atom of the target;
-    ``mae`` and ``bias``: mean absolute and mean difference in eV/atom; ``impossible``: the part of
-    them that no structure has, as a number is negative that can't be, or a largest value below the
-    smallest.
+    Columns: ``fingerprints``, either ``drawn`` (all samples, as published) or ``taken`` (those that
+    the surrogate disagrees with are drawn again); ``within``, the fraction whose prediction is
+    within 0.1 eV/atom of the target; ``mae`` and ``bias``, mean absolute and mean difference in
+    eV/atom; ``deviation``, mean predicted standard deviation in eV/atom; ``impossible``, the
+    fraction that no structure can have; ``diversity``.
 
     Args:
-        model: with a generator.
-        targets: values of the property.
-        samples: fingerprints a target.
-        seed: of the random numbers.
-        agree: as in :class:`~jaxrecon.inverse_design.config.GenerateConfig`; None for the drawn
-            alone.
+        model: model with a generator and a surrogate.
+        targets: wanted values of the property, in eV/atom.
+        samples: number of fingerprints per target.
+        seed: seed of the random numbers.
+        agree: as in :class:`~jaxrecon.inverse_design.config.GenerateConfig`; None for drawn
+            fingerprints alone.
 
     Returns:
-        One or two rows a target.
+        One row per target for drawn fingerprints, and one for taken ones.
     """
-    rows, widths = [], _widths(model)
+    known = model.training.fingerprints
+    assert known is not None, "a model has the fingerprints of its training set"
+    rows, widths = [], widths_of(known)
     kinds = {"drawn": None} if agree is None else {"drawn": None, "taken": agree}
     for target in targets:
-        for kind, within in kinds.items():
-            drawn = model.sample(target, samples, seed, agree=within)
-            means, deviations = model.predict(drawn)
+        for kind, limit in kinds.items():
+            fingerprints = model.sample(target, samples, seed, agree=limit)
+            means, deviations = model.predict(fingerprints)
             rows.append(
                 {
                     "target": target,
@@ -72,71 +75,86 @@ def table1(
                     "samples": samples,
                     **_errors(means, target),
                     "deviation": float(deviations.mean()),
-                    "impossible": float(np.mean(impossible(model.fingerprint, drawn))),
-                    "diversity": diversity(drawn, widths),
+                    "impossible": float(np.mean(impossible(model.fingerprint, fingerprints))),
+                    "diversity": diversity(fingerprints, widths),
                 }
             )
     return rows
 
 
-def impossible(fingerprint: Fingerprint, rows: Float[np.ndarray, "n p"]) -> Bool[np.ndarray, " n"]:
-    """Of which rows it is plain that no structure has them as its fingerprint.
+def impossible(
+    fingerprint: Fingerprint, fingerprints: Float[np.ndarray, "n p"]
+) -> Bool[np.ndarray, " n"]:
+    """Find fingerprints that no structure has: they violate a bound that holds for all of them.
+
+    A number is negative that can't be, or a maximum is smaller than the minimum.
 
     Args:
-        fingerprint: what the rows are to be.
-        rows: numbers without a unit.
+        fingerprint: parameters of the fingerprints.
+        fingerprints: one row per fingerprint, without a unit.
+
+    Returns:
+        Whether each fingerprint is impossible.
     """
+    # The way to coordinates and back moves an impossible fingerprint to a possible one.
     coordinates = Coordinates.of(fingerprint)
+    there = coordinates.forward_many(fingerprints)
     with jax.enable_x64(True):
-        forth = jax.vmap(coordinates.forward)(jnp.asarray(rows, jnp.float64))
-        back = np.asarray(jax.vmap(coordinates.backward)(forth))
-    return (np.abs(back - rows) > POSSIBLE * np.maximum(1.0, np.abs(rows))).any(axis=1)
+        back = np.asarray(jax.vmap(coordinates.backward)(jnp.asarray(there)))
+    limit = ROUND_OFF * np.maximum(1.0, np.abs(fingerprints))
+    return (np.abs(back - fingerprints) > limit).any(axis=1)
 
 
 def table2(structures: Iterable[Atoms]) -> list[Row]:
-    """What a judge says of structures, by what was wanted of them: all of them, and those kept.
+    """Compare the energies of a reference calculator with the wanted values, for each of them.
 
-    ``within``: the part of all that has an energy within 0.1 eV/atom of the target, or of the
-    range, and ``hits``, how many; one without an energy is a miss. ``mae`` and ``bias``: mean
-    absolute and mean difference in eV/atom of those with an energy; ``surprise``: mean absolute
-    difference of the energy from the prediction; ``sureness``: root mean square of that
-    difference by the standard deviation that goes with the prediction, which should be 1.
+    Columns: ``structures``, either ``raw`` (all) or ``screened`` (accepted); their ``count`` and
+    the number ``judged``, which have an energy; ``hits``, the number within 0.1 eV/atom of the
+    target or range, and ``within``, their fraction of all, where a structure without an energy is a
+    miss; ``mae`` and ``bias``, mean absolute and mean difference from it in eV/atom;
+    ``prediction_mae``, mean absolute difference of energy and prediction; ``calibration``, root
+    mean square of that difference over the predicted deviation, which should be 1.
 
     Args:
-        structures: of :func:`~jaxrecon.inverse_design.generation.generate`, with ``e_form`` in
-            ``info`` as :func:`~jaxrecon.potentials.judge.judge` gives it.
+        structures: structures of :func:`~jaxrecon.inverse_design.generation.generate`, with
+            ``e_form`` in ``info`` as from :func:`~jaxrecon.potentials.judge.judge`.
+
+    Returns:
+        One or two rows for each target or range.
 
     Raises:
-        ValueError: if nothing was wanted of one.
+        ValueError: if a structure does not say for which value it was made.
     """
-    by_wish: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
     for number, atoms in enumerate(structures):
-        wanted = asked(atoms.info)
+        wanted = wanted_of(atoms.info)
         if wanted is None:
             raise ValueError(f"expected a target of structure {number}, got {sorted(atoms.info)}")
-        by_wish.setdefault(wanted, []).append(atoms.info)
+        groups.setdefault(wanted, []).append(atoms.info)
     rows = []
-    for wanted in sorted(by_wish):
-        infos = by_wish[wanted]
+    for wanted in sorted(groups):
+        infos = groups[wanted]
         rows.append(_judged(wanted, "raw", infos))
-        if any("kept" in info for info in infos):
-            rows.append(_judged(wanted, "screened", [info for info in infos if info.get("kept")]))
+        if any("accepted" in info for info in infos):
+            accepted = [info for info in infos if info.get("accepted")]
+            rows.append(_judged(wanted, "screened", accepted))
     return rows
 
 
 def over_seeds(tables: Sequence[Sequence[Row]], name: str = "within") -> list[Row]:
-    """Mean, and sample standard deviation, of a column over tables of the same rows.
+    """Compute the mean and the sample standard deviation of a column over several tables.
 
     Args:
-        tables: one a seed.
-        name: of the column.
+        tables: tables of the same rows, one per seed.
+        name: name of the column.
 
     Returns:
-        One row for each target, range and kind of structures that all tables have.
+        One row for each target or range and kind of structures or fingerprints.
 
     >>> over_seeds([[{"target": 1.9, "within": 0.2}], [{"target": 1.9, "within": 0.4}]])
     [{'target': 1.9, 'within': 0.30000000000000004, 'spread': 0.14142135623730953, 'seeds': 2}]
     """
+    # Rows are the same if all that identifies them is the same.
     keys = ("target", "at_least", "at_most", "structures", "fingerprints")
     values: dict[tuple, list[float]] = {}
     heads: dict[tuple, Row] = {}
@@ -158,7 +176,13 @@ def over_seeds(tables: Sequence[Sequence[Row]], name: str = "within") -> list[Ro
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Rows as a table to read; a column for each name that one of them has.
+    """Format rows as a table to read, with a column for every name.
+
+    Args:
+        rows: rows of a table.
+
+    Returns:
+        The lines of the table.
 
     >>> print(text([{"target": 1.9, "within": 0.25}, {"target": 2.2, "within": None}]))
     target  within
@@ -179,18 +203,14 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def _cell(value: Any) -> str:
+    """Format one value of a table."""
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _widths(model: DesignModel) -> Float[np.ndarray, " p"]:
-    rows = model.training.fingerprints
-    assert rows is not None, "a model has the fingerprints of its training set"
-    return widths_of(rows)
-
-
 def _errors(values: Float[np.ndarray, " n"], target: float | tuple[float, float]) -> Row:
+    """Compare values with a target or a range."""
     misses = np.array([miss(float(value), target) for value in values])
     return {
         "within": float(np.mean(np.abs(misses) <= WITHIN)),
@@ -200,25 +220,28 @@ def _errors(values: Float[np.ndarray, " n"], target: float | tuple[float, float]
 
 
 def _judged(wanted: tuple[float, float], kind: str, infos: Sequence[Mapping[str, Any]]) -> Row:
+    """Make the row of one group of structures."""
     low, high = wanted
     head: Row = {"target": low} if low == high else {"at_least": low, "at_most": high}
     known = [info for info in infos if "e_form" in info]
-    energies = np.array([info["e_form"] for info in known], np.float64)
     row: Row = {**head, "structures": kind, "count": len(infos), "judged": len(known)}
+    # Energies against the wanted values.
     if known:
-        errors = _errors(energies, wanted)
+        errors = _errors(np.array([info["e_form"] for info in known], np.float64), wanted)
         hits = round(errors["within"] * len(known))
         row |= {
             "hits": hits,
             "within": hits / len(infos),
-            **{k: errors[k] for k in ("mae", "bias")},
+            "mae": errors["mae"],
+            "bias": errors["bias"],
         }
     else:
         row |= {"hits": 0, "within": 0.0 if infos else None, "mae": None, "bias": None}
-    told = [info for info in known if np.isfinite(info.get("predicted", np.nan))]
-    wrong = np.array([info["e_form"] - info["predicted"] for info in told])
-    unsure = np.array([info["deviation"] for info in told])
-    row["surprise"] = float(np.mean(np.abs(wrong))) if told else None
-    sure = bool(told) and bool((unsure > 0.0).all())
-    row["sureness"] = float(np.sqrt(np.mean((wrong / unsure) ** 2))) if sure else None
+    # Energies against the predictions. Structures from elsewhere may have none.
+    predicted = [info for info in known if np.isfinite(info.get("predicted", np.nan))]
+    wrong = np.array([info["e_form"] - info["predicted"] for info in predicted])
+    deviations = np.array([info["deviation"] for info in predicted])
+    row["prediction_mae"] = float(np.mean(np.abs(wrong))) if predicted else None
+    certain = bool(predicted) and bool((deviations > 0.0).all())
+    row["calibration"] = float(np.sqrt(np.mean((wrong / deviations) ** 2))) if certain else None
     return row

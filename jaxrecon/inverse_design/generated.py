@@ -1,4 +1,4 @@
-"""What a generation returns: structures with what is known of each, and what they are together."""
+"""Generated: the structures that a generation returns, with their predictions and a summary."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,17 @@ from ase import Atoms
 from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
-from jaxrecon.inverse_design.config import asked, miss
+from jaxrecon.inverse_design.config import miss, wanted_of
 from jaxrecon.runtime import tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-DEAD = 1e-2
-"""Of the root mean square of all standard deviations: one below it says that a number is the same
-in all structures."""
+MIN_RELATIVE_WIDTH = 1e-2
+"""Numbers of a fingerprint with a smaller standard deviation than this count as constant.
+
+In units of the root mean square of all standard deviations."""
 
 COLUMNS = {
     "": "<",
@@ -30,28 +31,28 @@ COLUMNS = {
     "novel": ">",
     "diversity": ">",
 }
-"""Of the table that they print as."""
+"""Columns of the printed table, with their alignment."""
 
-ROWS = 2000
-"""Fingerprints of which the mean distance is taken: of more, those that are spread evenly."""
+MAX_FINGERPRINTS = 2000
+"""Largest number of fingerprints for the diversity; of more, evenly spread ones are taken."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Generated(Sequence[Atoms]):
-    """Structures that :func:`~jaxrecon.inverse_design.generation.generate` made, with what is known
-    in ``info``.
+    """Structures made by :func:`~jaxrecon.inverse_design.generation.generate`.
 
-    ``target``, or ``at_least`` and ``at_most``; ``predicted`` and its standard ``deviation``, at
-    the structure's own fingerprint (``predicted_2`` and so on of further properties); ``residual``,
-    the mean absolute difference from the fingerprint that was drawn, if one was; ``shortest``
-    distance of two atoms by the sum of their covalent radii; ``duplicate`` of an earlier one;
-    ``known`` from the training set, if that has structures; and whether it is ``kept``. What they
-    are together prints as a table, which Jupyter shows as one.
+    ``info`` of a structure has ``target``, or ``at_least`` and ``at_most``; ``predicted`` and its
+    standard ``deviation`` at the structure's own fingerprint (``predicted_2`` and so on for further
+    properties); ``residual``, the mean absolute difference from the drawn fingerprint, if there is
+    one; ``shortest``, the smallest distance of two atoms in units of the sum of their covalent
+    radii; ``duplicate``, whether an earlier structure is the same; ``known``, whether a training
+    structure is the same, if these are available; and ``accepted``. The summary prints as a table,
+    also in Jupyter.
 
     Attributes:
-        structures: in the order in which they were drawn; positions in Angstrom.
-        fingerprints: of these structures, one row each; NaN for one that was not found.
-        widths: of the training set, by :func:`widths_of`.
+        structures: structures in the order of their samples, with positions in Angstrom.
+        fingerprints: fingerprints of these structures, one row each; NaN where none was found.
+        widths: standard deviations of the training fingerprints, by :func:`widths_of`.
         metadata: settings, seconds and versions, as plain data for JSON.
     """
 
@@ -71,43 +72,42 @@ class Generated(Sequence[Atoms]):
         return len(self.structures)
 
     def screened(self) -> "Generated":
-        """Those that are kept."""
-        rows = [row for row, atoms in enumerate(self) if atoms.info["kept"]]
+        """Select the accepted structures."""
+        rows = [row for row, atoms in enumerate(self) if atoms.info["accepted"]]
         structures = [self.structures[row] for row in rows]
         return replace(self, structures=structures, fingerprints=self.fingerprints[rows])
 
     @property
-    def numbers(self) -> dict[str, Any]:
-        """What they are together, as plain data; None where there is nothing to tell it by.
+    def summary(self) -> dict[str, Any]:
+        """Summary of all structures as plain data; a number that is unknown is None.
 
-        Parts ``within`` the tolerance of what is wanted by the prediction, ``unique``, and
-        ``novel``: no training structure is the same; the mean of the distances of predictions
-        from what is wanted, ``mean_miss``; and the ``diversity``.
+        Fractions ``within`` the tolerance of the wanted value by the prediction, ``unique`` and
+        ``novel`` (no training structure is the same); ``mean_miss``, the mean distance of the
+        predictions from the wanted value; and ``diversity``.
         """
-        info = [atoms.info for atoms in self]
-        misses = [abs(miss(each["predicted"], asked(each) or (0.0, 0.0))) for each in info]
-        finite = [each for each in misses if math.isfinite(each)]
+        infos = [atoms.info for atoms in self]
+        misses = [abs(miss(info["predicted"], wanted_of(info) or (0.0, 0.0))) for info in infos]
+        finite = [value for value in misses if math.isfinite(value)]
         tolerance = self.metadata["config"]["tolerance"]
 
-        def part(flags: list[bool]) -> float | None:
+        def fraction(flags: list[bool]) -> float | None:
             return sum(flags) / len(flags) if flags else None
 
         return {
             "structures": len(self),
-            "within": part([each <= tolerance for each in misses]),
+            "within": fraction([value <= tolerance for value in misses]),
             "mean_miss": float(np.mean(finite)) if finite else None,
-            "unique": part([not each["duplicate"] for each in info]),
-            "novel": part([not each["known"] for each in info if "known" in each]),
+            "unique": fraction([not info["duplicate"] for info in infos]),
+            "novel": fraction([not info["known"] for info in infos if "known" in info]),
             "diversity": diversity(self.fingerprints, self.widths),
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the structures, as plain data for JSON."""
-        both = {"raw": self.numbers, "screened": self.screened().numbers}
-        return {**both, **self.metadata}
+        """Return everything but the structures, as plain data for JSON."""
+        return {"raw": self.summary, "screened": self.screened().summary, **self.metadata}
 
     def to_dataframe(self) -> "DataFrame":
-        """A row a structure: its formula and what is known of it."""
+        """Return a table with the formula and ``info`` of each structure."""
         from pandas import DataFrame
 
         return DataFrame(
@@ -129,9 +129,9 @@ class Generated(Sequence[Atoms]):
         return prediction_histogram(
             PredictionHistogram(
                 predicted=np.array([atoms.info["predicted"] for atoms in self], float),
-                selected=np.array([bool(atoms.info["kept"]) for atoms in self], bool),
+                accepted=np.array([bool(atoms.info["accepted"]) for atoms in self], bool),
                 tolerance=self.metadata["config"]["tolerance"],
-                wanted=asked(self[0].info) if len(self) else None,
+                wanted=wanted_of(self[0].info) if len(self) else None,
             )
         )
 
@@ -145,44 +145,57 @@ class Generated(Sequence[Atoms]):
 
     @property
     def _rows(self) -> list[list[str]]:
+        """Rows of the printed table: all structures, and the accepted ones."""
+        formats = {
+            "within": ".0%",
+            "mean_miss": ".3f",
+            "unique": ".0%",
+            "novel": ".0%",
+            "diversity": ".2f",
+        }
         rows = []
-        for name, numbers in (("raw", self.numbers), ("screened", self.screened().numbers)):
-            words = [
-                "-" if numbers[key] is None else format(numbers[key], how)
-                for key, how in (
-                    ("within", ".0%"),
-                    ("mean_miss", ".3f"),
-                    ("unique", ".0%"),
-                    ("novel", ".0%"),
-                    ("diversity", ".2f"),
-                )
+        for name, summary in (("raw", self.summary), ("screened", self.screened().summary)):
+            cells = [
+                "-" if summary[key] is None else format(summary[key], style)
+                for key, style in formats.items()
             ]
-            rows.append([name, str(numbers["structures"]), *words])
+            rows.append([name, str(summary["structures"]), *cells])
         return rows
 
 
 def widths_of(fingerprints: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " p"]:
-    """Standard deviations, and 0 of numbers that hardly differ: what is far off in these is noise.
+    """Compute the standard deviation of each number of the fingerprints.
 
     Args:
-        fingerprints: one row a structure.
+        fingerprints: one row per structure, without a unit.
+
+    Returns:
+        The standard deviations; 0 for numbers that are nearly constant, because any deviation in
+        units of such a small width is noise.
     """
     deviations = fingerprints.std(axis=0)
-    return np.where(deviations > DEAD * np.sqrt(np.mean(deviations**2)), deviations, 0.0)
+    smallest = MIN_RELATIVE_WIDTH * np.sqrt(np.mean(deviations**2))
+    return np.where(deviations > smallest, deviations, 0.0)
 
 
 def diversity(
     fingerprints: Float[np.ndarray, "n p"], widths: Float[np.ndarray, " p"]
 ) -> float | None:
-    """Mean distance of two fingerprints: root mean square over the numbers, in widths of each.
+    """Compute the mean distance of two fingerprints, in units of typical widths.
 
     Args:
-        fingerprints: one row a structure; those that are not finite do not count.
-        widths: by :func:`widths_of`; numbers that have none do not count.
+        fingerprints: one row per structure; rows that are not finite are left out.
+        widths: standard deviations by :func:`widths_of`; numbers of width 0 are left out.
+
+    Returns:
+        Root mean square difference over the numbers, averaged over all pairs; None for fewer than
+        two fingerprints.
     """
     finite = fingerprints[np.isfinite(fingerprints).all(axis=1)]
     if len(finite) < 2:
         return None
-    some = finite[np.linspace(0, len(finite) - 1, min(len(finite), ROWS)).astype(int)]
-    live = widths > 0.0
-    return float(np.mean(pdist(some[:, live] / widths[live])) / np.sqrt(max(live.sum(), 1)))
+    count = min(len(finite), MAX_FINGERPRINTS)
+    selected = finite[np.linspace(0, len(finite) - 1, count).astype(int)]
+    varies = widths > 0.0
+    distances = pdist(selected[:, varies] / widths[varies])
+    return float(np.mean(distances) / np.sqrt(max(varies.sum(), 1)))

@@ -1,7 +1,7 @@
-"""Generation: structures that have a property, from a trained model.
+"""Generation: structures with a wanted value of a property, from a trained model.
 
-Fingerprints are drawn at the property, structures are searched for that have them, and each is
-judged by the fingerprint that it really has, not by the one that was asked for.
+The generator draws fingerprints for the wanted value, and a search looks for structures that have
+them. Each structure is scored at its own fingerprint, not at the one that was drawn for it.
 """
 
 import time
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import pdist
 
 from jaxrecon.descriptors.featurize import featurize
-from jaxrecon.inverse_design.config import GenerateConfig, Wanted, miss, range_of, told
+from jaxrecon.inverse_design.config import GenerateConfig, Wanted, info_of, miss, range_of
 from jaxrecon.inverse_design.generated import Generated, diversity, widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.runtime.progress import ProgressFn
@@ -26,7 +26,10 @@ from jaxrecon.search.store import Store
 from jaxrecon.structures.duplicates import Library, duplicates
 
 Also = Sequence[tuple[DesignModel, Wanted]]
-"""Models of further properties, with what is wanted of each."""
+"""Models of further properties, with the wanted value of each."""
+
+Goal = tuple[DesignModel, tuple[float, float]]
+"""A model and the wanted range of its property."""
 
 
 def generate(
@@ -41,38 +44,38 @@ def generate(
     progress: bool | ProgressFn = False,
     **settings: Any,
 ) -> Generated:
-    """Make structures that have a property, and say of each what is known of it.
+    """Make structures with a wanted value of a property, and predict the property of each.
 
-    What is minimised is the equation of :mod:`jaxrecon.search.guidance`; unguided it is, as in
-    Fung et al., arXiv 2207.13227, the difference from a sampled fingerprint alone.
+    The search minimises the equation of :mod:`jaxrecon.search.guidance`. Without guidance it
+    minimises the difference from a drawn fingerprint alone, as in Fung et al., arXiv 2207.13227.
 
-    A structure is kept if its prediction is within the tolerance of what is wanted and as sure as
-    those of most validation structures, if no atoms are too close, and if it is neither the same
-    as an earlier one nor as a training structure. None is left out: see
-    :meth:`~jaxrecon.inverse_design.generated.Generated.screened`.
+    A structure is accepted if the prediction is within the tolerance of the wanted value, if it is
+    as certain as for most validation examples, if no two atoms are too close, and if the structure
+    is the same neither as an earlier one nor as a training structure. All structures are returned;
+    :meth:`~jaxrecon.inverse_design.generated.Generated.screened` selects the accepted ones.
 
     Args:
-        model: of the property; its generator, unless ``config.sampled`` is False.
-        wanted: a value of the property, or from where to where, in its unit; infinities stand for
-            at least and at most. Where it is a range, fingerprints are drawn at the values that
-            the training set has there.
-        count: structures to make.
-        also: models of further properties, with what is wanted of each.
-        seed: of the random numbers.
-        config: settings.
-        store: where each structure is kept as soon as it is there, and those of before are found.
+        model: model of the property; its generator is used unless ``config.sampled`` is False.
+        wanted: a value of the property, or a range in its unit, of which one end may be infinite.
+            For a range, fingerprints are drawn at values of the training data in it.
+        count: number of structures.
+        also: models of further properties, with the wanted value of each.
+        seed: seed of the random numbers.
+        config: settings; None for the default ones.
+        store: store to which each structure is committed when it is found, and from which those of
+            an interrupted run are taken; None for none.
         progress: as for :func:`~jaxrecon.search.reconstruct.reconstruct`.
-        **settings: changes to ``config``, by name: ``guided=False``.
+        **settings: changes to ``config`` by name, like ``guided=False``.
 
     Returns:
-        ``count`` structures in the order in which they were drawn, positions in Angstrom.
+        The structures in the order of their samples, with positions in Angstrom.
 
     Raises:
-        ValueError: if a setting or a range is none, or the models have different fingerprints.
-        OSError: if a structure can't be kept.
+        ValueError: if a setting or a range is invalid, or the models have different fingerprints.
+        OSError: if a structure can't be committed to the store.
 
-    >>> from jaxrecon import DesignModel
-    >>> model = DesignModel.load("model")  # doctest: +SKIP
+    >>> from jaxrecon import load_model
+    >>> model = load_model("model")  # doctest: +SKIP
     >>> made = generate(model, (2.7, 2.9), 100)  # doctest: +SKIP
     >>> [atoms.info["predicted"] for atoms in made.screened()]  # doctest: +SKIP
     """
@@ -80,25 +83,19 @@ def generate(
     if count < 1:
         raise ValueError(f"expected count >= 1, got {count}")
     _check_alike(model, also)
-    wishes = [(model, range_of(wanted)), *((other, range_of(each)) for other, each in also)]
-    rows, energies = model.training.fingerprints, model.training.formation_energies
-    assert rows is not None, "a model has the fingerprints of its training set"
-    widths, started = widths_of(rows), time.perf_counter()
+    goals = [(model, range_of(wanted)), *((other, range_of(value)) for other, value in also)]
+    known, energies = model.training.fingerprints, model.training.formation_energies
+    assert known is not None, "a model has the fingerprints of its training set"
+    widths, started = widths_of(known), time.perf_counter()
+    # Draw the targets of the search, if it has any.
     targets = None
     if config.sampled:
-        values = _values(model, wishes[0][1], count, seed)
+        values = _values(model, goals[0][1], count, seed)
         targets = model.sample(values, count, seed, agree=config.agree)
     else:
-        model.warn_outside(*(end for end in wishes[0][1] if np.isfinite(end)))
-    guidance = None
-    if config.guided:
-        guidance = Guidance.towards(
-            [other.surrogate for other, _ in wishes],
-            [each for _, each in wishes],
-            widths=widths,
-            trust=config.trust,
-            pull=config.pull if config.sampled else 0.0,
-        )
+        model.warn_outside(*(end for end in goals[0][1] if np.isfinite(end)))
+    guidance = _guidance(goals, widths, config) if config.guided else None
+    # Search for the structures, and score them at the fingerprints that they have.
     found = reconstruct(
         np.zeros((count, model.fingerprint.size)) if targets is None else targets,
         model.fingerprint,
@@ -110,19 +107,20 @@ def generate(
         progress=progress,
     )
     structures, fingerprints = _scored(
-        [result.atoms for result in found], targets, wishes, model.training.structures, config
+        [result.atoms for result in found], targets, goals, model.training.structures, config
     )
-    low, high = wishes[0][1]
-    like = (energies >= low - config.tolerance) & (energies <= high + config.tolerance)
+    # Record the diversity of the training data, in all and near the wanted value, to compare with.
+    low, high = goals[0][1]
+    near = (energies >= low - config.tolerance) & (energies <= high + config.tolerance)
     metadata = {
-        "wanted": [list(each) for _, each in wishes],
+        "wanted": [list(ends) for _, ends in goals],
         "seed": seed,
         "config": config.to_dict(),
         "model": model.config.to_dict(),
         "training": {
-            "structures": len(rows),
-            "diversity": diversity(rows, widths),
-            "diversity_within": diversity(rows[like], widths),
+            "structures": len(known),
+            "diversity": diversity(known, widths),
+            "diversity_within": diversity(known[near], widths),
         },
         "seconds": time.perf_counter() - started,
         "versions": versions(),
@@ -131,13 +129,18 @@ def generate(
 
 
 def shortest_distance(atoms: Atoms) -> float:
-    """Least distance of two atoms by the sum of their covalent radii; infinity of one atom."""
+    """Return the smallest distance of two atoms in units of the sum of their covalent radii.
+
+    Args:
+        atoms: a free structure; for a single atom the distance is infinite.
+    """
     radii = covalent_radii[atoms.numbers]
     first, second = np.triu_indices(len(atoms), 1)
     return float(np.min(pdist(atoms.positions) / (radii[first] + radii[second]), initial=np.inf))
 
 
 def _check_alike(model: DesignModel, also: Also) -> None:
+    """Raise ValueError unless all models have the same fingerprint."""
     for other, _ in also:
         if differences := model.fingerprint.differences(other.fingerprint):
             raise ValueError(
@@ -148,52 +151,69 @@ def _check_alike(model: DesignModel, also: Also) -> None:
 def _values(
     model: DesignModel, wanted: tuple[float, float], count: int, seed: int
 ) -> Float[np.ndarray, " n"]:
-    """Of the property, at which to draw: in a range those that the training set has there."""
+    """Choose the values of the property for which to draw fingerprints."""
     low, high = wanted
     known = model.training.formation_energies
     inside = known[(known >= low) & (known <= high)]
+    # A single value, or a range without training data, gets the same value for all samples.
     if low == high or not len(inside):
         return np.full(count, low if np.isfinite(low) else high)
     return np.random.default_rng(seed).choice(inside, count)
 
 
+def _guidance(
+    goals: Sequence[Goal], widths: Float[np.ndarray, " p"], config: GenerateConfig
+) -> Guidance:
+    """Make the guidance of the search towards all wanted ranges."""
+    return Guidance.towards(
+        [model.surrogate for model, _ in goals],
+        [ends for _, ends in goals],
+        widths=widths,
+        trust=config.trust,
+        pull=config.pull if config.sampled else 0.0,
+    )
+
+
 def _scored(
     found: Sequence[Atoms],
     targets: Float[np.ndarray, "n p"] | None,
-    wishes: Sequence[tuple[DesignModel, tuple[float, float]]],
+    goals: Sequence[Goal],
     training: Sequence[Atoms] | None,
     config: GenerateConfig,
 ) -> tuple[list[Atoms], Float[np.ndarray, "n p"]]:
-    """The structures with their ``info``, and the fingerprints that they have."""
-    model, wanted = wishes[0]
-    there = [row for row, atoms in enumerate(found) if np.isfinite(atoms.positions).all()]
-    values = np.full((len(found), model.fingerprint.size), np.nan)
-    if there:
-        values[there] = featurize([found[row] for row in there], model.fingerprint)
-    earlier = dict(zip(there, duplicates([found[row] for row in there]), strict=True))
+    """Return the structures with their ``info``, and their own fingerprints."""
+    model, wanted = goals[0]
+    # A search that was never finite leaves no structure, and its numbers stay NaN.
+    finite = [row for row, atoms in enumerate(found) if np.isfinite(atoms.positions).all()]
+    fingerprints = np.full((len(found), model.fingerprint.size), np.nan)
+    predicted = np.full((len(goals), 2, len(found)), np.nan)
+    if finite:
+        fingerprints[finite] = featurize([found[row] for row in finite], model.fingerprint)
+        for number, (other, _) in enumerate(goals):
+            predicted[number][:, finite] = other.predict(fingerprints[finite])
+    earlier = dict(zip(finite, duplicates([found[row] for row in finite]), strict=True))
     library = None if training is None else Library(training)
-    predicted = np.full((len(wishes), 2, len(found)), np.nan)
-    if there:
-        for number, (other, _) in enumerate(wishes):
-            predicted[number][:, there] = other.predict(values[there])
     structures = []
     for row, original in enumerate(found):
-        atoms = Atoms(original.numbers, original.positions, info=told(wanted))
+        atoms = Atoms(original.numbers, original.positions, info=info_of(wanted))
         info = atoms.info
-        good = True
-        for number, (other, wish) in enumerate(wishes):
+        # The predictions of all properties have to be near enough and certain enough.
+        accepted = True
+        for number, (other, ends) in enumerate(goals):
             mean, deviation = predicted[number, :, row].tolist()
-            end = f"_{number + 1}" if number else ""
-            info[f"predicted{end}"], info[f"deviation{end}"] = mean, deviation
-            good &= abs(miss(mean, wish)) <= config.tolerance
-            good &= deviation <= other.validation["deviation"]
+            suffix = f"_{number + 1}" if number else ""
+            info[f"predicted{suffix}"], info[f"deviation{suffix}"] = mean, deviation
+            accepted &= abs(miss(mean, ends)) <= config.tolerance
+            accepted &= deviation <= other.validation["deviation"]
         if targets is not None:
-            info["residual"] = float(np.mean(np.abs(values[row] - targets[row])))
+            info["residual"] = float(np.mean(np.abs(fingerprints[row] - targets[row])))
+        # The structure has to be reasonable and new.
         info["shortest"] = shortest_distance(atoms)
         info["duplicate"] = earlier.get(row) is not None
         if library is not None:
             info["known"] = row in earlier and library.find(atoms) is not None
-        good &= info["shortest"] >= config.shortest
-        info["kept"] = bool(good and not info["duplicate"] and not info.get("known", False))
+        accepted &= info["shortest"] >= config.shortest
+        new = not (info["duplicate"] or info.get("known", False))
+        info["accepted"] = bool(accepted and new)
         structures.append(atoms)
-    return structures, values
+    return structures, fingerprints

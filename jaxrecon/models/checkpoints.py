@@ -1,4 +1,4 @@
-"""Checkpoints: trees of arrays on disk, written by Orbax, whole whenever the process ends."""
+"""Checkpoints: trees of arrays on disk, written by Orbax, complete whenever the process ends."""
 
 import os
 from pathlib import Path
@@ -10,32 +10,35 @@ import orbax.checkpoint as ocp
 
 
 def save(folder: str | os.PathLike[str], step: int, tree: Any) -> None:
-    """Keep a tree of arrays, in place of the one of an earlier step.
+    """Write a tree of arrays, which replaces that of an earlier step.
 
     Args:
-        folder: of the checkpoints; made if it is not there.
-        step: larger than that of all before.
+        folder: folder of the checkpoints, which is made if it does not exist.
+        step: number of the step, larger than those of all earlier checkpoints.
         tree: nested dictionaries, lists or tuples of arrays.
 
     Raises:
-        OSError: if it can't be written.
+        OSError: if the checkpoint can't be written.
     """
     with _manager(folder) as manager:
-        # Of devices nothing is kept: a run may go on with others.
+        # NumPy arrays don't depend on devices: a run may continue on other ones.
         arrays = jax.tree.map(np.asarray, jax.device_get(tree))
         manager.save(step, args=ocp.args.StandardSave(arrays))
 
 
 def latest(folder: str | os.PathLike[str], like: Any = None) -> Any | None:
-    """The tree that was kept last, None if there is none.
+    """Read the tree of the latest step.
 
     Args:
-        folder: of the checkpoints.
-        like: a tree of the same form with arrays of the same shapes and types; None for nested
-            dictionaries of whatever is there, numbers for keys that are digits.
+        folder: folder of the checkpoints.
+        like: tree of the same structure, with arrays of the same shapes and types. With None, the
+            result is nested dictionaries, in which keys of digits become numbers.
+
+    Returns:
+        The tree; None if there is no checkpoint.
 
     Raises:
-        ValueError: if what is there has another form, or can't be read.
+        ValueError: if the checkpoint has another structure, or can't be read.
     """
     if not Path(folder).is_dir():
         return None
@@ -46,23 +49,24 @@ def latest(folder: str | os.PathLike[str], like: Any = None) -> Any | None:
         forms = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         try:
             tree = manager.restore(step, args=ocp.args.StandardRestore(forms))
-        # Orbax and tensorstore fail each in their own way.
+        # Orbax and tensorstore raise different exceptions for what does not fit.
         except Exception as error:
             raise ValueError(
                 f"expected a checkpoint of this model in {folder}, got {type(error).__name__}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-        return _numbered(tree) if like is None else tree
+        return _with_numbers(tree) if like is None else tree
 
 
-def _numbered(tree: Any) -> Any:
-    """Orbax makes words of all keys."""
+def _with_numbers(tree: Any) -> Any:
+    """Turn keys of digits into numbers again, which Orbax has made strings."""
     if not isinstance(tree, dict):
         return tree
-    return {int(key) if key.isdigit() else key: _numbered(value) for key, value in tree.items()}
+    return {int(key) if key.isdigit() else key: _with_numbers(value) for key, value in tree.items()}
 
 
 def _manager(folder: str | os.PathLike[str]) -> ocp.CheckpointManager:
+    """Return Orbax's manager of a folder that holds one checkpoint."""
     options = ocp.CheckpointManagerOptions(
         max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )

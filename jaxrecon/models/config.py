@@ -1,26 +1,27 @@
-"""TrainConfig: every setting of a generator and a surrogate, validated once, without jax."""
+"""TrainConfig: all settings of a generator and a surrogate, validated without JAX."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-ScalingName = Literal["minmax", "principal"]
-SurrogateName = Literal["network", "gaussian_process"]
+from jaxrecon.models.registry import GENERATORS, SCALINGS, SURROGATES
+
 SplitName = Literal["trajectory", "random"]
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of one network and of how it is fitted.
+    """Settings of one network and of its fit.
 
     Attributes:
-        layers: hidden ones.
-        hidden: units of each; in the generator of the widest.
-        learning_rate: of Adam.
-        epochs: passes over the training rows; the best by validation loss is kept.
-        batch: rows of one step.
+        layers: number of hidden layers.
+        hidden: number of units of a hidden layer; in an autoencoder, of the widest one.
+        learning_rate: learning rate of Adam.
+        epochs: number of passes over the training examples; the weights of the epoch with the least
+            validation loss are chosen.
+        batch: number of training examples per step.
 
     Raises:
-        ValueError: if a value is out of range, named with what was expected and what came.
+        ValueError: if a value is out of range.
 
     >>> FitConfig(layers=3, hidden=128, learning_rate=1e-3, epochs=500, batch=64).epochs
     500
@@ -40,26 +41,29 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is learned of a labelled set, and how.
+    """Settings of the models that are learned from a labelled set.
 
     Attributes:
-        fingerprint: preset of :meth:`jaxrecon.Fingerprint.preset`.
-        poolings: of the fingerprint.
-        scaling: of fingerprints for the networks: ``"minmax"`` of the numbers as they are, or
-            ``"principal"`` of coordinates whose every value stands for a possible fingerprint.
-        surrogate: of the property: ensemble of networks or Gaussian process.
+        fingerprint: name of a preset of :meth:`jaxrecon.Fingerprint.preset`.
+        poolings: poolings of the fingerprint.
+        scaling: scaling of the fingerprints for networks: ``"minmax"`` scales the features as they
+            are; with ``"principal"``, any scaled numbers stand for a possible fingerprint.
+        generator: kind of generator: ``"autoencoder"``.
+        surrogate: kind of surrogate: ``"network"`` for an ensemble of networks, or
+            ``"gaussian_process"``.
         forces: whether a Gaussian process learns from forces too, where they are known.
-        generator_fit: networks of the generator, a conditional autoencoder.
-        surrogate_fit: network of the surrogate, if it is one.
-        latent: dimensions of the generator's latent space.
-        beta: weight of its Kullback-Leibler term.
-        members: networks in the ensemble.
-        validation: fraction of the set that is kept aside.
-        split: whether a trajectory stays on one side, or rows are drawn ``"random"``ly.
-        seed: of the split, the first weights and the order of rows.
+        generator_fit: networks of the autoencoder and their fit.
+        surrogate_fit: networks of the ensemble and their fit.
+        latent: number of dimensions of the autoencoder's latent space.
+        beta: weight of the autoencoder's Kullback-Leibler divergence.
+        members: number of networks in the ensemble.
+        validation: fraction of the labelled set that is used for validation.
+        split: ``"trajectory"`` puts no trajectory on both sides of the split; ``"random"`` draws
+            the validation examples one by one.
+        seed: seed of the split, the initial weights and the order of the training examples.
 
     Raises:
-        ValueError: if a value is out of range, named with what was expected and what came.
+        ValueError: if a value is out of range.
 
     >>> config = TrainConfig(surrogate="network", members=5)
     >>> config.generator_fit.epochs, config.surrogate_fit.epochs, config.scaling
@@ -68,8 +72,9 @@ class TrainConfig:
 
     fingerprint: str = "bonds"
     poolings: tuple[str, ...] = ("mean", "moment2")
-    scaling: ScalingName = "principal"
-    surrogate: SurrogateName = "gaussian_process"
+    scaling: str = "principal"
+    generator: str = "autoencoder"
+    surrogate: str = "gaussian_process"
     forces: bool = True
     generator_fit: FitConfig = field(default_factory=lambda: FitConfig(3, 128, 1e-3, 2000, 64))
     surrogate_fit: FitConfig = field(default_factory=lambda: FitConfig(5, 256, 5e-4, 2000, 256))
@@ -83,12 +88,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "poolings", tuple(self.poolings))
         _check(self, "poolings", "at least one name", len(self.poolings) > 0)
-        for name, kinds in (
-            ("scaling", ScalingName),
-            ("surrogate", SurrogateName),
-            ("split", SplitName),
+        for name, names in (
+            ("scaling", tuple(SCALINGS)),
+            ("generator", tuple(GENERATORS)),
+            ("surrogate", tuple(SURROGATES)),
+            ("split", get_args(SplitName)),
         ):
-            names = get_args(kinds)
             _check(self, name, f"among {names}", getattr(self, name) in names)
         for name in ("latent", "members"):
             _check_whole(self, name)
@@ -98,23 +103,29 @@ class TrainConfig:
 
     @classmethod
     def preset(cls, name: str) -> "TrainConfig":
-        """A named set of settings: ``"default"``, or ``"fung2022"`` as Fung et al. published it.
+        """Return the settings of a preset.
 
         Args:
-            name: one of the two.
+            name: ``"default"``, or ``"fung2022"`` for those of Fung et al. (arXiv 2207.13227).
+
+        Returns:
+            The settings.
 
         Raises:
-            ValueError: if there is none of this name.
+            ValueError: if there is no preset of this name.
         """
         if name not in PRESETS:
             raise ValueError(f"expected a preset among {tuple(PRESETS)}, got {name!r}")
         return cls(**PRESETS[name])
 
     def replace(self, **changes: Any) -> "TrainConfig":
-        """A copy with some settings changed.
+        """Return a copy with some settings changed.
 
         Args:
             **changes: settings by name, like ``forces=False``.
+
+        Returns:
+            The new settings.
 
         Raises:
             ValueError: if a name is not a setting, or a value is out of range.
@@ -123,15 +134,18 @@ class TrainConfig:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data for JSON."""
+        """Return the settings as plain data for JSON."""
         return {**asdict(self), "poolings": list(self.poolings)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "TrainConfig":
-        """The inverse of :meth:`to_dict`.
+        """Make settings from plain data: the inverse of :meth:`to_dict`.
 
         Args:
-            data: settings by name; those that are missing are as by default.
+            data: settings by name; missing ones have their defaults.
+
+        Returns:
+            The settings.
 
         Raises:
             ValueError: if a name is not a setting, or a value is out of range.
@@ -147,6 +161,7 @@ class TrainConfig:
 
 
 FITS = ("generator_fit", "surrogate_fit")
+"""Settings that are a :class:`FitConfig`."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -158,20 +173,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "split": "random",
     },
 }
-"""What each preset sets; everything else is as it stands in :class:`TrainConfig`."""
+"""Settings of each preset that differ from the defaults of :class:`TrainConfig`."""
 
 
 def _check(config: Any, name: str, expected: str, holds: bool) -> None:
+    """Raise ValueError unless a condition on a setting holds."""
     if not holds:
         raise ValueError(f"expected {name} to be {expected}, got {getattr(config, name)!r}")
 
 
 def _check_whole(config: Any, name: str) -> None:
+    """Raise ValueError unless a setting is a whole number of at least 1."""
     value = getattr(config, name)
     _check(config, name, "a whole number >= 1", isinstance(value, int) and value >= 1)
 
 
 def _check_names(data: dict[str, Any], kind: "type[TrainConfig] | type[FitConfig]") -> None:
-    names = {each.name for each in fields(kind)}
+    """Raise ValueError if there are settings with unknown names."""
+    names = {setting.name for setting in fields(kind)}
     if unknown := sorted(set(data) - names):
         raise ValueError(f"expected settings among {sorted(names)}, got {unknown}")

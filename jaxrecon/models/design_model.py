@@ -1,10 +1,8 @@
-"""DesignModel: what was learned of a labelled set, and fingerprints that have a wanted property."""
+"""DesignModel: a generator of fingerprints and a surrogate of the property, fitted to one set."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,43 +12,45 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.folder import read_model, write_model
-from jaxrecon.models.generators.autoencoder import Generator
-from jaxrecon.search.guidance import Predictor
+from jaxrecon.models.generators.base import Generator
+from jaxrecon.models.surrogates.base import Surrogate
 
-TRIES = 20
-"""How often a sample is drawn that the surrogate shall agree with."""
+MAX_DRAWS = 20
+"""Largest number of times that a sample is drawn until the surrogate agrees with it."""
 
-TOGETHER = 64
-"""Fingerprints that are drawn or judged at once."""
+BATCH = 64
+"""Number of fingerprints that are drawn or predicted together."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DesignModel:
-    """A generator of fingerprints, a surrogate of the property, and what they were fitted to.
+    """A generator of fingerprints, a surrogate of the property, and the data of both.
 
-    :func:`~jaxrecon.models.training.train` makes it, and has an example.
+    :func:`~jaxrecon.models.training.train` makes a model and shows an example.
+    :func:`~jaxrecon.models.folder.save_model` and :func:`~jaxrecon.models.folder.load_model` write
+    and read it.
 
     Attributes:
-        fingerprint: what both are about.
-        config: how they were fitted.
-        generator: of fingerprints for a value of the property.
-        surrogate: of the property, in eV/atom.
-        training: all rows they know of, with their fingerprints and, where they are known, the
-            structures. Networks are fitted to those that are not kept aside; a Gaussian process is,
-            once its error is known, fitted to all.
-        symbols: formula of all structures.
-        validation: of the surrogate on the ``rows`` that were kept aside, in eV/atom: ``mae`` and
-            ``bias``; ``ratio``, the root mean square of error over deviation (1 if deviations are
-            true); ``correlation`` of the size of the error with the deviation; ``deviation``, which
-            95 % of the rows do not exceed. None where deviations are 0.
-        versions: of the packages that decide the numbers.
+        fingerprint: parameters of the fingerprints.
+        config: settings of both models.
+        generator: draws fingerprints for a value of the property.
+        surrogate: predicts the property of a fingerprint, in eV/atom.
+        training: the labelled set with the fingerprints of all its structures, validation examples
+            included.
+        symbols: chemical formula of all structures.
+        validation: error of the surrogate on the validation examples, in eV/atom: their number
+            ``examples``; ``mae`` and ``bias``, mean absolute and mean error; ``calibration``, root
+            mean square of error over predicted deviation, 1 if the deviations are right;
+            ``correlation`` of the absolute error with the deviation; ``deviation``, the largest one
+            but for 5 % of the examples. ``calibration`` and ``correlation`` are None where the
+            surrogate predicts no deviation.
+        versions: versions of the packages on which the numbers depend.
     """
 
     fingerprint: Fingerprint
     config: TrainConfig
     generator: Generator
-    surrogate: Predictor
+    surrogate: Surrogate
     training: LabelledSet
     symbols: str
     validation: dict[str, float | int | None]
@@ -61,7 +61,7 @@ class DesignModel:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Least and largest property of the training rows, in eV/atom."""
+        """Smallest and largest value of the property in the labelled set, in eV/atom."""
         values = self.training.formation_energies
         return float(values.min()), float(values.max())
 
@@ -73,21 +73,25 @@ class DesignModel:
         *,
         agree: float | None = None,
     ) -> Float[np.ndarray, "count p"]:
-        """Fingerprints that structures with a property may have, without a unit.
+        """Draw fingerprints that structures with a value of the property may have.
 
-        Sample i depends on the seed, its number and its value, not on how many there are.
+        Sample i depends on the seed, i and its value, but not on the number of samples.
 
         Args:
-            value: of the property, in eV/atom: one for all samples, or one each. Beyond
-                :attr:`range` there is a warning.
-            count: of samples.
-            seed: of the random numbers.
-            agree: by how much the surrogate's prediction may be off, and how unsure it may be, in
-                eV/atom: samples that exceed it are drawn again, up to 20 times; then the one that
-                exceeded it least is taken. None for all as they are drawn.
+            value: wanted value of the property in eV/atom, for all samples or for each of them.
+                A value outside :attr:`range` causes a warning.
+            count: number of samples.
+            seed: seed of the random numbers.
+            agree: largest difference between the surrogate's prediction and the wanted value, and
+                largest predicted deviation, in eV/atom. A sample that exceeds it is drawn again, up
+                to :data:`MAX_DRAWS` times in all, and the best draw is taken. None takes all
+                samples as they are drawn.
+
+        Returns:
+            One fingerprint per sample, without a unit.
 
         Raises:
-            ValueError: if there is another number of values.
+            ValueError: if there are neither one nor ``count`` values.
         """
         values = np.asarray(value, np.float64)
         if values.ndim and values.shape != (count,):
@@ -96,9 +100,11 @@ class DesignModel:
         values = np.broadcast_to(values, (count,))
         if agree is None:
             return self._draw(seed, 0, np.arange(count), values)
+        # Draw all samples, then again those that the surrogate disagrees with. The best draw of
+        # each sample is remembered.
         samples = np.empty((count, self.fingerprint.size))
         misses, pending = np.full(count, np.inf), np.arange(count)
-        for attempt in range(TRIES):
+        for attempt in range(MAX_DRAWS):
             drawn = self._draw(seed, attempt, pending, values[pending])
             means, deviations = self.predict(drawn)
             missed = np.maximum(np.abs(means - values[pending]), deviations)
@@ -113,50 +119,25 @@ class DesignModel:
     def predict(
         self, fingerprints: Float[np.ndarray, "n p"]
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """The property that the surrogate predicts, and the standard deviation of its error.
+        """Predict the property of fingerprints with the surrogate, in float64.
 
         Args:
-            fingerprints: one row each, without a unit.
+            fingerprints: one row per structure, without a unit.
 
         Returns:
-            Both in eV/atom, computed in float64.
+            The property and the standard deviation of its error, both in eV/atom.
         """
         with jax.enable_x64(True):
-            rows = jnp.asarray(_padded(fingerprints, 1.0), jnp.float64)
-            means, deviations = _predicted(self.surrogate, rows)
+            padded = jnp.asarray(_padded(fingerprints, 1.0), jnp.float64)
+            means, deviations = _predicted(self.surrogate, padded)
             count = len(fingerprints)
             return np.asarray(means)[:count], np.asarray(deviations)[:count]
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model to a folder; a model that is there is replaced by a whole one.
-
-        Args:
-            folder: that of the model alone.
-
-        Raises:
-            FileExistsError: if there is something in the place that is no model.
-            OSError: if it can't be written.
-        """
-        write_model(Path(folder), self)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> "DesignModel":
-        """Read a model from its folder.
-
-        Args:
-            folder: what :meth:`save` has written.
-
-        Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if it is something else, or incomplete.
-        """
-        return cls(**read_model(Path(folder)))
-
     def warn_outside(self, *values: float) -> None:
-        """Warn of values of the property, in eV/atom, that the training rows do not reach.
+        """Warn of values of the property outside :attr:`range`.
 
         Args:
-            *values: those that are wanted.
+            *values: wanted values in eV/atom.
         """
         low, high = self.range
         outside = [value for value in values if not low <= value <= high]
@@ -170,9 +151,10 @@ class DesignModel:
     def _draw(
         self, seed: int, attempt: int, numbers: Int[np.ndarray, " n"], values: np.ndarray
     ) -> Float[np.ndarray, "n p"]:
+        """Draw the samples with these numbers; each attempt has other random numbers."""
         key = jax.random.fold_in(jax.random.key(seed), attempt)
-        lanes = jnp.asarray(_padded(numbers, 0)), jnp.asarray(_padded(values, 0.0), jnp.float32)
-        drawn = _drawn(self.generator, key, *lanes)
+        padded = jnp.asarray(_padded(numbers, 0)), jnp.asarray(_padded(values, 0.0), jnp.float32)
+        drawn = _drawn(self.generator, key, *padded)
         return np.asarray(drawn, np.float64)[: len(numbers)]
 
 
@@ -180,22 +162,25 @@ class DesignModel:
 def _drawn(
     generator: Generator, key: PRNGKeyArray, numbers: Int[Array, " n"], values: Float[Array, " n"]
 ) -> Float[Array, "n p"]:
-    def one(lane: tuple[Int[Array, ""], Float[Array, ""]]) -> Float[Array, " p"]:
-        number, value = lane
+    """Draw one fingerprint per number and value."""
+
+    def draw(sample: tuple[Int[Array, ""], Float[Array, ""]]) -> Float[Array, " p"]:
+        number, value = sample
         return generator.sample(jax.random.fold_in(key, number), value)
 
-    return jax.lax.map(one, (numbers, values), batch_size=TOGETHER)
+    return jax.lax.map(draw, (numbers, values), batch_size=BATCH)
 
 
 @jax.jit
 def _predicted(
-    surrogate: Predictor, rows: Float[Array, "n p"]
+    surrogate: Surrogate, fingerprints: Float[Array, "n p"]
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    return jax.lax.map(surrogate, rows, batch_size=TOGETHER)
+    """Predict the property of each fingerprint."""
+    return jax.lax.map(surrogate, fingerprints, batch_size=BATCH)
 
 
 def _padded(rows: np.ndarray, value: float) -> np.ndarray:
-    """Rows filled up, so that few lengths are ever compiled for."""
-    lanes = TOGETHER * (1 << (-(-len(rows) // TOGETHER) - 1).bit_length())
-    missing = [(0, lanes - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
+    """Pad the first axis to one of few lengths, so that few programs are compiled."""
+    length = BATCH * (1 << (-(-len(rows) // BATCH) - 1).bit_length())
+    missing = [(0, length - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
     return np.pad(rows, missing, constant_values=value)

@@ -1,4 +1,4 @@
-"""Training: whole epochs on the device, the best of them kept, to be gone on with after any end."""
+"""Fitting of networks: whole epochs run on the device, and an interrupted fit continues."""
 
 import math
 import os
@@ -15,41 +15,44 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxrecon.models import checkpoints
 from jaxrecon.models.config import FitConfig
+from jaxrecon.models.examples import Examples
 from jaxrecon.runtime.progress import ProgressFn
 
 CHUNK = 50
-"""Epochs between two reports and checkpoints."""
+"""Number of epochs between two reports and checkpoints."""
 
-JUDGED = 256
-"""Losses by which an epoch is judged at least: of few rows each counts several times."""
+MIN_VALIDATION_LOSSES = 256
+"""Smallest number of losses in the validation loss of an epoch.
+
+Fewer validation examples are repeated, each time with another random key."""
 
 Loss = Callable[[Any, PRNGKeyArray, Any], Float[Array, ""]]
-"""Of weights, random numbers and one item."""
+"""Loss as a function of the weights, a random key and one example."""
 
 
 @runtime_checkable
 class Network(Protocol):
-    """What can be fitted: hashable, its weights a tree of arrays."""
+    """A network that can be fitted: hashable, with its weights in a separate tree of arrays."""
 
     def init(self, key: PRNGKeyArray) -> Any:
-        """First weights."""
+        """Draw initial weights."""
         ...
 
     def loss(self, weights: Any, key: PRNGKeyArray, item: Any) -> Float[Array, ""]:
-        """Of one item, to be small in the mean."""
+        """Compute the loss of one example; its mean is minimised."""
         ...
 
 
 class State(NamedTuple):
-    """Where the training of all members stands; the first axis of all but ``epoch`` is theirs.
+    """State of a fit of m members; all arrays but ``epoch`` have a first axis of length m.
 
     Attributes:
-        epoch: epochs that are done.
-        weights: as they are.
-        moments: of Adam.
-        best: weights of the best epoch by validation loss.
-        best_epoch: which that is; -1 for none.
-        losses: of each epoch, in training and in validation; infinite to come.
+        epoch: number of epochs done.
+        weights: current weights.
+        moments: state of Adam.
+        best: weights of the epoch with the least validation loss so far.
+        best_epoch: index of that epoch; -1 before the first.
+        losses: training and validation loss of each epoch; infinite for epochs to come.
     """
 
     epoch: Int[Array, ""]
@@ -62,17 +65,62 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What training has led to.
+    """Result of a fit.
 
     Attributes:
-        weights: of each member, at its best epoch by validation loss.
-        epochs: that epoch of each.
-        losses: mean loss of each epoch, in training and in validation.
+        weights: weights of each member at its epoch with the least validation loss.
+        epochs: index of that epoch for each member.
+        losses: mean training loss and mean validation loss of each epoch.
     """
 
     weights: Any
     epochs: Int[np.ndarray, " m"]
     losses: Float[np.ndarray, "m epochs 2"]
+
+
+def fit_members(
+    network: Network,
+    examples: Examples,
+    config: FitConfig,
+    *,
+    members: int = 1,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    report: ProgressFn = lambda epochs, examples: None,
+) -> Any:
+    """Fit all members of an ensemble to the same training examples.
+
+    Args:
+        network: network to fit to scaled fingerprints and standardised values.
+        examples: the data, with at least one validation example.
+        config: settings of the fit.
+        members: number of members, which differ in their random numbers.
+        seed: seed of all random numbers.
+        folder: folder of checkpoints, as for :func:`fit`.
+        report: as for :func:`fit`.
+
+    Returns:
+        The weights of all members, stacked along the first axis.
+
+    Raises:
+        ValueError: as for :func:`fit`, or if there is no validation example.
+        OSError: if a checkpoint can't be written.
+    """
+    if not len(examples.validation):
+        raise ValueError("expected validation examples to choose the best epoch by, got none")
+    training, validation = (
+        np.tile(indices, (members, 1)) for indices in (examples.training, examples.validation)
+    )
+    return fit(
+        network,
+        examples.items,
+        training,
+        validation,
+        config,
+        seed=seed,
+        folder=folder,
+        report=report,
+    ).weights
 
 
 def fit(
@@ -84,28 +132,34 @@ def fit(
     *,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
-    report: ProgressFn = lambda epochs, rows: None,
+    report: ProgressFn = lambda epochs, examples: None,
 ) -> Fit:
-    """Fit some networks at once: all members of an ensemble, or several seeds, splits or sizes.
+    """Fit several networks at once: members of an ensemble, or different seeds, splits or sizes.
 
-    Adam on shuffled batches; what a member gets depends on the seed, its number and its rows.
-    A batch at the end that is not full counts as what it has.
+    Adam minimises the mean loss on shuffled batches. A member depends on the seed, its index and
+    its examples, not on the other members. A last batch that is not full counts by its size.
 
     Args:
-        network: to be fitted.
-        items: a tree of arrays, the first axis that of the rows.
-        training: numbers of the rows that each member is fitted to; -1 for none.
-        validation: numbers of the rows that each of its epochs is judged by; -1 for none.
-        config: epochs, batch and learning rate.
-        seed: of the first weights, the order of rows and what the loss draws.
-        folder: where checkpoints are kept, and those of before are gone on from: of the same call.
-        report: called between chunks of epochs with the epochs and rows done since its last call.
+        network: network to fit.
+        items: tree of arrays; the first axis is that of the examples.
+        training: indices of each member's training examples; -1 for padding.
+        validation: indices of the examples that decide each member's best epoch; -1 for padding.
+        config: settings of the fit.
+        seed: seed of the initial weights, the order of the examples and the draws of the loss.
+        folder: folder of checkpoints; a fit that was interrupted continues from the latest one.
+            None for no checkpoints.
+        report: called after each chunk of epochs with the epochs and training examples done since
+            the last call.
+
+    Returns:
+        The best weights of each member and the losses.
 
     Raises:
         ValueError: if the validation loss of a member was never finite, or the folder has
             checkpoints of something else.
         OSError: if a checkpoint can't be written.
     """
+    # Every member has a key of its own, whatever the number of members.
     members = len(training)
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(members))
     rate, batch = config.learning_rate, min(config.batch, training.shape[1])
@@ -115,27 +169,29 @@ def fit(
         weights=weights,
         moments=jax.vmap(optax.adam(rate).init)(weights),
         best=weights,
-        # With types of their own: weak ones would be another program than what comes back.
+        # Explicit types: a weak type would make the first chunk another program than the rest.
         best_epoch=jnp.full(members, -1, int),
         losses=jnp.full((members, config.epochs, 2), jnp.inf, float),
     )
+    # Continue from the latest checkpoint.
     if folder is not None:
-        kept = checkpoints.latest(folder, state)
-        state = state if kept is None else State(*jax.tree.map(jnp.asarray, kept))
-    rows = jnp.asarray(training), jnp.asarray(validation)
+        saved = checkpoints.latest(folder, state)
+        state = state if saved is None else State(*jax.tree.map(jnp.asarray, saved))
+    indices = jnp.asarray(training), jnp.asarray(validation)
     done = int(state.epoch)
     report(done, 0)
+    # Each chunk is one call of one compiled program.
     while done < config.epochs:
         until = min(done + CHUNK, config.epochs)
-        state = _advance(network, rate, batch, state, until, keys, items, *rows)
+        state = _advance(network, rate, batch, state, until, keys, items, *indices)
         if folder is not None:
             checkpoints.save(folder, until, state)
-        # Not before it is computed, which the conversion waits for.
+        # The conversion waits for the device, so that a report comes after the work.
         done, since = int(state.epoch), done
         report(done - since, (done - since) * int((training >= 0).sum()))
-    if np.any(lost := np.asarray(state.best_epoch) < 0):
+    if np.any(failed := np.asarray(state.best_epoch) < 0):
         raise ValueError(
-            f"expected validation losses that are finite, got none of member {np.argmax(lost)}"
+            f"expected validation losses that are finite, got none of member {np.argmax(failed)}"
         )
     return Fit(state.best, np.asarray(state.best_epoch), np.asarray(state.losses))
 
@@ -152,42 +208,45 @@ def _advance(
     training: Int[Array, "m t"],
     validation: Int[Array, "m v"],
 ) -> State:
-    """All members, up to some epoch."""
+    """Run all members until a number of epochs is done."""
     loss, optimiser = network.loss, optax.adam(rate)
 
-    def one(
+    def member_epoch(
         key: PRNGKeyArray,
         weights: Any,
         moments: Any,
         train: Int[Array, " t"],
-        judge: Int[Array, " v"],
+        validate: Int[Array, " v"],
         epoch: Int[Array, ""],
     ) -> tuple[Any, Any, Float[Array, " 2"]]:
-        # The same draws in all epochs: only then is the least loss that of the best weights.
-        drawn, judging = jax.random.split(key)
+        training_key, validation_key = jax.random.split(key)
+        # One pass over the shuffled training examples.
         step = partial(_step, loss, optimiser, items)
-        batches = _batches(jax.random.fold_in(drawn, epoch), train, batch)
+        batches = _batches(jax.random.fold_in(training_key, epoch), train, batch)
         (weights, moments), (losses, counts) = jax.lax.scan(step, (weights, moments), batches)
         count = jnp.maximum(counts.sum(), 1)
-        often = jnp.tile(judge, max(1, JUDGED // len(judge)))
-        judged = _mean_loss(loss, items, often, judging, weights)
-        return weights, moments, jnp.stack([(losses * counts).sum() / count, judged])
+        # The validation loss has the same draws in all epochs. With others, the least loss would
+        # be that of lucky draws instead of that of the best weights.
+        repeated = jnp.tile(validate, max(1, MIN_VALIDATION_LOSSES // len(validate)))
+        validation_loss = _mean_loss(loss, items, repeated, validation_key, weights)
+        return weights, moments, jnp.stack([(losses * counts).sum() / count, validation_loss])
 
     def epoch(state: State) -> State:
-        weights, moments, losses = jax.vmap(one, (0, 0, 0, 0, 0, None))(
+        weights, moments, losses = jax.vmap(member_epoch, (0, 0, 0, 0, 0, None))(
             keys, state.weights, state.moments, training, validation, state.epoch
         )
+        # Remember the weights of members whose validation loss is the least so far.
         before = jnp.nanmin(state.losses[:, :, 1], axis=1)
         better = losses[:, 1] < before
 
-        def chosen(new: Array, old: Array) -> Array:
+        def select(new: Array, old: Array) -> Array:
             return jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
         return State(
             epoch=state.epoch + 1,
             weights=weights,
             moments=moments,
-            best=jax.tree.map(chosen, weights, state.best),
+            best=jax.tree.map(select, weights, state.best),
             best_epoch=jnp.where(better, state.epoch, state.best_epoch),
             losses=state.losses.at[:, state.epoch].set(losses),
         )
@@ -196,16 +255,16 @@ def _advance(
 
 
 def _batches(
-    key: PRNGKeyArray, rows: Int[Array, " t"], batch: int
+    key: PRNGKeyArray, indices: Int[Array, " t"], batch: int
 ) -> tuple[Int[Array, "s b"], Key[Array, " s"]]:
-    """Rows in random order, those that are none last, and random numbers for each batch."""
-    one, other = jax.random.split(key)
-    places = jnp.where(rows >= 0, jax.random.uniform(one, rows.shape), jnp.inf)
-    steps = math.ceil(len(rows) / batch)
+    """Shuffle the examples into batches, padding last, with a random key for each batch."""
+    order_key, batch_key = jax.random.split(key)
+    places = jnp.where(indices >= 0, jax.random.uniform(order_key, indices.shape), jnp.inf)
+    steps = math.ceil(len(indices) / batch)
     shuffled = jnp.pad(
-        rows[jnp.argsort(places)], (0, steps * batch - len(rows)), constant_values=-1
+        indices[jnp.argsort(places)], (0, steps * batch - len(indices)), constant_values=-1
     )
-    return shuffled.reshape(steps, batch), jax.random.split(other, steps)
+    return shuffled.reshape(steps, batch), jax.random.split(batch_key, steps)
 
 
 def _step(
@@ -213,23 +272,25 @@ def _step(
     optimiser: Any,
     items: Any,
     carry: tuple[Any, Any],
-    some: tuple[Int[Array, " b"], PRNGKeyArray],
+    batch: tuple[Int[Array, " b"], PRNGKeyArray],
 ) -> tuple[tuple[Any, Any], tuple[Float[Array, ""], Int[Array, ""]]]:
+    """Take one step of Adam on one batch."""
     weights, moments = carry
-    rows, key = some
-    count = (rows >= 0).sum()
-    value, gradient = jax.value_and_grad(partial(_mean_loss, loss, items, rows, key))(weights)
-    updates, later = optimiser.update(gradient, moments, weights)
-    moved = optax.apply_updates(weights, updates)
-    # Adam would move on without any row.
-    carry = jax.tree.map(partial(jnp.where, count > 0), (moved, later), carry)
+    indices, key = batch
+    count = (indices >= 0).sum()
+    value, gradient = jax.value_and_grad(partial(_mean_loss, loss, items, indices, key))(weights)
+    updates, new_moments = optimiser.update(gradient, moments, weights)
+    new_weights = optax.apply_updates(weights, updates)
+    # A batch of padding alone has no gradient, but Adam's momentum would still move the weights.
+    carry = jax.tree.map(partial(jnp.where, count > 0), (new_weights, new_moments), carry)
     return carry, (value, count)
 
 
 def _mean_loss(
-    loss: Loss, items: Any, rows: Int[Array, " b"], key: PRNGKeyArray, weights: Any
+    loss: Loss, items: Any, indices: Int[Array, " b"], key: PRNGKeyArray, weights: Any
 ) -> Float[Array, ""]:
-    some = jax.tree.map(lambda array: array[rows], items)
-    losses = jax.vmap(loss, (None, 0, 0))(weights, jax.random.split(key, len(rows)), some)
-    there = rows >= 0
-    return jnp.sum(jnp.where(there, losses, 0.0)) / jnp.maximum(there.sum(), 1)
+    """Compute the mean loss of some examples, without padding."""
+    selected = jax.tree.map(lambda array: array[indices], items)
+    losses = jax.vmap(loss, (None, 0, 0))(weights, jax.random.split(key, len(indices)), selected)
+    mask = indices >= 0
+    return jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.maximum(mask.sum(), 1)

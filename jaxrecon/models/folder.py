@@ -1,48 +1,54 @@
-"""Models as folders: settings in JSON, arrays by Orbax, the training rows as a labelled set."""
+"""Models as folders: settings in JSON, arrays by Orbax, and the labelled set of the fit."""
 
 import json
 import os
 import tempfile
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from jaxrecon.datasets.labelled_npz import read_npz, write_npz
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models import checkpoints
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.coordinates import Coordinates
-from jaxrecon.models.generators.autoencoder import Autoencoder, Generator
-from jaxrecon.models.scalings.principal_axes import MinMax, PrincipalAxes, Scaling
-from jaxrecon.models.surrogates.ensemble import Ensemble, regressor_of
-from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
+from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.generators.base import Generator
+from jaxrecon.models.registry import GENERATORS, SURROGATES
+from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.runtime.files import write_json
-from jaxrecon.search.guidance import Predictor
 
-if TYPE_CHECKING:
-    from jaxrecon.models.design_model import DesignModel
-
-VERSION = 2
-"""Of the format; a change that an older jaxrecon would misread raises it."""
+VERSION = 3
+"""Version of the format, to be raised by changes that older versions of jaxrecon would misread."""
 
 ABOUT = "model.json"
-PLAIN = ("symbols", "validation", "versions")
+"""Name of the file of settings, by which a folder is recognised as a model."""
+
+PLAIN = {"symbols": str, "validation": dict, "versions": dict}
+"""Attributes of a model that are stored in that file as they are, with their types."""
 
 
-def write_model(folder: Path, model: "DesignModel") -> None:
-    """Write a model; a folder that is there is replaced by a whole one.
+def save_model(model: DesignModel, folder: str | os.PathLike[str]) -> None:
+    """Write a model to a folder of its own; an existing model is replaced by a complete one.
 
     Args:
-        folder: to be.
-        model: to write.
+        model: model to write.
+        folder: folder to write.
 
     Raises:
-        FileExistsError: if there is something in the place that is no model.
-        OSError: if it can't be written.
+        FileExistsError: if something exists in that place that is not a model.
+        OSError: if the folder can't be written.
+
+    >>> import jaxrecon
+    >>> model = jaxrecon.train(jaxrecon.datasets.load("pt10_pbe"))  # doctest: +SKIP
+    >>> save_model(model, "model")  # doctest: +SKIP
     """
     real = Path(os.path.realpath(folder))
     if real.exists() and not (real / ABOUT).is_file():
         raise FileExistsError(f"expected a model or nothing in the place, got {folder}")
+    # A draft in the same directory is moved into place at the end.
     with tempfile.TemporaryDirectory(dir=real.parent, prefix=".jaxrecon-") as directory:
         draft = Path(directory) / "model"
         draft.mkdir()
@@ -61,32 +67,24 @@ def write_model(folder: Path, model: "DesignModel") -> None:
         os.replace(draft, real)
 
 
-def read_model(folder: Path) -> dict[str, Any]:
-    """What a model is made of, by the names of its attributes.
+def load_model(folder: str | os.PathLike[str]) -> DesignModel:
+    """Read a model from its folder.
 
     Args:
-        folder: that :func:`write_model` has written.
+        folder: folder that :func:`save_model` wrote.
+
+    Returns:
+        The model: the same samples and predictions, bit for bit.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is something else, or incomplete.
+        FileNotFoundError: if there is no model in the folder.
+        ValueError: if the folder is damaged or incomplete, or has another version of the format.
+
+    >>> model = load_model("model")  # doctest: +SKIP
     """
+    folder = Path(folder)
     expected = f"expected a folder of a model that jaxrecon wrote, got {folder}"
-    if not (folder / ABOUT).is_file():
-        raise FileNotFoundError(f"{expected}, which has no {ABOUT}")
-    try:
-        about = json.loads((folder / ABOUT).read_text())
-    except ValueError as error:
-        raise ValueError(f"{expected} with an unreadable {ABOUT} ({error})") from error
-    named = {"version", "fingerprint", "config", *PLAIN}
-    if not isinstance(about, dict):
-        raise ValueError(f"{expected} with {type(about).__name__} and no names in {ABOUT}")
-    if not named <= set(about):
-        raise ValueError(f"{expected} without {sorted(named - set(about))} in {ABOUT}")
-    if about["version"] != VERSION:
-        raise ValueError(
-            f"expected version {VERSION} of the format in {folder}, got {about['version']}"
-        )
+    about = _about(folder, expected)
     try:
         fingerprint = Fingerprint.from_dict(about["fingerprint"])
         config = TrainConfig.from_dict(about["config"])
@@ -95,44 +93,61 @@ def read_model(folder: Path) -> dict[str, Any]:
     arrays = checkpoints.latest(folder / "arrays")
     if arrays is None:
         raise FileNotFoundError(f"{expected} without arrays")
+    # The settings name the classes and decide how their arrays are used.
     try:
-        generator = _generator(config, fingerprint, arrays["generator"])
-        surrogate = _surrogate(config, fingerprint, arrays["surrogate"])
-    except (KeyError, TypeError) as error:
+        generator = GENERATORS[config.generator].restore(arrays["generator"], fingerprint, config)
+        surrogate = SURROGATES[config.surrogate].restore(arrays["surrogate"], fingerprint, config)
+        fits = _shapes_fit(generator, surrogate, fingerprint)
+    # Each library complains in its own way of arrays that are missing or have another shape.
+    except Exception as error:
         raise ValueError(f"{expected} with other arrays than its settings ask for") from error
-    return {
-        "fingerprint": fingerprint,
-        "config": config,
-        "generator": generator,
-        "surrogate": surrogate,
-        "training": read_npz(folder / "training.npz"),
+    if not fits:
+        raise ValueError(f"{expected} with other arrays than its settings ask for")
+    return DesignModel(
+        fingerprint=fingerprint,
+        config=config,
+        generator=generator,
+        surrogate=surrogate,
+        training=read_npz(folder / "training.npz"),
         **{name: about[name] for name in PLAIN},
-    }
+    )
+
+
+def _about(folder: Path, expected: str) -> dict[str, Any]:
+    """Read the file of settings and check that it is complete and of this version."""
+    if not (folder / ABOUT).is_file():
+        raise FileNotFoundError(f"{expected}, which has no {ABOUT}")
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+    except ValueError as error:
+        raise ValueError(f"{expected} with an unreadable {ABOUT} ({error})") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{expected} with {type(about).__name__} and no names in {ABOUT}")
+    if missing := sorted({"version", "fingerprint", "config", *PLAIN} - set(about)):
+        raise ValueError(f"{expected} without {missing} in {ABOUT}")
+    if about["version"] != VERSION:
+        raise ValueError(
+            f"expected version {VERSION} of the format in {folder}, got {about['version']}"
+        )
+    for name, kind in PLAIN.items():
+        if not isinstance(about[name], kind):
+            raise ValueError(f"{expected} with {type(about[name]).__name__} for {name} in {ABOUT}")
+    return about
+
+
+def _shapes_fit(generator: Generator, surrogate: Surrogate, fingerprint: Fingerprint) -> bool:
+    """Return whether both models have the size of the fingerprint, without computing anything."""
+    key, number = jax.eval_shape(lambda: (jax.random.key(0), jnp.float32(0.0)))
+    sample = jax.eval_shape(generator.sample, key, number)
+    mean, deviation = jax.eval_shape(surrogate, sample)
+    return sample.shape == (fingerprint.size,) and mean.shape == deviation.shape == ()
 
 
 def _arrays(model: Any) -> dict[str, Any]:
-    """The arrays of a model, and of the models in it, by their names."""
+    """Collect the arrays of a dataclass, and of dataclasses in it, by the names of their fields."""
     return {
-        each.name: _arrays(value) if is_dataclass(value) else value
-        for each in fields(model)
-        if not each.metadata.get("static")
-        for value in [getattr(model, each.name)]
+        field.name: _arrays(value) if is_dataclass(value) else value
+        for field in fields(model)
+        if not field.metadata.get("static")
+        for value in [getattr(model, field.name)]
     }
-
-
-def _scaling(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, Any]) -> Scaling:
-    if config.scaling == "minmax":
-        return MinMax(**arrays)
-    return PrincipalAxes(coordinates=Coordinates.of(fingerprint), **arrays)
-
-
-def _generator(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, Any]) -> Generator:
-    scaling = _scaling(config, fingerprint, arrays["scaling"])
-    return Generator(Autoencoder.of(config, scaling.size), **{**arrays, "scaling": scaling})
-
-
-def _surrogate(config: TrainConfig, fingerprint: Fingerprint, arrays: dict[str, Any]) -> Predictor:
-    if config.surrogate == "gaussian_process":
-        return GaussianProcess(coordinates=Coordinates.of(fingerprint), **arrays)
-    scaling = _scaling(config, fingerprint, arrays["scaling"])
-    return Ensemble(regressor_of(config, scaling.size), **{**arrays, "scaling": scaling})

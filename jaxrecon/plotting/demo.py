@@ -42,7 +42,7 @@ class DesignSummary(NamedTuple):
                 atoms = Atoms("Pt3", [(0.0, 0.0, 0.0), (2.6, 0.0, 0.0), (1.3, 2.2 + shift, 0.0)])
                 atoms.info = {"target": target, "predicted": target + shift, "deviation": 0.1}
                 atoms.info |= {"networks": target - shift, "networks_deviation": 0.2}
-                atoms.info |= {"emt": 0.5 * target + shift, "kept": shift < 0.0}
+                atoms.info |= {"emt": 0.5 * target + shift, "accepted": shift < 0.0}
                 structures.append(atoms)
         energies = np.linspace(1.6, 3.6, 20)
         return cls(structures, (energies, 0.5 * energies), tolerance=0.1)
@@ -145,4 +145,4 @@ def _beside_emt(
 
 def _examples(group: Sequence[Atoms]) -> list[Atoms]:
     """The clusters to show, screened ones first."""
-    return sorted(group, key=lambda atoms: not atoms.info.get("kept", False))[:SHOWN]
+    return sorted(group, key=lambda atoms: not atoms.info.get("accepted", False))[:SHOWN]

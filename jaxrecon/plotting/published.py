@@ -46,8 +46,8 @@ def judged_energies(structures: Sequence[Atoms]) -> TargetHistograms:
     """Figure 7: energies by a reference calculator of structures made for each target.
 
     Args:
-        structures: structures with ``target``, ``kept`` and ``e_form`` (in eV/atom) in ``info``;
-            those without a target are left out.
+        structures: structures with ``target``, ``accepted`` and ``e_form`` (in eV/atom) in
+            ``info``; those without a target are left out.
 
     Returns:
         Data for :func:`~jaxrecon.plotting.design.target_histograms`: all structures (``raw``) and
@@ -56,7 +56,7 @@ def judged_energies(structures: Sequence[Atoms]) -> TargetHistograms:
     energies: dict[float, dict[str, np.ndarray]] = {}
     for target in sorted({atoms.info["target"] for atoms in structures if "target" in atoms.info}):
         raw = [atoms.info for atoms in structures if atoms.info.get("target") == target]
-        screened = [info for info in raw if info.get("kept")]
+        screened = [info for info in raw if info.get("accepted")]
         energies[target] = {
             name: np.array([info.get("e_form", np.nan) for info in infos])
             for name, infos in (("raw", raw), ("screened", screened))

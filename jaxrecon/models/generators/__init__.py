@@ -1,1 +1,1 @@
-"""Generators."""
+"""Generators: fingerprints that structures with a wanted value of the property may have."""

@@ -1,1 +1,1 @@
-"""Scalings."""
+"""Scalings: from fingerprints to numbers of similar size for networks, and back."""

@@ -1,7 +1,7 @@
-"""Scalings: fingerprints as networks like them, numbers of one size, and back."""
+"""Principal axes: uncorrelated numbers that always stand for a possible fingerprint."""
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,89 +10,30 @@ from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.models.coordinates import Coordinates
+from jaxrecon.models.coordinates import MIN_WIDTH, Coordinates
+from jaxrecon.models.scalings.base import Scaling
 
-DEAD = 1e-5
-"""Standard deviation of a coordinate below which it says nothing."""
-
-FLAT = 1e-3
-"""Variance along an axis, in units of the largest, below which it is left out."""
-
-
-@runtime_checkable
-class Scaling(Protocol):
-    """A pytree that maps one fingerprint; it computes in the precision of what it is given."""
-
-    @property
-    def size(self) -> int:
-        """How many scaled numbers there are."""
-        ...
-
-    def forward(self, fingerprint: Float[Array, " p"]) -> Float[Array, " k"]:
-        """Scaled numbers of a fingerprint."""
-        ...
-
-    def backward(self, scaled: Float[Array, " k"]) -> Float[Array, " p"]:
-        """The fingerprint of scaled numbers."""
-        ...
+MIN_VARIANCE = 1e-3
+"""Axes with a smaller variance than this, in units of the largest one, are dropped."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class MinMax:
-    """Every feature from 0 to 1 over the training rows, as Fung et al. scale; constant ones to 0.
+class PrincipalAxes(Scaling):
+    """Principal components of the standardised coordinates of a fingerprint.
 
-    What other rows have beyond that counts as its end: where a feature hardly varies, one of them
-    may be a million ranges away, and would alone decide which epoch is the best.
-
-    Attributes:
-        low: smallest value of each feature.
-        width: its range; 1 if it is constant.
-    """
-
-    low: Float[np.ndarray | Array, " p"]
-    width: Float[np.ndarray | Array, " p"]
-
-    @classmethod
-    def fit(cls, fingerprint: Fingerprint, rows: Float[np.ndarray, "n p"]) -> "MinMax":
-        """The scaling of training rows, whatever their features are."""
-        width = np.ptp(rows, axis=0)
-        constant = width < 10.0 * np.finfo(np.float64).eps
-        return cls(rows.min(axis=0), np.where(constant, 1.0, width))
-
-    @property
-    def size(self) -> int:
-        """As many as features."""
-        return len(self.low)
-
-    def forward(self, fingerprint: Float[Array, " p"]) -> Float[Array, " p"]:
-        """From the features."""
-        dtype = fingerprint.dtype
-        scaled = (fingerprint - jnp.asarray(self.low, dtype)) / jnp.asarray(self.width, dtype)
-        return jnp.clip(scaled, 0.0, 1.0)
-
-    def backward(self, scaled: Float[Array, " p"]) -> Float[Array, " p"]:
-        """To features that may be impossible: nothing keeps largest above smallest values."""
-        dtype = scaled.dtype
-        return jnp.asarray(self.low, dtype) + scaled * jnp.asarray(self.width, dtype)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class PrincipalAxes:
-    r"""Uncorrelated numbers of one unit, from coordinates.
-
-    Coordinates (:mod:`jaxrecon.models.coordinates`) are standardised, dead ones left out, and
-    turned to their principal axes; those along which little varies are left out. On the way back
-    what was left out is as in the mean of the training rows. Axes keep their proportions: stretched
-    to the same variance, the many that hardly vary would be most of what a network learns.
+    The coordinates (:mod:`jaxrecon.models.coordinates`) are standardised and rotated to their
+    principal axes. Constant coordinates and axes with little variance are dropped: the way back
+    gives them the mean of the training examples. All axes are divided by the same unit and keep
+    their proportions. Scaled to the same variance each, the many axes that hardly vary would be
+    most of what a network learns.
 
     Attributes:
-        coordinates: of the fingerprint.
-        centre: mean of each coordinate in the training rows.
-        width: its standard deviation; 0 for a dead one.
-        axes: principal axes of the standardised coordinates, one a row.
-        unit: root mean square of the training rows along an axis.
+        coordinates: map between fingerprints and coordinates.
+        centre: mean of each coordinate over the training examples.
+        width: standard deviation of each coordinate; 0 for a constant one.
+        axes: principal axes of the standardised coordinates, one per row.
+        unit: root mean square of the training examples along an axis.
     """
 
     coordinates: Coordinates = field(metadata={"static": True})
@@ -102,55 +43,90 @@ class PrincipalAxes:
     unit: Float[np.ndarray | Array, ""]
 
     @classmethod
-    def fit(cls, fingerprint: Fingerprint, rows: Float[np.ndarray, "n p"]) -> "PrincipalAxes":
-        """The scaling of training rows.
+    def fit(
+        cls, fingerprint: Fingerprint, fingerprints: Float[np.ndarray, "n p"]
+    ) -> "PrincipalAxes":
+        """Fit the scaling to training examples.
+
+        Args:
+            fingerprint: parameters of the fingerprints.
+            fingerprints: one row per training example, without a unit.
+
+        Returns:
+            The fitted scaling.
 
         Raises:
-            ValueError: if they are all the same.
+            ValueError: if all examples have the same fingerprint.
         """
         coordinates = Coordinates.of(fingerprint)
-        with jax.enable_x64(True):
-            values = np.asarray(jax.vmap(coordinates.forward)(jnp.asarray(rows, jnp.float64)))
+        # Standardise the coordinates. A constant one becomes 0.
+        values = coordinates.forward_many(fingerprints)
         centre, width = values.mean(axis=0), values.std(axis=0)
-        alive = width > DEAD
-        if not alive.any():
-            raise ValueError("expected fingerprints that differ, got the same in all rows")
-        width = np.where(alive, width, 0.0)
-        standardised = (values - centre) / np.where(alive, width, np.inf)
+        varies = width > MIN_WIDTH
+        if not varies.any():
+            raise ValueError(
+                f"expected fingerprints that differ, got the same for all {len(fingerprints)} "
+                "training examples"
+            )
+        width = np.where(varies, width, 0.0)
+        standardised = (values - centre) / np.where(varies, width, np.inf)
+        # The right singular vectors are the principal axes, in descending order of variance.
         _, singular, axes = np.linalg.svd(standardised, full_matrices=False)
-        variances = singular**2 / len(rows)
-        kept = variances > FLAT * variances[0]
-        unit = np.sqrt(variances[kept].mean())
-        return cls(coordinates, centre, width, axes[kept], np.asarray(unit))
+        variances = singular**2 / len(fingerprints)
+        retained = variances > MIN_VARIANCE * variances[0]
+        unit = np.sqrt(variances[retained].mean())
+        return cls(coordinates, centre, width, axes[retained], np.asarray(unit))
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Any], fingerprint: Fingerprint) -> "PrincipalAxes":
+        """Make a fitted scaling from the arrays that were saved.
+
+        Args:
+            arrays: the fields that are not static, by name.
+            fingerprint: parameters of the fingerprints.
+
+        Returns:
+            The scaling that was saved.
+        """
+        return cls(coordinates=Coordinates.of(fingerprint), **arrays)
 
     @property
     def size(self) -> int:
-        """As many as axes."""
+        """Number of scaled numbers: as many as axes."""
         return len(self.axes)
 
     def forward(self, fingerprint: Float[Array, " p"]) -> Float[Array, " k"]:
-        """Along the axes."""
+        """Project one fingerprint on the axes.
+
+        Args:
+            fingerprint: numbers without a unit.
+
+        Returns:
+            The components along the axes.
+        """
         centre, width, axes, unit = self._arrays(fingerprint)
-        alive = width > 0
+        varies = width > 0
         difference = self.coordinates.forward(fingerprint) - centre
-        standardised = jnp.where(alive, difference / jnp.where(alive, width, 1.0), 0.0)
+        standardised = jnp.where(varies, difference / jnp.where(varies, width, 1.0), 0.0)
         return jnp.matmul(axes, standardised, precision=Precision.HIGHEST) / unit
 
     def backward(self, scaled: Float[Array, " k"]) -> Float[Array, " p"]:
-        """To a fingerprint that is possible, whatever the scaled numbers are."""
+        """Undo the scaling.
+
+        Args:
+            scaled: any components along the axes.
+
+        Returns:
+            A possible fingerprint, as far as :mod:`jaxrecon.models.coordinates` ensures it.
+        """
         centre, width, axes, unit = self._arrays(scaled)
         standardised = jnp.matmul(unit * scaled, axes, precision=Precision.HIGHEST)
         return self.coordinates.backward(centre + width * standardised)
 
     def _arrays(self, like: Float[Array, " q"]) -> tuple[Array, Array, Array, Array]:
+        """The arrays in the precision of another one."""
         centre, width, axes, unit = (
-            jnp.asarray(each, like.dtype)
-            for each in (self.centre, self.width, self.axes, self.unit)
+            jnp.asarray(array, like.dtype)
+            for array in (self.centre, self.width, self.axes, self.unit)
         )
         return centre, width, axes, unit
-
-
-SCALINGS: dict[str, type[MinMax] | type[PrincipalAxes]] = {
-    "minmax": MinMax,
-    "principal": PrincipalAxes,
-}

@@ -1,1 +1,1 @@
-"""Surrogates."""
+"""Surrogates: the property of a fingerprint and the uncertainty of the prediction."""

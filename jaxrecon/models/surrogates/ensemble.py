@@ -1,82 +1,65 @@
-"""Networks: multilayer perceptrons, and an ensemble of them that predicts a property."""
+"""Ensemble of networks: a surrogate whose uncertainty is the spread among its members."""
 
-from collections.abc import Callable, Sequence
+import os
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
-from jaxrecon.models.scalings.principal_axes import Scaling
+from jaxrecon.models.examples import Examples
+from jaxrecon.models.fitting import fit_members
+from jaxrecon.models.perceptron import Architecture
+from jaxrecon.models.registry import SCALINGS
+from jaxrecon.models.scalings.base import Scaling
+from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.numerics import safe_norm
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"elu": nnx.elu, "relu": nnx.relu}
-
-
-class Perceptron(nnx.Module):
-    """Dense layers with an activation between them.
-
-    Args:
-        sizes: units of the input, of each hidden layer and of the output.
-        activation: one of :data:`ACTIVATIONS`.
-        rngs: of the first weights.
-    """
-
-    def __init__(self, sizes: Sequence[int], activation: str, *, rngs: nnx.Rngs) -> None:
-        self.activation = activation
-        self.layers = nnx.List([nnx.Linear(*ends, rngs=rngs) for ends in pairwise(sizes)])
-
-    def __call__(self, inputs: Float[Array, " i"]) -> Float[Array, " o"]:
-        """The output for one input."""
-        for layer in self.layers[:-1]:
-            inputs = ACTIVATIONS[self.activation](layer(inputs))
-        return self.layers[-1](inputs)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a :class:`Perceptron` is but for its weights: hashable, static under ``jit``.
-
-    Attributes:
-        sizes: units of the input, of each hidden layer and of the output.
-        activation: one of :data:`ACTIVATIONS`.
-    """
-
-    sizes: tuple[int, ...]
-    activation: str = "elu"
-
-    def init(self, key: PRNGKeyArray) -> dict[str, Any]:
-        """First weights, as a tree of arrays."""
-        network = Perceptron(self.sizes, self.activation, rngs=nnx.Rngs(key))
-        return nnx.to_pure_dict(nnx.state(network))
-
-    def __call__(self, weights: dict[str, Any], inputs: Float[Array, " i"]) -> Float[Array, " o"]:
-        """The output for one input."""
-        return nnx.merge(_skeleton(self), weights)(inputs)
+from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.search.guidance import Prediction
 
 
 @dataclass(frozen=True)
 class Regressor:
-    """A perceptron that tells a standardised property: hashable, static under ``jit``.
+    """A perceptron that predicts the standardised property; hashable, so static under ``jit``.
 
     Attributes:
-        network: of a scaled fingerprint.
+        network: perceptron with a scaled fingerprint as input and one output.
     """
 
     network: Architecture
 
+    @classmethod
+    def of(cls, config: TrainConfig, size: int) -> "Regressor":
+        """Choose the layers from the settings.
+
+        Args:
+            config: settings of the model.
+            size: number of scaled numbers of a fingerprint.
+
+        Returns:
+            The regressor without weights.
+        """
+        fit = config.surrogate_fit
+        return cls(Architecture((size, *[fit.hidden] * fit.layers, 1), "relu"))
+
     def init(self, key: PRNGKeyArray) -> dict[str, Any]:
-        """First weights."""
+        """Draw initial weights."""
         return self.network.init(key)
 
     def __call__(self, weights: dict[str, Any], scaled: Float[Array, " k"]) -> Float[Array, ""]:
-        """The property of a scaled fingerprint."""
+        """Predict the standardised property of a scaled fingerprint.
+
+        Args:
+            weights: weights as from :meth:`init`.
+            scaled: scaled fingerprint.
+
+        Returns:
+            The standardised property.
+        """
         return self.network(weights, scaled)[0]
 
     def loss(
@@ -85,36 +68,31 @@ class Regressor:
         key: PRNGKeyArray,
         item: tuple[Float[Array, " k"], Float[Array, ""]],
     ) -> Float[Array, ""]:
-        """Squared error for a scaled fingerprint and its standardised property."""
+        """Compute the loss of one example.
+
+        Args:
+            weights: weights as from :meth:`init`.
+            key: random key, which is not used.
+            item: scaled fingerprint and standardised property.
+
+        Returns:
+            The squared error.
+        """
         scaled, value = item
         return (self(weights, scaled) - value) ** 2
 
 
-def regressor_of(config: TrainConfig, size: int) -> Regressor:
-    """The one that the settings ask for, of fingerprints of some scaled size."""
-    fit = config.surrogate_fit
-    return Regressor(Architecture((size, *[fit.hidden] * fit.layers, 1), "relu"))
-
-
-@lru_cache
-def _skeleton(architecture: Architecture) -> Any:
-    def network() -> Perceptron:
-        return Perceptron(architecture.sizes, architecture.activation, rngs=nnx.Rngs(0))
-
-    return nnx.graphdef(nnx.eval_shape(network))
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Ensemble:
-    """Perceptrons that differ in their first weights: a predictor of one property.
+class Ensemble(Surrogate):
+    """Fitted perceptrons that differ in their initial weights and the order of their batches.
 
     Attributes:
-        network: of each.
-        weights: of all, the first axis that of members.
-        scaling: of fingerprints.
-        centre: mean of the property in the training rows, in its unit.
-        width: its standard deviation.
+        network: the perceptron without its weights.
+        weights: weights of all members, stacked along the first axis.
+        scaling: scaling of the fingerprints.
+        centre: mean of the property over the training examples, in its unit.
+        width: standard deviation of the property over the training examples, in its unit.
     """
 
     network: Regressor = field(metadata={"static": True})
@@ -123,13 +101,90 @@ class Ensemble:
     centre: Float[np.ndarray | Array, ""]
     width: Float[np.ndarray | Array, ""]
 
-    def __call__(
-        self, fingerprint: Float[Array, " p"]
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The property, and the standard deviation among members: 0 of one alone."""
+    @classmethod
+    def fit(
+        cls,
+        examples: Examples,
+        config: TrainConfig,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        report: ProgressFn = lambda epochs, examples: None,
+    ) -> "Ensemble":
+        """Fit all members to the training examples.
+
+        Args:
+            examples: data to fit to; the epoch of each member with its least validation loss is
+                chosen.
+            config: settings; ``surrogate_fit``, ``members`` and ``seed`` are used.
+            folder: folder of its own for checkpoints; None for none.
+            report: called with the epochs and training examples done since the last call.
+
+        Returns:
+            The fitted ensemble.
+
+        Raises:
+            ValueError: if the loss of a member is never finite, or the folder belongs to another
+                fit.
+        """
+        network = Regressor.of(config, examples.scaling.size)
+        weights = fit_members(
+            network,
+            examples,
+            config.surrogate_fit,
+            members=config.members,
+            seed=config.seed,
+            folder=folder,
+            report=report,
+        )
+        return cls(
+            network=network,
+            weights=weights,
+            scaling=examples.scaling,
+            centre=np.asarray(examples.centre),
+            width=np.asarray(examples.width),
+        )
+
+    def __call__(self, fingerprint: Float[Array, " p"]) -> Prediction:
+        """Predict the property.
+
+        Args:
+            fingerprint: numbers without a unit.
+
+        Returns:
+            Mean and standard deviation of the members' predictions, in the unit of the property;
+            the deviation of a single member is 0.
+        """
         dtype = fingerprint.dtype
         scaled = self.scaling.forward(fingerprint)
-        said = jax.vmap(self.network, (0, None))(self.weights, scaled)
-        spread = safe_norm(said - said.mean()) / len(said) ** 0.5
+        predictions = jax.vmap(self.network, (0, None))(self.weights, scaled)
+        mean = predictions.mean()
+        # The norm instead of the standard deviation: its gradient is finite where members agree.
+        spread = safe_norm(predictions - mean) / len(predictions) ** 0.5
         centre, width = jnp.asarray(self.centre, dtype), jnp.asarray(self.width, dtype)
-        return centre + width * said.mean(), width * spread
+        return centre + width * mean, width * spread
+
+    @classmethod
+    def restore(
+        cls, arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
+    ) -> "Ensemble":
+        """Make a fitted ensemble from the arrays that were saved.
+
+        Args:
+            arrays: the fields that are not static, by name.
+            fingerprint: parameters of the fingerprints.
+            config: settings that it was fitted with.
+
+        Returns:
+            The ensemble that was saved.
+        """
+        scaling = SCALINGS[config.scaling].restore(arrays["scaling"], fingerprint)
+        return cls(Regressor.of(config, scaling.size), **{**arrays, "scaling": scaling})
+
+    @classmethod
+    def epochs(cls, config: TrainConfig) -> int:
+        """Number of epochs that :meth:`fit` reports.
+
+        Args:
+            config: settings of the fit.
+        """
+        return config.surrogate_fit.epochs

@@ -1,191 +1,266 @@
-r"""Gaussian process: a property from few fingerprints, with an uncertainty that can be trusted.
+r"""Gaussian process: a surrogate for small training sets, with a reliable uncertainty.
 
-The covariance of the property at two structures, in standardised coordinates u of their
-fingerprints (:mod:`jaxrecon.models.coordinates`), is that of a straight line and of what deviates
-from it,
+The covariance of the property of two structures, with standardised coordinates u and v of their
+fingerprints (:mod:`jaxrecon.models.coordinates`), is that of a linear function plus a smooth
+deviation from it,
 
 .. math:: k(u, v) = a^2 e^{-|u - v|^2 / 2 l^2} + b^2 (u \cdot v + 1),
 
-with noise of variance :math:`\sigma^2`, which stands for all that the fingerprint does not tell.
-The four numbers maximise the marginal likelihood (Rasmussen and Williams, *Gaussian Processes for
-Machine Learning*, 2006, chapters 2 and 5; scikit-learn does it). The mean is that of all rows; past
-:data:`MOST` of them the four numbers and the variance are those of a random sample, so that the
-variance is rather too large than too small. Where forces are known they are observations as well:
-see :mod:`jaxrecon.models.surrogates.gradient_kernel`.
+with noise of variance :math:`\sigma^2` for everything that the fingerprint does not determine. The
+four hyperparameters maximise the marginal likelihood (Rasmussen and Williams, *Gaussian Processes
+for Machine Learning*, 2006, chapters 2 and 5; computed by scikit-learn). The mean uses all training
+examples. With more than :data:`MAX_EXAMPLES` of them, the hyperparameters and the variance use a
+random sample, which makes the variance too large rather than too small. Where forces are known,
+they are observations too: see :mod:`jaxrecon.models.surrogates.gradient_kernel`.
 """
 
+import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.models.coordinates import Coordinates
+from jaxrecon.models.config import TrainConfig
+from jaxrecon.models.coordinates import MIN_WIDTH, Coordinates
+from jaxrecon.models.examples import Examples
+from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.surrogates.gradient_kernel import Observed, gradient_noise, posterior
+from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.guidance import Prediction
 
-MOST = 1000
-"""Rows that decide the four numbers, and how sure the process is."""
+MAX_EXAMPLES = 1000
+"""Largest number of examples for the hyperparameters, the variance and gradients."""
 
-MOST_NUMBERS = 12_000
-"""What a process learns from at most: values and gradients, else values, else some of them."""
-
-DEAD = 1e-5
-"""Standard deviation of a coordinate below which it says nothing."""
+MAX_OBSERVATIONS = 12_000
+"""Largest number of observations: values and gradients, or else a random sample of the values."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class GaussianProcess:
-    """A fitted process: a :class:`~jaxrecon.search.guidance.Predictor`.
+class GaussianProcess(Surrogate):
+    r"""A fitted Gaussian process.
 
     Attributes:
-        coordinates: of the fingerprint.
-        centre: mean of each coordinate in the training rows.
-        slope: one over its standard deviation; 0 for a dead one.
-        points: standardised coordinates of the training rows.
-        weights: of the covariances with them, for the mean.
-        factor: G, for the variance :math:`k(u, u) - |G k(u)|^2`, k(u) with the first r points.
-        kernel: :math:`a^2`, :math:`l`, :math:`b^2` and :math:`\\sigma^2`, the property in units of
-            its standard deviation.
-        pull: what gradients add to the weights, along the coordinates; None without them.
-        caution: factor on standard deviations that makes them true of rows that are left out where
-            gradients are known; 1 without them.
-        mean: of the property in the training rows, in its unit.
-        deviation: standard deviation of the property there.
+        coordinates: map between fingerprints and coordinates.
+        centre: mean of each coordinate over the training examples.
+        inverse_width: one over the standard deviation of each coordinate; 0 for a constant one.
+        inputs: standardised coordinates of the training examples.
+        weights: factors of the covariances with the training examples, for the mean.
+        factor: matrix G of the variance :math:`k(u, u) - |G k(u)|^2`, where k(u) are the
+            covariances with the first r training examples.
+        kernel: hyperparameters :math:`a^2`, :math:`l`, :math:`b^2` and :math:`\sigma^2`, for a
+            property in units of its standard deviation.
+        gradient_weights: what observed gradients add to the weights, along the coordinates; None
+            without gradients.
+        inflation: factor that makes the standard deviations agree with the errors of examples left
+            out; 1 where none were left out.
+        mean: mean of the property over the training examples, in its unit.
+        deviation: standard deviation of the property over the training examples, in its unit.
     """
 
     coordinates: Coordinates = field(metadata={"static": True})
     centre: Float[np.ndarray | Array, " d"]
-    slope: Float[np.ndarray | Array, " d"]
-    points: Float[np.ndarray | Array, "m d"]
+    inverse_width: Float[np.ndarray | Array, " d"]
+    inputs: Float[np.ndarray | Array, "m d"]
     weights: Float[np.ndarray | Array, " m"]
     factor: Float[np.ndarray | Array, "r r"]
     kernel: Float[np.ndarray | Array, " 4"]
-    pull: Float[np.ndarray | Array, "m d"] | None
-    caution: Float[np.ndarray | Array, ""]
+    gradient_weights: Float[np.ndarray | Array, "m d"] | None
+    inflation: Float[np.ndarray | Array, ""]
     mean: Float[np.ndarray | Array, ""]
     deviation: Float[np.ndarray | Array, ""]
 
     @classmethod
     def fit(
         cls,
-        fingerprint: Fingerprint,
-        rows: Float[np.ndarray, "n p"],
-        values: Float[np.ndarray, " n"],
+        examples: Examples,
+        config: TrainConfig | None = None,
         *,
-        jacobians: Float[np.ndarray, "n p x"] | None = None,
-        gradients: Float[np.ndarray, "n x"] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        report: ProgressFn = lambda epochs, examples: None,
     ) -> "GaussianProcess":
-        """The process that a training set is most likely under.
+        """Fit the hyperparameters and condition the process on the training examples.
 
         Args:
-            fingerprint: what the rows are.
-            rows: fingerprints, without a unit.
-            values: the property of each.
-            jacobians: derivatives of the fingerprint of each by its positions, in 1/Angstrom.
-            gradients: of the property by the positions, in its unit by Angstrom. Of more than
-                1,000 rows, or 12,000 numbers in all, they are left out.
+            examples: data to fit to. Gradients are used if there are at most
+                :data:`MAX_EXAMPLES` examples and :data:`MAX_OBSERVATIONS` numbers in all.
+            config: settings, of which ``forces`` is used; None for the default ones.
+            folder: not used: the fit has no epochs.
+            report: not used.
 
-        Raises:
-            ValueError: if a number is not finite, or all values are the same.
+        Returns:
+            The fitted process.
         """
-        if not (np.isfinite(rows).all() and np.isfinite(values).all()):
-            raise ValueError("expected finite fingerprints and values, got others")
+        return cls._conditioned(examples, config or TrainConfig(), examples.training)
+
+    def refit(
+        self, examples: Examples, config: TrainConfig, calibration: float
+    ) -> "GaussianProcess":
+        """Condition on all examples: without early stopping it needs no validation set.
+
+        Args:
+            examples: the data that it was fitted to.
+            config: settings that it was fitted with.
+            calibration: root mean square of error over predicted deviation on the validation
+                examples. If it is larger than 1, the deviations are multiplied by it: examples left
+                out one by one don't show how errors grow on trajectories that are not known.
+
+        Returns:
+            The process to use.
+        """
+        whole = self._conditioned(examples, config, np.arange(len(examples.values)))
+        return replace(whole, inflation=np.asarray(max(calibration, 1.0) * whole.inflation))
+
+    @classmethod
+    def _conditioned(
+        cls, examples: Examples, config: TrainConfig, selected: Int[np.ndarray, " s"]
+    ) -> "GaussianProcess":
+        """Fit to the selected examples."""
+        values = examples.values[selected]
         mean, deviation = values.mean(), values.std()
-        if not deviation > 0.0:
-            raise ValueError(f"expected values that differ, got {values[0]} for all")
-        coordinates = Coordinates.of(fingerprint)
-        with jax.enable_x64(True):
-            raw = np.asarray(jax.vmap(coordinates.forward)(jnp.asarray(rows, jnp.float64)))
+        # Standardise the coordinates and the values. A constant coordinate becomes 0.
+        coordinates = Coordinates.of(examples.fingerprint)
+        raw = coordinates.forward_many(examples.fingerprints[selected])
         centre, width = raw.mean(axis=0), raw.std(axis=0)
-        slope = np.where(width > DEAD, 1.0 / np.maximum(width, DEAD), 0.0)
-        inputs = (raw - centre) * slope
+        inverse_width = np.where(width > MIN_WIDTH, 1.0 / np.maximum(width, MIN_WIDTH), 0.0)
+        inputs = (raw - centre) * inverse_width
         outputs = (values - mean) / deviation
-        if len(rows) > MOST:
-            some = np.random.default_rng(0).permutation(len(rows))[:MOST_NUMBERS]
-            inputs, outputs = inputs[some], outputs[some]
-        kernel = _most_likely(inputs[:MOST], outputs[:MOST])
-        # Of values alone: with gradients it would take as many numbers at every prediction.
-        factor = _factor(kernel, inputs[:MOST])
-        pull = None
-        if (
-            jacobians is None
-            or gradients is None
-            or len(rows) > MOST
-            or gradients.size + len(rows) > MOST_NUMBERS
-        ):
-            weights = _weights(kernel, inputs, outputs)
-            caution = 1.0
-        else:
-            with jax.enable_x64(True):
-                bend = jax.vmap(jax.jacfwd(coordinates.forward))(jnp.asarray(rows, jnp.float64))
-            inner = np.einsum("npq,nqx->npx", np.asarray(bend), jacobians) * slope[:, None]
-            observed = Observed(inputs, inner, outputs, gradients / deviation)
+        # In a random order, the first examples are a random sample.
+        if len(values) > MAX_EXAMPLES:
+            sample = np.random.default_rng(0).permutation(len(values))[:MAX_OBSERVATIONS]
+            inputs, outputs = inputs[sample], outputs[sample]
+        kernel = _most_likely(inputs[:MAX_EXAMPLES], outputs[:MAX_EXAMPLES])
+        # The variance knows the values alone: with gradients, every prediction would have to
+        # compute the covariances with all of them.
+        factor = _factor(kernel, inputs[:MAX_EXAMPLES])
+        gradient_weights, inflation = None, 1.0
+        if config.forces and _gradients_fit(examples):
+            assert examples.gradients is not None, "gradients fit"
+            by_positions = _coordinate_jacobians(coordinates, examples, selected)
+            observed = Observed(
+                inputs,
+                by_positions * inverse_width[:, None],
+                outputs,
+                examples.gradients[selected] / deviation,
+            )
             noise = gradient_noise(observed, kernel)
-            weights, pull, left_out = posterior(observed, kernel, noise)
+            weights, gradient_weights, left_out = posterior(observed, kernel, noise)
+            # Variances without gradients are compared with errors left out with gradients.
             variances = 1.0 / np.sum(factor**2, axis=0)
-            caution = float(np.sqrt(np.mean(left_out**2 / variances)))
+            inflation = float(np.sqrt(np.mean(left_out**2 / variances)))
+        else:
+            weights = _weights(kernel, inputs, outputs)
         return cls(
             coordinates=coordinates,
             centre=centre,
-            slope=slope,
-            points=inputs,
+            inverse_width=inverse_width,
+            inputs=inputs,
             weights=weights,
             factor=factor,
             kernel=kernel,
-            pull=pull,
-            caution=np.asarray(caution),
+            gradient_weights=gradient_weights,
+            inflation=np.asarray(inflation),
             mean=np.asarray(mean),
             deviation=np.asarray(deviation),
         )
 
     def __call__(self, fingerprint: Float[Array, " p"]) -> Prediction:
-        """The property and the standard deviation of its error, noise included."""
-        own = jax.tree.map(lambda each: jnp.asarray(each, fingerprint.dtype), self)
+        """Predict the property.
+
+        Args:
+            fingerprint: numbers without a unit.
+
+        Returns:
+            The property and the standard deviation of its error, noise included, in its unit.
+        """
+        own = jax.tree.map(lambda array: jnp.asarray(array, fingerprint.dtype), self)
         amplitude, length, linear, noise = own.kernel
-        u = (self.coordinates.forward(fingerprint) - own.centre) * own.slope
-        # Products of matrices, as |u - v|^2 = |u|^2 - 2 u v + |v|^2: for many structures at once
-        # the differences would take more memory than a cache has.
-        along = _times(own.points, u)
-        squares = u @ u - 2.0 * along + jnp.sum(own.points**2, axis=1)
+        u = (self.coordinates.forward(fingerprint) - own.centre) * own.inverse_width
+        # |u - v|^2 = |u|^2 - 2 u v + |v|^2 as matrix products: for many structures at once, the
+        # differences would not fit into a cache.
+        along = _times(own.inputs, u)
+        squares = u @ u - 2.0 * along + jnp.sum(own.inputs**2, axis=1)
         near = amplitude * jnp.exp(-jnp.maximum(squares, 0.0) / (2.0 * length**2))
         covariances = near + linear * (along + 1.0)
         explained = jnp.sum(_times(own.factor, covariances[: len(own.factor)]) ** 2)
         variance = amplitude + linear * (u @ u + 1.0) - explained
-        # What round-off makes of a variance at a training row is no more than the noise.
-        spread = own.caution * jnp.sqrt(jnp.maximum(variance, 0.0) + noise)
-        told = covariances @ own.weights
-        if own.pull is not None:
-            pulled = _times(own.pull, u)
-            told += near @ (pulled - jnp.sum(own.points * own.pull, axis=1)) / length**2
-            told += linear * jnp.sum(pulled)
-        return own.mean + own.deviation * told, own.deviation * spread
+        # At a training example, round-off can make the variance negative; the noise is larger.
+        spread = own.inflation * jnp.sqrt(jnp.maximum(variance, 0.0) + noise)
+        predicted = covariances @ own.weights
+        # Observed gradients add the derivatives of the covariances.
+        if own.gradient_weights is not None:
+            pulled = _times(own.gradient_weights, u)
+            offsets = jnp.sum(own.inputs * own.gradient_weights, axis=1)
+            predicted += near @ (pulled - offsets) / length**2
+            predicted += linear * jnp.sum(pulled)
+        return own.mean + own.deviation * predicted, own.deviation * spread
+
+    @classmethod
+    def restore(
+        cls, arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
+    ) -> "GaussianProcess":
+        """Make a fitted process from the arrays that were saved.
+
+        Args:
+            arrays: the fields that are not static, by name.
+            fingerprint: parameters of the fingerprints.
+            config: settings that it was fitted with.
+
+        Returns:
+            The process that was saved.
+        """
+        return cls(coordinates=Coordinates.of(fingerprint), **arrays)
 
 
 def _times(matrix: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:
+    """Multiply with full precision on every device."""
     return jnp.matmul(matrix, vector, precision=Precision.HIGHEST)
+
+
+def _gradients_fit(examples: Examples) -> bool:
+    """Return whether gradients are known for all examples and few enough to be observations."""
+    gradients, count = examples.gradients, len(examples.values)
+    return (
+        gradients is not None
+        and examples.structures is not None
+        and bool(np.isfinite(gradients).all())
+        and count <= MAX_EXAMPLES
+        and gradients.size + count <= MAX_OBSERVATIONS
+    )
+
+
+def _coordinate_jacobians(
+    coordinates: Coordinates, examples: Examples, selected: Int[np.ndarray, " s"]
+) -> Float[np.ndarray, "s p x"]:
+    """Compute the derivatives of the coordinates of the selected examples by the positions."""
+    with jax.enable_x64(True):
+        fingerprints = jnp.asarray(examples.fingerprints[selected], jnp.float64)
+        by_fingerprint = np.asarray(jax.vmap(jax.jacfwd(coordinates.forward))(fingerprints))
+    return np.einsum("npq,nqx->npx", by_fingerprint, examples.jacobians[selected])
 
 
 def _most_likely(
     inputs: Float[np.ndarray, "m d"], outputs: Float[np.ndarray, " m"]
 ) -> Float[np.ndarray, " 4"]:
-    """The four numbers of the kernel."""
+    """Find the hyperparameters that maximise the marginal likelihood."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
+    # The length starts at the typical norm of an input; all ranges span orders of magnitude.
     typical = float(np.sqrt(max((inputs**2).sum(axis=1).mean(), 1.0)))
     amplitude, linear = ConstantKernel(0.3, (1e-4, 1e3)), ConstantKernel(1e-2, (1e-6, 1e2))
     length = RBF(typical, (0.03 * typical, 100.0 * typical))
     kernel = amplitude * length + linear * DotProduct(1.0, "fixed")
     process = GaussianProcessRegressor(kernel + WhiteKernel(1e-3, (1e-6, 1.0)))
     with warnings.catch_warnings():
-        # A number at the end of its range is an answer: without noise, say, or without a bend.
+        # A hyperparameter at the end of its range is an answer: there is no noise, for example.
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit(inputs, outputs)
     return np.asarray(np.exp(process.kernel_.theta))
@@ -194,9 +269,10 @@ def _most_likely(
 def _covariances(
     kernel: Float[np.ndarray, " 4"], left: Float[np.ndarray, "n d"], right: Float[np.ndarray, "m d"]
 ) -> Float[np.ndarray, "n m"]:
+    """Compute the covariances of two sets of inputs, without noise."""
     from scipy.spatial.distance import cdist
 
-    # In place: of ten thousand rows each of these matrices is a gigabyte.
+    # In place: with ten thousand examples, each of these matrices takes a gigabyte.
     amplitude, length, linear, _ = kernel
     near = cdist(left, right, "sqeuclidean")
     near /= -2.0 * length**2
@@ -214,7 +290,7 @@ def _weights(
     inputs: Float[np.ndarray, "n d"],
     outputs: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
-    """What the covariances with the inputs are multiplied by for the mean."""
+    """Compute the factors of the covariances with the inputs for the mean."""
     from scipy.linalg import cho_factor, cho_solve
 
     own = _covariances(kernel, inputs, inputs)
@@ -225,9 +301,9 @@ def _weights(
 def _factor(
     kernel: Float[np.ndarray, " 4"], inputs: Float[np.ndarray, "r d"]
 ) -> Float[np.ndarray, "r r"]:
-    """What the covariances with the inputs are multiplied by for the variance."""
+    """Compute the matrix that multiplies the covariances with the inputs for the variance."""
     from scipy.linalg import cholesky, solve_triangular
 
-    every = np.eye(len(inputs))
-    lower = cholesky(_covariances(kernel, inputs, inputs) + kernel[3] * every, lower=True)
-    return solve_triangular(lower, every, lower=True)
+    identity = np.eye(len(inputs))
+    lower = cholesky(_covariances(kernel, inputs, inputs) + kernel[3] * identity, lower=True)
+    return solve_triangular(lower, identity, lower=True)

@@ -1,70 +1,42 @@
-r"""Gradients as observations of a Gaussian process: what forces tell of a property's surface.
+r"""Gradients as observations of a Gaussian process: forces say how the property changes.
 
-In coordinates u of the fingerprint, with :math:`J_i = \partial u_i / \partial x` by the positions
-of structure i, an observed gradient is :math:`g_i = J_i^T \nabla f(u_i)`, so that
+With the Jacobian :math:`J_i = \partial u_i / \partial x` of the coordinates u of structure i by its
+positions, an observed gradient is :math:`g_i = J_i^T \nabla f(u_i)`. Hence the covariances
 
 .. math:: \mathrm{cov}(f(u), g_j) = \partial_v k(u, v) J_j, \qquad
           \mathrm{cov}(g_i, g_j) = J_i^T \partial_u \partial_v k(u, v) J_j
 
-at :math:`v = u_j` and :math:`u = u_i`. Source: Solak et al., NeurIPS 2002; of forces in descriptors
-of atoms Bartok and Csanyi, Int. J. Quantum Chem. 115, 1051 (2015).
+at :math:`u = u_i` and :math:`v = u_j`. Sources: Solak et al., NeurIPS 2002; for forces and
+descriptors of atoms Bartok and Csanyi, Int. J. Quantum Chem. 115, 1051 (2015).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import jax
 import numpy as np
-from ase import Atoms
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxrecon.descriptors.featurize import batch
-from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.structures.structure import Structure
+NOISE_STRUCTURES = 50
+"""Number of structures whose gradients determine the noise of gradients."""
 
-TOGETHER = 32
-"""Structures whose jacobians are computed at once."""
+LOG_NOISE = (-12.0, 2.0)
+"""Range of the logarithm of that noise, as a variance in units of the mean square gradient."""
 
-SOME = 50
-"""Structures whose gradients decide how noisy those are."""
+NOISE_TOLERANCE = 0.3
+"""Accuracy to which that logarithm is determined."""
 
-LOGARITHMS = (-12.0, 2.0)
-"""Of that noise, in units of the mean square of the gradients."""
-
-
-def fingerprint_jacobians(
-    structures: Sequence[Atoms], fingerprint: Fingerprint
-) -> Float[np.ndarray, "n p x"]:
-    """Derivatives of the fingerprint of each structure by its positions, in 1/Angstrom.
-
-    Args:
-        structures: of one number of atoms.
-        fingerprint: R.
-
-    Returns:
-        The unknowns are x, y and z of the first atom, those of the second one and so on.
-    """
-    found = _jacobians(batch(structures, fingerprint), fingerprint)
-    return np.asarray(found, np.float64).reshape(len(structures), fingerprint.size, -1)
-
-
-@partial(jax.jit, static_argnames="fingerprint")
-def _jacobians(structures: Structure, fingerprint: Fingerprint) -> Float[Array, "n p ..."]:
-    return jax.lax.map(
-        lambda one: fingerprint.with_jacobian(one)[1], structures, batch_size=TOGETHER
-    )
+IMPOSSIBLE = 1e12
+"""Negative log likelihood of a noise for which the covariances are not positive definite."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Values and gradients of some structures, and all that covariances are made of.
+    """Observed values and gradients of some structures, with all that covariances depend on.
 
     Attributes:
         inputs: standardised coordinates.
-        jacobians: of these by the unknowns of each structure.
+        jacobians: derivatives of the standardised coordinates by the positions.
         outputs: standardised values.
-        gradients: by the unknowns.
+        gradients: derivatives of the standardised values by the positions.
     """
 
     inputs: Float[np.ndarray, "n d"]
@@ -73,12 +45,19 @@ class Observed:
     gradients: Float[np.ndarray, "n x"]
 
     @property
-    def told(self) -> Float[np.ndarray, " m"]:
-        """Values, then gradients structure by structure."""
+    def observations(self) -> Float[np.ndarray, " m"]:
+        """All values, then the gradients of one structure after the other."""
         return np.concatenate([self.outputs, self.gradients.ravel()])
 
-    def some(self, count: int) -> "Observed":
-        """Of evenly spread structures."""
+    def subset(self, count: int) -> "Observed":
+        """Select evenly spread structures.
+
+        Args:
+            count: largest number of structures.
+
+        Returns:
+            The observations of these structures.
+        """
         n = len(self.inputs)
         rows = np.linspace(0, n - 1, min(n, count)).astype(int)
         return Observed(
@@ -87,11 +66,16 @@ class Observed:
 
 
 class Covariances:
-    """Of all that is observed, for any numbers of the kernel."""
+    """Covariances of all observations as a function of the hyperparameters of the kernel.
+
+    Args:
+        observed: values and gradients.
+    """
 
     def __init__(self, observed: Observed) -> None:
         from scipy.spatial.distance import cdist
 
+        # Everything that does not depend on the hyperparameters is computed once.
         inputs, (n, _, x) = observed.inputs, observed.jacobians.shape
         flat = observed.jacobians.transpose(0, 2, 1).reshape(n * x, -1)
         self._unknowns = x
@@ -100,71 +84,104 @@ class Covariances:
         self._along = inputs @ flat.T  # u_i J_j
         own = np.einsum("nd,ndx->nx", inputs, observed.jacobians).ravel()
         self._between = self._along - own  # (u_i - u_j) J_j
-        self._both = flat @ flat.T
+        self._both = flat @ flat.T  # J_i^T J_j
 
     def __call__(
         self, kernel: Float[np.ndarray, " 4"], gradient_noise: float
     ) -> Float[np.ndarray, "m m"]:
-        """The matrix, noise included."""
+        """Compute the covariance matrix of all observations with their noise.
+
+        Args:
+            kernel: hyperparameters as in
+                :class:`~jaxrecon.models.surrogates.gaussian_process.GaussianProcess`.
+            gradient_noise: variance of the noise of the gradients.
+
+        Returns:
+            The matrix in the order of :attr:`Observed.observations`.
+        """
         amplitude, length, linear, noise = kernel
         n, x, between = len(self._squares), self._unknowns, self._between
         near = amplitude * np.exp(-self._squares / (2.0 * length**2))
         matrix = np.empty((n + n * x, n + n * x))
+        # Values with values, and values with gradients.
         matrix[:n, :n] = near + linear * (self._products + 1.0) + noise * np.eye(n)
         matrix[:n, n:] = np.repeat(near, x, 1) * between / length**2 + linear * self._along
         matrix[n:, :n] = matrix[:n, n:].T
-        # One structure after the other: all at once takes several matrices of the largest size.
+        # Gradients with gradients, one structure after the other: all at once would take several
+        # temporary matrices of the full size.
         for number in range(n):
             own = slice(number * x, (number + 1) * x)
-            bent = np.repeat(between[:, own].T, x, 1) * between[number] / -(length**2)
-            steep = np.repeat(near[number], x) / length**2
+            curvature = np.repeat(between[:, own].T, x, 1) * between[number] / -(length**2)
+            weight = np.repeat(near[number], x) / length**2
             both = self._both[own]
-            matrix[n:][own, n:] = steep * (both - bent) + linear * both
+            matrix[n:][own, n:] = weight * (both - curvature) + linear * both
         matrix[np.arange(n, len(matrix)), np.arange(n, len(matrix))] += gradient_noise
         return matrix
 
 
 def gradient_noise(observed: Observed, kernel: Float[np.ndarray, " 4"]) -> float:
-    """The variance of the noise of gradients that makes some of what is observed most likely."""
+    """Find the noise of the gradients that maximises the likelihood of some of the observations.
+
+    Args:
+        observed: values and gradients, of which evenly spread structures are used.
+        kernel: hyperparameters, which stay fixed.
+
+    Returns:
+        The variance of the noise, in the squared unit of the gradients.
+    """
     from scipy.linalg import LinAlgError, cholesky, solve_triangular
     from scipy.optimize import minimize_scalar
 
-    few = observed.some(SOME)
-    covariances, told = Covariances(few), few.told
+    few = observed.subset(NOISE_STRUCTURES)
+    covariances, observations = Covariances(few), few.observations
     scale = float(np.mean(few.gradients**2))
 
-    def unlikely(logarithm: float) -> float:
+    def negative_log_likelihood(logarithm: float) -> float:
         try:
             lower = cholesky(covariances(kernel, scale * np.exp(logarithm)), lower=True)
         except LinAlgError:
-            return 1e12
-        white = solve_triangular(lower, told, lower=True)
+            return IMPOSSIBLE
+        white = solve_triangular(lower, observations, lower=True)
         return float(0.5 * white @ white + np.log(np.diagonal(lower)).sum())
 
-    found = minimize_scalar(unlikely, bounds=LOGARITHMS, method="bounded", options={"xatol": 0.3})
+    found = minimize_scalar(
+        negative_log_likelihood,
+        bounds=LOG_NOISE,
+        method="bounded",
+        options={"xatol": NOISE_TOLERANCE},
+    )
     return scale * float(np.exp(found.x))
 
 
 def posterior(
     observed: Observed, kernel: Float[np.ndarray, " 4"], gradient_noise: float
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
-    """Weights of the values, those of the gradients along the inputs, and errors left out.
+    """Condition the process on all observations.
 
-    The last are what each value is off a prediction from all other structures (Rasmussen and
-    Williams, *Gaussian Processes for Machine Learning*, 2006, equation 5.12, for blocks).
+    The errors left out are those of predicting a value from the observations of all other
+    structures (Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, equation
+    5.12, for blocks).
+
+    Args:
+        observed: values and gradients.
+        kernel: hyperparameters.
+        gradient_noise: variance of the noise of the gradients.
+
+    Returns:
+        Weights of the values, weights of the gradients along the coordinates, and errors left out.
     """
     from scipy.linalg import cho_solve, cholesky
     from scipy.linalg.lapack import dtrtri
 
     n, x = observed.gradients.shape
-    # Transposed, as LAPACK wants it, or there is a copy of the largest matrix.
+    # LAPACK wants columns: the transpose of the symmetric matrix spares a copy of it.
     matrix = Covariances(observed)(kernel, gradient_noise).T
     lower = cholesky(matrix, lower=True, overwrite_a=True)
-    weights = cho_solve((lower, True), observed.told)
+    weights = cho_solve((lower, True), observed.observations)
     inverse, _ = dtrtri(lower, lower=1, overwrite_c=1)
+    # The errors left out need only one diagonal block of the inverse matrix per structure.
     left_out, rows = np.empty(n), np.arange(len(weights))
     for number in range(n):
-        # Of the inverse of the matrix only what belongs to this structure.
         block = np.r_[number, n + number * x : n + (number + 1) * x]
         columns = np.where(rows[:, None] >= block, inverse[:, block], 0.0)
         left_out[number] = np.linalg.solve(columns.T @ columns, weights[block])[0]

@@ -1,0 +1,80 @@
+"""Perceptrons: dense layers with an activation between them, as functions of their weights."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"elu": nnx.elu, "relu": nnx.relu}
+"""Activation functions by name."""
+
+
+class Perceptron(nnx.Module):
+    """Dense layers with an activation between them.
+
+    Args:
+        sizes: number of units of the input, of each hidden layer and of the output.
+        activation: a key of :data:`ACTIVATIONS`.
+        rngs: random numbers for the initial weights.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str, *, rngs: nnx.Rngs) -> None:
+        self.activation = activation
+        self.layers = nnx.List([nnx.Linear(*ends, rngs=rngs) for ends in pairwise(sizes)])
+
+    def __call__(self, inputs: Float[Array, " i"]) -> Float[Array, " o"]:
+        """Compute the output for one input."""
+        for layer in self.layers[:-1]:
+            inputs = ACTIVATIONS[self.activation](layer(inputs))
+        return self.layers[-1](inputs)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A :class:`Perceptron` without its weights; hashable, so static under ``jit``.
+
+    Attributes:
+        sizes: number of units of the input, of each hidden layer and of the output.
+        activation: a key of :data:`ACTIVATIONS`.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str = "elu"
+
+    def init(self, key: PRNGKeyArray) -> dict[str, Any]:
+        """Draw initial weights.
+
+        Args:
+            key: random key.
+
+        Returns:
+            The weights as nested dictionaries of arrays.
+        """
+        network = Perceptron(self.sizes, self.activation, rngs=nnx.Rngs(key))
+        return nnx.to_pure_dict(nnx.state(network))
+
+    def __call__(self, weights: dict[str, Any], inputs: Float[Array, " i"]) -> Float[Array, " o"]:
+        """Compute the output for one input.
+
+        Args:
+            weights: weights as from :meth:`init`.
+            inputs: numbers without a unit.
+
+        Returns:
+            The output of the last layer.
+        """
+        return nnx.merge(_skeleton(self), weights)(inputs)
+
+
+@lru_cache
+def _skeleton(architecture: Architecture) -> Any:
+    """Return the graph of a perceptron without arrays, which never changes."""
+
+    def network() -> Perceptron:
+        return Perceptron(architecture.sizes, architecture.activation, rngs=nnx.Rngs(0))
+
+    return nnx.graphdef(nnx.eval_shape(network))

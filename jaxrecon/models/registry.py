@@ -1,0 +1,68 @@
+"""Registries of generators, surrogates and scalings: a new one is one line here.
+
+An entry is imported when it is first looked up. The names alone import nothing, so settings are
+validated and ``--help`` is printed without JAX.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from jaxrecon.models.generators.base import Generator
+    from jaxrecon.models.scalings.base import Scaling
+    from jaxrecon.models.surrogates.base import Surrogate
+
+Entry = TypeVar("Entry", covariant=True)
+
+
+class Registry(Mapping[str, Entry]):
+    """Classes by name, each imported when it is first looked up.
+
+    Args:
+        homes: where each class is defined, as ``"module:class"`` by name.
+
+    >>> decoders = Registry({"json": "json:JSONDecoder"})
+    >>> list(decoders), decoders["json"].__name__
+    (['json'], 'JSONDecoder')
+    """
+
+    def __init__(self, homes: Mapping[str, str]) -> None:
+        self._homes = dict(homes)
+
+    def __getitem__(self, name: str) -> Entry:
+        module, _, attribute = self._homes[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._homes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+
+GENERATORS: "Registry[type[Generator]]" = Registry(
+    {
+        "autoencoder": "jaxrecon.models.generators.autoencoder:AutoencoderGenerator",
+    }
+)
+"""Generators of fingerprints, subclasses of :class:`~jaxrecon.models.generators.base.Generator`."""
+
+SURROGATES: "Registry[type[Surrogate]]" = Registry(
+    {
+        "network": "jaxrecon.models.surrogates.ensemble:Ensemble",
+        "gaussian_process": "jaxrecon.models.surrogates.gaussian_process:GaussianProcess",
+    }
+)
+"""Surrogates of the property, subclasses of :class:`~jaxrecon.models.surrogates.base.Surrogate`."""
+
+SCALINGS: "Registry[type[Scaling]]" = Registry(
+    {
+        "minmax": "jaxrecon.models.scalings.minmax:MinMax",
+        "principal": "jaxrecon.models.scalings.principal_axes:PrincipalAxes",
+    }
+)
+"""Scalings of fingerprints, subclasses of :class:`~jaxrecon.models.scalings.base.Scaling`."""
