@@ -1,11 +1,11 @@
-"""The potential that has labelled the embedded Pt10 clusters, as a judge of others.
+"""The potential that labelled the embedded Pt10 clusters, as a reference calculator.
 
     cd benchmarks
     jaxrecon judge made.extxyz --calculator corrected:potential -o judged.extxyz
 
-It is 7net-mf-0 with what it is off PBE taken from it, as far as the 300 clusters tell that PBE has
-judged. The energy of bulk platinum is that of the potential, which defines the zero. The package
-sevenn is needed.
+The Gaussian process and the line that correct 7net-mf-0 are fitted to the 300 clusters with PBE
+labels. Crystals are not corrected: the bulk energy of the potential defines the zero of formation
+energies. The package sevenn is needed.
 """
 
 from typing import Any, ClassVar
@@ -22,12 +22,12 @@ from jaxrecon.potentials.registry import reference_calculator
 
 
 class Corrected(Calculator):
-    """Energies and forces of a potential for clusters, corrected.
+    """Corrected energies and forces of a potential, for clusters.
 
     Args:
         potential: reference calculator to correct.
         bulk: energy of the bulk in eV/atom by the potential.
-        correction: to formation energies of PBE.
+        correction: from formation energies of the potential to those of PBE.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
@@ -44,18 +44,19 @@ class Corrected(Calculator):
     ) -> None:
         """Energy in eV and forces in eV/Angstrom, as ASE asks for them."""
         super().calculate(atoms, properties, system_changes)
-        told = judged(self._potential, Atoms(self.atoms.numbers, self.atoms.positions))
-        potential = np.array([told.get_potential_energy() / len(told) - self._bulk])
-        values = smooth([told])
+        uncorrected = judged(self._potential, Atoms(self.atoms.numbers, self.atoms.positions))
+        count = len(uncorrected)
+        potential = np.array([uncorrected.get_potential_energy() / count - self._bulk])
+        values = smooth([uncorrected])
         e_form = self._correction.energies(values, potential)[0][0]
         self.results = {
-            "energy": float(e_form + self._bulk) * len(told),
-            "forces": self._correction.forces([told], values).reshape(-1, 3),
+            "energy": float(e_form + self._bulk) * count,
+            "forces": self._correction.forces([uncorrected], values).reshape(-1, 3),
         }
 
 
 def judged(potential: ReferenceCalculator, atoms: Atoms) -> Atoms:
-    """A cluster with its energy and forces."""
+    """Copy a cluster, with the energy and forces of a potential."""
     ready, alone = potential.for_cluster(atoms), atoms.copy()
     energy, forces = ready.get_potential_energy(), ready.get_forces()
     alone.calc = SinglePointCalculator(alone, energy=energy, forces=forces)
