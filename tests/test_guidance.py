@@ -186,8 +186,8 @@ def test_a_run_is_that_of_its_steering(line: Line, usual: float, tmp_path: Path)
         ((2.0, 1.0), {}, "expected ranges from low to high, got"),
         (np.nan, {}, "expected ranges from low to high, got nan"),
         ([(0.0, 1.0), (0.0, 1.0)], {}, "expected a range for each of 1 properties"),
-        (1.0, {"trust": -1.0}, "expected trust >= 0, got -1.0"),
-        (1.0, {"pull": np.inf}, "expected pull >= 0, got inf"),
+        (1.0, {"trust": -1.0}, "expected a finite trust >= 0, got -1.0"),
+        (1.0, {"pull": np.inf}, "expected a finite pull >= 0, got inf"),
     ],
 )
 def test_what_can_not_be_wanted(line: Line, wanted: object, options: dict, message: str) -> None:

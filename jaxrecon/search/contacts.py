@@ -54,7 +54,7 @@ def with_contacts(
     flat, flat_overlap = derivatives.reshape(n * m, -1), overlap.ravel()
 
     def product(left: Array, right: Array) -> Array:
-        # Accelerators would round float32 products to 10 bits otherwise.
+        # Accelerators would round float32 factors to 10 bits otherwise.
         return jnp.matmul(left, right, precision=Precision.HIGHEST)
 
     return NormalEquations(

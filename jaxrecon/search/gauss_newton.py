@@ -1,4 +1,4 @@
-"""Gauss-Newton models of a fingerprint's residual, and which atom is to attribution for it."""
+"""Gauss-Newton models of a fingerprint's residual, and the attribution of the residual to atoms."""
 
 from functools import partial
 
@@ -23,16 +23,21 @@ def normal_equations(
     *,
     strain_length: float | None = None,
 ) -> NormalEquations:
-    """Model of the squared residual :math:`|R(x) - R^*|^2`: the cheap one.
+    """Model of the squared residual :math:`|R(x) - R^*|^2` of the pooled numbers.
 
-    The residual is infinite where a neighbour is missing: no such point is ever the best one.
+    This is the cheapest model. Its residual is infinite where the bounds leave out a neighbour, so
+    that no such point is ever the best one.
 
     Args:
-        fingerprint: R.
-        structure: x.
-        target: R*.
-        strain_length: Angstrom that a strain of 1 counts as: the strain is unknown as well, in
-            nine numbers below the positions. None for a cell that stays.
+        fingerprint: the fingerprint R.
+        structure: the structure x.
+        target: the target R*, without a unit.
+        strain_length: length in Angstrom that a strain of 1 counts as, if the cell is unknown: nine
+            unknowns for the strain follow those of the positions. None for a known cell.
+
+    Returns:
+        The model in the positions and the strain, in Angstrom; its residual is the mean absolute
+        residual.
     """
     view = fingerprint.view(structure)
     value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain_length is not None)
@@ -54,32 +59,46 @@ def bound_equations(
     *,
     strain_length: float | None = None,
 ) -> NormalEquations:
-    r"""Model of all that the target demands of all atoms: for the last steps.
+    r"""Model of all conditions that the target sets for the rows of all atoms.
 
-    For a largest or smallest value, squared are the differences :math:`G_{if} - R^*_f` of all
-    entries that the target binds, see :func:`jaxrecon.descriptors.pooling.deviations`: zero exactly
-    where :math:`R(x) = R^*`, and smooth where atoms tie. It costs about twice as much as
-    :func:`normal_equations`, whose arguments it takes.
+    A largest or smallest value in the target binds several entries of the rows, and the differences
+    :math:`G_{if} - R^*_f` of all these are squared; see
+    :func:`jaxrecon.descriptors.pooling.deviations`. They vanish exactly where :math:`R(x) = R^*`,
+    and stay smooth where atoms tie, which suits the last steps towards a symmetric structure. The
+    model costs about twice as much as :func:`normal_equations`.
+
+    Args:
+        fingerprint: the fingerprint R.
+        structure: the structure x.
+        target: the target R*, without a unit.
+        strain_length: as for :func:`normal_equations`.
+
+    Returns:
+        The model in the positions and the strain, in Angstrom; its residual is the mean absolute
+        residual of the pooled numbers.
     """
     view = fingerprint.view(structure)
     neighbors, strain = view.neighbors, strain_length is not None
+    # Derivatives of all entries of all rows, as any of them may be bound.
     rows, by_vectors = fingerprint.descriptor.with_jacobian(neighbors, view.elements)
     entries = pooling.entries_by_positions(by_vectors, neighbors, strain=strain)
     flat = _unknowns(entries.reshape(rows.size, -1, 3), strain_length)
     wanted, absent = _split(fingerprint, view, target)
     difference = fingerprint.pooled(view, rows) - wanted
+    # Extremes add weights and deviations to the entries that they bind, and all of these are
+    # multiplied with the derivatives once, at the end. Other poolings add products of their own.
     weight, force, squared = jnp.zeros_like(rows), jnp.zeros_like(rows), jnp.sum(absent**2)
     gram = jnp.zeros((flat.shape[1],) * 2, rows.dtype)
     gradient = jnp.zeros(flat.shape[1], rows.dtype)
-    for pool, goal, off in zip(
+    for pool, pool_target, pool_difference in zip(
         fingerprint.pools,
         _blocks(fingerprint, view, wanted),
         _blocks(fingerprint, view, difference),
         strict=True,
     ):
         if pool.kind in EXTREMES:
-            demand = jax.vmap(partial(pooling.deviations, pool, rows))
-            deviation, bound = demand(goal[:, 0], view.groups)
+            deviations = jax.vmap(partial(pooling.deviations, pool, rows))
+            deviation, bound = deviations(pool_target[:, 0], view.groups)
             weight += bound.sum(0)
             force += jnp.where(bound, deviation, 0.0).sum(0)
             squared += jnp.sum(jnp.where(bound, deviation**2, 0.0))
@@ -89,8 +108,8 @@ def bound_equations(
             )
             derivatives = _unknowns(derivatives, strain_length)
             gram += _product(derivatives.T, derivatives)
-            gradient += _product(off.ravel(), derivatives)
-            squared += jnp.sum(off**2)
+            gradient += _product(pool_difference.ravel(), derivatives)
+            squared += jnp.sum(pool_difference**2)
     return NormalEquations(
         gram=gram + _product(flat.T, weight.reshape(-1, 1) * flat),
         gradient=gradient + _product(force.ravel(), flat),
@@ -107,36 +126,40 @@ def guided_equations(
     guidance: Guidance,
     strain_length: float | None = None,
 ) -> NormalEquations:
-    """Model of what a guided search minimises; the residual is the root of that.
-
-    The derivatives of predictors are taken backwards, as they are few and the unknowns many.
+    """Model of the sum of squares that a guided search minimises.
 
     Args:
-        fingerprint: R.
-        structure: x.
-        target: R*.
-        guidance: what is wanted.
+        fingerprint: the fingerprint R.
+        structure: the structure x.
+        target: the target R*, without a unit.
+        guidance: the wanted properties and the weights.
         strain_length: as for :func:`normal_equations`.
+
+    Returns:
+        The model in the positions and the strain, in Angstrom; its residual is the root of the sum
+        of squares, in the property's unit.
     """
     view = fingerprint.view(structure)
     value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain_length is not None)
     derivatives = _unknowns(jacobian, strain_length)
+    # Predictors need all numbers: those of absent elements are 0.
     if view.columns is not None:
         whole = jnp.zeros((fingerprint.size, 1 + derivatives.shape[1]), value.dtype)
         both = jnp.concatenate([value[:, None], derivatives], axis=1)
         both = whole.at[view.columns].set(both, mode="drop")
         value, derivatives = both[:, 0], both[:, 1:]
-    told, pull_back = jax.vjp(guidance.told, value)
-    (by_value,) = jax.vmap(pull_back)(jnp.eye(len(told), dtype=told.dtype))
+    # There are few penalties and many numbers: derivatives in reverse mode are the cheaper ones.
+    penalties, pull_back = jax.vjp(guidance.penalties, value)
+    (by_value,) = jax.vmap(pull_back)(jnp.eye(len(penalties), dtype=penalties.dtype))
     scales = guidance.scales(value.dtype)
-    off = scales * (value - target)
+    distances = scales * (value - target)
     flat = jnp.concatenate([_product(by_value, derivatives), scales[:, None] * derivatives])
-    wrong = jnp.concatenate([told, off])
-    squared = jnp.sum(wrong**2)
+    terms = jnp.concatenate([penalties, distances])
+    squared = jnp.sum(terms**2)
     overflow = view.neighbors.overflow
     return NormalEquations(
         gram=_product(flat.T, flat),
-        gradient=_product(wrong, flat),
+        gradient=_product(terms, flat),
         squared=squared,
         residual=jnp.where(overflow, jnp.inf, jnp.sqrt(squared)),
     )
@@ -145,29 +168,38 @@ def guided_equations(
 def attribution(
     fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
 ) -> Float[Array, " n"]:
-    """For each atom the sum of ``|R - target|`` over the features, by its share in each.
+    """How much of the residual each atom is responsible for.
 
-    In an extreme the selected has the whole share; in an average an atom has the weight of its
-    entry.
+    This is the sum of ``|R - target|`` over all numbers, each weighed by the contribution of the
+    atom to the number. An extreme is due to its selected atom alone. An average is due to all
+    atoms, by its derivative with respect to their entries.
+
+    Args:
+        fingerprint: the fingerprint R.
+        structure: the structure.
+        target: the target, without a unit.
+
+    Returns:
+        The attribution of each atom, without a unit.
     """
     view = fingerprint.view(structure)
     rows = fingerprint.rows(view)
     error = jnp.abs(fingerprint.pooled(view, rows) - _split(fingerprint, view, target)[0])
     total = jnp.zeros(len(rows), rows.dtype)
-    for pool, off in zip(fingerprint.pools, _blocks(fingerprint, view, error), strict=True):
+    for pool, pool_error in zip(fingerprint.pools, _blocks(fingerprint, view, error), strict=True):
         if pool.kind in SELECTING:
             selected, present = jax.vmap(partial(pooling.selection, pool, rows))(view.groups)
-            total = total.at[selected].add(jnp.where(present, off, 0.0))
+            total = total.at[selected].add(jnp.where(present, pool_error, 0.0))
         else:
-            share = jax.vmap(partial(pooling.weights, pool, rows))(view.groups)
-            total += jnp.sum(jnp.abs(share) * off, axis=(0, 2))
+            weights = jax.vmap(partial(pooling.weights, pool, rows))(view.groups)
+            total += jnp.sum(jnp.abs(weights) * pool_error, axis=(0, 2))
     return total
 
 
 def _split(
     fingerprint: Fingerprint, view: View, target: Float[Array, " p"]
 ) -> tuple[Float[Array, " q"], Float[Array, " p"]]:
-    """The target for the numbers of a view; and the rest of it, where R is 0 whatever the atoms."""
+    """Split the target into the numbers of a view and the rest, where R is always 0."""
     if view.columns is None:
         return target, jnp.zeros_like(target)
     wanted = target.at[view.columns].get(mode="fill", fill_value=0.0)
@@ -177,7 +209,7 @@ def _split(
 def _blocks(
     fingerprint: Fingerprint, view: View, numbers: Float[Array, " q"]
 ) -> list[Float[Array, "g s f"]]:
-    """The numbers of a view, pooling by pooling."""
+    """Split the numbers of a view into one array for each pooling."""
     groups, rows = len(view.groups), sum(pool.rows for pool in fingerprint.pools)
     features = len(numbers) // (groups * rows)
     blocks, start = [], 0
@@ -191,6 +223,7 @@ def _blocks(
 def _residual(
     view: View, difference: Float[Array, " q"], absent: Float[Array, " p"]
 ) -> Float[Array, ""]:
+    """Mean absolute residual over all numbers; infinite where a neighbour is left out."""
     mean = (jnp.sum(jnp.abs(difference)) + jnp.sum(jnp.abs(absent))) / len(absent)
     return jnp.where(view.neighbors.overflow, jnp.inf, mean)
 
@@ -198,12 +231,12 @@ def _residual(
 def _unknowns(
     derivatives: Float[Array, "q x 3"], strain_length: float | None
 ) -> Float[Array, "q d"]:
-    """Slopes by the unknowns in a row, all in 1/Angstrom."""
+    """Jacobian as a matrix, one column for each unknown, all in 1/Angstrom."""
     if strain_length is not None:
         derivatives = derivatives.at[:, -3:].divide(strain_length)
     return derivatives.reshape(len(derivatives), -1)
 
 
 def _product(left: Float[Array, "*a b"], right: Float[Array, "b c"]) -> Float[Array, "*a c"]:
-    """Matrix product at full precision: accelerators round float32 products to 10 bits else."""
+    """Matrix product at full precision: accelerators would round float32 factors to 10 bits."""
     return jnp.matmul(left, right, precision=Precision.HIGHEST)

@@ -1,12 +1,13 @@
-r"""Guidance: a search that wants properties, not (only) a fingerprint.
+r"""Guidance: a search for structures with wanted properties, besides or instead of a fingerprint.
 
 .. math:: \min_x\ \sum_k h_k(\mu_k(R(x)))^2 + \sum_k (t\,\sigma_k(R(x)))^2
           + \frac{s^2}{P} \sum_p \left(\frac{R_p(x) - R^*_p}{w_p}\right)^2
 
-Predictors give a property :math:`\mu_k` and the standard deviation :math:`\sigma_k` of its error at
-the fingerprint of a structure that is really there, so that the fingerprint is always a possible
-one; h is how far the property is outside the wanted range. The search for a fingerprint of Fung et
-al., arXiv 2207.13227, has the last sum alone, and nothing couples it to the property.
+Here :math:`\mu_k` is a predicted property and :math:`\sigma_k` the standard deviation of its error,
+both at the fingerprint R(x) of an actual structure x; :math:`h_k` is the distance of the property
+from its wanted range; t, s and w are *trust*, *pull* and *widths*. The search of Fung et al., arXiv
+2207.13227, minimises a distance like the last sum alone, for a target :math:`R^*` that a generator
+drew for the property; no term then keeps the property while R(x) differs from :math:`R^*`.
 """
 
 import math
@@ -20,35 +21,38 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 Prediction = tuple[Float[Array, ""], Float[Array, ""]]
-"""A property and the standard deviation of its error, both in the property's unit."""
+"""A predicted property and the standard deviation of its error, both in the property's unit."""
 
 
 @runtime_checkable
 class Predictor(Protocol):
-    """A pytree that is a pure function of one fingerprint: ``jit``, ``vmap`` and ``grad`` take it.
+    """A pytree and pure function of one fingerprint, for use under ``jit``, ``vmap`` and ``grad``.
 
-    Its arrays may be NumPy's in float64; it computes in the precision of the fingerprint.
+    Its arrays may be NumPy arrays in float64; it computes in the precision of the fingerprint.
     """
 
     def __call__(self, fingerprint: Float[Array, " p"]) -> Prediction:
-        """What is told of the structure that has this fingerprint."""
+        """Predict the property of the structure that has this fingerprint."""
         ...
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Guidance:
-    """What is wanted of a structure besides its fingerprint; all energies in the property's unit.
+    """The wanted properties of a structure, and how they and its fingerprint are weighed.
 
     Attributes:
-        predictors: of the properties.
-        low: what each property is at least; minus infinity for anything.
-        high: what it is at most; infinity for anything.
-        trust: t, how many standard deviations count as much as a miss: keeps to what is known.
-        pull: s, the miss that a fingerprint counts as that is off by one width in each number; 0
-            where there is no target.
-        widths: w, what differences of the fingerprint are measured in; infinite for what is not.
-        columns: of the whole fingerprint, those that the search computes; None for all.
+        predictors: one predictor for each property.
+        low: lower end of the wanted range of each property; minus infinity for none.
+        high: upper end of the wanted range; infinity for none.
+        trust: weight t of the uncertainty: a standard deviation costs as much as a miss this many
+            times as large. A large weight keeps the search where predictions are certain.
+        pull: weight s of the fingerprint: one width of difference in each number costs as much as
+            missing the property by this much, in its unit. 0 where there is no target.
+        widths: the unit w in which each number of the fingerprint is compared with the target;
+            infinite for numbers that are not compared.
+        columns: which numbers of the whole fingerprint the search computes; None for all. The
+            others are 0.
     """
 
     predictors: tuple[Predictor, ...]
@@ -69,22 +73,30 @@ class Guidance:
         trust: float = 1.0,
         pull: float = 0.0,
     ) -> "Guidance":
-        """Guidance to a value or a range of one property, or to ranges of several.
+        """Guidance towards a value or a range of one property, or ranges of several properties.
 
         Args:
-            predictors: one, or one a property.
-            wanted: a number that one property is to be; or from where to where it may be, with
-                infinities for at least and at most; or such a range for each property.
-            widths: typical differences of fingerprints; what has 0 is not looked at. Numbers that
-                hardly differ drown all others: see
+            predictors: one predictor, or one for each property.
+            wanted: the wanted value of the one property; or its range (low, high), with infinity
+                for no limit; or such a range for each property.
+            widths: typical differences of each number of the fingerprint; numbers with width 0 are
+                not compared. Too small a width lets its number outweigh all others: see
                 :func:`jaxrecon.inverse_design.generated.widths_of`.
-            trust: how many standard deviations of the prediction count as much as a miss.
-            pull: the miss that a fingerprint off by one width counts as.
+            trust: weight of the uncertainty: a standard deviation costs as much as a miss this many
+                times as large.
+            pull: weight of the fingerprint: one width of difference in each number costs as much as
+                missing the property by this much, in its unit.
+
+        Returns:
+            The guidance.
 
         Raises:
-            ValueError: if a range is none, a number is out of range or lengths differ.
+            ValueError: if a range is NaN or reversed, a weight is negative or not finite, or the
+                numbers of predictors and ranges differ.
         """
         several = tuple(predictors) if isinstance(predictors, Sequence) else (predictors,)
+        # A value is a range with two equal ends. An odd number of ends does not make ranges, and the
+        # checks below refuse it.
         ranges = np.asarray(wanted, np.float64)
         if ranges.ndim == 0:
             ranges = np.array([[ranges, ranges]])
@@ -97,7 +109,7 @@ class Guidance:
             raise ValueError(f"expected ranges from low to high, got {wanted}")
         for name, value in (("trust", trust), ("pull", pull)):
             if not 0.0 <= value < math.inf:
-                raise ValueError(f"expected {name} >= 0, got {value}")
+                raise ValueError(f"expected a finite {name} >= 0, got {value}")
         widths = np.asarray(widths, np.float64)
         return cls(
             predictors=several,
@@ -108,24 +120,30 @@ class Guidance:
             widths=np.where(widths > 0.0, widths, np.inf),
         )
 
-    def told(self, fingerprint: Float[Array, " q"]) -> Float[Array, " m"]:
-        """How far each property is outside, and the deviations times their trust.
+    def penalties(self, fingerprint: Float[Array, " q"]) -> Float[Array, " m"]:
+        """The terms of the objective that depend on predictions, before they are squared.
 
         Args:
-            fingerprint: R(x), the numbers that the search computes.
+            fingerprint: the numbers of R(x) that the search computes, without a unit.
+
+        Returns:
+            The distance of each property from its wanted range, then trust times each standard
+            deviation; in the property's unit.
         """
+        # Predictors take the whole fingerprint, with zeros for elements that are absent.
         dtype, columns = fingerprint.dtype, self.columns
         if columns is not None:
             whole = jnp.zeros(len(self.widths), dtype)
             fingerprint = whole.at[jnp.asarray(columns)].set(fingerprint)
-        told = [predictor(fingerprint) for predictor in self.predictors]
-        means, deviations = (jnp.stack(each) for each in zip(*told, strict=True))
+        predictions = [predictor(fingerprint) for predictor in self.predictors]
+        means, deviations = (jnp.stack(values) for values in zip(*predictions, strict=True))
+        # Above the range the distance is positive, below it negative, inside it 0.
         high, low = jnp.asarray(self.high, dtype), jnp.asarray(self.low, dtype)
         outside = jnp.maximum(means - high, 0.0) - jnp.maximum(low - means, 0.0)
         return jnp.concatenate([outside, jnp.asarray(self.trust, dtype) * deviations])
 
     def scales(self, dtype: jnp.dtype) -> Float[Array, " q"]:
-        """What differences from the target are multiplied by."""
+        r"""Factors of the differences from the target: :math:`s / (w_p \sqrt P)`."""
         widths = jnp.asarray(self.widths, dtype)
         scales = jnp.asarray(self.pull, dtype) / (widths * len(widths) ** 0.5)
         return scales if self.columns is None else scales[jnp.asarray(self.columns)]
@@ -133,6 +151,14 @@ class Guidance:
     def objective(
         self, fingerprint: Float[Array, " q"], target: Float[Array, " q"]
     ) -> Float[Array, ""]:
-        """The root of the sum of squares, in the property's unit."""
-        off = self.scales(fingerprint.dtype) * (fingerprint - target)
-        return jnp.sqrt(jnp.sum(self.told(fingerprint) ** 2) + jnp.sum(off**2))
+        """The square root of the sum that the search minimises.
+
+        Args:
+            fingerprint: the numbers of R(x) that the search computes, without a unit.
+            target: the same numbers of the target.
+
+        Returns:
+            The root, in the property's unit.
+        """
+        distances = self.scales(fingerprint.dtype) * (fingerprint - target)
+        return jnp.sqrt(jnp.sum(self.penalties(fingerprint) ** 2) + jnp.sum(distances**2))
