@@ -245,7 +245,7 @@ def test_weights_of_moves_are_the_settings_and_otherwise_the_defaults() -> None:
         move_weights(CONFIG.replace(moves={"swop": 1.0}))
     none = {name: 0.0 for name in MOVES if name != "swap"}
     # Swaps alone do not count: a structure of one element has none.
-    with pytest.raises(ValueError, match="expected a positive weight of a move that every"):
+    with pytest.raises(ValueError, match="expected a positive weight of a move that applies"):
         move_weights(CONFIG.replace(moves=none))
 
 

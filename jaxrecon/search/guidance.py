@@ -95,7 +95,7 @@ class Guidance:
                 numbers of predictors and ranges differ.
         """
         several = tuple(predictors) if isinstance(predictors, Sequence) else (predictors,)
-        # A value is a range with two equal ends. An odd number of ends does not make ranges, and the
+        # A value is a range with two equal ends. An odd number of ends does not make ranges: the
         # checks below refuse it.
         ranges = np.asarray(wanted, np.float64)
         if ranges.ndim == 0:

@@ -1,8 +1,8 @@
-"""Moves: how a hop leaves a structure for the start of the next descent.
+"""Moves: random changes of a structure, with which a hop begins.
 
-Fung et al., arXiv 2207.13227, algorithm 1, hop from the best structure of one trial. Here the
-replicas of one population hop together: each starts from a random member of the best part of the
-last population, moves, and descends.
+In algorithm 1 of Fung et al., arXiv 2207.13227, each trial hops from its own best structure. Here
+all replicas of a population hop together: each one starts from a random structure among the best
+of the last population, makes a move, and descends.
 
 To add a move, write a function with the signature of :data:`MoveFn` and add a line to
 :data:`MOVES`.
@@ -25,13 +25,13 @@ from jaxrecon.search.task import Task
 
 
 class Situation(NamedTuple):
-    """What a move may know.
+    """What a move may depend on, besides the structure.
 
     Attributes:
-        fingerprint: what the target was made with.
+        fingerprint: the fingerprint of the target.
         config: settings of the search.
-        task: the target and what is known of the structure.
-        attribution: how much of the residual each atom is responsible for.
+        task: the target and what is known about the structure.
+        attribution: how much of the residual each atom is responsible for, without a unit.
     """
 
     fingerprint: Fingerprint
@@ -41,11 +41,21 @@ class Situation(NamedTuple):
 
 
 MoveFn = Callable[[PRNGKeyArray, Situation, Float[Array, "x 3"]], Float[Array, "x 3"]]
-"""From a key, the situation and the parent's coordinates in Angstrom to the moved coordinates."""
+"""Function from a random key, the situation and the coordinates of the parent to new coordinates.
+
+Coordinates are those of :class:`~jaxrecon.search.task.Task`, in Angstrom. The parent is the
+structure that moves. A move leaves fixed atoms in place.
+"""
+
+BOND_RANGE = (0.8, 1.5)
+"""Smallest and largest distance of a bonded site, in units of the sum of the covalent radii."""
+
+SMALL_ATTRIBUTION = 1e-12
+"""Attribution that is added to that of every free atom, so that any of them may be drawn."""
 
 
 def always(task: Task) -> Bool[Array, ""] | bool:
-    """A move that any structure can make."""
+    """Whether the move applies, for moves that apply to all structures."""
     return True
 
 
@@ -53,9 +63,10 @@ class Move(NamedTuple):
     """One kind of move.
 
     Attributes:
-        function: makes it.
-        weight: how often it is drawn, relative to the other moves, unless the settings say else.
-        applies: whether it can be made with the structures of a task; if not, it is never drawn.
+        function: the function that makes the move.
+        weight: how often the move is drawn, relative to the others, by default.
+        applies: function that says whether the move can change the structures of a task. If not, it
+            is never drawn.
     """
 
     function: MoveFn
@@ -64,11 +75,11 @@ class Move(NamedTuple):
 
 
 def move_weights(config: ReconstructConfig) -> Float[np.ndarray, " moves"]:
-    """How often each move is drawn, in the order of :data:`MOVES`.
+    """The weights of the moves, in the order of :data:`MOVES`.
 
     Raises:
-        ValueError: if the settings name a move that does not exist, or no move is left that every
-            structure can make.
+        ValueError: if the settings name a move that does not exist, or no move with a positive
+            weight applies to all structures.
     """
     changed = dict(config.moves)
     if unknown := sorted(set(changed) - set(MOVES)):
@@ -76,7 +87,7 @@ def move_weights(config: ReconstructConfig) -> Float[np.ndarray, " moves"]:
     weights = {name: changed.get(name, move.weight) for name, move in MOVES.items()}
     if not sum(weights[name] for name, move in MOVES.items() if move.applies is always) > 0:
         raise ValueError(
-            f"expected a positive weight of a move that every structure can make, got {weights}"
+            f"expected a positive weight of a move that applies to all structures, got {weights}"
         )
     return np.array(list(weights.values()), float)
 
@@ -91,50 +102,57 @@ def propose(
     *,
     afresh: Bool[Array, ""] | bool = False,
 ) -> Float[Array, "x 3"]:
-    """Leave a parent by one move, drawn by the weights.
+    """Make one move from a parent, drawn by the weights.
 
     Args:
-        key: of the random numbers.
-        fingerprint: what the target was made with.
-        config: what the moves need.
-        task: what is to be inverted.
-        parent: coordinates in Angstrom.
-        weights: of the moves, from :func:`move_weights`. They are traced: other weights need no
-            other program.
-        afresh: whether to start from random coordinates whatever the weights are.
+        key: random key.
+        fingerprint: the fingerprint of the target.
+        config: settings of the search.
+        task: the target and what is known about the structure.
+        parent: coordinates of the parent, in Angstrom.
+        weights: weights of the moves, from :func:`move_weights`. They are traced: changing them
+            compiles nothing anew.
+        afresh: whether to ignore weights and parent and start from random coordinates.
 
     Returns:
         Coordinates in Angstrom from which to descend.
     """
     first, *keys = jax.random.split(key, 1 + len(MOVES))
-    wrong = attribution(fingerprint, task.structure(parent), task.target)
-    situation = Situation(fingerprint, config, task, wrong)
-    # All moves are made and one is taken: under vmap a branch would make them all as well.
+    attributions = attribution(fingerprint, task.structure(parent), task.target)
+    situation = Situation(fingerprint, config, task, attributions)
+    # Make all moves and take one of them: under vmap, a branch would make all of them as well.
     moved = jnp.stack(
         [
-            move.function(own, situation, parent)
-            for own, move in zip(keys, MOVES.values(), strict=True)
+            move.function(move_key, situation, parent)
+            for move_key, move in zip(keys, MOVES.values(), strict=True)
         ]
     )
+    # Moves that do not apply have no weight. If a fresh start is forced, it alone has a weight.
     possible = jnp.stack([jnp.asarray(move.applies(task)) for move in MOVES.values()])
-    random_start = jnp.asarray([move.function is fresh for move in MOVES.values()])
+    is_fresh = jnp.asarray([move.function is fresh for move in MOVES.values()])
     weights = jnp.asarray(weights, parent.dtype) * possible
-    weights = jnp.where(afresh, random_start.astype(parent.dtype), weights)
+    weights = jnp.where(afresh, is_fresh.astype(parent.dtype), weights)
     return moved[_drawn(jax.random.uniform(first, dtype=parent.dtype), weights)]
 
 
 def fresh(
     key: PRNGKeyArray, situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
-    """Start from random positions, and a random cell where it is unknown, whatever the parent is.
-
-    Some of the starts of a crystal have a centre of inversion.
-    """
+    """Start again from random coordinates, whatever the parent is; see :func:`random_start`."""
     return random_start(key, situation.config, situation.task)
 
 
 def random_start(key: PRNGKeyArray, config: ReconstructConfig, task: Task) -> Float[Array, "x 3"]:
-    """Random positions, and a random cell where it is unknown; some with a centre of inversion."""
+    """Random positions and, where the cell is unknown, a random cell.
+
+    Args:
+        key: random key.
+        config: settings of the search, among them how many starts have a centre of inversion.
+        task: the target and what is known about the structure.
+
+    Returns:
+        Coordinates in Angstrom.
+    """
     cell = task.cell
     if task.variable:
         assert task.volume is not None
@@ -142,29 +160,34 @@ def random_start(key: PRNGKeyArray, config: ReconstructConfig, task: Task) -> Fl
         cell = initialize.random_cell(cell_key, task.volume)
     if cell is None:
         return task.join(initialize.random_positions(key, task.radius, cell), cell)
-    key, centre_key = jax.random.split(key)
+    key, inversion_key = jax.random.split(key)
     positions = initialize.random_positions(key, task.radius, cell)
-    chances = initialize.uniform(centre_key, (max(len(positions), 8) + 1, 2), positions.dtype)
+    # The last row decides about the centre of inversion, the others go to the atoms and centres.
+    chances = initialize.uniform(inversion_key, (max(len(positions), 8) + 1, 2), positions.dtype)
     partner = symmetry.partners(task.species, task.atoms)
-    centred = symmetry.centrosymmetric(chances[:-1], positions, cell, partner)
-    return task.join(jnp.where(chances[-1, 0] < config.inversion, centred, positions), cell)
+    symmetric = symmetry.centrosymmetric(chances[:-1], positions, cell, partner)
+    return task.join(jnp.where(chances[-1, 0] < config.inversion, symmetric, positions), cell)
 
 
 def relocate(
     key: PRNGKeyArray, situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
-    """Move one atom, drawn by its attribution, to the best of a number of random sites.
+    """Move one atom, drawn by its attribution, to the best of some random sites.
 
-    In a crystal with a centre of inversion its image moves with it, as often as the settings say.
-    Half of the sites are uniform over the cell or the ball that holds the structure, half at a
-    bonding distance from a random atom. They are compared by the residual before any descent.
+    Half of the sites are uniform over the cell, or over the ball that holds the structure; the
+    other half are at a bonding distance from a random atom. The best site is the one with the
+    smallest residual before any descent. In a crystal with a centre of inversion the image of the
+    atom moves as well, with the probability of the settings.
     """
-    fingerprint, config, task, wrong = situation
+    fingerprint, config, task, attributions = situation
+    # The last row draws the atom and decides about its image, the others make the sites.
     chances = initialize.uniform(key, (config.sites + 1, 7), parent.dtype)
-    atom = _drawn(chances[-1, 0], _suspicion(task, wrong))
+    atom = _drawn(chances[-1, 0], _atom_weights(task, attributions))
     sites = _sites(chances[:-1], task, *task.split(parent), atom)
-    image, kept = _image(config, task, parent, chances[-1, 1])
-    partner = jnp.where(kept & task.free[image[atom]], image[atom], atom)
+    # The image moves too where the centre is preserved, unless it is known.
+    image, preserves = _images(config, task, parent, chances[-1, 1])
+    partner = jnp.where(preserves & task.free[image[atom]], image[atom], atom)
+    # Where the atom is its own image, the second assignment replaces the first.
     candidates = jax.vmap(lambda site: parent.at[partner].set(-site).at[atom].set(site))(sites)
     losses = jax.vmap(lambda x: residual(fingerprint, task, x))(candidates)
     return candidates[jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))]
@@ -177,7 +200,8 @@ def swap(
     task = situation.task
     positions, cell = task.split(parent)
     chances = jax.random.uniform(key, (2,), positions.dtype)
-    first = _drawn(chances[0], _suspicion(task, situation.attribution))
+    first = _drawn(chances[0], _atom_weights(task, situation.attribution))
+    # If no free atom is of another element, exchange the atom with itself: nothing changes.
     other = (task.species != task.species[first]) & task.free
     second = _drawn(chances[1], other.astype(positions.dtype))
     second = jnp.where(other.any(), second, first)
@@ -186,16 +210,17 @@ def swap(
 
 
 def has_several_elements(task: Task) -> Bool[Array, ""]:
-    """Whether there are atoms to swap."""
+    """Whether the structures of a task have atoms of more than one element, for :func:`swap`."""
     return jnp.any((task.species != task.species[0]) & task.atoms)
 
 
 def shake(
     key: PRNGKeyArray, situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
-    """Move all that is free by Gaussian noise; its width is log-uniform over ``shake_range``.
+    """Move all free atoms, and an unknown cell, by Gaussian noise.
 
-    It is odd in a crystal with a centre of inversion, as often as the settings say.
+    The logarithm of its standard deviation is uniform over ``shake_range``. In a crystal with a
+    centre of inversion the noise preserves the centre, with the probability of the settings.
     """
     config, task = situation.config, situation.task
     width_key, noise_key = jax.random.split(key)
@@ -204,9 +229,12 @@ def shake(
     width = jnp.exp(low + (high - low) * chances[0])
     noise = width * jax.random.normal(noise_key, (parent.size,), parent.dtype)
     noise = noise.reshape(parent.shape)
-    image, kept = _image(config, task, parent, chances[1])
+    # The centre is preserved if an atom and its image move in opposite directions. The difference
+    # of two independent displacements does, and has the same variance when divided by sqrt(2).
+    image, preserves = _images(config, task, parent, chances[1])
     atoms = noise[: len(image)]
-    noise = noise.at[: len(image)].set(jnp.where(kept, (atoms - atoms[image]) / 2**0.5, atoms))
+    odd = (atoms - atoms[image]) / 2**0.5
+    noise = noise.at[: len(image)].set(jnp.where(preserves, odd, atoms))
     return task.join(*task.split(task.moved(parent, noise)))
 
 
@@ -216,24 +244,28 @@ MOVES: dict[str, Move] = {
     "shake": Move(shake, 0.25),
     "fresh": Move(fresh, 0.15),
 }
-"""The moves of a hop by name. Each takes the next of the keys that a hop splits, in this order."""
+"""The moves by name.
+
+A hop splits its key and gives one part to each move, in this order.
+"""
 
 
 def _drawn(chance: Float[Array, "*c"], weights: Float[Array, " n"]) -> Int[Array, "*c"]:
-    """Which of some weighted things a number in [0, 1) stands for; never one without weight.
+    """Draw an index by weights, from a uniform random number in [0, 1).
 
-    So that one draw from the generator does for all that a move needs: every further one adds to
-    the time to compile.
+    An index without weight is never drawn. Moves draw all their random numbers in one call and
+    split them up, because each further call adds to the time to compile.
     """
-    heap = jnp.cumsum(weights)
-    place = jnp.searchsorted(heap, chance * heap[-1], side="right", method="compare_all")
+    sums = jnp.cumsum(weights)
+    index = jnp.searchsorted(sums, chance * sums[-1], side="right", method="compare_all")
+    # Round-off may lead beyond the last index that has a weight.
     last = len(weights) - 1 - jnp.argmax(weights[::-1] > 0.0)
-    return jnp.minimum(place, last)
+    return jnp.minimum(index, last)
 
 
-def _suspicion(task: Task, wrong: Float[Array, " n"]) -> Float[Array, " n"]:
-    """How likely each atom is to be moved: by its attribution, and never one that is known."""
-    return jnp.where(task.free, jnp.nan_to_num(wrong) + 1e-12, 0.0)
+def _atom_weights(task: Task, attributions: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Weights by which an atom is drawn to move: its attribution, or 0 if it is fixed."""
+    return jnp.where(task.free, jnp.nan_to_num(attributions) + SMALL_ATTRIBUTION, 0.0)
 
 
 def _sites(
@@ -243,27 +275,33 @@ def _sites(
     cell: Float[Array, "3 3"] | None,
     atom: Array,
 ) -> Float[Array, "count 3"]:
+    """Random sites for an atom in Angstrom, one for each row of uniform random numbers."""
+    # Directions are uniform on the sphere where their height is uniform (Archimedes).
     radii, uniform = task.radius, chances[:, :3]
-    height, turn = 2.0 * chances[:, 3] - 1.0, 2.0 * jnp.pi * chances[:, 4]
+    height, angle = 2.0 * chances[:, 3] - 1.0, 2.0 * jnp.pi * chances[:, 4]
     across = jnp.sqrt(1.0 - height**2)
-    direction = jnp.stack([across * jnp.cos(turn), across * jnp.sin(turn), height], axis=1)
+    direction = jnp.stack([across * jnp.cos(angle), across * jnp.sin(angle), height], axis=1)
+    # Sites anywhere: in the ball around a free structure, one radius of the atom larger than it, or
+    # in the cell.
     if cell is None:
-        centre = jnp.mean(positions, axis=0, where=task.atoms[:, None])
-        squares = jnp.sum((positions - centre[None]) ** 2, -1)
+        center = jnp.mean(positions, axis=0, where=task.atoms[:, None])
+        squares = jnp.sum((positions - center[None]) ** 2, -1)
         reach = jnp.sqrt(jnp.max(squares, where=task.atoms, initial=0.0)) + radii[atom]
-        anywhere = centre[None] + reach * jnp.cbrt(uniform[:, :1]) * direction
+        anywhere = center[None] + reach * jnp.cbrt(uniform[:, :1]) * direction
     else:
         anywhere = uniform @ cell
+    # Bonded sites, around a random atom. Sites of both kinds alternate.
     anchor = _drawn(chances[:, 5], task.atoms.astype(chances.dtype))
-    bond = (radii[atom] + radii[anchor]) * (0.8 + 0.7 * chances[:, 6])
+    low, high = BOND_RANGE
+    bond = (radii[atom] + radii[anchor]) * (low + (high - low) * chances[:, 6])
     bonded = positions[anchor] + bond[:, None] * direction
     return jnp.where((jnp.arange(len(chances)) % 2 == 0)[:, None], anywhere, bonded)
 
 
-def _image(
+def _images(
     config: ReconstructConfig, task: Task, parent: Float[Array, "x 3"], chance: Float[Array, ""]
 ) -> tuple[Int[Array, " n"], Bool[Array, ""]]:
-    """The images of the atoms by inversion, and whether a move is to keep it."""
+    """The images of the atoms by inversion, and whether a move is to preserve the centre."""
     positions, cell = task.split(parent)
     if cell is None:
         return jnp.arange(len(positions)), jnp.asarray(False)
