@@ -78,13 +78,13 @@ class PredictionHistogram(NamedTuple):
 
     Attributes:
         predicted: predicted energies of all structures in eV/atom; NaN where there is none.
-        selected: whether each structure passed the screening.
+        accepted: whether each structure passed the screening.
         tolerance: largest distance from the wanted range in eV/atom that counts as a hit.
         wanted: ends of the wanted range in eV/atom, which may be infinite; None for no range.
     """
 
     predicted: Float[np.ndarray, " n"]
-    selected: Bool[np.ndarray, " n"]
+    accepted: Bool[np.ndarray, " n"]
     tolerance: float
     wanted: tuple[float, float] | None = None
 
@@ -213,7 +213,7 @@ def prediction_histogram(data: PredictionHistogram, ax: Axes | None = None) -> F
     edges = np.linspace(low, high, BINS + 1).tolist()
     groups = (
         ("raw", predicted, COLORS[5]),
-        ("screened", predicted[data.selected[finite]], COLORS[0]),
+        ("screened", predicted[data.accepted[finite]], COLORS[0]),
     )
     for name, values, colour in groups:
         ax.hist(values, edges, color=colour, label=f"{name} ({len(values)})")
