@@ -1,4 +1,4 @@
-"""The compiled search: a population a target, its replicas spread over the devices."""
+"""The compiled programs of a search, and how they spread targets and replicas over devices."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,25 +24,36 @@ from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
 
 TARGETS, REPLICAS = "targets", "replicas"
+"""Names of the axes of a device mesh."""
 
 CACHE = 6 * 2**20
-"""Bytes of a CPU's cache for one core to work in."""
+"""Bytes of cache that one core of a CPU works in."""
+
+DEFAULT_MEMORY = 8 * 2**30
+"""Bytes of memory of an accelerator that does not report its own."""
 
 PROGRAMS = 256
-"""Compiled programs that are kept, of 10 to 20 MB each: 200 crystals of all kinds need 75."""
+"""Largest number of compiled programs in memory, of 10 to 20 MB each.
+
+A run over 200 different crystals needs 75.
+"""
 
 POLISH_STEP = 0.3
-"""Longest move of an atom in one polishing step, in Angstrom."""
+"""Longest move of an atom in one step of polishing, in Angstrom."""
+
+MIN_REPLICAS = 8
+"""Smallest number of replicas of one target on each of the devices that share them."""
 
 
 class Population(NamedTuple):
     """The replicas of one target after a hop.
 
     Attributes:
-        coordinates: positions in Angstrom, and below them the vectors of an unknown cell.
-        residuals: mean absolute residuals, infinite for what is no parent. Without a finite one
-            the next hop starts from random coordinates.
-        hops: hops done.
+        coordinates: coordinates of all replicas, as in :class:`~jaxrecon.search.task.Task`, in
+            Angstrom.
+        residuals: residuals of all replicas; infinite for those that are not to be parents. If all
+            are infinite, the next hop starts from random coordinates.
+        hops: number of hops done.
     """
 
     coordinates: Float[Array, "*batch replicas x 3"]
@@ -56,32 +67,46 @@ def hop(
     config: ReconstructConfig,
     task: Task,
     population: Population,
-    replicas: Int[Array, " some"],
+    replicas: Int[Array, " own"],
     weights: Float[Array, " moves"],
-) -> tuple[Float[Array, "some x 3"], Float[Array, " some"]]:
-    """One hop of some replicas of one target: their new coordinates and residuals.
+) -> tuple[Float[Array, "own x 3"], Float[Array, " own"]]:
+    """Make one hop with some replicas of one target.
 
-    Each starts from a random member of the best part of the whole population, or from random
-    coordinates if there is no such part. Its key depends on the target's key, the hop and its index
-    alone, so the outcome does not depend on how replicas are spread over devices.
+    Each replica starts from a random member of the best part of the population, or from random
+    coordinates if no member has a finite residual. Its random key depends only on the key of the
+    target, the number of the hop and the index of the replica. So the outcome does not depend on
+    how replicas are spread over devices.
+
+    Args:
+        key: random key of the target.
+        fingerprint: the fingerprint of the target.
+        config: settings of the search.
+        task: the target and what is known about the structure.
+        population: all replicas after the previous hop.
+        replicas: indices of the replicas to move.
+        weights: weights of the moves, from :func:`jaxrecon.search.moves.move_weights`.
+
+    Returns:
+        New coordinates of these replicas in Angstrom, and their residuals.
     """
     order = jnp.argsort(population.residuals)
     found = jnp.isfinite(population.residuals).sum()
     parents = jnp.minimum(max(1, round(config.parents * config.replicas)), found)
     hop_key = jax.random.fold_in(key, population.hops)
 
-    def one(replica: Array) -> tuple[Array, Array]:
+    def moved(replica: Array) -> tuple[Array, Array]:
         parent_key, move_key = jax.random.split(jax.random.fold_in(hop_key, replica))
         chance = jax.random.uniform(parent_key, dtype=population.coordinates.dtype)
         parent = population.coordinates[order[jnp.floor(chance * parents).astype(int)]]
         start = propose(move_key, fingerprint, config, task, parent, weights, afresh=found == 0)
         coordinates, residual = descend(fingerprint, config, task, start)
+        # Infinity marks every failure, whatever the cause.
         return coordinates, jnp.where(jnp.isfinite(residual), residual, jnp.inf)
 
     block = replicas_together(fingerprint, task, len(replicas))
     if block == len(replicas):
-        return jax.vmap(one)(replicas)
-    return jax.lax.map(one, replicas, batch_size=block)
+        return jax.vmap(moved)(replicas)
+    return jax.lax.map(moved, replicas, batch_size=block)
 
 
 @lru_cache(maxsize=PROGRAMS)
@@ -91,12 +116,20 @@ def compiled_hop(
     [Key[Array, " targets"], Task, Population, Guidance | None, Float[Array, " moves"]],
     tuple[Array, Array],
 ]:
-    """The program of one hop: it returns new coordinates and residuals of all replicas.
+    """The program that makes one hop with all replicas of some targets.
 
-    Its arguments are keys, tasks, populations, guidance and the weights of the moves. The first
-    three have a leading axis of targets; the others are the same for all targets. Each device
-    computes some of the replicas of its targets from their whole previous populations, so that no
-    device waits for another.
+    Each device moves some of the replicas of its targets. It starts from the whole populations, so
+    that no device waits for another.
+
+    Args:
+        fingerprint: the fingerprint of the targets.
+        config: settings of the search; see :attr:`ReconstructConfig.compiled`.
+        mesh: the devices, from :func:`device_mesh`.
+
+    Returns:
+        A function of random keys, tasks and populations, with a leading axis of targets, and of the
+        guidance and the weights of the moves, which are the same for all targets. It returns new
+        coordinates in Angstrom and residuals of all replicas.
     """
     own = config.replicas // mesh.shape[REPLICAS]
 
@@ -109,24 +142,24 @@ def compiled_hop(
     ) -> tuple[Array, Array]:
         replicas = jax.lax.axis_index(REPLICAS) * own + jnp.arange(own)
 
-        def one(key: PRNGKeyArray, task: Task, population: Population) -> tuple[Array, Array]:
+        def hopped(key: PRNGKeyArray, task: Task, population: Population) -> tuple[Array, Array]:
             task = replace(task, guidance=guidance)
             return hop(key, fingerprint, config, task, population, replicas, weights)
 
         batch = (keys, tasks, populations)
         if len(keys) > 1:
-            return jax.vmap(one)(*batch)
-        # Not a batch of one: XLA lays out arrays with another axis more slowly.
-        alone = one(*jax.tree.map(lambda leaf: leaf[0], batch))
-        return jax.tree.map(lambda leaf: leaf[None], alone)
+            return jax.vmap(hopped)(*batch)
+        # A single target gets no batch axis, with which XLA's programs are slower.
+        single = hopped(*jax.tree.map(lambda leaf: leaf[0], batch))
+        return jax.tree.map(lambda leaf: leaf[None], single)
 
-    dealt, split = PartitionSpec(TARGETS), PartitionSpec(TARGETS, REPLICAS)
+    by_target, by_replica = PartitionSpec(TARGETS), PartitionSpec(TARGETS, REPLICAS)
     return jax.jit(
         jax.shard_map(
             local,
             mesh=mesh,
-            in_specs=(dealt, dealt, dealt, PartitionSpec(), PartitionSpec()),
-            out_specs=(split, split),
+            in_specs=(by_target, by_target, by_target, PartitionSpec(), PartitionSpec()),
+            out_specs=(by_replica, by_replica),
             check_vma=False,
         )
     )
@@ -136,11 +169,19 @@ def compiled_hop(
 def compiled_polish(
     fingerprint: Fingerprint, config: ReconstructConfig
 ) -> Callable[[Task, Float[Array, "x 3"], Guidance | None], tuple[Array, Array]]:
-    """Levenberg-Marquardt on one structure, meant for float64: coordinates and residual.
+    """The program that makes one round of polishing: Levenberg-Marquardt on one structure.
 
-    Where largest and smallest values are pooled it takes the equations of all atoms: from 0.1
-    Angstrom off a dodecahedron those reach it in every try, those of the winners alone, stopped by
-    the ties, in one of six.
+    Where largest or smallest values are pooled, it uses the equations of all atoms that the target
+    binds. Those lead from 0.1 Angstrom off a dodecahedron back to it in all of six tries; those of
+    the selected atoms alone stop at ties in five.
+
+    Args:
+        fingerprint: the fingerprint of the target.
+        config: settings of the search; see :attr:`ReconstructConfig.compiled`.
+
+    Returns:
+        A function of the task, the start and the guidance, all meant to be in float64. It returns
+        the best coordinates in Angstrom, and their residual.
     """
     extremes = set(fingerprint.poolings) & set(EXTREMES)
     equations = bound_equations if extremes else normal_equations
@@ -150,7 +191,7 @@ def compiled_polish(
         refinement = levenberg_marquardt(
             model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )
-        # Known atoms are where they are known to be, not where float32 has put them.
+        # Known atoms start at their known positions, which float32 has rounded before.
         start = task.join(*task.split(coordinates))
         return refine(refinement, start, steps=config.polish_steps)
 
@@ -158,23 +199,36 @@ def compiled_polish(
 
 
 def device_mesh(replicas: int, targets: int) -> Mesh:
-    """The local devices as rows of targets and columns of replicas: see :func:`mesh_shape`."""
+    """The devices of this process as a mesh of targets and replicas; see :func:`mesh_shape`.
+
+    Args:
+        replicas: number of replicas of each target.
+        targets: number of targets to search for.
+
+    Returns:
+        The mesh, with one row of devices for each target that is searched at the same time.
+    """
     devices = jax.local_devices()
     rows, columns = mesh_shape(len(devices), devices[0].platform, replicas, targets)
     return Mesh(np.asarray(devices[: rows * columns]).reshape(rows, columns), (TARGETS, REPLICAS))
 
 
 def mesh_shape(devices: int, platform: str, replicas: int, targets: int) -> tuple[int, int]:
-    """How many rows of targets and columns of replicas to make of the devices.
+    """The numbers of rows and columns in which devices share targets and replicas.
 
-    On accelerators every device has targets of its own as long as there are enough. The rest of
-    the devices, and the cores of a CPU, share the replicas of a target evenly, 8 at least on each.
+    On accelerators, each device has targets of its own if there are enough of them. Devices to
+    spare, and all cores of a CPU, share the replicas of a target evenly, at least
+    :data:`MIN_REPLICAS` on each.
 
     Args:
-        devices: how many there are.
-        platform: what they are: ``"cpu"``, ``"gpu"``, ...
-        replicas: of a target.
-        targets: that are to be searched.
+        devices: number of devices.
+        platform: kind of the devices: ``"cpu"``, ``"gpu"``, ...
+        replicas: number of replicas of each target.
+        targets: number of targets to search for.
+
+    Returns:
+        Rows of the mesh, among which targets are divided, and columns, among which the replicas of
+        each target are divided.
 
     >>> [mesh_shape(8, "gpu", replicas=64, targets=n) for n in (100, 4, 3, 1)]
     [(8, 1), (4, 2), (3, 2), (1, 8)]
@@ -185,7 +239,7 @@ def mesh_shape(devices: int, platform: str, replicas: int, targets: int) -> tupl
     columns = [
         count
         for count in range(1, devices // rows + 1)
-        if replicas % count == 0 and (count == 1 or replicas // count >= 8)
+        if replicas % count == 0 and (count == 1 or replicas // count >= MIN_REPLICAS)
     ]
     return rows, columns[-1]
 
@@ -193,19 +247,40 @@ def mesh_shape(devices: int, platform: str, replicas: int, targets: int) -> tupl
 def targets_in_memory(
     fingerprint: Fingerprint, atoms: int, bounds: Bounds, replicas: int, mesh: Mesh
 ) -> int:
-    """How many targets the devices hold at once: one on a CPU, else what a third of them holds."""
+    """The number of targets that are searched for at the same time.
+
+    Args:
+        fingerprint: the fingerprint of the targets.
+        atoms: padded number of atoms.
+        bounds: static sizes of the neighbour lists.
+        replicas: number of replicas of each target.
+        mesh: the devices, from :func:`device_mesh`.
+
+    Returns:
+        On a CPU, one; on accelerators, as many as a third of their memory holds. A multiple of the
+        rows of the mesh.
+    """
     device = mesh.devices.flat[0]
     if device.platform == "cpu":
         return mesh.shape[TARGETS]
-    limit = memory_of(device) or 8 * 2**30
-    share = _replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
-    return mesh.shape[TARGETS] * max(1, int(limit / 3 / share))
+    limit = memory_of(device) or DEFAULT_MEMORY
+    needed = _replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
+    return mesh.shape[TARGETS] * max(1, int(limit / 3 / needed))
 
 
 def replicas_together(fingerprint: Fingerprint, task: Task, replicas: int) -> int:
-    """How many replicas of a target are computed at once: a divisor of all there are.
+    """The number of replicas of a target that one device computes at the same time.
 
-    All of them, but of a crystal on a CPU only what its cache holds, which is twice as fast.
+    These are all replicas of the device, except for crystals on a CPU: there, it is as many as fit
+    into its cache, which is twice as fast.
+
+    Args:
+        fingerprint: the fingerprint of the target.
+        task: the target and what is known about the structure.
+        replicas: number of replicas of the device.
+
+    Returns:
+        A divisor of that number.
     """
     bounds = task.bounds
     if bounds is None or task.cell is None or fingerprint.images == "minimum":
@@ -217,10 +292,10 @@ def replicas_together(fingerprint: Fingerprint, task: Task, replicas: int) -> in
 
 
 def _replica_bytes(fingerprint: Fingerprint, atoms: int, bounds: Bounds) -> int:
-    """Memory that a refinement step takes in float32.
+    """Memory in bytes that one refinement step of one replica takes in float32.
 
-    The largest arrays are the derivatives of all rows by the neighbours and by the positions,
-    ``n f m 3`` and ``n f n 3`` numbers; three of each are counted.
+    The largest arrays are the derivatives of all rows by the neighbours' vectors and by the
+    positions, with ``n f m 3`` and ``n f n 3`` numbers. Three of each are counted.
     """
     descriptor = fingerprint.descriptor
     present = descriptor.elements[: bounds.elements]
