@@ -75,7 +75,7 @@ def test_train_writes_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     model = load_model("new")
     assert model.config == LEARNING.replace(seed=7)
     error = f"mean absolute error {model.validation['mae']:.4f} eV/atom on"
-    assert said.out.startswith(f"new: {len(model.training)} Pt4 from ")
+    assert said.out.startswith(f"new: trained on {len(model.training)} Pt4 from ")
     assert error in said.out
     assert said.err == ""
     assert not Path("new.training").exists()

@@ -188,7 +188,9 @@ def test_a_full_disk_in_the_words_of_sqlite(
     with monkeypatch.context() as patched:
         patched.setattr(sqlite3, "connect", full)
         large = result(0, atoms=Atoms("Pt900", np.zeros((900, 3))))
-        with pytest.raises(OSError, match="got database or disk is full; what was committed"):
+        with pytest.raises(
+            OSError, match="got database or disk is full; committed results are safe"
+        ):
             store.commit(0, large)
     assert store.committed == 0
     store.commit(0, large)

@@ -38,7 +38,7 @@ def test_others_are_waited_for_but_not_for_ever(
         lambda: Store(path, resume=True).begin(DESCRIPTION),
     ):
         started = time.perf_counter()
-        with pytest.raises(OSError, match="got database is locked; what was committed is kept"):
+        with pytest.raises(OSError, match="got database is locked; committed results are safe"):
             use()
         assert 0.2 < time.perf_counter() - started < 10.0
     other.rollback()

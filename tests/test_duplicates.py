@@ -32,10 +32,13 @@ def test_both_bounds_hold_and_the_second_is_the_higher(formula: str) -> None:
     tight = []
     for a in structures:
         for b in structures:
-            (rows, flat), (others, other) = duplicates._distances(a), duplicates._distances(b)
+            (rows, flat), (others, other) = (
+                duplicates_module._distances(a),
+                duplicates_module._distances(b),
+            )
             scale = np.sqrt(2.0) * len(a)
             first = np.linalg.norm(flat - other) / scale
-            second = duplicates._assigned(rows, others) / scale
+            second = duplicates_module._assigned(rows, others) / scale
             true = rmsd(a, b)
             assert first <= second + 1e-9
             assert second <= true + 1e-9
@@ -49,10 +52,10 @@ def test_the_bound_is_reached() -> None:
     """Two atoms: the difference of the distance is twice the deviation of each."""
     a, b = (Atoms("Pt2", [(0, 0, 0), (0, 0, z)]) for z in (2.5, 2.9))
     assert rmsd(a, b) == pytest.approx(0.2)
-    (rows, flat), (others, other) = duplicates._distances(a), duplicates._distances(b)
+    (rows, flat), (others, other) = duplicates_module._distances(a), duplicates_module._distances(b)
     scale = np.sqrt(2.0) * len(a)
     assert np.linalg.norm(flat - other) / scale == pytest.approx(0.2)
-    assert duplicates._assigned(rows, others) / scale == pytest.approx(0.2)
+    assert duplicates_module._assigned(rows, others) / scale == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("formula", ["Pt6", "Pt3Cu3"])

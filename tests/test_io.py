@@ -154,7 +154,10 @@ def test_csv_errors_name_the_place(tmp_path, text, message):
         ({"cells": np.ones((1, 3))}, "with cells of shape (1, 3)"),
         ({"fingerprint": "not JSON"}, "with unreadable parameters"),
         ({"fingerprint": "[1]"}, "with unreadable parameters"),
-        ({"fingerprint": '{"descriptor": "soap"}'}, "expected descriptor 'acsf'"),
+        (
+            {"fingerprint": '{"descriptor": "soap"}'},
+            "expected settings of a descriptor by name, got 'soap'",
+        ),
         ({"values": np.array([[object()]])}, "Object arrays cannot be loaded"),
     ],
 )

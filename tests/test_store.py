@@ -129,7 +129,7 @@ def test_force_begins_anew_when_the_run_begins(tmp_path: Path) -> None:
         ("config.hops", 7, "config.hops: 600 != 7"),
         ("config.shake_range", (0.02, 2.0), "config.shake_range[1]: 1.0 != 2.0"),
         ("config.trials", 7, "config.trials: null != 7"),
-        ("fingerprint.r_cut", 6.0, "fingerprint.r_cut: 20.0 != 6.0"),
+        ("fingerprint.descriptor.r_cut", 6.0, "fingerprint.descriptor.r_cut: 20.0 != 6.0"),
         ("symbols", ["Pt3", "PtAu2"], 'symbols[1]: "PtO2" != "PtAu2"'),
         ("symbols", ["Pt3"], 'symbols: ["Pt3", "PtO2"] != ["Pt3"]'),
         ("cells", [None, None], "cells[1]: [[4.0, 0.0, 0.0], [0.1, 5.0, 0..., 6.0]] != null"),
