@@ -31,7 +31,7 @@ SPOT = """row => {
         y: top + yaxis._offset + yaxis.l2p(map.data[0].y[row]),
     };
 }"""
-"""Where a point of the map is on the screen."""
+"""Position on the screen of a point of the map."""
 SHOWN = "document.querySelector('#info > div').shadowRoot.querySelector('thead').textContent"
 """The structure that the table shows."""
 VALUES = "[...document.querySelectorAll('#sliders label')].map(label => label.innerText)"

@@ -104,8 +104,8 @@ def test_script_draws_what_the_set_has(tmp_path, monkeypatch, capsys):
     assert numbers["e_form_quantiles"]["1.0"] == 3.7
     assert sum(numbers["variance_of_components"]) <= 1.0
     assert numbers["against_pbe"][0]["structures"] == 4
-    np.testing.assert_allclose([each["bias"] for each in numbers["against_pbe"]], 0.05)
-    assert sum(each["structures"] for each in numbers["against_pbe"][1:]) == 4
+    np.testing.assert_allclose([row["bias"] for row in numbers["against_pbe"]], 0.05)
+    assert sum(row["structures"] for row in numbers["against_pbe"][1:]) == 4
     assert "+0.050" in capsys.readouterr().out
 
 
