@@ -46,7 +46,7 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
             f"{RECONSTRUCT} --cell cubic",
             "expected --cell of 3, 6 or 9 numbers or 'unknown', got 'cubic'",
         ),
-        (f"{RECONSTRUCT} --cell unknown", "expected images='all' with a cell that is unknown"),
+        (f"{RECONSTRUCT} --cell unknown", "expected images='all' where the cell is 'unknown'"),
         (f"{RECONSTRUCT} --cell '4 4 4 10 10 170'", "expected a cell as 3 lengths"),
         (f"{RECONSTRUCT} --cell '1e200 1e200 1e200'", "expected a cell with a volume"),
         (f"{RECONSTRUCT} --cell 'nan 4 4'", "expected a finite cell"),

@@ -197,5 +197,7 @@ def test_what_can_not_be_wanted(line: Line, wanted: object, options: dict, messa
 
 def test_widths_belong_to_the_fingerprint(line: Line) -> None:
     guidance = Guidance.towards(line, 1.0, widths=np.ones(45))
-    with pytest.raises(ValueError, match="a guidance for fingerprints of 46 numbers, got 45"):
+    with pytest.raises(
+        ValueError, match="expected guidance for fingerprints of 46 numbers, got 45"
+    ):
         reconstruct(np.zeros(46), FINGERPRINT, symbols="Pt4", guidance=guidance)

@@ -1,4 +1,4 @@
-"""What callers of the search may give, checked and turned into problems."""
+"""Check the arguments of a search and turn them into problems."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,22 +17,28 @@ from jaxrecon.structures.formulas import composition_of
 from jaxrecon.structures.structure import Bounds, checked_cell
 
 Targets = np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray]
-"""Fingerprints: an array with one row for each target, or a list of vectors."""
+"""Target fingerprints: an array with one row for each target, or a list of vectors."""
 
 Symbols = str | Sequence[str | Sequence[str]]
 """One formula for all targets, or for each target a formula or the symbols of its atoms."""
 
 Cell = np.ndarray | AseCell | Sequence[float] | Sequence[Sequence[float]] | str | None
-"""Lattice vectors, lengths, lengths and angles, ``"unknown"``, or None for a free structure."""
+"""Lattice vectors, lengths, or lengths and angles, in Angstrom and degrees.
+
+``"unknown"`` is a cell that is to be found; None is a free structure.
+"""
 
 UNKNOWN = "unknown"
-"""In place of a cell: it is to be found as well."""
+"""Argument in place of a cell that is to be found as well."""
 
-FEWEST = 32
-"""Neighbours that there is room for at least: many small cells share a program."""
+MIN_CAPACITY = 32
+"""Smallest capacity for the neighbours of an atom, so that many small cells share one program."""
 
-FLATTENING = 2.0
-"""Heights of an unknown cell are at least those of a cube of its volume over this."""
+MAX_FLATTENING = 2.0
+"""Largest factor by which a height of an unknown cell may be below that of a cube of its volume.
+
+A flatter cell has more periodic images within the cutoff than the bounds hold.
+"""
 
 
 def problems_of(
@@ -45,40 +51,42 @@ def problems_of(
     atoms: int | Sequence[int] | None = None,
     guidance: Guidance | None = None,
 ) -> list[list[Problem]]:
-    """Check the arguments of :func:`jaxrecon.reconstruct` and pair what belongs together.
+    """Check the arguments of :func:`jaxrecon.reconstruct` and combine those of each target.
 
     Args:
-        targets: as for :func:`jaxrecon.reconstruct`, like all others.
-        fingerprints: one for all targets or one for each.
+        targets: fingerprints, as for :func:`jaxrecon.reconstruct`, like all other arguments.
+        fingerprints: the settings of all targets, or of each one.
         symbols: compositions; None where ``atoms`` are given instead.
-        cell: one for all targets or one for each.
-        positions: known positions of each target.
-        indices: of the targets for the random numbers.
+        cell: the cell of all targets, or of each one.
+        positions: known positions of each target, in Angstrom.
+        indices: for each target, the index from which its random numbers are derived.
         atoms: numbers of atoms where the compositions are unknown.
-        guidance: what is wanted besides the fingerprints.
+        guidance: what the structures shall have besides the fingerprints.
 
     Returns:
-        The problems of each target, one a composition that it may have.
+        The problems of each target: one for each composition that it may have.
 
     Raises:
         ValueError: if a length, composition, cell or position does not fit, or a number is not
             finite.
     """
-    vectors, every = _paired(targets, fingerprints)
+    # Bring every argument to one item for each target, and check the numbers of items.
+    vectors, settings = _paired(targets, fingerprints)
     count = len(vectors)
-    compositions = _compositions(vectors, every, symbols, atoms)
-    cells = _one_a_target(cell, count)
+    compositions = _compositions(vectors, settings, symbols, atoms)
+    cells = _cell_of_each_target(cell, count)
     if len(cells) != count:
-        raise ValueError(f"expected one cell or {count}, one a target, got {len(cells)}")
+        raise ValueError(f"expected one cell or {count}, one for each target, got {len(cells)}")
     known = [positions] * count if positions is None else list(positions)
     if len(known) != count:
-        raise ValueError(f"expected positions of {count} targets, got those of {len(known)}")
+        raise ValueError(f"expected positions of {count} targets, got positions of {len(known)}")
     identities = list(range(count) if indices is None else indices)
     if len(identities) != count:
-        raise ValueError(f"expected {count} indices, one a target, got {len(identities)}")
-    if symbols is None and any(each is not None for each in known):
+        raise ValueError(f"expected {count} indices, one for each target, got {len(identities)}")
+    if symbols is None and any(places is not None for places in known):
         raise ValueError("expected symbols where positions are known, got none")
-    everything = zip(identities, vectors, every, cells, known, strict=True)
+    # One problem for each composition that a target may have.
+    items = zip(identities, vectors, settings, cells, known, strict=True)
     return [
         [
             _guided(
@@ -86,17 +94,18 @@ def problems_of(
             )
             for composition in compositions[index]
         ]
-        for index, (identity, vector, fingerprint, box, places) in enumerate(everything)
+        for index, (identity, vector, fingerprint, box, places) in enumerate(items)
     ]
 
 
 def _guided(problem: Problem, guidance: Guidance | None) -> Problem:
+    """Add guidance to a problem: for the numbers that its search computes."""
     if guidance is None:
         return problem
     size = problem.fingerprint.size
     if len(guidance.widths) != size:
         raise ValueError(
-            f"expected a guidance for fingerprints of {size} numbers, got {len(guidance.widths)}"
+            f"expected guidance for fingerprints of {size} numbers, got {len(guidance.widths)}"
         )
     columns = canonical(problem.fingerprint, problem.symbols)[1]
     return replace(problem, guidance=replace(guidance, columns=columns))
@@ -108,14 +117,16 @@ def _compositions(
     symbols: Symbols | None,
     atoms: int | Sequence[int] | None,
 ) -> list[list[tuple[str, ...]]]:
-    """Those that each target may have."""
+    """The compositions that each target may have."""
     count = len(vectors)
     if symbols is not None:
         if atoms is not None:
             raise ValueError("expected symbols or atoms, got both")
         formulas = [symbols] * count if isinstance(symbols, str) else list(symbols)
         if len(formulas) != count:
-            raise ValueError(f"expected one formula or {count}, one a target, got {len(formulas)}")
+            raise ValueError(
+                f"expected one formula or {count}, one for each target, got {len(formulas)}"
+            )
         return [[composition_of(formula)] for formula in formulas]
     if atoms is None:
         raise ValueError("expected symbols, or the number of atoms, got neither")
@@ -123,52 +134,53 @@ def _compositions(
     if len(numbers) != count:
         raise ValueError(f"expected one number of atoms or {count}, got {len(numbers)}")
     possible = []
-    for row, (vector, fingerprint, number) in enumerate(
+    for index, (vector, fingerprint, number) in enumerate(
         zip(vectors, fingerprints, numbers, strict=True)
     ):
         try:
             possible.append(candidates(vector, fingerprint, number))
         except ValueError as error:
-            raise ValueError(f"{error}, in target {row}") from error
+            raise ValueError(f"{error}, in target {index}") from error
     return possible
 
 
 def _paired(
     targets: Targets, fingerprints: Fingerprint | Sequence[Fingerprint]
 ) -> tuple[list[np.ndarray], list[Fingerprint]]:
-    """Every target with its fingerprint."""
+    """The target vectors, and the fingerprint that each one belongs to."""
     if isinstance(fingerprints, Fingerprint):
         try:
             array = np.atleast_2d(np.asarray(targets, dtype=np.float64))
         except ValueError as error:
             raise ValueError(
-                f"expected fingerprints of length {fingerprints.size}, got them of several lengths"
+                f"expected fingerprints of length {fingerprints.size}, got several lengths"
             ) from error
         if array.ndim != 2:
-            raise ValueError(f"expected one row of numbers a target, got shape {array.shape}")
+            raise ValueError(f"expected one row of numbers per target, got shape {array.shape}")
         vectors = list(array)
-        every = [fingerprints] * len(vectors)
+        settings = [fingerprints] * len(vectors)
     else:
         vectors = [np.asarray(target, dtype=np.float64) for target in targets]
-        every = list(fingerprints)
-        if len(every) != len(vectors):
+        settings = list(fingerprints)
+        if len(settings) != len(vectors):
             raise ValueError(
-                f"expected one fingerprint or {len(vectors)}, one a target, got {len(every)}"
+                f"expected one fingerprint or {len(vectors)}, one for each target, "
+                f"got {len(settings)}"
             )
-    for row, (vector, fingerprint) in enumerate(zip(vectors, every, strict=True)):
+    for index, (vector, fingerprint) in enumerate(zip(vectors, settings, strict=True)):
         if vector.shape != (fingerprint.size,):
             raise ValueError(
                 f"expected fingerprints of length {fingerprint.size} "
                 f"({', '.join(fingerprint.descriptor.elements)}), got shape {vector.shape} in "
-                f"target {row}"
+                f"target {index}"
             )
         bad = np.flatnonzero(~np.isfinite(vector))
         if len(bad):
             raise ValueError(
-                f"expected finite numbers, got {vector[bad[0]]} in target {row}, "
+                f"expected finite numbers, got {vector[bad[0]]} in target {index}, "
                 f"feature {bad[0]} ({fingerprint.names[bad[0]]})"
             )
-    return vectors, every
+    return vectors, settings
 
 
 def _problem(
@@ -180,17 +192,19 @@ def _problem(
     known: np.ndarray | None,
     composition: tuple[str, ...],
 ) -> Problem:
+    """Check the arguments of one target and composition."""
     foreign = sorted(set(composition) - set(fingerprint.descriptor.elements))
     if foreign:
         raise ValueError(
             f"expected elements among {fingerprint.descriptor.elements}, got {foreign}"
         )
+    # An unknown cell is a cube of the expected volume until the search begins.
     volume = None
     if isinstance(box, str):
         if box != UNKNOWN:
             raise ValueError(f"expected a cell, None or {UNKNOWN!r}, got {box!r}")
         if fingerprint.images != "all":
-            raise ValueError(f"expected images='all' with a cell that is {UNKNOWN}, got 'minimum'")
+            raise ValueError(f"expected images='all' where the cell is {UNKNOWN!r}, got 'minimum'")
         volume = expected_volume(target, fingerprint, composition)
         box = np.cbrt(volume) * np.eye(3)
     cell = None if box is None else checked_cell(box)
@@ -207,10 +221,13 @@ def _problem(
             or (np.isnan(positions).any(1) != np.isnan(positions).all(1)).any()
         ):
             raise ValueError(
-                f"expected each known position whole and finite, got others for target {index}"
+                f"expected known positions with three finite numbers, got others for target {index}"
             )
         if volume is not None:
-            raise ValueError(f"expected no positions where the cell is {UNKNOWN}, got some")
+            raise ValueError(
+                f"expected no positions where the cell is {UNKNOWN!r}, got some for target {index}"
+            )
+    # In a free structure and in the minimum image every atom is a neighbour of every other one.
     bounds = Bounds(capacity=padded_size(len(composition)))
     if cell is not None and fingerprint.images == "all":
         bounds = _bounds(cell, fingerprint.descriptor.r_cut, len(composition), volume is not None)
@@ -220,30 +237,33 @@ def _problem(
 
 
 def _bounds(cell: np.ndarray, r_cut: float, atoms: int, variable: bool) -> Bounds:
-    """Few different ones, with room for flatter cells where the cell is unknown."""
+    """Bounds for all periodic images, rounded up so that similar cells share one program."""
     bounds = bounds_within(cell, r_cut, atoms)
     if bounds.bins is not None:
         return bounds
+    # The same number of images along all vectors, enough for flatter cells if the cell is unknown.
     most = max(2, *bounds.counts)
     if variable:
-        most = int(r_cut / (np.cbrt(np.linalg.det(cell)) / FLATTENING) + 0.5)
-    step = max(FEWEST, 2 ** (bounds.capacity.bit_length() - 2))  # of a quarter to a half
+        most = int(r_cut / (np.cbrt(np.linalg.det(cell)) / MAX_FLATTENING) + 0.5)
+    # Capacities are multiples of a power of two that is a quarter to a half of them.
+    step = max(MIN_CAPACITY, 2 ** (bounds.capacity.bit_length() - 2))
     capacity = -(-bounds.capacity // step) * step
     return replace(bounds, counts=(most,) * 3, capacity=capacity)
 
 
-def _one_a_target(cell: Cell | Sequence[Cell], count: int) -> list[Cell]:
-    """The cell of each target: one that is given for all, or the items of a list."""
-    given: Any = cell
-    if given is None or isinstance(given, str):
-        return [given] * count
-    listed = any(item is None or isinstance(item, str) for item in given)
-    one = not listed and _shape(given) in {(3,), (6,), (3, 3)}
-    return [given] * count if one else list(given)
+def _cell_of_each_target(cell: Cell | Sequence[Cell], count: int) -> list[Cell]:
+    """The cell of each target: the one cell of all targets, or the items of a list."""
+    argument: Any = cell
+    if argument is None or isinstance(argument, str):
+        return [argument] * count
+    # Three or six items may be numbers of one cell, or cells: None and "unknown" are always cells.
+    is_list = any(item is None or isinstance(item, str) for item in argument)
+    is_cell = not is_list and _shape(argument) in {(3,), (6,), (3, 3)}
+    return [argument] * count if is_cell else list(argument)
 
 
 def _shape(values: Any) -> tuple[int, ...] | None:
-    """The shape as an array; None if there is none."""
+    """The shape of nested sequences as an array; None if their lengths differ."""
     try:
         return np.shape(values)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which elements a fingerprint has, and how many atoms of each it may belong to."""
+"""The compositions that a fingerprint may belong to: elements and numbers of their atoms."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,42 +11,48 @@ from jaxtyping import Float, Int
 from jaxrecon.descriptors.fingerprint import Fingerprint
 
 MOST = 32
-"""Compositions that are worth a search each."""
+"""Largest number of compositions to search for in turn."""
 
-DIGITS = 1e-5
-"""Error that a number may have, in units of the largest one: ten times that of float32."""
+PRECISION = 1e-5
+"""Error of a number of the fingerprint, relative to the largest one: ten times that of float32."""
 
-USELESS = 50.0
-"""Error of a logarithm from where on it tells nothing, and its exponential is no number."""
+ZERO = PRECISION / 10.0
+"""Magnitude of a number, relative to the largest one, up to which it counts as 0."""
 
-WIDER = 1.5
-"""Factor by which larger errors are tried, if no composition fits within those."""
+LARGEST_LOG_ERROR = 50.0
+"""Error of the logarithm of a ratio above which it says nothing; its exponential may overflow."""
 
-TWICE = 2.0
-"""Misfit up to which others are possible then, in units of that of the best."""
+WIDENING = 1.5
+"""Factor by which the errors grow until a composition fits."""
+
+MISFIT_RATIO = 2.0
+"""Largest misfit of a candidate relative to the best one, where none fits within the errors."""
 
 
 def candidates(
     target: Float[np.ndarray, " p"], fingerprint: Fingerprint, atoms: int, most: int = MOST
 ) -> list[tuple[str, ...]]:
-    r"""Compositions that a fingerprint may belong to, the one that fits best first.
+    r"""List the compositions that a fingerprint may belong to, the best fit first.
 
-    A two-body function sums over pairs, and both elements count the same ones: of their means
-    :math:`n_a \,\mathrm{mean}_a G_b = n_b \,\mathrm{mean}_b G_a`, in free structures and in
-    crystals. So the pooling ``mean`` for each element tells the ratios of the numbers of atoms of
-    all elements that see each other. Whatever it leaves open, as another pooling does, is
-    enumerated. An element whose numbers are all 0 is taken for absent: an atom that sees no other
-    leaves no trace. If the numbers are of no structure exactly, what fits best comes first, and
-    what misfits up to twice as much follows.
+    A two-body function sums over pairs, and the pairs of two elements are the same seen from
+    either: :math:`n_a \,\mathrm{mean}_a G_b = n_b \,\mathrm{mean}_b G_a` for the means over the
+    atoms of each element, in free structures and in crystals. So the pooling ``mean`` per element
+    gives the ratios of the numbers of atoms of all elements that are neighbours. Whatever remains
+    open, as with other poolings, is enumerated.
+
+    An element without a trace in the fingerprint counts as absent: an atom without neighbours
+    leaves none. Where no composition fits within the errors, because the fingerprint belongs to no
+    structure exactly, the list begins with the best fit and has all others whose misfit is up to
+    twice as large.
 
     Args:
         target: the fingerprint, without a unit.
-        fingerprint: what it was made with.
-        atoms: how many there are, in the cell or in all.
-        most: compositions at most.
+        fingerprint: the settings that it was made with.
+        atoms: number of atoms, in the cell or in the free structure.
+        most: largest number of compositions to list.
 
     Returns:
-        Symbols of all atoms by atomic number, one tuple a composition.
+        The compositions, each as the symbols of all atoms, sorted by atomic number.
 
     Raises:
         ValueError: if there are fewer atoms than elements, or more compositions than ``most``.
@@ -59,122 +65,136 @@ def candidates(
     """
     if atoms < 1:
         raise ValueError(f"expected atoms >= 1, got {atoms}")
-    there, sure = _present(target, fingerprint)
-    if sure and atoms < len(there):
+    elements, certain = _present(target, fingerprint)
+    if certain and atoms < len(elements):
         raise ValueError(
-            f"expected at least {len(there)} atoms, as the fingerprint has {', '.join(there)}, "
-            f"got {atoms}"
+            f"expected at least {len(elements)} atoms, as the fingerprint has "
+            f"{', '.join(elements)}, got {atoms}"
         )
-    least = 1 if sure else 0
-    logs, errors = _ratios(target, fingerprint, there)
-    count = math.comb(atoms - least * len(there) + len(there) - 1, len(there) - 1)
+    fewest = 1 if certain else 0
+    logs, errors = _ratios(target, fingerprint, elements)
+    # Without any ratio all compositions fit. Count them before listing them: they may be too many.
+    count = math.comb(atoms - fewest * len(elements) + len(elements) - 1, len(elements) - 1)
     informed = bool(np.isfinite(errors).any())
     if not informed and count > most:
-        raise _undecided(str(count), there, atoms, most)
+        raise _undecided(str(count), elements, atoms, most)
 
     def within(width: float) -> list[tuple[int, ...]]:
-        found = list(islice(_compositions(logs, width * errors, atoms, least), most + 1))
+        """The compositions that fit within the errors times a width, the best first."""
+        found = list(islice(_compositions(logs, width * errors, atoms, fewest), most + 1))
         if len(found) > most:
-            raise _undecided(f"more than {most}", there, atoms, most)
+            raise _undecided(f"more than {most}", elements, atoms, most)
         return sorted(found, key=lambda counts: (_misfit(counts, logs, errors), counts))
 
+    # Widen the errors until something fits. Then list all that misfit at most twice as much as the
+    # best one, whatever the last width was.
     width = 1.0
     while not (found := within(width)):
-        width *= WIDER
+        width *= WIDENING
     if width > 1.0:
-        found = within(TWICE * _misfit(found[0], logs, errors))
+        found = within(MISFIT_RATIO * _misfit(found[0], logs, errors))
     return [
-        tuple(s for s, n in zip(there, counts, strict=True) for _ in range(n)) for counts in found
+        tuple(symbol for symbol, n in zip(elements, counts, strict=True) for _ in range(n))
+        for counts in found
     ]
 
 
 def _undecided(count: str, elements: Sequence[str], atoms: int, most: int) -> ValueError:
+    """The error to raise where too many compositions fit."""
     return ValueError(
-        f"expected symbols, or a fingerprint with pooling 'mean' per element, to tell the "
-        f"composition of {atoms} atoms of {', '.join(elements)}, got {count} that fit, not at "
-        f"most {most}"
+        f"expected symbols, pooling 'mean' per element, or at most {most} compositions of {atoms} "
+        f"atoms of {', '.join(elements)} that fit, got {count}"
     )
 
 
 def _present(
     target: Float[np.ndarray, " p"], fingerprint: Fingerprint
 ) -> tuple[tuple[str, ...], bool]:
-    """The elements that left a trace; if they leave none, all, of which some may be absent."""
+    """The elements with a trace in the target, and True; if there are none, all, and False."""
     elements = fingerprint.descriptor.elements
-    seen = np.abs(target) > DIGITS / 10.0 * np.abs(target).max()
+    nonzero = np.abs(target) > ZERO * np.abs(target).max()
     traces = _traces(fingerprint)
-    found = tuple(each for each in elements if each in traces and seen[traces[each]].any())
+    found = tuple(
+        element for element in elements if element in traces and nonzero[traces[element]].any()
+    )
     return (found, True) if found else (elements, False)
 
 
 @lru_cache(maxsize=64)
 def _traces(fingerprint: Fingerprint) -> dict[str, Int[np.ndarray, " some"]]:
-    """The numbers that are 0 unless an element is present, by the element.
+    """For each element, the indices of numbers that are 0 unless it is present.
 
-    These are the numbers of its atoms, or, where all atoms are pooled, of those that see it.
+    These are the numbers of its own atoms or, where all atoms are pooled together, the numbers of
+    atoms that have it as a neighbour.
     """
     features = fingerprint.descriptor.features
-    places: dict[str, list[int]] = {}
-    for place, number in enumerate(fingerprint.numbers):
-        seen = features[number.feature].neighbors
+    indices: dict[str, list[int]] = {}
+    for index, number in enumerate(fingerprint.numbers):
+        neighbors = features[number.feature].neighbors
         if fingerprint.per_element:
-            places.setdefault(number.center, []).append(place)
-        elif len(seen) == 1:
-            places.setdefault(seen[0], []).append(place)
-    return {element: np.asarray(some) for element, some in places.items()}
+            indices.setdefault(number.center, []).append(index)
+        elif len(neighbors) == 1:
+            indices.setdefault(neighbors[0], []).append(index)
+    return {element: np.asarray(own) for element, own in indices.items()}
 
 
 @lru_cache(maxsize=64)
 def _pairs(fingerprint: Fingerprint) -> dict[tuple[str, str], Int[np.ndarray, " some"]]:
-    """Means of radial features over the atoms of one element, by that and the neighbour element."""
+    """For each central and neighbour element, the indices of the means of radial features."""
     features = fingerprint.descriptor.features
-    places: dict[tuple[str, str], list[int]] = {}
-    for place, number in enumerate(fingerprint.numbers):
+    indices: dict[tuple[str, str], list[int]] = {}
+    for index, number in enumerate(fingerprint.numbers):
         feature = features[number.feature]
         if number.pooling == "mean" and number.center and feature.radial is not None:
-            places.setdefault((number.center, feature.neighbors[0]), []).append(place)
-    return {pair: np.asarray(some) for pair, some in places.items()}
+            indices.setdefault((number.center, feature.neighbors[0]), []).append(index)
+    return {pair: np.asarray(own) for pair, own in indices.items()}
 
 
 def _ratios(
     target: Float[np.ndarray, " p"], fingerprint: Fingerprint, elements: Sequence[str]
 ) -> tuple[Float[np.ndarray, "e e"], Float[np.ndarray, "e e"]]:
-    """Logarithms of the numbers of atoms of each element by those of each, and their errors."""
+    r"""Logarithms of the ratios of the numbers of atoms of any two elements, and their errors.
+
+    Entry (a, b) is :math:`\log(n_a / n_b)`. Its error is infinite if the fingerprint does not say.
+    """
+    # Compare sums over all features: the largest ones dominate, and these are the most precise.
     sums = np.zeros((len(elements), len(elements)))
-    for (center, neighbor), places in _pairs(fingerprint).items():
+    for (center, neighbor), indices in _pairs(fingerprint).items():
         if {center, neighbor} <= set(elements):
-            sums[elements.index(center), elements.index(neighbor)] = target[places].sum()
+            sums[elements.index(center), elements.index(neighbor)] = target[indices].sum()
     known = (sums > 0.0) & (sums.T > 0.0) & ~np.eye(len(elements), dtype=bool)
     safe = np.where(known, sums, 1.0)
-    # The ratio of two sums is governed by the largest functions, which have the most digits.
-    errors = DIGITS * sums.max() * (1.0 / safe + 1.0 / safe.T)
+    errors = PRECISION * sums.max() * (1.0 / safe + 1.0 / safe.T)
     return np.log(safe.T / safe), np.where(known, errors, np.inf)
 
 
 def _compositions(
-    logs: Float[np.ndarray, "e e"], errors: Float[np.ndarray, "e e"], atoms: int, least: int
+    logs: Float[np.ndarray, "e e"], errors: Float[np.ndarray, "e e"], atoms: int, fewest: int
 ) -> Iterator[tuple[int, ...]]:
-    """Numbers of atoms, ``atoms`` in all, whose ratios are within the errors."""
+    """All numbers of atoms per element with the given sum and with ratios within the errors."""
+    # Order the elements so that the most precise ratio of each is to one before it. Then nearly all
+    # branches of the enumeration end in a composition.
     order = [0]
-    # Each element after one that tells most of it: nearly every guess is right.
     while len(order) < len(errors):
-        others = [each for each in range(len(errors)) if each not in order]
-        order.append(min(others, key=lambda each: errors[order, each].min()))
+        others = [element for element in range(len(errors)) if element not in order]
+        order.append(min(others, key=lambda element: errors[order, element].min()))
 
     def continued(counts: dict[int, int], left: int) -> Iterator[tuple[int, ...]]:
+        """The ways to divide the atoms left among the elements that have no number yet."""
         if len(counts) == len(order):
-            yield tuple(counts[place] for place in range(len(order)))
+            yield tuple(counts[element] for element in range(len(order)))
             return
-        place = order[len(counts)]
+        element = order[len(counts)]
         later = len(order) - len(counts) - 1
-        low, high = float(least if later else left), float(left - least * later)
+        # The last element takes all atoms left. Any other one leaves enough for those after it.
+        low, high = float(fewest if later else left), float(left - fewest * later)
         for other, count in counts.items():
-            middle, error = logs[place, other], errors[place, other]
-            if error < USELESS:
-                low = max(low, count * np.exp(middle - error))
-                high = min(high, count * np.exp(middle + error))
+            log, error = logs[element, other], errors[element, other]
+            if error < LARGEST_LOG_ERROR:
+                low = max(low, count * np.exp(log - error))
+                high = min(high, count * np.exp(log + error))
         for count in range(math.ceil(low), math.floor(high) + 1):
-            yield from continued({**counts, place: count}, left - count)
+            yield from continued({**counts, element: count}, left - count)
 
     return continued({}, atoms)
 
@@ -182,6 +202,6 @@ def _compositions(
 def _misfit(
     counts: Sequence[int], logs: Float[np.ndarray, "e e"], errors: Float[np.ndarray, "e e"]
 ) -> float:
-    """The largest deviation of a ratio, in units of its error."""
+    """Largest deviation of the logarithm of a ratio, in units of its error."""
     own = np.log(np.maximum(counts, 1))
     return float((np.abs(own[:, None] - own[None, :] - logs) / errors).max(initial=0.0))
