@@ -35,4 +35,4 @@ def numbers(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
     """A fingerprint of these rows."""
     view = fingerprint.view(structure)
     entries = rows(fingerprint.descriptor, view.neighbors, view.elements)
-    return fingerprint._spread(view, fingerprint.pooled(view, entries))
+    return view.spread(fingerprint.pooled(view, entries), fingerprint.size)

@@ -275,7 +275,7 @@ def test_coordinates_keep_signs(make: Make) -> None:
         anything = jnp.asarray(np.random.default_rng(0).normal(size=values.shape[1]))
         drawn = np.asarray(coordinates.backward(anything))
     np.testing.assert_allclose(again, values, rtol=1e-9, atol=1e-9)
-    for number, value in zip(fingerprint.numbers, drawn, strict=True):
+    for number, value in zip(fingerprint.features, drawn, strict=True):
         claimed = fingerprint.descriptor.features[number.feature].nonnegative
         if claimed and number.pooling != "moment3":
             assert value >= 0.0

@@ -179,7 +179,7 @@ def test_gradients_are_difference_quotients(images: str, x64: None) -> None:
     # One weighted sum for each pooling.
     start, weights = 0, np.zeros((len(POOLINGS), fingerprint.size))
     for row, pool in zip(weights, fingerprint.pools, strict=True):
-        end = start + pool.rows * fingerprint.descriptor.size
+        end = start + pool.size * fingerprint.descriptor.size
         row[start:end] = rng.normal(size=end - start)
         start = end
 

@@ -92,7 +92,7 @@ def test_equations_are_those_of_the_residuals(
     for pool in fingerprint.pools:
         for symbol in (1, 8) if fingerprint.per_element else (None,):
             group = np.flatnonzero(species == symbol if symbol else species > 0)
-            for feature in list(range(entries.shape[1])) * pool.rows:
+            for feature in list(range(entries.shape[1])) * pool.size:
                 if pool.kind in ("max", "min"):
                     sign = 1 if pool.kind == "max" else -1
                     column = sign * entries[group, feature]
@@ -182,7 +182,7 @@ def test_blame_is_the_share_of_each_atom(per_element: bool, x64: None) -> None:
     for pool in fingerprint.pools:
         for symbol in ("H", "O") if per_element else ("HO",):
             group = [i for i, one in enumerate(atoms.symbols) if one in symbol]
-            for entry in range(pool.rows):
+            for entry in range(pool.size):
                 for column in rows.T:
                     largest_first = sorted(group, key=lambda i: -column[i])
                     who = {

@@ -105,7 +105,7 @@ def blocks(fingerprint: Fingerprint, numbers: np.ndarray) -> Iterator[tuple[str,
     """Each pooling and its numbers."""
     start, groups = 0, len(fingerprint.descriptor.elements) if fingerprint.per_element else 1
     for pool in fingerprint.pools:
-        end = start + groups * pool.rows * fingerprint.descriptor.size
+        end = start + groups * pool.size * fingerprint.descriptor.size
         yield pool.kind, numbers[start:end]
         start = end
     assert start == len(numbers)

@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from pooled import pooled as by_numpy
 from strategies import seeds
 
+from jaxrecon.descriptors.derivatives import by_positions, entries_by_positions
 from jaxrecon.descriptors.pooling import (
     EXTREMES,
     PER_ATOM,
     POOLINGS,
     SELECTING,
     Pool,
-    by_positions,
     deviations,
-    entries_by_positions,
     jacobian,
     pooled,
     selection,
@@ -279,4 +278,4 @@ def test_names_and_rows() -> None:
     assert Pool("sorted", max_atoms=2).names("O") == ["sorted0[O]", "sorted1[O]"]
     assert Pool("none", max_atoms=3).names("") == ["atom0", "atom1", "atom2"]
     for kind in POOLINGS:
-        assert len(pool_of(kind).names("O")) == pool_of(kind).rows
+        assert len(pool_of(kind).names("O")) == pool_of(kind).size

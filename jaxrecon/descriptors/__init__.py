@@ -1,1 +1,4 @@
-"""Local descriptors: one family a file, a config dataclass and pure functions."""
+"""Descriptors of atomic environments, their pooling, and the fingerprints that these make.
+
+To add a descriptor family, read :class:`jaxrecon.descriptors.base.Descriptor`.
+"""

@@ -1,4 +1,4 @@
-"""Smooth cutoff functions: zero with zero slope at the cutoff."""
+"""Smooth cutoff functions: their value and derivative are zero at the cutoff and beyond."""
 
 from typing import Literal
 
@@ -22,37 +22,37 @@ def cosine(
         r_cut: cutoff in Angstrom.
 
     Returns:
-        Value, without a unit, and derivative in 1/Angstrom.
+        The value, without a unit, and the derivative by the distance in 1/Angstrom.
 
     >>> import jax.numpy as jnp
     >>> [round(float(x[0]), 6) for x in cosine(jnp.array([3.0]), 6.0)]
     [0.5, -0.261799]
     """
     inside = r < r_cut
-    # cos^2 and -sin cos of half the phase, as quotients: XLA would compute a bare cosine once more
-    # for every function that it is a factor of, but not a quotient.
+    # The value is cos^2, and the derivative is -sin cos, of half the phase. Both are quotients with
+    # the tangent here: XLA would compute a plain cosine again in every product it is a factor of.
     half = 0.5 * jnp.pi / r_cut * r
     tangent = jnp.sin(half) / jnp.cos(half)
     value = 1.0 / (1.0 + tangent**2)
-    slope = -jnp.pi / r_cut * tangent * value
-    return jnp.where(inside, value, 0.0), jnp.where(inside, slope, 0.0)
+    derivative = -jnp.pi / r_cut * tangent * value
+    return jnp.where(inside, value, 0.0), jnp.where(inside, derivative, 0.0)
 
 
 def tanh3(
     r: Float[Array, "*shape"], r_cut: float
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    r"""Cube of a hyperbolic tangent, and its derivative: its curvature vanishes at the cutoff too.
+    r"""Cube of a hyperbolic tangent, whose curvature is zero at the cutoff too, and its derivative.
 
     .. math:: f_c(r) = \tanh^3(1 - r / r_c), \quad r < r_c, \qquad 0 \text{ beyond}
 
-    Source: Behler, J. Chem. Phys. 134, 074106 (2011), equation 5. At r = 0 it is 0.442, not 1.
+    Source: Behler, J. Chem. Phys. 134, 074106 (2011), equation 5. At r = 0 the value is 0.442.
 
     Args:
         r: distances in Angstrom.
         r_cut: cutoff in Angstrom.
 
     Returns:
-        Value, without a unit, and derivative in 1/Angstrom.
+        The value, without a unit, and the derivative by the distance in 1/Angstrom.
 
     >>> import jax.numpy as jnp
     >>> [round(float(x[0]), 6) for x in tanh3(jnp.array([3.0]), 6.0)]
@@ -64,13 +64,17 @@ def tanh3(
 
 
 CUTOFFS = {"cosine": cosine, "tanh3": tanh3}
+"""The cutoff functions by name."""
 
 
 def check_cutoff(name: str) -> None:
-    """Raise unless there is a cutoff function of this name.
+    """Check that a cutoff function has this name.
+
+    Args:
+        name: the name to check.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if no cutoff function has it.
     """
     if name not in CUTOFFS:
         raise ValueError(f"expected cutoff among {tuple(CUTOFFS)}, got {name!r}")

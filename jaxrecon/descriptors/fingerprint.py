@@ -1,4 +1,4 @@
-"""Fingerprint: a descriptor and its pooling, from a structure to one vector of numbers."""
+"""Fingerprint: one vector of numbers for a structure, by a descriptor and its pooling."""
 
 import hashlib
 import inspect
@@ -15,43 +15,54 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors import pooling
 from jaxrecon.descriptors.base import Descriptor
-from jaxrecon.descriptors.layout import Number, View, find
+from jaxrecon.descriptors.layout import PooledFeature, columns, find
 from jaxrecon.descriptors.pooling import EXTREMES, PER_ATOM, POOLINGS, Pool, PoolingName
 from jaxrecon.descriptors.registry import PRESETS, descriptor_of
-from jaxrecon.structures.neighbors import image_neighbors, neighbors
+from jaxrecon.descriptors.view import View, channel_elements, environments
 from jaxrecon.structures.structure import Structure
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    r"""The map :math:`R(x)`: descriptor rows of all atoms, pooled feature by feature.
+    r"""A representation :math:`R(x)` of a structure x, from which the inverse recovers x.
 
-    A frozen, hashable value: pass it to ``jit`` as a static argument or close over it. Calling it
-    on a :class:`~jaxrecon.structures.structure.Structure` is a pure function that ``jit``, ``vmap``
-    and ``grad`` transform, by the positions and by the cell. Its pull-back is a closed form where
-    there is one channel of neighbours, so that ``jvp`` is not defined there: take
-    :meth:`with_jacobian`.
+    A descriptor computes a row of numbers :math:`G_i` for the environment of each atom i. Poolings
+    :math:`P_k` then combine each feature f over all atoms, so that their order does not matter:
+
+    .. math:: R(x) = \big( P_k \{ G_{if}(x) : i = 1 \dots n \} \big)_{k, f}
+
+    Use :meth:`preset` to make one of the common fingerprints, and :func:`jaxrecon.featurize` to
+    compute it for ASE structures of any size and composition.
+
+    For programs of your own, a fingerprint is a pure function of one
+    :class:`~jaxrecon.structures.structure.Structure` that ``jit``, ``vmap`` and ``grad`` transform;
+    it has derivatives by the positions and the cell. It is hashable: pass it to ``jit`` as a static
+    argument or close over it. Forward mode (``jvp``) is not defined for symmetry functions of one
+    element, whose reverse mode is a closed form: use :meth:`with_jacobian` instead.
 
     Attributes:
-        descriptor: the local descriptor: :class:`~jaxrecon.ACSF`, or another family of
-            :data:`~jaxrecon.descriptors.registry.DESCRIPTORS`.
-        poolings: reductions over atoms, in the order of the features: any of
-            :data:`jaxrecon.descriptors.pooling.POOLINGS`, which that module explains.
-        images: how a periodic cell is seen: ``"all"`` images within the cutoff, or ``"minimum"``,
-            one image of each atom, the convention of Fung et al.
-        per_element: whether the atoms of each central element are pooled by themselves.
-        max_atoms: for the poolings ``"sorted"`` and ``"none"``: how many atoms there is room for,
-            in the structure or, with ``per_element``, of one element.
-        temperature: of ``"smooth_max"`` and ``"smooth_min"``, in units of the feature.
+        descriptor: the descriptor, of any family in
+            :data:`~jaxrecon.descriptors.registry.DESCRIPTORS`, such as :class:`~jaxrecon.ACSF`.
+        poolings: names of the poolings :math:`P_k`, in the order of the numbers; see
+            :mod:`jaxrecon.descriptors.pooling`.
+        images: which periodic images of an atom are neighbours: ``"all"`` within the cutoff, or
+            only the nearest one, ``"minimum"``, which is the convention of Fung et al.
+        per_element: whether to pool the atoms of each element separately.
+        max_atoms: for the poolings ``"sorted"`` and ``"none"``, largest number of atoms in a
+            structure or, with ``per_element``, of one element.
+        temperature: for the poolings ``"smooth_max"`` and ``"smooth_min"``, their temperature on
+            the scale of the features.
 
     Raises:
-        ValueError: if a value is not among those named above or is out of range.
+        ValueError: if a value is none of those named above or is out of range.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import from_ase
     >>> fingerprint = Fingerprint.preset("fung2022", elements=["H", "O"])
-    >>> fingerprint(from_ase(molecule("H2O"))).shape, fingerprint.names[0]
-    ((860,), 'max G2[H] eta=0.01 r_s=0')
+    >>> fingerprint(from_ase(molecule("H2O"))).shape
+    (860,)
+    >>> fingerprint.names[0], fingerprint.names[-1]
+    ('max G2[H] eta=0.01 r_s=0', 'min G5[O,O] zeta=64 lam=1 eta=1')
     """
 
     descriptor: Descriptor
@@ -76,39 +87,51 @@ class Fingerprint:
 
     @classmethod
     def preset(cls, name: str, elements: Iterable[str], **changes: Any) -> "Fingerprint":
-        """A named set of parameters for the given elements.
+        """Make a fingerprint with published or proven settings.
 
-        ``"default"``: broad functions within 12 Angstrom, mean and variance over the atoms of each
-        element: the shortest that inverts reliably, 46 numbers for one element. ``"crystal"``: the
-        same within 6 Angstrom, for sums over all periodic images. ``"fung2022"``: the 380 numbers
-        (for one element) of Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom, crystals
-        in the minimum image. ``"gastegger2018"``: the weighted functions (wACSF) of Gastegger et
-        al. within 8 Angstrom, whose number does not grow with that of the elements. These two take
-        the largest and the smallest value over all atoms. ``"bonds"``: functions of bonds and
-        angles, with mean and variance, made for learning energies.
+        - ``"default"``: broad functions within 12 Angstrom; mean and variance over the atoms of
+          each element. The shortest fingerprint that is inverted reliably: 46 numbers for one
+          element.
+        - ``"crystal"``: the same within 6 Angstrom, for sums over all periodic images.
+        - ``"bonds"``: functions of bonds and angles, made for learning energies; mean and variance.
+        - ``"fung2022"``: the fingerprint of Fung et al., arXiv 2207.13227: G2 and G5 within 20
+          Angstrom, the minimum image in crystals, the largest and smallest value over all atoms;
+          380 numbers for one element.
+        - ``"gastegger2018"``: the weighted functions (wACSF) of Gastegger et al. within 8 Angstrom;
+          the largest and smallest value over all atoms; 64 numbers for any elements.
 
         Args:
-            name: one of the five.
-            elements: chemical symbols.
-            **changes: attributes that shall differ, like ``poolings=("mean",)``, or arguments of
-                the recipe, like ``r_cut=8.0``; :mod:`jaxrecon.descriptors.acsf.presets` has them.
+            name: name of the preset.
+            elements: chemical symbols of the elements that structures may have.
+            **changes: attributes with another value than in the preset, like
+                ``poolings=("mean",)``; or arguments of the preset's descriptor, like ``r_cut=8.0``,
+                which :mod:`jaxrecon.descriptors.acsf.presets` describes.
+
+        Returns:
+            The fingerprint.
 
         Raises:
-            ValueError: if the name or an element is unknown, or a change is out of range.
+            ValueError: if the name or an element is unknown, or a change is not possible.
+
+        >>> Fingerprint.preset("default", ["Pt"], r_cut=8.0, poolings=("mean",)).size
+        19
         """
         if name not in PRESETS:
             raise ValueError(f"expected a preset among {tuple(PRESETS)}, got {name!r}")
         preset = PRESETS[name]
-        own = {key: changes.pop(key) for key in POOLED if key in changes}
+        own = {key: changes.pop(key) for key in OWN_SETTINGS if key in changes}
         if unknown := sorted(set(changes) - set(inspect.signature(preset.descriptor).parameters)):
             raise ValueError(f"expected changes that preset {name!r} takes, got {unknown}")
         return cls(preset.descriptor(tuple(elements), **changes), **{**preset.settings, **own})
 
     def restricted(self, elements: Iterable[str]) -> "Fingerprint":
-        """The fingerprint of structures of these elements alone: their numbers and no others.
+        """Restrict the fingerprint to structures of some of its elements.
 
         Args:
-            elements: chemical symbols, some of those that it has.
+            elements: chemical symbols of these elements.
+
+        Returns:
+            The fingerprint without the numbers that are 0 for all such structures.
 
         >>> fingerprint = Fingerprint.preset("default", ["H", "C", "O"])
         >>> fingerprint.size, fingerprint.restricted(["H", "O"]).size
@@ -117,77 +140,88 @@ class Fingerprint:
         return replace(self, descriptor=self.descriptor.with_elements(elements))
 
     def __call__(self, structure: Structure) -> Float[Array, " p"]:
-        """The fingerprint of one structure, without a unit.
+        """Compute the fingerprint of a structure.
 
-        NaN throughout where a neighbour within the cutoff is missing: see :meth:`overflow`.
+        Args:
+            structure: one structure; positions and cell in Angstrom.
+
+        Returns:
+            The numbers, without a unit, in the order of :attr:`names`; all NaN where
+            :meth:`overflow` is true.
         """
         view = self.view(structure)
-        return self._spread(view, self.pooled(view, self.rows(view)))
+        return view.spread(self.pooled(view, self.rows(view)), self.size)
 
     def with_jacobian(
         self, structure: Structure
     ) -> tuple[Float[Array, " p"], Float[Array, "p n 3"]]:
-        """The fingerprint and its derivatives by the positions, in 1/Angstrom, in closed form.
+        """Compute the fingerprint and its derivatives by the positions.
 
-        Where atoms tie for a largest or smallest value the derivative is that of the first.
+        Where several atoms have the largest or smallest value of a feature, the derivative is that
+        of the first of them.
 
         Args:
-            structure: one, without an axis of a batch.
+            structure: one structure; positions and cell in Angstrom.
+
+        Returns:
+            The numbers, without a unit, and their derivatives in 1/Angstrom.
         """
         view = self.view(structure)
         value, jacobian = self.pooled_with_jacobian(view)
-        return self._spread(view, value), self._spread(view, jacobian)
+        return view.spread(value, self.size), view.spread(jacobian, self.size)
 
     def overflow(self, structure: Structure) -> Bool[Array, ""]:
-        """Whether the bounds or ``max_atoms`` are too small, so that an atom would be left out.
+        """Whether a structure has more neighbours, elements or atoms than static sizes allow.
+
+        The static sizes are the bounds of the structure and ``max_atoms``.
 
         Args:
-            structure: one, without an axis of a batch.
+            structure: one structure.
         """
         return jnp.asarray(self.view(structure).neighbors.overflow)
 
     def view(self, structure: Structure) -> View:
-        """A structure as its atoms see it.
+        """Find the environments of the atoms, the channels and the groups that are pooled.
 
         Args:
-            structure: one, without an axis of a batch.
+            structure: one structure; positions and cell in Angstrom.
+
+        Returns:
+            All that :meth:`rows` and :meth:`pooled` need.
         """
-        every = jnp.asarray(self.descriptor.species)
-        bounds, species, mask = structure.bounds, structure.species, structure.mask
-        elements, overflow = every, jnp.zeros((), bool)
-        if bounds is not None and bounds.elements is not None and bounds.elements < len(every):
-            known = mask & (species[:, None] == every[None, :]).any(axis=1)
-            # 0 comes first, for padding and foreigners; then those there, ascending; then to spare.
-            found = jnp.append(jnp.where(known, species, 0), 0)
-            found = jnp.unique(found, size=bounds.elements + 2, fill_value=0)
-            elements, overflow = found[1:-1], found[-1] > 0
-        if structure.cell is None or (self.images == "minimum" and not _has_bins(structure)):
-            seen = neighbors(structure)
-        else:
-            seen = image_neighbors(structure, self.descriptor.r_cut)
-        groups = mask[None, :]
+        species = self.descriptor.species
+        elements, overflow = channel_elements(structure, species)
+        found = environments(structure, self.images, self.descriptor.r_cut)
+        # Pool all atoms, or those of each element that has a channel.
+        groups = structure.mask[None, :]
         if self.per_element:
-            groups = groups & (elements[:, None] == species[None, :])
+            groups = groups & (elements[:, None] == structure.species[None, :])
+        # Anything that does not fit counts as an overflow, as a missing neighbour does.
         if self.per_atom and self.max_atoms is not None:
             overflow |= jnp.any(groups.sum(axis=1) > self.max_atoms)
-        seen = seen._replace(overflow=seen.overflow | overflow)
-        columns = self._columns(elements) if len(elements) < len(every) else None
-        return View(seen, groups, elements, columns)
+        found = found._replace(overflow=found.overflow | overflow)
+        places = None
+        if len(elements) < len(species):
+            places = columns(self.descriptor, self.pools, elements, per_element=self.per_element)
+        return View(found, groups, elements, places)
 
     def rows(self, view: View) -> Float[Array, "n f"]:
-        """The descriptor of every atom, in the channels of the view.
+        """Compute the rows of all atoms, without a unit, in the channels of a view.
 
         Args:
-            view: of a structure.
+            view: view of a structure.
         """
         return self.descriptor(view.neighbors, view.elements)
 
     def pooled(self, view: View, rows: Float[Array, "n f"]) -> Float[Array, " q"]:
-        """The numbers of the view, pool-major, then group, entry and feature.
+        """Pool the rows of all atoms.
 
         Args:
-            view: of a structure.
-            rows: its descriptors, one row an atom, without a unit.
+            view: view of a structure.
+            rows: one row for each atom, without a unit.
+
+        Returns:
+            The pooled numbers of the view, ordered by pooling, then group, entry and feature.
         """
         values = [
             jax.vmap(partial(pooling.pooled, pool, rows))(view.groups).ravel()
@@ -198,13 +232,20 @@ class Fingerprint:
     def pooled_with_jacobian(
         self, view: View, *, strain: bool = False
     ) -> tuple[Float[Array, " q"], Float[Array, "q x 3"]]:
-        """The numbers of the view and their derivatives by the positions, in 1/Angstrom.
+        """Compute the pooled numbers of a view and their derivatives by the positions.
 
         Args:
-            view: of a structure.
-            strain: whether three rows follow those by the n atoms: by the symmetric strain, the
-                atoms moving with the cell, without a unit.
+            view: view of a structure.
+            strain: whether to add the derivatives by a symmetric strain, with which the atoms move
+                as the cell does: three rows of three numbers without a unit, below those by the n
+                positions.
+
+        Returns:
+            The numbers, without a unit, and their derivatives in 1/Angstrom, shape ``(q, n, 3)`` or
+            ``(q, n + 3, 3)``.
         """
+        # Few atoms are selected by extremes: compute the derivatives of their entries alone where
+        # that costs less than those of all entries.
         if not strain and self._selected_suffice(view):
             rows = self.rows(view)
             selected, present = pooling.selected_atoms(self.pools, rows, view.groups)
@@ -218,80 +259,63 @@ class Fingerprint:
         return self.pooled(view, rows), derivatives
 
     def _selected_suffice(self, view: View) -> bool:
-        """Whether the Jacobian needs so few entries of the rows that only these are computed."""
+        """Whether the derivatives of the selected entries alone cost less than all."""
         return (
             self.descriptor.selects(view.neighbors)
             and set(self.poolings) <= set(EXTREMES)
             and 2 * len(self.poolings) * len(view.groups) <= len(view.neighbors.mask)
         )
 
-    def _spread(self, view: View, numbers: Float[Array, "q ..."]) -> Float[Array, "p ..."]:
-        """The numbers of a view at their places, 0 elsewhere; NaN if something was left out."""
-        if view.columns is not None:
-            whole = jnp.zeros((self.size, *numbers.shape[1:]), numbers.dtype)
-            numbers = whole.at[view.columns].set(numbers, mode="drop")
-        return jnp.where(view.neighbors.overflow, jnp.nan, numbers)
-
-    def _columns(self, elements: Int[Array, " e"]) -> Int[Array, " q"]:
-        """Where the numbers for some elements stand among all."""
-        features = self.descriptor.size
-        column = self.descriptor.columns(elements)
-        group, known = jnp.zeros(1, int), jnp.ones(1, bool)
-        if self.per_element:
-            group, known = self.descriptor.places(elements)
-        start, columns = 0, []
-        for pool in self.pools:
-            row = group[:, None] * pool.rows + jnp.arange(pool.rows)[None, :]
-            present = known[:, None, None] & (column < features)[None, None, :]
-            place = start + row[:, :, None] * features + column[None, None, :]
-            columns.append(jnp.where(present, place, self.size).ravel())
-            start += len(self._group_names) * pool.rows * features
-        return jnp.concatenate(columns)
-
     @property
     def pools(self) -> tuple[Pool, ...]:
-        """The poolings with their parameters."""
+        """The poolings with their settings."""
         return tuple(Pool(kind, self.max_atoms or 1, self.temperature) for kind in self.poolings)
 
     @property
     def per_atom(self) -> tuple[str, ...]:
-        """Those of the poolings that keep a number for each atom, and so limit the atoms."""
+        """The poolings that give one number for each atom and need ``max_atoms``."""
         return tuple(kind for kind in self.poolings if kind in PER_ATOM)
 
     @property
-    def _group_names(self) -> tuple[str, ...]:
+    def _centers(self) -> tuple[str, ...]:
+        """The elements whose atoms are pooled separately; one empty symbol for all atoms."""
         return self.descriptor.elements if self.per_element else ("",)
 
     @property
-    def numbers(self) -> tuple[Number, ...]:
-        """What each of the numbers is, in order, for code; :attr:`names` says it for people."""
+    def features(self) -> tuple[PooledFeature, ...]:
+        """What each number is, in order, as data for code; :attr:`names` is for people."""
         return tuple(
-            Number(pool.kind, center, entry, feature)
+            PooledFeature(pool.kind, center, entry, feature)
             for pool in self.pools
-            for center in self._group_names
-            for entry in range(pool.rows)
+            for center in self._centers
+            for entry in range(pool.size)
             for feature in range(self.descriptor.size)
         )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each of the numbers is, like ``'max G5[Na,Cl] zeta=4 lam=1 eta=0.1'``.
+        """The names of the numbers, in order, like ``'max G5[Na,Cl] zeta=4 lam=1 eta=0.1'``.
 
-        A central element stands in brackets behind the pooling: ``'max[O] G2[H] eta=4 r_s=1'``.
+        With ``per_element``, the element of the pooled atoms is in brackets after the pooling:
+        ``'max[O] G2[H] eta=4 r_s=1'`` is a function of the H atoms around O atoms.
         """
         return tuple(
             f"{label} {name}"
             for pool in self.pools
-            for group in self._group_names
+            for group in self._centers
             for label in pool.names(group)
             for name in self.descriptor.names
         )
 
-    def find(self, words: str) -> Int[np.ndarray, " some"]:
-        """Indices of the features whose name has all of these words; ``*`` stands for anything.
+    def find(self, words: str) -> Int[np.ndarray, " found"]:
+        """Find the numbers whose names contain all of some words.
 
         Args:
-            words: between blanks; two elements may come in either order.
+            words: words separated by blanks, in any order. ``*`` stands for any text, and the two
+                elements of a pair may come in either order.
+
+        Returns:
+            The indices of these numbers.
 
         >>> fingerprint = Fingerprint.preset("fung2022", ["Na", "Cl"])
         >>> indices = fingerprint.find("max G5[Cl,Na] zeta=4 eta=0.1")
@@ -302,21 +326,24 @@ class Fingerprint:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
-        rows = sum(pool.rows for pool in self.pools)
-        return rows * len(self._group_names) * self.descriptor.size
+        """The number of numbers in the fingerprint."""
+        rows = sum(pool.size for pool in self.pools)
+        return rows * len(self._centers) * self.descriptor.size
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data, those of the descriptor under ``"descriptor"``."""
-        pooled = {name: getattr(self, name) for name in POOLED}
-        return {"descriptor": self.descriptor.to_dict(), **pooled, "poolings": list(self.poolings)}
+        """The settings as plain data for JSON; those of the descriptor under ``"descriptor"``."""
+        own = {name: getattr(self, name) for name in OWN_SETTINGS}
+        return {"descriptor": self.descriptor.to_dict(), **own, "poolings": list(self.poolings)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Fingerprint":
-        """The inverse of :meth:`to_dict`.
+        """Make the fingerprint that :meth:`to_dict` has described.
 
         Args:
-            data: settings by name.
+            data: settings by name; a setting that is missing has its default value.
+
+        Returns:
+            The fingerprint.
 
         Raises:
             ValueError: if a setting or the family of the descriptor is unknown, or a value is out
@@ -326,34 +353,37 @@ class Fingerprint:
         descriptor = settings.pop("descriptor", None)
         if not isinstance(descriptor, Mapping):
             raise ValueError(f"expected settings of a descriptor by name, got {descriptor!r}")
-        if unknown := sorted(set(settings) - set(POOLED)):
-            raise ValueError(f"expected settings among {sorted(POOLED)}, got {unknown}")
+        if unknown := sorted(set(settings) - set(OWN_SETTINGS)):
+            raise ValueError(f"expected settings among {sorted(OWN_SETTINGS)}, got {unknown}")
         if "poolings" in settings:
             settings["poolings"] = tuple(settings["poolings"])
         return cls(descriptor_of(descriptor), **settings)
 
     def to_json(self) -> str:
-        """The parameters as JSON, keys sorted: equal fingerprints give equal text."""
+        """The settings as JSON with sorted keys, so that equal fingerprints give equal text."""
         return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Fingerprint":
-        """The inverse of :meth:`to_json`.
+        """Make the fingerprint from the text that :meth:`to_json` gave.
 
-        Args:
-            text: as that gives it.
+        Raises:
+            ValueError: as :meth:`from_dict`, or if the text is not JSON.
         """
         return cls.from_dict(json.loads(text))
 
     def digest(self) -> str:
-        """A short stable hash of the parameters, the same in every process."""
+        """A short hash of the settings that is the same in every process."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """Names of the parameters in which two fingerprints differ, with both values.
+        """List the settings in which another fingerprint differs from this one.
 
         Args:
-            other: the second one.
+            other: the other fingerprint.
+
+        Returns:
+            One line for each such setting, like ``"r_cut: 5.0 != 6.0"``.
         """
         ours, theirs = (
             {**data.pop("descriptor"), **data} for data in (self.to_dict(), other.to_dict())
@@ -362,9 +392,5 @@ class Fingerprint:
         return [f"{key}: {ours.get(key)} != {theirs.get(key)}" for key in keys]
 
 
-POOLED = tuple(name for name in Fingerprint.__dataclass_fields__ if name != "descriptor")
-"""The settings of a fingerprint beside its descriptor."""
-
-
-def _has_bins(structure: Structure) -> bool:
-    return structure.bounds is not None and structure.bounds.bins is not None
+OWN_SETTINGS = tuple(name for name in Fingerprint.__dataclass_fields__ if name != "descriptor")
+"""The settings of a fingerprint besides its descriptor."""

@@ -1,23 +1,25 @@
-"""What the numbers of a fingerprint are, and one structure in the channels that it needs."""
+"""Layout of a fingerprint: what its numbers are and where they stand."""
 
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
-from jaxrecon.structures.neighbors import Neighbors
+from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.descriptors.pooling import Pool
 
 
-class Number(NamedTuple):
-    """What one number of a fingerprint is.
+class PooledFeature(NamedTuple):
+    """One number of a fingerprint: a feature of the descriptor, pooled over a group of atoms.
 
     Attributes:
         pooling: name of the pooling.
-        center: the element whose atoms are pooled; ``""`` for all atoms.
-        entry: the place among those that the pooling makes of one feature, from 0.
-        feature: the index of the feature in the row of the descriptor.
+        center: symbol of the element whose atoms are pooled; ``""`` where all atoms are.
+        entry: index of the number among those that the pooling makes of the feature.
+        feature: index of the feature in a row of the descriptor.
     """
 
     pooling: str
@@ -26,35 +28,60 @@ class Number(NamedTuple):
     feature: int
 
 
-class View(NamedTuple):
-    """One structure as its atoms see it, in the channels that it needs.
+def columns(
+    descriptor: Descriptor,
+    pools: Sequence[Pool],
+    elements: Int[Array, " e"],
+    *,
+    per_element: bool,
+) -> Int[Array, " q"]:
+    """Find the places of the numbers for some elements in the fingerprint for all elements.
 
-    Attributes:
-        neighbors: what each atom sees.
-        groups: the atoms that are pooled together, one group a row.
-        elements: atomic numbers of the channels, ascending; 0 for one to spare.
-        columns: where the pooled numbers stand in the fingerprint; beyond its end for a spare one;
-            None if there are channels for all its elements.
+    Args:
+        descriptor: the descriptor for all elements.
+        pools: the poolings of the fingerprint.
+        elements: atomic numbers of the channels.
+        per_element: whether the atoms of each element are pooled separately.
+
+    Returns:
+        The index of each number in the whole fingerprint; the size of that for a number that is not
+        part of it.
     """
-
-    neighbors: Neighbors
-    groups: Bool[Array, "g n"]
-    elements: Int[Array, " e"]
-    columns: Int[Array, " q"] | None
+    features = descriptor.size
+    column = descriptor.columns(elements)
+    # With one group for each element, the elements also decide which group a number is of.
+    groups, group, known = 1, jnp.zeros(1, int), jnp.ones(1, bool)
+    if per_element:
+        groups = len(descriptor.elements)
+        group, known = descriptor.places(elements)
+    size = sum(pool.size for pool in pools) * groups * features
+    # The numbers of each pooling follow those of the one before; see Fingerprint.features.
+    start, places = 0, []
+    for pool in pools:
+        row = group[:, None] * pool.size + jnp.arange(pool.size)[None, :]
+        present = known[:, None, None] & (column < features)[None, None, :]
+        place = start + row[:, :, None] * features + column[None, None, :]
+        places.append(jnp.where(present, place, size).ravel())
+        start += groups * pool.size * features
+    return jnp.concatenate(places)
 
 
 def find(names: Sequence[str], words: str) -> Int[np.ndarray, " found"]:
-    """Indices of the names that have all of some words; see :meth:`Fingerprint.find`.
+    """Find the names that contain all of some words; see :meth:`Fingerprint.find`.
 
     Args:
-        names: to search.
-        words: separated by blanks; ``*`` stands for anything, and two elements may come in
-            either order.
+        names: the names to search, of words separated by blanks.
+        words: words separated by blanks, in any order. ``*`` stands for any text, and the two
+            elements of a pair may come in either order.
+
+    Returns:
+        The indices of these names.
     """
     patterns = []
     for word in words.split():
-        turned = re.sub(r"\[([^],]*),([^],]*)\]", r"[\2,\1]", word)
-        either = {re.escape(text).replace(r"\*", ".*") for text in (word, turned)}
+        # A name has the elements of a pair in one order: also search for the other one.
+        swapped = re.sub(r"\[([^],]*),([^],]*)\]", r"[\2,\1]", word)
+        either = {re.escape(text).replace(r"\*", ".*") for text in (word, swapped)}
         patterns.append(re.compile("|".join(sorted(either))))
     found = [
         all(any(map(pattern.fullmatch, name.split())) for pattern in patterns) for name in names

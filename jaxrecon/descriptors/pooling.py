@@ -1,24 +1,24 @@
-r"""Pooling: from one row an atom to one row a structure, invariant to the order of the atoms.
+r"""Pooling: from the rows of all atoms to numbers that do not depend on the order of the atoms.
 
-Every pooling works on each feature by itself, over a group of atoms: all of them, or those of one
-central element. There are two sorts. *Selecting* ones hand on entries of the rows:
+Every pooling treats each feature by itself and covers a group of atoms: all atoms of a structure,
+or those of one element. A group without atoms gives zeros. There are two kinds of poolings.
 
-- ``max``, ``min``: the extremes. Piecewise smooth: the atom that sets a feature, its *selected
-atom*,
-  changes as atoms move; ties go to the atom that comes first.
-- ``sorted``: all entries, largest first; ``none``: all entries, as the atoms come, for local
-  inversion with a fixed assignment. Both have a fixed number of entries, those without an atom are
-  0.
+*Selecting* poolings give entries of the rows as they are:
 
-*Averaging* ones are smooth functions of all entries :math:`G_i` of the :math:`n` atoms:
+- ``max`` and ``min`` give the extremes. They are piecewise smooth functions of the positions: the
+  atom whose entry is the extreme, the *selected atom*, changes as atoms move. Among equal entries
+  that of the first atom is selected.
+- ``sorted`` gives all entries, largest first; ``none`` gives all entries in the order of the atoms,
+  for an inversion that knows which row belongs to which atom. Both give a fixed number of entries,
+  which are 0 beyond the number of atoms.
 
-- ``mean``, ``sum``; ``moment2``, ``moment3``, ``moment4``: central moments,
+*Averaging* poolings are smooth functions of the entries :math:`G_i` of all :math:`n` atoms:
+
+- ``mean``, ``sum``, and the central moments ``moment2``, ``moment3`` and ``moment4``,
   :math:`\frac1n \sum_i (G_i - \bar G)^k`.
-- ``smooth_max``: :math:`T \log \frac1n \sum_i e^{G_i/T}` at a temperature T, between mean and
-  maximum, below the maximum by at most :math:`T \log n`; ``smooth_min``: the same upside down
-  (mellowmax; Asadi and Littman, ICML 2017).
-
-A group without atoms gives zeros.
+- ``smooth_max``, :math:`T \log \frac1n \sum_i e^{G_i/T}` at a temperature T, is between the mean
+  and the maximum, and below the maximum by at most :math:`T \log n`; ``smooth_min`` is the same
+  with the sign reversed (mellowmax; Asadi and Littman, ICML 2017).
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import nn
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.descriptors.derivatives import by_positions, entries_by_positions
 from jaxrecon.numerics import masked_max, masked_min
 from jaxrecon.structures.neighbors import Neighbors
 
@@ -49,19 +49,26 @@ PoolingName = Literal[
     "none",
 ]
 POOLINGS: tuple[str, ...] = get_args(PoolingName)
+"""The names of all poolings."""
+
 EXTREMES = ("max", "min")
-SELECTING = (*EXTREMES, "sorted", "none")
+"""Selecting poolings that give one entry."""
+
 PER_ATOM = ("sorted", "none")
+"""Selecting poolings that give the entries of all atoms."""
+
+SELECTING = (*EXTREMES, *PER_ATOM)
+"""Poolings that give entries of the rows as they are; all others are averaging."""
 
 
 class Pool(NamedTuple):
-    """One pooling.
+    """A pooling and its settings.
 
     Attributes:
-        kind: its name, one of ``POOLINGS``.
-        max_atoms: entries that ``sorted`` and ``none`` hand on, at least as many as a group has
-            atoms.
-        temperature: of ``smooth_max`` and ``smooth_min``, in units of the feature.
+        kind: name of the pooling, one of :data:`POOLINGS`.
+        max_atoms: number of entries that ``sorted`` and ``none`` give, at least the number of atoms
+            in a group.
+        temperature: temperature of ``smooth_max`` and ``smooth_min``, on the scale of the features.
     """
 
     kind: str
@@ -69,12 +76,19 @@ class Pool(NamedTuple):
     temperature: float = 1.0
 
     @property
-    def rows(self) -> int:
-        """How many numbers it makes of each feature."""
+    def size(self) -> int:
+        """The number of values that the pooling gives for each feature."""
         return self.max_atoms if self.kind in PER_ATOM else 1
 
     def names(self, group: str) -> list[str]:
-        """What each of them is: ``max``, ``sorted3`` or, of one central element, ``max[O]``."""
+        """Name the values that the pooling gives for a feature.
+
+        Args:
+            group: symbol of the element whose atoms are pooled; ``""`` for all atoms.
+
+        Returns:
+            Names like ``max``, ``sorted3`` or, for one element, ``max[O]``.
+        """
         label = f"[{group}]" if group else ""
         if self.kind not in PER_ATOM:
             return [self.kind + label]
@@ -83,11 +97,11 @@ class Pool(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which atom each pooled number comes from.
+    """The atoms whose entries a selecting pooling gives.
 
     Attributes:
-        atom: its row.
-        present: whether there is one.
+        atom: index of the atom for each value and feature.
+        present: whether there is such an atom; without it the value is 0.
     """
 
     atom: Int[Array, "s f"]
@@ -95,17 +109,25 @@ class Selection(NamedTuple):
 
 
 def pooled(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Float[Array, "s f"]:
-    """Each feature over the atoms of a group, in the rows of the pooling.
+    """Pool each feature over a group of atoms.
+
+    Args:
+        pool: the pooling.
+        rows: rows of all atoms.
+        group: true for the atoms of the group.
+
+    Returns:
+        The values, ``pool.size`` for each feature, without a unit.
 
     >>> import jax.numpy as jnp
-    >>> rows, everybody = jnp.array([[1.0, 5.0], [2.0, 3.0]]), jnp.array([True, True])
-    >>> pooled(Pool("max"), rows, everybody).tolist()
+    >>> rows, group = jnp.array([[1.0, 5.0], [2.0, 3.0]]), jnp.array([True, True])
+    >>> pooled(Pool("max"), rows, group).tolist()
     [[2.0, 5.0]]
-    >>> pooled(Pool("sorted", max_atoms=3), rows, everybody).tolist()
+    >>> pooled(Pool("sorted", max_atoms=3), rows, group).tolist()
     [[2.0, 5.0], [1.0, 3.0], [0.0, 0.0]]
     """
     if pool.kind in EXTREMES:
-        # The same as the entry of the selected, in a third of the time.
+        # A reduction takes a third of the time of selecting the atom first.
         extreme = masked_max(rows, group) if pool.kind == "max" else masked_min(rows, group)
         return jnp.where(group.any(), extreme, 0.0)[None]
     if pool.kind in PER_ATOM:
@@ -115,16 +137,27 @@ def pooled(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> F
 
 
 def selection(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Selection:
-    """What a selecting pooling hands on."""
+    """Find the atoms whose entries a selecting pooling gives.
+
+    Args:
+        pool: a selecting pooling.
+        rows: rows of all atoms.
+        group: true for the atoms of the group.
+
+    Returns:
+        The selected atoms.
+    """
     n, features = rows.shape
     if pool.kind in EXTREMES:
         sign = 1.0 if pool.kind == "max" else -1.0
         selected = jnp.argmax(jnp.where(group[:, None], sign * rows, -jnp.inf), axis=0)[None]
         return Selection(selected, jnp.broadcast_to(group.any(), selected.shape))
-    # The atoms of the group first; then, for sorted, the largest first.
+    # An ascending, stable sort of these keys puts the atoms of the group first: the largest first
+    # for sorted, and all in their order for none.
     keys = -rows if pool.kind == "sorted" else jnp.zeros_like(rows)
     keys = jnp.where(group[:, None], keys, jnp.inf)
     order = jnp.argsort(keys, axis=0, stable=True)
+    # With more values than atoms, the values beyond the last atom refer to it but are not present.
     places = jnp.minimum(jnp.arange(pool.max_atoms), n - 1)
     present = jnp.arange(pool.max_atoms) < group.sum()
     return Selection(order[places], jnp.broadcast_to(present[:, None], (pool.max_atoms, features)))
@@ -133,16 +166,34 @@ def selection(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -
 def selected_atoms(
     pools: Sequence[Pool], rows: Float[Array, "n f"], groups: Bool[Array, "g n"]
 ) -> Selection:
-    """What selecting poolings hand on, pool by pool, then group and entry, in shape ``(p, f)``."""
-    chosen = [jax.vmap(partial(selection, pool, rows))(groups) for pool in pools]
-    parts = zip(*chosen, strict=True)
+    """Find the atoms that several selecting poolings select in several groups.
+
+    Args:
+        pools: selecting poolings.
+        rows: rows of all atoms.
+        groups: which atoms are pooled together; one group in each row.
+
+    Returns:
+        The selected atoms in arrays ``(p, f)``, ordered by pooling, then group, then value.
+    """
+    selections = [jax.vmap(partial(selection, pool, rows))(groups) for pool in pools]
+    parts = zip(*selections, strict=True)
     return Selection(
-        *(jnp.concatenate([each.reshape(-1, rows.shape[1]) for each in part]) for part in parts)
+        *(jnp.concatenate([array.reshape(-1, rows.shape[1]) for array in part]) for part in parts)
     )
 
 
 def weights(pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]) -> Float[Array, "n f"]:
-    """Derivative of each pooled feature by the entry of each atom, for an averaging pooling."""
+    """Compute the derivative of an averaging pooling by the entry of each atom.
+
+    Args:
+        pool: an averaging pooling.
+        rows: rows of all atoms.
+        group: true for the atoms of the group.
+
+    Returns:
+        The derivative of the pooled feature f by the entry of each atom; 0 outside the group.
+    """
     return jax.grad(lambda entries: _averaged(pool, entries, group).sum())(rows)
 
 
@@ -152,21 +203,28 @@ def deviations(
     target: Float[Array, " f"],
     group: Bool[Array, " n"],
 ) -> tuple[Float[Array, "n f"], Bool[Array, "n f"]]:
-    r"""How far each entry is from the target of an extreme, and which entries that target binds.
+    r"""Find which entries the target of an extreme binds, and how far they are from it.
 
-    A largest value is :math:`M` if and only if the selected has it and no atom exceeds it: the
-    selected is bound, and so is every atom beyond the target. Summing the squares of these entries
-    keeps the solutions that the selected atoms alone have, and makes descent smooth where atoms
-    tie, as they do all over symmetric structures.
+    The largest value is :math:`M` if and only if the selected atom has it and no atom exceeds it.
+    So the target binds the entry of the selected atom and every entry beyond the target. The sum of
+    the squares of these deviations is zero for the same structures as the deviation of the selected
+    atom alone, and it is smooth where atoms have equal entries, as they often have in symmetric
+    structures.
+
+    Args:
+        pool: ``max`` or ``min``.
+        rows: rows of all atoms.
+        target: the wanted extreme of each feature.
+        group: true for the atoms of the group.
 
     Returns:
-        ``rows - target`` and a mask of the bound entries.
+        ``rows - target``, and a mask of the entries that the target binds.
     """
     selected, present = selection(pool, rows, group)
     difference = rows - target[None, :]
     beyond = (difference > 0) if pool.kind == "max" else (difference < 0)
-    wins = (selected == jnp.arange(rows.shape[0])[:, None]) & present
-    return difference, (beyond | wins) & group[:, None]
+    extreme = (selected == jnp.arange(rows.shape[0])[:, None]) & present
+    return difference, (beyond | extreme) & group[:, None]
 
 
 def jacobian(
@@ -178,21 +236,26 @@ def jacobian(
     *,
     strain: bool = False,
 ) -> Float[Array, "q x 3"]:
-    """Derivatives of the pooled numbers by the positions, in 1/Angstrom: pool by pool, all groups.
+    """Compute the derivatives of pooled numbers by the positions.
 
     Args:
         pools: the poolings.
-        rows: of the descriptor.
-        by_vectors: their derivatives by the vectors to the neighbours.
-        groups: atoms that are pooled together, one group a row.
-        neighbors: what each atom sees.
-        strain: whether three rows with the derivatives by the strain follow those by the n atoms.
+        rows: rows of all atoms.
+        by_vectors: derivatives of the rows by the vectors to the neighbours in 1/Angstrom.
+        groups: which atoms are pooled together; one group in each row.
+        neighbors: the environments of the atoms.
+        strain: whether to add the derivatives by the strain, as :func:`by_positions` does.
+
+    Returns:
+        The derivatives in 1/Angstrom, shape ``(q, n, 3)``, or ``(q, n + 3, 3)`` with those by the
+        strain; the numbers are ordered by pooling, then group, value and feature.
     """
     features = rows.shape[1]
     selecting = [pool for pool in pools if pool.kind in SELECTING]
     blocks = {}
     if selecting:
-        # All in one gather: with one for each pooling the derivatives are computed anew for each.
+        # A selecting pooling takes the derivatives of the selected entries. Gather those of all
+        # such poolings at once: with a gather for each, XLA computes the derivatives anew for each.
         chosen = selected_atoms(selecting, rows, groups)
         selected = chosen.atom.ravel()
         feature = jnp.tile(jnp.arange(features), len(chosen.atom))
@@ -200,68 +263,27 @@ def jacobian(
             by_vectors[selected, feature], selected, neighbors, strain=strain
         )
         derivatives = jnp.where(chosen.present.ravel()[:, None, None], derivatives, 0.0)
-        ends = np.cumsum([len(groups) * pool.rows * features for pool in selecting])[:-1]
+        ends = np.cumsum([len(groups) * pool.size * features for pool in selecting])[:-1]
         blocks = dict(zip(selecting, jnp.split(derivatives, ends), strict=True))
     averaging = [pool for pool in pools if pool.kind not in SELECTING]
     if averaging:
+        # An averaging pooling takes the weighted sum over the derivatives of all entries. Do so for
+        # all such poolings in one product, since reading the many derivatives is what takes time.
         entries = entries_by_positions(by_vectors, neighbors, strain=strain)
-        # All in one product as well: it has to read the entries, which are many.
-        shares = [jax.vmap(partial(weights, pool, rows))(groups) for pool in averaging]
+        by_entries = [jax.vmap(partial(weights, pool, rows))(groups) for pool in averaging]
         derivatives = jnp.einsum(
-            "gif,ifnx->gfnx", jnp.concatenate(shares), entries, precision=Precision.HIGHEST
+            "gif,ifnx->gfnx", jnp.concatenate(by_entries), entries, precision=Precision.HIGHEST
         )
         parts = derivatives.reshape(len(averaging), -1, *derivatives.shape[2:])
         blocks |= dict(zip(averaging, parts, strict=True))
+    # Put the poolings back in their order.
     return jnp.concatenate([blocks[pool] for pool in pools])
-
-
-def entries_by_positions(
-    by_vectors: Float[Array, "n f m 3"], neighbors: Neighbors, *, strain: bool = False
-) -> Float[Array, "n f x 3"]:
-    """Derivatives of every entry of the rows, as :func:`by_positions` gives them."""
-    n, f, m, _ = by_vectors.shape
-    centre = jnp.repeat(jnp.arange(n), f)
-    derivatives = by_positions(by_vectors.reshape(n * f, m, 3), centre, neighbors, strain=strain)
-    return derivatives.reshape(n, f, *derivatives.shape[1:])
-
-
-def by_positions(
-    jacobian: Float[Array, "r m 3"],
-    centre: Int[Array, " r"],
-    neighbors: Neighbors,
-    *,
-    strain: bool = False,
-) -> Float[Array, "r x 3"]:
-    r"""Derivatives of some entries by the positions, from those by the neighbour vectors.
-
-    A strain :math:`\epsilon` takes every vector v to :math:`v (1 + \epsilon)`, hence the derivative
-    :math:`\sum_m v_m \otimes \partial G/\partial v_m`, here its symmetric part.
-
-    Args:
-        jacobian: by the vectors to the neighbours of each entry's central atom.
-        centre: that atom.
-        neighbors: what each atom sees.
-        strain: whether three rows with the derivatives by the strain follow those by the n atoms.
-    """
-    source = neighbors.source
-    n = jacobian.shape[1] if source is None else source.shape[0]
-    ends = jacobian
-    if source is not None:
-        hot = nn.one_hot(source[centre], n, dtype=jacobian.dtype)
-        ends = jnp.einsum("rmx,rmn->rnx", jacobian, hot, precision=Precision.HIGHEST)
-    # A vector ends at the neighbour and starts at the centre: moving the centre turns the sign.
-    start = nn.one_hot(centre, n, dtype=jacobian.dtype)
-    derivatives = ends - start[:, :, None] * jacobian.sum(1)[:, None, :]
-    if not strain:
-        return derivatives
-    vectors = jnp.where(neighbors.mask[:, :, None], neighbors.vectors, 0.0)
-    by_strain = jnp.einsum("rmx,rmy->rxy", vectors[centre], jacobian, precision=Precision.HIGHEST)
-    return jnp.concatenate([derivatives, (by_strain + by_strain.transpose(0, 2, 1)) / 2.0], axis=1)
 
 
 def _averaged(
     pool: Pool, rows: Float[Array, "n f"], group: Bool[Array, " n"]
 ) -> Float[Array, " f"]:
+    """Pool each feature with an averaging pooling."""
     inside = group[:, None]
     total = jnp.sum(jnp.where(inside, rows, 0.0), axis=0)
     if pool.kind == "sum":
@@ -274,6 +296,7 @@ def _averaged(
         return jnp.sum(offset ** int(pool.kind.removeprefix("moment")), axis=0) / count
     sign = 1.0 if pool.kind == "smooth_max" else -1.0
     scaled = jnp.where(inside, sign * rows / pool.temperature, 0.0)
-    # Of nobody, everybody counts: the logarithm of zero has no slope.
+    # In a group without atoms sum over all atoms instead, and discard the result: the logarithm of
+    # zero would have no finite derivative.
     logarithm = jax.nn.logsumexp(scaled, axis=0, b=(inside | ~group.any()) / count)
     return jnp.where(group.any(), sign * pool.temperature * logarithm, 0.0)

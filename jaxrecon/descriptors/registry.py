@@ -1,4 +1,4 @@
-"""Registries of descriptor families and of presets: a new one is one line here."""
+"""Registries of descriptor families and of presets; a new family or preset is one line here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,22 +12,29 @@ DESCRIPTORS: dict[str, type[Descriptor]] = {
     "acsf": ACSF,
     "custom": Custom,
 }
-"""The families of descriptors by their names in files."""
+"""The descriptor families by the names that stand for them in files."""
 
 PRESETS: dict[str, Preset] = {
     **ACSF_PRESETS,
 }
-"""Complete fingerprints by name, each for any elements."""
+"""The presets by name: complete fingerprints, each for any elements."""
 
 
 def descriptor_of(settings: Mapping[str, Any]) -> Descriptor:
-    """The descriptor with some settings: the inverse of :meth:`Descriptor.to_dict`.
+    """Make the descriptor that :meth:`Descriptor.to_dict` has described.
 
     Args:
-        settings: values by name, with the name of the family under ``"family"``.
+        settings: the settings by name, and the name of the family under ``"family"``.
+
+    Returns:
+        The descriptor.
 
     Raises:
         ValueError: if the family or a setting is unknown, or a value is out of range.
+
+    >>> descriptor = ACSF(("H", "O"), r_cut=5.0)
+    >>> descriptor_of(descriptor.to_dict()) == descriptor
+    True
     """
     own = dict(settings)
     family = own.pop("family", None)

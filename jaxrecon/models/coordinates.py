@@ -63,7 +63,7 @@ class Coordinates:
         Returns:
             The map for fingerprints with these parameters.
         """
-        features, numbers = fingerprint.descriptor.features, fingerprint.numbers
+        features, numbers = fingerprint.descriptor.features, fingerprint.features
         smallest = {number[1:]: i for i, number in enumerate(numbers) if number.pooling == "min"}
         above = tuple(
             smallest.get(number[1:], -1) if number.pooling == "max" else -1 for number in numbers

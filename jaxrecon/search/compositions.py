@@ -129,7 +129,7 @@ def _traces(fingerprint: Fingerprint) -> dict[str, Int[np.ndarray, " some"]]:
     """
     features = fingerprint.descriptor.features
     indices: dict[str, list[int]] = {}
-    for index, number in enumerate(fingerprint.numbers):
+    for index, number in enumerate(fingerprint.features):
         neighbors = features[number.feature].neighbors
         if fingerprint.per_element:
             indices.setdefault(number.center, []).append(index)
@@ -143,7 +143,7 @@ def _pairs(fingerprint: Fingerprint) -> dict[tuple[str, str], Int[np.ndarray, " 
     """For each central and neighbour element, the indices of the means of radial features."""
     features = fingerprint.descriptor.features
     indices: dict[tuple[str, str], list[int]] = {}
-    for index, number in enumerate(fingerprint.numbers):
+    for index, number in enumerate(fingerprint.features):
         feature = features[number.feature]
         if number.pooling == "mean" and number.center and feature.radial is not None:
             indices.setdefault((number.center, feature.neighbors[0]), []).append(index)

@@ -5,7 +5,7 @@ from jax import nn
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors.pooling import by_positions
+from jaxrecon.descriptors.derivatives import by_positions
 from jaxrecon.numerics import safe_norm
 from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.neighbors import Neighbors

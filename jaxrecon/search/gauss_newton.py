@@ -8,9 +8,10 @@ from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors import pooling
+from jaxrecon.descriptors.derivatives import entries_by_positions
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.descriptors.layout import View
 from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
+from jaxrecon.descriptors.view import View
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.structure import Structure
@@ -81,7 +82,7 @@ def bound_equations(
     neighbors, strain = view.neighbors, strain_length is not None
     # Derivatives of all entries of all rows, as any of them may be bound.
     rows, by_vectors = fingerprint.descriptor.with_jacobian(neighbors, view.elements)
-    entries = pooling.entries_by_positions(by_vectors, neighbors, strain=strain)
+    entries = entries_by_positions(by_vectors, neighbors, strain=strain)
     flat = _unknowns(entries.reshape(rows.size, -1, 3), strain_length)
     wanted, absent = _split(fingerprint, view, target)
     difference = fingerprint.pooled(view, rows) - wanted
@@ -210,12 +211,12 @@ def _blocks(
     fingerprint: Fingerprint, view: View, numbers: Float[Array, " q"]
 ) -> list[Float[Array, "g s f"]]:
     """Split the numbers of a view into one array for each pooling."""
-    groups, rows = len(view.groups), sum(pool.rows for pool in fingerprint.pools)
+    groups, rows = len(view.groups), sum(pool.size for pool in fingerprint.pools)
     features = len(numbers) // (groups * rows)
     blocks, start = [], 0
     for pool in fingerprint.pools:
-        end = start + groups * pool.rows * features
-        blocks.append(numbers[start:end].reshape(groups, pool.rows, features))
+        end = start + groups * pool.size * features
+        blocks.append(numbers[start:end].reshape(groups, pool.size, features))
         start = end
     return blocks
 

@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.environment import Environment, column, einsum, gaussian
+from jaxrecon.descriptors.environment import Environment, einsum, first_axis, gaussian
 from jaxrecon.numerics import safe_divide, safe_norm
 
 
@@ -125,7 +125,7 @@ def radial_terms(
     functions: Angular, s: Environment
 ) -> tuple[Float[Array, "e m ..."], Float[Array, "e m ..."]]:
     """What each neighbour brings to a pair, and its derivative; eta-major, then r_s."""
-    return _with_cutoff(functions, s.r, s.cutoff, s.cutoff_slope)
+    return _with_cutoff(functions, s.r, s.cutoff, s.cutoff_derivative)
 
 
 def third_side(
@@ -136,11 +136,13 @@ def third_side(
 
 
 def _with_cutoff(
-    functions: Angular, r: Array, cutoff: Array, cutoff_slope: Array
+    functions: Angular, r: Array, cutoff: Array, cutoff_derivative: Array
 ) -> tuple[Array, Array]:
-    eta = column(functions.eta, r, r.ndim + 2)
-    r_s = column(functions.r_s, r, r.ndim + 1)[None]
-    value, slope = gaussian(eta, r_s, r[None, None], cutoff[None, None], cutoff_slope[None, None])
+    eta = first_axis(functions.eta, r, r.ndim + 2)
+    r_s = first_axis(functions.r_s, r, r.ndim + 1)[None]
+    value, slope = gaussian(
+        eta, r_s, r[None, None], cutoff[None, None], cutoff_derivative[None, None]
+    )
     shape = (-1, *r.shape)
     return value.reshape(shape), slope.reshape(shape)
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.base import Feature
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.environment import Environment, added, column, gaussian
+from jaxrecon.descriptors.environment import Environment, first_axis, gaussian, unrolled_sum
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,17 @@ def values_by_lanes(functions: Radial, s: Environment) -> Float[Array, "f lanes"
     A loop, so that the sums are made over lanes whatever layout the rows are wanted in afterwards.
     """
     others, _ = _terms(functions._replace(eta=()), s)
-    others = added(others * s.channel[None, :, 0], axis=1)
+    others = unrolled_sum(others * s.channel[None, :, 0], axis=1)
     if not functions.eta or not functions.r_s:
         return others
-    eta, r_s = column(functions.eta, s.r, 3), column(functions.r_s, s.r, 2)[None]
+    eta, r_s = first_axis(functions.eta, s.r, 3), first_axis(functions.r_s, s.r, 2)[None]
 
     def add(total: Array, neighbor: tuple[Array, ...]) -> tuple[Array, None]:
         *parts, weight = (part[None, None] for part in neighbor)
         return total + weight * gaussian(eta, r_s, *parts)[0], None
 
     shape = (len(functions.eta), len(functions.r_s), *s.r.shape[1:])
-    neighbors = (s.r, s.cutoff, s.cutoff_slope, s.channel[:, 0])
+    neighbors = (s.r, s.cutoff, s.cutoff_derivative, s.channel[:, 0])
     gaussians, _ = jax.lax.scan(add, jnp.zeros(shape, s.r.dtype), neighbors)
     gaussians = gaussians.reshape(-1, *s.r.shape[1:])
     return jnp.concatenate([others[: functions.g1], gaussians, others[functions.g1 :]])
@@ -146,16 +146,16 @@ def pullback(
     number = len(functions.eta) * len(functions.r_s)
     first, gaussians, waves = jnp.split(share, [functions.g1, functions.g1 + number])
     if functions.g1:
-        total += first[0][None] * s.cutoff_slope
+        total += first[0][None] * s.cutoff_derivative
     for kappa, weight in zip(functions.kappa, waves, strict=True):
-        total += weight[None] * _wave(kappa, s.r, s.cutoff, s.cutoff_slope)[1]
+        total += weight[None] * _wave(kappa, s.r, s.cutoff, s.cutoff_derivative)[1]
     if number:
         # One function after the other: the sum over all in one go takes ten times as long.
         each = jnp.asarray(list(product(functions.eta, functions.r_s)), s.r.dtype)
 
         def add(total: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
             (eta, r_s), weight = given
-            _, slope = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_slope)
+            _, slope = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_derivative)
             return total + weight[None] * slope, None
 
         total, _ = jax.lax.scan(add, total, (each, gaussians))
@@ -171,9 +171,9 @@ def derivatives_each(functions: Radial, s: Environment) -> Float[Array, "m f lan
     """
     number, per_eta = len(functions.eta) * len(functions.r_s), len(functions.r_s)
     ends = [int(functions.g1), functions.g1 + number]
-    parts = (jnp.split(part, ends, axis=1) for part in (s.r, s.cutoff, s.cutoff_slope))
+    parts = (jnp.split(part, ends, axis=1) for part in (s.r, s.cutoff, s.cutoff_derivative))
     first, second, third = zip(*parts, strict=True)
-    r_s, kappa = column(functions.r_s, s.r, 2), column(functions.kappa, s.r, 2)
+    r_s, kappa = first_axis(functions.r_s, s.r, 2), first_axis(functions.kappa, s.r, 2)
     derivatives = [first[2], _wave(kappa[None], *third)[1]]
     if number:
         # One exponent after the other: what a loop takes is computed once, not for every use.
@@ -194,18 +194,18 @@ def _terms(
     functions: Radial, s: Environment
 ) -> tuple[Float[Array, "f m ..."], Float[Array, "f m ..."]]:
     """What each neighbour adds to each function, and its derivative by the distance."""
-    parts = (s.r, s.cutoff, s.cutoff_slope)
+    parts = (s.r, s.cutoff, s.cutoff_derivative)
     one, two = (tuple(part[(None,) * axes] for part in parts) for axes in (1, 2))
     terms, derivatives = [], []
     if functions.g1:
         terms, derivatives = [one[1]], [one[2]]
     if functions.eta and functions.r_s:
-        eta = column(functions.eta, s.r, s.r.ndim + 2)
-        r_s = column(functions.r_s, s.r, s.r.ndim + 1)[None]
+        eta = first_axis(functions.eta, s.r, s.r.ndim + 2)
+        r_s = first_axis(functions.r_s, s.r, s.r.ndim + 1)[None]
         for kept, new in zip((terms, derivatives), gaussian(eta, r_s, *two), strict=True):
             kept.append(new.reshape(-1, *s.r.shape))
     if functions.kappa:
-        kappa = column(functions.kappa, s.r, s.r.ndim + 1)
+        kappa = first_axis(functions.kappa, s.r, s.r.ndim + 1)
         for kept, new in zip((terms, derivatives), _wave(kappa, *one), strict=True):
             kept.append(new)
     if not terms:
@@ -215,10 +215,10 @@ def _terms(
 
 
 def _wave(
-    kappa: float | Array, r: Array, cutoff: Array, cutoff_slope: Array
+    kappa: float | Array, r: Array, cutoff: Array, cutoff_derivative: Array
 ) -> tuple[Array, Array]:
     wave = jnp.cos(kappa * r)
-    return wave * cutoff, wave * cutoff_slope - kappa * jnp.sin(kappa * r) * cutoff
+    return wave * cutoff, wave * cutoff_derivative - kappa * jnp.sin(kappa * r) * cutoff
 
 
 def _summed(terms: Float[Array, "f m ..."], s: Environment) -> Float[Array, "s f ..."]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.acsf.angular import Angular, angular_factor, radial_terms, third_side
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.environment import Environment, added, gaussian
+from jaxrecon.descriptors.environment import Environment, gaussian, unrolled_sum
 from jaxrecon.numerics import safe_divide, safe_norm
 
 
@@ -33,7 +33,7 @@ def values(functions: Angular, s: Environment) -> Float[Array, "f lanes"]:
         weights = terms
         if pairs.distance is not None:
             weights = terms * third_side(functions, pairs.distance)[0]
-        sums = added(jnp.stack(factors)[:, None] * weights[None], axis=2)
+        sums = unrolled_sum(jnp.stack(factors)[:, None] * weights[None], axis=2)
         return total + sums * terms[None, :, k], None
 
     shape = (len(functions.angles), len(terms), *s.r.shape[1:])
@@ -109,7 +109,7 @@ def _derivatives_of_zeta(
 ) -> Array:
     each = list(product(functions.lam, functions.eta, functions.r_s))
     lam, eta, r_s = jnp.asarray(each, s.r.dtype).T[:, None, :, None]
-    terms, derivatives = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_slope)
+    terms, derivatives = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_derivative)
 
     def weights(k: Array, pairs: _Pairs) -> _Weights:
         factor, factor_slope = angular_factor(zeta, lam, pairs.cosine)
@@ -173,11 +173,11 @@ def _moves(
     # once for each coordinate.
     along, (cosine, third) = jax.lax.scan(weigh, jnp.zeros_like(s.r), jnp.arange(len(s.r)))
     across = _weighed(s.direction, cosine)
-    outwards = added(across * s.direction, axis=1)
+    outwards = unrolled_sum(across * s.direction, axis=1)
     across = (across - outwards[:, None] * s.direction) * s.inverse_r[:, None]
     moved = across + along[:, None] * s.direction
     if third is not None:
-        moved += added(third, axis=0)[:, None] * s.vectors - _weighed(s.vectors, third)
+        moved += unrolled_sum(third, axis=0)[:, None] * s.vectors - _weighed(s.vectors, third)
     return moved
 
 
