@@ -82,7 +82,7 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
         seconds: measured time of each row.
     """
     problem = problem_of(target)
-    fingerprint, task = problem.program, problem.task(np.float32)
+    fingerprint, task = problem.searched_fingerprint, problem.task(np.float32)
     mesh = device_mesh(config.replicas, targets)
     together = targets_in_memory(
         fingerprint, problem.padded_size, problem.bounds, config.replicas, mesh

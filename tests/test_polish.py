@@ -15,7 +15,12 @@ import jaxrecon.search.target_state
 from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.datasets.clusters import relaxed
 from jaxrecon.search.arguments import problems_of
-from jaxrecon.search.target_state import FAST, NEARLY, SLOW, TargetState
+from jaxrecon.search.target_state import (
+    NEAR_TARGET,
+    RATIO_ABOVE_TOLERANCE,
+    RATIO_BELOW_TOLERANCE,
+    TargetState,
+)
 from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 1e-6
@@ -54,22 +59,23 @@ def shrinking(start: float, factor: float) -> Iterator[float]:
 
 
 def test_far_from_the_target_one_round_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rounds_of(shrinking(1.01 * NEARLY * TOLERANCE, 0.1), monkeypatch) == 1
+    assert rounds_of(shrinking(1.01 * NEAR_TARGET * TOLERANCE, 0.1), monkeypatch) == 1
 
 
 def test_near_it_as_many_as_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = 0.99 * NEARLY * TOLERANCE
-    assert rounds_of(shrinking(start, 1.01 * SLOW), monkeypatch) == 2
-    steady = 0.99 * SLOW
+    start = 0.99 * NEAR_TARGET * TOLERANCE
+    assert rounds_of(shrinking(start, 1.01 * RATIO_ABOVE_TOLERANCE), monkeypatch) == 2
+    steady = 0.99 * RATIO_ABOVE_TOLERANCE
     to_the_target = int(np.ceil(np.log(TOLERANCE / start) / np.log(steady)))
     # The one that hits the target gains too little for what is already there.
     assert rounds_of(shrinking(start, steady), monkeypatch) == to_the_target + 1
 
 
 def test_on_the_target_as_long_as_it_gets_much_closer(monkeypatch: pytest.MonkeyPatch) -> None:
-    closer = iter([0.5 * TOLERANCE, 0.4 * FAST * TOLERANCE, 0.3 * FAST**2 * TOLERANCE, 0.0, 0.0])
+    ratio = RATIO_BELOW_TOLERANCE
+    closer = iter([0.5 * TOLERANCE, 0.4 * ratio * TOLERANCE, 0.3 * ratio**2 * TOLERANCE, 0.0, 0.0])
     assert rounds_of(closer, monkeypatch) == 5
-    slower = iter([0.5 * TOLERANCE, 0.6 * FAST * TOLERANCE])
+    slower = iter([0.5 * TOLERANCE, 0.6 * ratio * TOLERANCE])
     assert rounds_of(slower, monkeypatch) == 2
 
 

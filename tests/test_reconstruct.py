@@ -13,8 +13,8 @@ from inverting import CONFIG, PLATINUM, compact, fingerprint_of, impossible
 from strategies import random_crystal
 
 import jaxrecon.descriptors.fingerprint
-import jaxrecon.search.compiled
 import jaxrecon.search.arguments
+import jaxrecon.search.compiled
 import jaxrecon.search.reconstruct
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
 from jaxrecon.search.target_state import TargetState
@@ -176,11 +176,11 @@ def test_a_population_that_finds_nothing_better_starts_afresh() -> None:
         impossible(1), PLATINUM, "Pt3", None, None, None
     )
     config = CONFIG.replace(restart_after=3)
-    state = TargetState(problem, config, searched=0.0)
+    state = TargetState(problem, config, lowest_residual=0.0)
     coordinates = np.zeros((2, 3, 3), np.float32)
     for best, afresh in [(5, False), (4, False), (4, False), (6, False), (4, True), (9, False)]:
         residuals = np.array([best, 10.0], np.float32)
-        state.look_at(coordinates, residuals)
+        state.update(coordinates, residuals)
         assert np.isinf(residuals).all() == afresh
     # It is the best since the restart that counts: 9 is progress now.
     assert (state.best_since_restart, state.hops_without_progress) == (9.0, 0)

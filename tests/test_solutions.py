@@ -10,7 +10,7 @@ from ase.spacegroup import crystal
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
 from jaxrecon.search.arguments import problems_of
-from jaxrecon.search.solutions import SAME, Solutions
+from jaxrecon.search.solutions import SAME_RMSD, Solutions
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.matching import rmsd
 
@@ -34,7 +34,13 @@ def pair(length: float) -> Atoms:
 
 def test_the_best_different_ones_are_kept() -> None:
     found = Solutions(ReconstructConfig(solutions=3, tolerance=1e-3))
-    for length, residual in [(2.0, 0.5), (2.5, 1e-4), (3.0, 0.2), (2.5 + SAME, 1e-5), (4.0, 0.3)]:
+    for length, residual in [
+        (2.0, 0.5),
+        (2.5, 1e-4),
+        (3.0, 0.2),
+        (2.5 + SAME_RMSD, 1e-5),
+        (4.0, 0.3),
+    ]:
         found.add(pair(length), residual)
         assert not found.complete
     assert [each.residual for each in found.found] == [1e-5, 0.2, 0.3]
@@ -73,7 +79,7 @@ def test_different_structures_with_the_same_distances() -> None:
     assert both.to_dict()["residuals_of_others"] == [both.others[0].residual]
     assert both.residual <= both.others[0].residual <= 1e-6
     found = [both.atoms, both.others[0].atoms]
-    assert rmsd(*found) > SAME
+    assert rmsd(*found) > SAME_RMSD
     for atoms in found:
         np.testing.assert_allclose(featurize(atoms, DISTANCES)[0], targets[0], atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Problems: the targets of a call, checked, and in the form in which they share programs."""
+"""Problems: checked targets, in a form in which many of them share compiled programs."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -19,22 +19,25 @@ from jaxrecon.structures.structure import Bounds
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One target with all that is known of it.
+    """One target with all that is known about its structure.
 
-    A search knows elements by their order alone: targets of other elements have the same program,
-    as have numbers of atoms that are rounded up to the same.
+    With most descriptors a search depends on the order of the elements, but not on which they are.
+    Numbers of atoms are rounded up. So targets of different elements and sizes can share a program.
 
     Attributes:
-        index: place among the targets of the call.
-        identity: what its random numbers depend on.
+        index: position of the target among those of the call.
+        identity: number from which the random numbers of the target are derived.
         target: the fingerprint, without a unit.
-        fingerprint: what the target is a fingerprint with.
-        symbols: of the atoms, in order.
-        cell: lattice vectors as rows in Angstrom, None for a free structure.
-        positions: known ones in Angstrom, NaN where an atom is to be found; None for all.
-        volume: of an unknown cell in Angstrom^3, about; None if it is known, or there is none.
-        bounds: static sizes of what the atoms see.
-        guidance: what else is wanted; None where it is the target alone.
+        fingerprint: the settings that the target was made with.
+        symbols: chemical symbols of the atoms, in order.
+        cell: lattice vectors as rows in Angstrom; None for a free structure. A cube of about the
+            right volume where the cell is unknown.
+        positions: known positions in Angstrom, with NaN for atoms that are to be found; None if no
+            position is known.
+        volume: expected volume of an unknown cell in Angstrom^3; None where the cell is known, or
+            the structure is free.
+        bounds: static sizes of the neighbour lists.
+        guidance: what the structure shall have besides the fingerprint; None for the target alone.
     """
 
     index: int
@@ -49,33 +52,46 @@ class Problem:
     guidance: Guidance | None = None
 
     @property
-    def program(self) -> Fingerprint:
-        """What the search computes: the numbers that are not 0 whatever the positions are."""
+    def searched_fingerprint(self) -> Fingerprint:
+        """The fingerprint that the search computes: without the numbers of absent elements.
+
+        It is the same for other elements where the descriptor allows it; see :func:`canonical`.
+        """
         return canonical(self.fingerprint, self.symbols)[0]
 
     @property
     def padded_size(self) -> int:
-        """Atoms that there is room for."""
+        """Number of atoms, padding included."""
         return padded_size(len(self.symbols))
 
     @property
     def rows(self) -> int:
-        """Rows of the coordinates: atoms, and the vectors of an unknown cell."""
+        """Number of rows of the coordinates: one per atom, and three for an unknown cell."""
         return self.padded_size + (0 if self.volume is None else 3)
 
     @property
     def group(self) -> Hashable:
-        """Equal for problems that one compiled program serves."""
+        """A key that is equal for all problems that share a compiled program."""
         kinds = (self.cell is None, self.volume is None, self.positions is None)
-        return self.program, self.padded_size, self.bounds, kinds
+        return self.searched_fingerprint, self.padded_size, self.bounds, kinds
 
     def task(self, dtype: type) -> Task:
-        """The problem as arrays on the device, without the guidance, which many share."""
+        """The problem as arrays on the device.
+
+        Args:
+            dtype: type of all real numbers.
+
+        Returns:
+            The task, without the guidance: all targets of a call have the same, and share its
+            arrays.
+        """
         n, size = len(self.symbols), self.padded_size
-        program, columns = canonical(self.fingerprint, self.symbols)
+        # The atomic numbers are those by which the searched fingerprint knows the elements.
+        searched, columns = canonical(self.fingerprint, self.symbols)
         own = self.fingerprint.restricted(self.symbols)
-        named = dict(zip(own.descriptor.elements, program.descriptor.species, strict=True))
-        numbers = [named[symbol] for symbol in self.symbols]
+        renamed = dict(zip(own.descriptor.elements, searched.descriptor.species, strict=True))
+        numbers = [renamed[symbol] for symbol in self.symbols]
+        # NaN marks atoms to be found. Arrays for the device have a mask instead.
         known = np.full((n, 3), np.nan) if self.positions is None else self.positions
         fixed = np.isfinite(known).all(axis=1)
         volume = self.volume
@@ -97,9 +113,14 @@ class Problem:
         )
 
     def residual(self, searched: float) -> float:
-        """The mean absolute residual over all numbers, from that over those searched.
+        """The mean absolute residual over all numbers of the target.
 
-        That of a guided search is of everything already.
+        Args:
+            searched: the residual over the numbers that the search computes; in a guided search,
+                its objective, which is returned as it is.
+
+        Returns:
+            The residual that includes the numbers of absent elements, which are 0 in any structure.
         """
         if self.guidance is not None:
             return searched
@@ -108,14 +129,21 @@ class Problem:
         return float((searched * len(columns) + np.abs(others).sum()) / len(self.target))
 
     def atoms(self, coordinates: Float[np.ndarray, "x 3"]) -> Atoms:
-        """The structure with some coordinates in Angstrom; an unknown cell in its shortest form."""
+        """The structure with these coordinates, in Angstrom.
+
+        Args:
+            coordinates: as in :class:`~jaxrecon.search.task.Task`.
+
+        Returns:
+            The atoms, without padding. A cell that was unknown has the shortest lattice vectors.
+        """
         cell = self.cell if self.volume is None else _shortest(coordinates[-3:])
         positions = coordinates[: len(self.symbols)]
         return Atoms(self.symbols, positions, cell=cell, pbc=cell is not None)
 
 
 def _shortest(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
-    """The shortest vectors of a lattice, right-handed; as they are if they span no volume."""
+    """The shortest right-handed basis of a lattice; the vectors themselves if they span none."""
     from ase.geometry import minkowski_reduce
 
     lengths = np.linalg.norm(cell, axis=1)
@@ -126,12 +154,20 @@ def _shortest(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
 
 
 def on_device(values: Any, dtype: type) -> Array:
-    """An array on the device. ``jnp.asarray`` would compile a program for every shape and type."""
+    """Put an array on the device; ``jnp.asarray`` would compile a program for each shape and type.
+
+    Args:
+        values: numbers.
+        dtype: type of the array.
+
+    Returns:
+        The array.
+    """
     return jax.device_put(np.asarray(values, dtype))
 
 
 def padded_size(atoms: int) -> int:
-    """The number of atoms that programs are compiled for: some more, so that there are few.
+    """Round a number of atoms up, so that a few compiled programs serve all numbers.
 
     >>> [padded_size(atoms) for atoms in (5, 6, 7, 15, 25, 55)]
     [5, 6, 8, 16, 28, 56]
@@ -144,18 +180,27 @@ def padded_size(atoms: int) -> int:
 def canonical(
     fingerprint: Fingerprint, symbols: tuple[str, ...]
 ) -> tuple[Fingerprint, Int[np.ndarray, " q"]]:
-    """The fingerprint of the elements that are there, named by their order; and its columns.
+    """The part of a fingerprint that depends on the positions of atoms of these elements.
 
-    Elements keep their names where the descriptor depends on which elements they are.
+    If the descriptor depends on the order of the elements alone, they are replaced by the first
+    elements of the periodic table, so that all sets of as many elements share a program.
+
+    Args:
+        fingerprint: the whole fingerprint.
+        symbols: chemical symbols of the atoms.
+
+    Returns:
+        The fingerprint of these elements, and the columns of its numbers in the whole one.
     """
     own = fingerprint.restricted(symbols)
-    places = {name: place for place, name in enumerate(fingerprint.names)}
-    columns = np.asarray([places[name] for name in own.names])
+    column = {name: index for index, name in enumerate(fingerprint.names)}
+    columns = np.asarray([column[name] for name in own.names])
     if not fingerprint.descriptor.order_only:
         return own, columns
     return own.restricted(chemical_symbols[1 : len(own.descriptor.elements) + 1]), columns
 
 
 def _padded(values: Any, size: int) -> np.ndarray:
+    """Append zeros to an array along its first axis."""
     array = np.asarray(values)
     return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])

@@ -1,4 +1,4 @@
-"""reconstruct: from fingerprints to structures in one call."""
+"""Reconstruct structures from their fingerprints in one call."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from jaxrecon.search.store import Store, description
 from jaxrecon.search.target_state import TargetState
 
 WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
-"""Told which target has done a hop, and the residual of each of its replicas after it."""
+"""Function that is called after a hop with the target's index and the residuals of its replicas."""
 
 
 def reconstruct(
@@ -45,54 +45,63 @@ def reconstruct(
     watch: WatchFn | None = None,
     **settings: Any,
 ) -> Reconstruction:
-    r"""Find positions whose fingerprint is the target: :math:`\arg\min_x |R(x) - R^*|`.
+    r"""Find structures whose fingerprints are the targets: :math:`\arg\min_x |R(x) - R^*|`.
 
-    Algorithm 1 of Fung et al., arXiv 2207.13227, with all replicas of all trials at once and a
-    second-order end: see :class:`~jaxrecon.search.config.ReconstructConfig`. The answer for a
-    target depends on ``seed`` and its index, not on which other targets are there, nor on the
-    number of
-    processes: under :func:`jax.distributed.initialize` each takes its share of the targets, and
-    all return all results. A store is one file or server that all of them reach.
+    The search for each target is a basin hopping of many replicas at once. In every hop, a replica
+    makes a random move away from a good structure and descends from there by Levenberg-Marquardt
+    steps on the squared residual. It follows algorithm 1 of Fung et al., arXiv 2207.13227, which
+    descends by Adam; :class:`~jaxrecon.search.config.ReconstructConfig` has the settings of both.
+
+    The result for a target depends on ``seed`` and the index of the target. It does not depend on
+    the other targets, nor on the number of processes. Under :func:`jax.distributed.initialize`,
+    each process searches for some of the targets and all return all results; a store must then be a
+    file or server that all of them reach.
 
     Args:
-        targets: fingerprints, shape ``(targets, p)`` or ``(p,)``, without a unit; or a list of
-            vectors.
-        fingerprint: what they are fingerprints with; or a list with one for each target, whose
-            elements may differ: one program serves all elements.
-        symbols: formula of all structures, like ``"Pt10"``; or a list with one for each target,
-            each a formula or the symbols of the atoms in order. None if that is unknown.
-        atoms: how many there are where the symbols are unknown, in all targets or in each: the
-            composition is that which :func:`~jaxrecon.search.compositions.candidates` finds in the
-            fingerprint; where several are possible they are searched for in turn until one
-            converges, ``hops`` each, and the result counts the work on all.
-        cell: None for free structures; lattice vectors as rows in Angstrom, shape ``(3, 3)``, or
-            lengths, or lengths and angles, of all structures; ``"unknown"``, if the cell is to be
-            found as well; or a list with a ``(3, 3)`` array, None or ``"unknown"`` for each target.
-        positions: None, or a list with positions in Angstrom for each target, shape ``(n, 3)`` in
-            the order of its symbols, or None: atoms stay where they are given, those with NaN are
-            found.
-        guidance: properties that the structures are to have as well, or instead: what is minimised
-            then, and the residual of a result, is that of :mod:`jaxrecon.search.guidance`.
-        config: settings of the search.
-        seed: of the random numbers.
-        indices: of the targets for the random numbers, if they are rows of a larger set; else
-            0, 1, 2, ...
-        store: where each result is kept as soon as it is there, and those of before are found.
-        progress: True shows a progress bar; a function is called after every hop of a target with
-            the number of targets that ended and of fingerprint evaluations since its last call.
-        watch: called after every hop of a target with its position and the residuals of all its
-            replicas, which :func:`~jaxrecon.plotting.residuals.residual_curves` draws. Each process
-            reports the targets that it searches for.
+        targets: target fingerprints without a unit: an array of shape ``(targets, p)`` or ``(p,)``,
+            or a list of vectors.
+        fingerprint: the settings that the targets were made with, or a list with the settings of
+            each target. Their elements may differ: one compiled program serves all elements.
+        symbols: composition of all structures, as a formula like ``"Pt10"``, or a list with the
+            composition of each, as a formula or as the symbols of the atoms in order. None if the
+            compositions are unknown.
+        atoms: number of atoms in every structure, or a list with the number in each, where the
+            compositions are unknown. They are found from the fingerprint by
+            :func:`~jaxrecon.search.compositions.candidates`. Where several are possible, the search
+            tries them in turn, with ``hops`` hops for each, until one converges; the result counts
+            the work on all.
+        cell: None for free structures. Otherwise the cell of all structures: lattice vectors as
+            rows in Angstrom, shape ``(3, 3)``, or three lengths, or three lengths and three angles
+            in degrees; or ``"unknown"`` if the cell is to be found as well. Or a list with a
+            ``(3, 3)`` array, None or ``"unknown"`` for each target.
+        positions: known positions: a list with an array of shape ``(n, 3)`` in Angstrom for each
+            target, in the order of its symbols, or None. These atoms stay in place; rows of NaN are
+            atoms that are to be found.
+        guidance: properties that the structures shall have, besides or instead of the fingerprint.
+            The search then minimises the objective of :mod:`jaxrecon.search.guidance`, which the
+            results give as residual.
+        config: settings of the search; None for the defaults.
+        seed: seed of the random numbers.
+        indices: index of each target for the random numbers, such as its row in a larger set;
+            0, 1, 2, ... by default.
+        store: database that takes each result as soon as it is found, and has those of an earlier,
+            interrupted run, which are not searched for again.
+        progress: True to show a progress bar; or a function that is called after every hop with the
+            numbers of targets that ended and of fingerprint evaluations since its last call.
+        watch: function that is called after every hop of a target with the index of the target and
+            the residuals of all its replicas, for
+            :func:`~jaxrecon.plotting.residuals.residual_curves`. Each process calls it for its own
+            targets.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
 
     Returns:
-        One :class:`~jaxrecon.search.results.Result` a target, in order: atoms, residual (computed
-        in float64), result code, work done and seconds.
+        One :class:`~jaxrecon.search.results.Result` for each target, in order: structure, residual
+        (computed in float64), result code, evaluations and seconds.
 
     Raises:
         ValueError: if a length, composition, cell or setting does not fit, or a number is not
-            finite; nothing has been compiled by then.
-        OSError: if a result can't be kept.
+            finite. It is raised before anything compiles.
+        OSError: if the store cannot be written.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import Fingerprint, featurize, reconstruct
@@ -103,7 +112,8 @@ def reconstruct(
     ('CONVERGED', 0.969)
     """
     config = (config or ReconstructConfig()).replace(**settings)
-    move_weights(config)  # raises before anything compiles
+    # Check all arguments before anything compiles.
+    move_weights(config)
     alternatives = problems_of(
         targets, fingerprint, symbols, cell, positions, indices, atoms, guidance
     )
@@ -116,13 +126,16 @@ def reconstruct(
 
     with reporter(progress, len(alternatives)) as report:
         report(len(outcome), 0)
+        # Divide the targets that are left among the processes. Dividing every group of equal
+        # programs gives all processes about the same work.
         first = [problems[0] for problems in alternatives if problems[0].index not in outcome]
         own = distributed.own_items(_groups(first))
-        mine = [alternatives[problem.index] for group in own for problem in group]
-        everywhere = distributed.on_all_processes(
-            lambda: _work(mine, config, seed, store, report, watch)
+        assigned = [alternatives[problem.index] for group in own for problem in group]
+        by_process = distributed.on_all_processes(
+            lambda: _work(assigned, config, seed, store, report, watch)
         )
-        for process, found in enumerate(everywhere):
+        # Take the results of all processes; report the work of the others, unreported so far.
+        for process, found in enumerate(by_process):
             outcome.update(found)
             if process != jax.process_index():
                 work = sum(sum(result.evaluations.values()) for result in found.values())
@@ -137,7 +150,7 @@ def reconstruct(
 
 
 def _groups(problems: list[Problem]) -> list[list[Problem]]:
-    """Those that share a compiled program."""
+    """Group the problems that share a compiled program."""
     groups: dict[Any, list[Problem]] = {}
     for problem in problems:
         groups.setdefault(problem.group, []).append(problem)
@@ -152,69 +165,79 @@ def _work(
     report: ProgressFn,
     watch: WatchFn | None,
 ) -> dict[int, Result]:
-    """The results of some targets, by index: of the first of its problems that converges."""
+    """Search for some targets and return their results by index.
+
+    The problems of a target, its possible compositions, are searched in turn until one converges.
+    """
     outcome: dict[int, Result] = {}
-    met: dict[int, Result] = {}
+    so_far: dict[int, Result] = {}
     last = {problems[0].index: problems[-1] for problems in alternatives}
 
-    def keep(problem: Problem, result: Result) -> bool:
+    def finish(problem: Problem, result: Result) -> bool:
+        """Take the result of one problem; commit its target and return True if that has ended."""
         index = problem.index
-        met[index] = result if index not in met else met[index].continued(result)
+        so_far[index] = so_far[index].continued(result) if index in so_far else result
         ended = result.code is ResultCode.CONVERGED or problem is last[index]
         if ended:
-            outcome[index] = met[index]
+            outcome[index] = so_far[index]
             if store is not None:
-                store.commit(index, met[index])
+                store.commit(index, outcome[index])
         return ended
 
     for turn in range(max(map(len, alternatives), default=0)):
-        left = [each[turn] for each in alternatives if len(each) > turn]
-        for group in _groups([problem for problem in left if problem.index not in outcome]):
-            _search(group, config, seed, keep, report, watch)
+        current = [problems[turn] for problems in alternatives if len(problems) > turn]
+        for group in _groups([problem for problem in current if problem.index not in outcome]):
+            _search(group, config, seed, finish, report, watch)
     return outcome
 
 
 _fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
-"""Keys of many targets from one key and their identities, by one small program."""
+"""The random keys of many targets, from one key and their identities, in one small program."""
 
 
 def _search(
     problems: list[Problem],
     config: ReconstructConfig,
     seed: int,
-    keep: Callable[[Problem, Result], bool],
+    finish: Callable[[Problem, Result], bool],
     report: ProgressFn,
     watch: WatchFn | None = None,
 ) -> None:
-    """Work through problems of one group; one that ends leaves its place in the batch to the next.
+    """Search for the problems of one group, as many at the same time as fit into memory.
 
-    ``keep`` takes its result, and says whether the target has ended with it.
+    A problem that ends leaves its place in the batch to the next one. ``finish`` takes its result
+    and says whether its target has ended.
     """
+    # All problems of the group share one program, guidance and weights. Put these on all devices
+    # once: otherwise every hop would copy them from the first device.
     first = problems[0]
-    fingerprint = first.program
+    fingerprint = first.searched_fingerprint
     mesh = device_mesh(config.replicas, len(problems))
     program = compiled_hop(fingerprint, config.compiled, mesh)
-    # On all devices at once: else each hop would hand it on from the first.
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    guidance = jax.device_put(first.guidance, everywhere)
-    weights = jax.device_put(move_weights(config), everywhere)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    guidance = jax.device_put(first.guidance, replicated)
+    weights = jax.device_put(move_weights(config), replicated)
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 
     def next_state() -> TargetState:
         return TargetState(waiting.pop() if waiting else first, config)
 
+    # The batch is as wide as memory allows. For few problems, it is the rows of the mesh times a
+    # power of two, so that different numbers of problems share a program.
     width = targets_in_memory(fingerprint, first.padded_size, first.bounds, config.replicas, mesh)
     rows = mesh.shape["targets"]
     width = min(width, rows << (-(-len(problems) // rows) - 1).bit_length())
     states = [next_state() for _ in range(width)]
-    for spare in states[len(problems) :]:
-        spare.done = True
+    for state in states[len(problems) :]:
+        state.spare = True
+    # Infinite residuals make the first hop of a population start from random coordinates.
     coordinates = np.zeros((width, config.replicas, first.rows, 3), np.float32)
     residuals = np.full((width, config.replicas), np.inf, np.float32)
     root = jax.random.key(seed)
 
-    while not all(state.done for state in states):
+    while not all(state.spare for state in states):
+        # One hop of all targets in the batch.
         identities = np.asarray([state.problem.identity for state in states])
         keys = _fold_in(root, identities)
         tasks = jax.tree.map(
@@ -227,21 +250,22 @@ def _search(
         )
         found = jax.device_get(program(keys, tasks, populations, guidance, weights))
         coordinates, residuals = (np.array(array) for array in found)
+        # Update each target. If it ends, the next one takes its place, with a new population.
         endings = []
         for number, state in enumerate(states):
-            if state.done:
+            if state.spare:
                 continue
             if watch is not None:
                 watch(state.problem.index, residuals[number].copy())
-            state.look_at(coordinates[number], residuals[number])
+            state.update(coordinates[number], residuals[number])
             ended = False
             if state.complete:
-                ended = keep(state.problem, state.result())
-                state.done = not waiting
+                ended = finish(state.problem, state.result())
+                state.spare = not waiting
                 if waiting:
                     states[number] = next_state()
                     residuals[number] = np.inf
             endings.append(ended)
-        # Only now, as it is here that Ctrl-C may end the run: all that ended is kept.
+        # Report last: a report may raise KeyboardInterrupt, and by now all results are stored.
         for ended in endings:
             report(int(ended), hop_evaluations)

@@ -1,4 +1,4 @@
-"""What a reconstruction returns: a result a target, and the run that they come from."""
+"""The results of a search: one for each target, and the run that they belong to."""
 
 import enum
 import math
@@ -28,7 +28,7 @@ COLUMNS = {
     "evaluations": ">",
     "s": ">",
 }
-"""Of the table that a run prints as."""
+"""Columns of the table that a run prints as, with their alignment."""
 
 
 class ResultCode(enum.IntEnum):
@@ -41,11 +41,11 @@ class ResultCode(enum.IntEnum):
     CONVERGED = 0
     """The residual is at most the tolerance: the structure has the wanted fingerprint."""
     STALLED = 1
-    """All hops were used up: the structure is the best one met, and it misses the target."""
+    """All hops were used up. The structure is the best one found, but it misses the target."""
     NON_FINITE = 2
     """No replica ever had a finite residual."""
     OVERFLOW = 3
-    """In every replica an atom had more neighbours than the arrays can hold."""
+    """In every replica, an atom had more neighbours than the arrays can hold."""
 
     @property
     def advice(self) -> str:
@@ -54,12 +54,15 @@ class ResultCode(enum.IntEnum):
 
     @classmethod
     def of(cls, residual: float, tolerance: float, *, overflow: bool = False) -> "ResultCode":
-        """The code that belongs to a final residual.
+        """Find the code that belongs to a final residual.
 
         Args:
             residual: mean absolute residual, without a unit.
-            tolerance: what it was to reach.
-            overflow: why it is not finite, if it is not.
+            tolerance: residual at which a structure counts as a solution.
+            overflow: whether there were too many neighbours, if the residual is not finite.
+
+        Returns:
+            The code.
         """
         if not math.isfinite(residual):
             return cls.OVERFLOW if overflow else cls.NON_FINITE
@@ -67,31 +70,33 @@ class ResultCode(enum.IntEnum):
 
 
 ADVICE = {
-    ResultCode.CONVERGED: "The fingerprint is reached to the tolerance; ask for several solutions "
-    "to see whether other structures share it.",
-    ResultCode.STALLED: "Try more hops, another seed or more replicas, and check that composition, "
-    "cell and fingerprint settings are those of the target.",
-    ResultCode.NON_FINITE: "Check target, cell and known positions: no start had a finite "
-    "fingerprint.",
-    ResultCode.OVERFLOW: "Check the cell, which is too dense for its composition, or take a "
+    ResultCode.CONVERGED: "The structure has the target fingerprint; search for several solutions "
+    "to see whether other structures have it too.",
+    ResultCode.STALLED: "Check that composition, cell and fingerprint settings are those of the "
+    "target, then try another seed, more hops or more replicas.",
+    ResultCode.NON_FINITE: "Check target, cell and known positions: no structure of the search had "
+    "a finite residual.",
+    ResultCode.OVERFLOW: "Check the cell, which holds too many atoms for its volume, or choose a "
     "smaller cutoff.",
 }
-"""What to do after each ending."""
+"""Advice for each result code, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One target's outcome, as :func:`~jaxrecon.search.reconstruct.reconstruct` returns it.
+    """The result for one target, from :func:`~jaxrecon.search.reconstruct.reconstruct`.
 
     Attributes:
-        atoms: the structure, positions in Angstrom.
-        residual: mean absolute residual of its fingerprint, computed in float64, without a unit.
+        atoms: the best structure, positions in Angstrom.
+        residual: mean absolute residual of its fingerprint, computed in float64, without a unit; in
+            a guided search, its objective.
         code: how the search ended.
-        hops: hops that were done.
-        evaluations: fingerprint evaluations by kind: values, gradients, jacobians. The float64
-            polish of each new best structure is not counted: 4 to 8 % more steps as a rule.
-        seconds: wall time from its start to its end.
-        others: more structures with their residuals, where several solutions were wanted.
+        hops: number of hops done.
+        evaluations: numbers of fingerprint evaluations by kind, as in
+            :attr:`ReconstructConfig.evaluations_per_hop`. Polishing in float64 is not counted; it
+            usually adds 4 to 8 %.
+        seconds: wall time from start to end of the search for this target.
+        others: further solutions, where several were wanted.
     """
 
     atoms: Atoms
@@ -103,10 +108,13 @@ class Result:
     others: tuple[Solution, ...] = ()
 
     def continued(self, other: "Result") -> "Result":
-        """The better of two searches for one target, with the work of both.
+        """Combine two searches for one target: the better structure, and the work of both.
 
         Args:
-            other: the second one.
+            other: the result of the second search.
+
+        Returns:
+            The combined result.
         """
         best = self if self.residual <= other.residual else other
         evaluations = {kind: n + other.evaluations[kind] for kind, n in self.evaluations.items()}
@@ -114,7 +122,7 @@ class Result:
         return replace(best, hops=hops, evaluations=evaluations, seconds=seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the structure, as plain data."""
+        """Everything except the structures, as plain data."""
         return {
             "formula": self.atoms.get_chemical_formula(),
             "residual": self.residual,
@@ -129,16 +137,16 @@ class Result:
 
 @dataclass(frozen=True, repr=False)
 class Reconstruction(Sequence[Result]):
-    """The results of a run, in the order of the targets, with what is needed to repeat it.
+    """The results of a run in the order of the targets, with the settings to repeat it.
 
-    It prints as a table, which Jupyter shows as one;
+    It is a sequence of results, and prints as a table.
     :func:`~jaxrecon.search.reconstruct.reconstruct` has an example.
 
     Attributes:
-        results: one a target.
-        fingerprints: what each target is a fingerprint with.
+        results: one result for each target.
+        fingerprints: the fingerprint settings of each target.
         config: settings of the search.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         seconds: wall time of the run, compilation included.
     """
 
@@ -160,15 +168,18 @@ class Reconstruction(Sequence[Result]):
 
     @property
     def converged(self) -> int:
-        """How many targets were hit to the tolerance."""
+        """Number of targets whose residual reached the tolerance."""
         return sum(result.code is ResultCode.CONVERGED for result in self.results)
 
     def to_atoms(self, *, others: bool = False) -> list[Atoms]:
-        """The best structure of each target, with residual and result code in ``info``.
+        """The best structure of each target as ASE atoms.
 
         Args:
-            others: whether the other solutions of a target follow the best one; ``info`` has the
-                position of the ``target`` and that of the ``solution`` then.
+            others: whether further solutions of a target follow its best one.
+
+        Returns:
+            Copies of the structures, with ``residual`` and ``result_code`` in ``info``; with
+            ``others`` also the numbers of the ``target`` and the ``solution``, from 0.
         """
         structures = []
         for target, result in enumerate(self.results):
@@ -183,7 +194,7 @@ class Reconstruction(Sequence[Result]):
         return structures
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole run but the structures, as plain data for JSON."""
+        """The whole run except the structures, as plain data for JSON."""
         evaluations = sum(sum(result.evaluations.values()) for result in self.results)
         return {
             "targets": [result.to_dict() for result in self.results],
@@ -194,14 +205,16 @@ class Reconstruction(Sequence[Result]):
             "evaluations_per_second": evaluations / self.seconds,
             "seed": self.seed,
             "config": self.config.to_dict(),
-            "fingerprints": [each.to_dict() for each in dict.fromkeys(self.fingerprints)],
+            "fingerprints": [settings.to_dict() for settings in dict.fromkeys(self.fingerprints)],
             "versions": versions(),
         }
 
     def to_dataframe(self) -> "DataFrame":
-        """A row a target: formula, residual, code, hops, evaluations in all and by kind, seconds.
+        """The results as a data frame with one row per target.
 
-        ``solutions`` counts the structures that were found for it.
+        Returns:
+            Formula, residual, code, hops, evaluations in total and by kind, seconds, and the number
+            of ``solutions``; the index is the number of the target.
         """
         from pandas import DataFrame, Index
 
@@ -216,8 +229,7 @@ class Reconstruction(Sequence[Result]):
         """Draw residual and evaluations of each target, and the fraction of targets solved.
 
         Returns:
-            The figure. Jupyter shows it; ``savefig("run.pdf")`` or ``"run.svg"`` writes it as
-            vectors.
+            The figure. Jupyter shows it; ``savefig("run.pdf")`` writes it as vector graphics.
 
         Raises:
             ValueError: if there is no target.
@@ -235,6 +247,7 @@ class Reconstruction(Sequence[Result]):
 
     @property
     def _total(self) -> str:
+        """The line below the table."""
         return f"{self.converged} of {len(self)} converged in {self.seconds:.1f} s"
 
     def __str__(self) -> str:
@@ -247,12 +260,13 @@ class Reconstruction(Sequence[Result]):
 
     @property
     def _advice(self) -> list[str]:
-        """One line for each way in which targets were missed."""
+        """One line for each result code other than converged that occurs."""
         missed = {result.code for result in self} - {ResultCode.CONVERGED}
         return [f"{code.name.lower()}: {code.advice}" for code in sorted(missed)]
 
     @property
     def _rows(self) -> list[list[str]]:
+        """The cells of the table as text, one row per target."""
         return [
             [
                 str(number),

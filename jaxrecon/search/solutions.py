@@ -1,4 +1,4 @@
-"""Solutions: the best different structures found for one target."""
+"""Solutions: the best different structures that a search has found for one target."""
 
 from typing import NamedTuple
 
@@ -7,16 +7,17 @@ from ase import Atoms
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.structures import matching
 
-SAME = 0.05
-"""RMSD in Angstrom up to which two structures count as one."""
+SAME_RMSD = 0.05
+"""Largest root mean square deviation, in Angstrom, of two structures that count as the same."""
 
 
 class Solution(NamedTuple):
-    """A structure that was found, and how well it hits the target.
+    """A structure and its distance from the target.
 
     Attributes:
-        atoms: positions in Angstrom.
-        residual: mean absolute residual of its fingerprint in float64, without a unit.
+        atoms: the structure, positions in Angstrom.
+        residual: mean absolute residual of its fingerprint, computed in float64, without a unit; in
+            a guided search, its objective.
     """
 
     atoms: Atoms
@@ -24,10 +25,13 @@ class Solution(NamedTuple):
 
 
 class Solutions:
-    """Up to ``config.solutions`` structures, no two the same, by residual.
+    """The best structures for one target so far, no two of them the same.
+
+    Args:
+        config: settings of the search, among them how many structures are wanted.
 
     Attributes:
-        found: the best first.
+        found: at most as many structures as are wanted, the best first.
     """
 
     def __init__(self, config: ReconstructConfig) -> None:
@@ -36,20 +40,27 @@ class Solutions:
 
     @property
     def complete(self) -> bool:
-        """Whether as many as are wanted hit the target."""
-        certified = [each for each in self.found if each.residual <= self._tolerance]
-        return len(certified) == self._wanted
+        """Whether as many structures as are wanted reach the tolerance."""
+        converged = [solution for solution in self.found if solution.residual <= self._tolerance]
+        return len(converged) == self._wanted
 
     def add(self, atoms: Atoms, residual: float) -> None:
-        """Keep a structure if it is among the best; of two that are the same the better one."""
+        """Add a structure if it is among the best. Of two that are the same, the better one stays.
+
+        Args:
+            atoms: the structure, positions in Angstrom; those of a crystal are wrapped into its
+                cell.
+            residual: its residual, as in :class:`Solution`.
+        """
         if atoms.pbc.any():
             atoms.wrap()
-        kept = []
-        for each in self.found:
-            if self._wanted == 1 or matching.rmsd(each.atoms, atoms) <= SAME:
-                if each.residual <= residual:
+        different = []
+        for solution in self.found:
+            # Where one solution is wanted, the residual alone decides.
+            if self._wanted == 1 or matching.rmsd(solution.atoms, atoms) <= SAME_RMSD:
+                if solution.residual <= residual:
                     return
             else:
-                kept.append(each)
-        kept.append(Solution(atoms, residual))
-        self.found = sorted(kept, key=lambda each: each.residual)[: self._wanted]
+                different.append(solution)
+        different.append(Solution(atoms, residual))
+        self.found = sorted(different, key=lambda solution: solution.residual)[: self._wanted]

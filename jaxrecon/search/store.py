@@ -1,7 +1,4 @@
-"""Store: every result in a database as soon as it is there, so that no interruption loses it.
-
-A row a target; see :mod:`jaxrecon.runtime.run_store` for what is promised.
-"""
+"""Store: a database that takes every result as soon as it is found, so that none is lost."""
 
 import hashlib
 from typing import Any
@@ -18,28 +15,28 @@ from jaxrecon.search.solutions import Solution
 
 
 class Store(RunStore[int, Result]):
-    """Results of one run in an ASE database, committed target by target.
+    """The results of one run in an ASE database, one row for each target.
 
-    Every commit is durable when it returns. Positions, cell and residual come back bit for bit (of
-    a server: but for the sign of a zero). What a target has cost before an interruption is lost
-    with it: ``seconds`` are those from its last start to its end. A result is certified by its
-    residual, whatever versions have found it.
+    A result is durable when its commit returns. Positions, cell and residual come back bit for bit;
+    from a server, except for the sign of a zero. The work on a target that was interrupted is lost:
+    ``seconds`` counts from its last start. A run may be continued with other versions of the
+    packages, as its residual certifies a result.
 
-    Several processes may have the same run in one store: a target is kept once, as whoever was
-    first has found it. For SQLite the file has to be on a local disk, as network file systems do
+    Several processes may use one store for the same run. The first result of a target is stored,
+    and later ones are ignored. A SQLite file must be on a local disk, as network file systems do
     not lock reliably.
 
     Args:
         url: a file ending in ``.db`` (SQLite), or ``postgresql://user:password@host/name``, for
             which ASE needs the package ase-db-backends.
-        resume: go on with the run that is there, if there is one.
-        force: replace the run that is there, once a new one begins.
+        resume: continue an existing run, if there is one.
+        force: replace an existing run when a new one begins.
 
     Raises:
         ValueError: if it is another kind of file or address, or both options are given.
-        FileExistsError: if there is a file and neither option.
-        OSError: if the directory is missing, something else than a file is in the place, or
-            writing is not allowed.
+        FileExistsError: if the file exists and neither option is given.
+        OSError: if the directory is missing, the path exists and is no file, or writing is not
+            allowed.
 
     >>> from jaxrecon import Store, reconstruct
     >>> store = Store("found.db", resume=True)
@@ -49,6 +46,7 @@ class Store(RunStore[int, Result]):
     PIECE = "target"
 
     def _rows(self, value: Result) -> list[Row]:
+        """Convert a result to its one row."""
         pairs: dict[str, Any] = {
             "residual": float(value.residual),
             "result_code": value.code.name.lower(),
@@ -60,6 +58,7 @@ class Store(RunStore[int, Result]):
         return [Row(value.atoms, pairs, {"evaluations": value.evaluations, "others": others})]
 
     def _value(self, rows: list[Row]) -> Result:
+        """Convert such a row back."""
         [(atoms, values, data)] = rows
         return Result(
             atoms=atoms,
@@ -75,15 +74,19 @@ class Store(RunStore[int, Result]):
 def description(
     alternatives: list[list[Problem]], config: ReconstructConfig, seed: int
 ) -> dict[str, Any]:
-    """All that decides the results of a run, as plain data: what a store is begun with.
+    """Everything that determines the results of a run, as plain data for :meth:`Store.begin`.
 
     Args:
-        alternatives: the problems of each target.
+        alternatives: the problems of each target, one for each composition that it may have.
         config: settings of the search.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
+
+    Returns:
+        The description, by name.
     """
+    # Targets and guidance may be large: a hash shows as well whether they are the same.
     problems = [possible[0] for possible in alternatives]
-    numbers = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
+    targets = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
     fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
     known = [problem.positions for problem in problems]
     guidance = problems[0].guidance if problems else None
@@ -94,7 +97,7 @@ def description(
         "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
         "config": config.to_dict(),
         "seed": seed,
-        "targets": numbers.hexdigest(),
+        "targets": targets.hexdigest(),
         "symbols": [" ".join("".join(p.symbols) for p in possible) for possible in alternatives],
         "cells": [
             None if p.cell is None else "unknown" if p.volume is not None else p.cell.tolist()

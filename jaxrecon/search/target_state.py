@@ -1,4 +1,4 @@
-"""A place in a batch: the target that has it now, and what was found for it."""
+"""The state of the search for one target between hops: what is found, when to restart and end."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -15,84 +15,95 @@ from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.search.solutions import Solutions
 from jaxrecon.structures.bounds import bounds_of
 
-LEAST_VOLUME = 1.0
-"""Cubic Angstrom for each atom below which a cell is no crystal's."""
+MIN_VOLUME_PER_ATOM = 1.0
+"""Volume per atom in Angstrom^3 below which an unknown cell counts as collapsed."""
 
-POLISHED = 4
-"""Structures of a hop that are polished at most where several solutions are wanted."""
+MAX_POLISHED = 4
+"""Largest number of structures that are polished after one hop, if several solutions are wanted."""
 
-NEARLY = 100.0
-"""Residual in units of the tolerance below which a structure is polished as long as it helps."""
+NEAR_TARGET = 100.0
+"""Largest residual, in units of the tolerance, at which a second round of polishing is worth it."""
 
-SLOW, FAST = 0.9, 0.25
-"""What a round of polishing leaves of a residual at most if it helps: before the target is hit, and
-after it, for positions as exact as they get."""
+RATIO_ABOVE_TOLERANCE = 0.9
+"""Largest ratio of new to old residual at which another round of polishing is worth it.
+
+It holds for residuals above the tolerance.
+"""
+
+RATIO_BELOW_TOLERANCE = 0.25
+"""The same for residuals at or below the tolerance, where further rounds refine the positions."""
 
 
 @dataclass
 class TargetState:
-    """The state of one target's search between hops.
+    """The state of the search for one target between hops: one place in a batch.
 
     Attributes:
         problem: the target.
         config: settings of the search.
-        solutions: the structures that were found for it.
-        searched: lowest residual of the search in float32.
-        best_since_restart: the same since the last restart.
-        hops_without_progress: hops since it was reached.
-        hops: those that are done.
-        overflow: whether no replica had a finite residual in the last hop, because there were more
-            neighbours than room for them.
-        started: when, in seconds.
-        done: whether no target is left for it.
+        solutions: the best structures so far.
+        lowest_residual: lowest residual of the search so far, in float32; used where one solution
+            is wanted.
+        best_since_restart: lowest residual since the last restart.
+        hops_without_progress: number of hops since that was reached.
+        hops: number of hops done.
+        overflow: whether the last hop failed because an atom had more neighbours than the bounds
+            hold.
+        started: time of the start in seconds, of :func:`time.perf_counter`.
+        spare: whether the place in the batch has no target; the program computes it nevertheless.
     """
 
     problem: Problem
     config: ReconstructConfig
     solutions: Solutions = field(init=False)
-    searched: float = np.inf
+    lowest_residual: float = np.inf
     best_since_restart: float = np.inf
     hops_without_progress: int = 0
     hops: int = 0
     overflow: bool = False
     started: float = field(default_factory=time.perf_counter)
-    done: bool = False
+    spare: bool = False
 
     def __post_init__(self) -> None:
         self.solutions = Solutions(self.config)
 
     @property
     def complete(self) -> bool:
-        """Whether the search of this target ends here."""
+        """Whether the search ends: the target is solved, or all hops are used up."""
         return self.solutions.complete or self.hops == self.config.hops
 
-    def look_at(
+    def update(
         self,
         coordinates: Float[np.ndarray, "replicas n 3"],
         residuals: Float[np.ndarray, " replicas"],
     ) -> None:
-        """Take what is good out of a population after a hop.
+        """Take solutions out of a population after a hop, and decide who goes on.
 
         Args:
-            coordinates: of all replicas.
-            residuals: of them; infinite is written over those that are not to go on.
+            coordinates: coordinates of all replicas, in Angstrom.
+            residuals: their residuals. Replicas that are not to be parents get infinity here.
         """
         self.hops += 1
         order = np.argsort(residuals)
         best = float(residuals[order[0]])
         if not np.isfinite(best):
             self.overflow = with_larger_bounds(self.problem, coordinates[0]) is not self.problem
+        # Polish what is better than everything before it. Where several solutions are wanted,
+        # polish the best few, as a later and worse structure may be a different solution.
         if self.config.solutions > 1:
-            reached = -1.0
-            for replica in order[:POLISHED]:
-                searched = float(residuals[replica])
-                if np.isfinite(searched) and self.polish(coordinates[replica]):
-                    reached = 2.0 * searched
-            # What is found already is no parent any more.
-            residuals[residuals <= reached] = np.inf
-        elif best < self.searched:
-            self.searched = best
+            solved = -1.0
+            for replica in order[:MAX_POLISHED]:
+                residual = float(residuals[replica])
+                if np.isfinite(residual) and self.polish(coordinates[replica]):
+                    solved = 2.0 * residual
+            # Replicas as good as a solution are probably the same structure. They are no parents,
+            # so that the search goes on elsewhere.
+            residuals[residuals <= solved] = np.inf
+        elif best < self.lowest_residual:
+            self.lowest_residual = best
             self.polish(coordinates[order[0]])
+        # A population that has made no progress for long starts again from random coordinates,
+        # which a population without any finite residual does.
         self.hops_without_progress += 1
         if best < self.best_since_restart:
             self.best_since_restart, self.hops_without_progress = best, 0
@@ -101,32 +112,39 @@ class TargetState:
             residuals[:] = np.inf
 
     def polish(self, start: Float[np.ndarray, "n 3"]) -> bool:
-        """Refine a structure in float64, judge it there, and keep it if it is good.
+        """Polish a structure in float64, and add it to the solutions.
 
         Args:
-            start: its coordinates.
+            start: coordinates in Angstrom.
 
         Returns:
-            Whether it hits the target.
+            Whether the residual reaches the tolerance.
         """
         problem, tolerance = self.problem, self.config.tolerance
         with jax.enable_x64(True):
-            polish, before = compiled_polish(problem.program, self.config.compiled), np.inf
+            polish = compiled_polish(problem.searched_fingerprint, self.config.compiled)
+            previous = np.inf
             while True:
-                begin = on_device(start, np.float64)
                 task = problem.task(np.float64)
+                begin = on_device(start, np.float64)
                 coordinates, residual = jax.device_get(polish(task, begin, problem.guidance))
+                # If the structure has more neighbours than the bounds hold, the round saw only some
+                # of them: repeat it with larger bounds.
                 enlarged = with_larger_bounds(problem, coordinates)
-                if enlarged is problem and not goes_on(float(residual), before, tolerance):
+                complete = enlarged is problem
+                if complete and not is_worth_polishing(float(residual), previous, tolerance):
                     break
-                problem, start, before = enlarged, coordinates, float(residual)
-        judged = problem.residual(float(residual))
-        if np.isfinite(judged):
-            self.solutions.add(problem.atoms(coordinates), judged)
-        return judged <= tolerance
+                problem, start, previous = enlarged, coordinates, float(residual)
+        final = problem.residual(float(residual))
+        if np.isfinite(final):
+            self.solutions.add(problem.atoms(coordinates), final)
+        return final <= tolerance
 
     def result(self) -> Result:
-        """What was found, or how far it came."""
+        """The result of the search, with the best structure found.
+
+        Where there is none, positions are NaN and the residual is infinite.
+        """
         problem, found = self.problem, self.solutions.found
         if found:
             (atoms, residual), *others = found
@@ -148,12 +166,23 @@ class TargetState:
 
 
 def with_larger_bounds(problem: Problem, coordinates: np.ndarray) -> Problem:
-    """The problem with bounds that hold all neighbours there are: itself where its own do."""
+    """Enlarge the bounds of a problem where a structure needs larger ones.
+
+    Args:
+        problem: the problem.
+        coordinates: coordinates of the structure, in Angstrom.
+
+    Returns:
+        A copy with larger bounds; the problem itself where its bounds suffice, or where the
+        coordinates are not finite or the cell has collapsed.
+    """
     if problem.cell is None or problem.fingerprint.images == "minimum":
         return problem
     atoms = problem.atoms(coordinates)
-    # An unknown cell may have collapsed.
-    if not np.isfinite(coordinates).all() or atoms.get_volume() < LEAST_VOLUME * len(atoms):
+    # A collapsed cell would have endless numbers of neighbours.
+    if not np.isfinite(coordinates).all():
+        return problem
+    if atoms.get_volume() < MIN_VOLUME_PER_ATOM * len(atoms):
         return problem
     own, r_cut = problem.bounds, problem.fingerprint.descriptor.r_cut
     needed = bounds_of([atoms], r_cut)
@@ -162,12 +191,22 @@ def with_larger_bounds(problem: Problem, coordinates: np.ndarray) -> Problem:
     return replace(problem, bounds=needed)
 
 
-def goes_on(residual: float, before: float, tolerance: float) -> bool:
-    """Whether a round of polishing has gained enough for another one to follow.
+def is_worth_polishing(residual: float, previous: float, tolerance: float) -> bool:
+    """Whether another round of polishing is worth it.
 
-    Along a flat valley, of a symmetric structure or of more unknowns than numbers, a descent is
-    slow and steady. Far from the target a valley leads nowhere.
+    Along a flat valley, as of a symmetric structure or of more unknowns than numbers, the descent
+    is slow but steady, and further rounds reach the target. Far from the target a valley leads
+    nowhere.
+
+    Args:
+        residual: residual after the last round.
+        previous: residual after the round before it; infinite if there was none.
+        tolerance: residual at which a structure counts as a solution.
+
+    Returns:
+        Whether the last round has lowered the residual enough.
     """
-    if residual > NEARLY * tolerance:
+    if residual > NEAR_TARGET * tolerance:
         return False
-    return residual < before * (SLOW if residual > tolerance else FAST)
+    ratio = RATIO_ABOVE_TOLERANCE if residual > tolerance else RATIO_BELOW_TOLERANCE
+    return residual < previous * ratio

@@ -1,4 +1,4 @@
-"""How large an unknown cell is, from the fingerprint: far features count atoms in a volume."""
+"""The expected volume of an unknown cell, from features that count distant neighbours."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,27 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.structures.packing import compact_volume
 
 FAR = 0.5
-"""Part of the cutoff from where on atoms count as spread evenly."""
+"""Distance from which on atoms are taken to be spread evenly, in units of the cutoff."""
 
 
 def expected_volume(
     target: Float[np.ndarray, " p"], fingerprint: Fingerprint, symbols: Sequence[str]
 ) -> float:
-    r"""Volume of the cell in Angstrom^3, about.
+    r"""Estimate the volume of a cell from the mean number of distant neighbours.
 
-    In a medium of evenly spread atoms of density :math:`\rho_b` the mean of a two-body function is
-    :math:`\rho_b \int 4 \pi r^2 e^{-\eta (r - r_s)^2} f_c(r) dr`. The density is that which fits
-    the means with :math:`r_s` in the farther half of the cutoff best; without any, that of a
-    compact packing of covalent spheres.
+    In a medium of evenly spread atoms of density :math:`\rho_b`, the mean of a radial feature that
+    counts element b is :math:`\rho_b \int 4 \pi r^2 g(r) dr`, with g as in
+    :class:`~jaxrecon.descriptors.base.Feature`. The density is the least-squares fit to the means
+    of all features that peak beyond :data:`FAR` of the cutoff.
 
     Args:
         target: the fingerprint, without a unit.
-        fingerprint: what it was made with.
-        symbols: of all atoms in the cell.
+        fingerprint: the settings that it was made with.
+        symbols: chemical symbols of all atoms in the cell.
+
+    Returns:
+        The volume in Angstrom^3; that of a compact packing of covalent spheres if the fingerprint
+        has no such features.
     """
     features = fingerprint.descriptor.features
     radius = np.linspace(0.0, fingerprint.descriptor.r_cut, 2001)
@@ -33,9 +37,10 @@ def expected_volume(
     expected, found = [], []
     for symbol in sorted(set(symbols)):
         fraction = list(symbols).count(symbol) / len(symbols)
-        for index, number in enumerate(fingerprint.numbers):
+        for index, number in enumerate(fingerprint.features):
             feature = features[number.feature]
-            # Means over the atoms of any element, of radial features that count this one far away.
+            # Take means over the atoms of any element, of features that count distant atoms of this
+            # one.
             if number.pooling != "mean" or feature.radial is None:
                 continue
             if feature.neighbors != (symbol,) or feature.peak < FAR * radius[-1]:
