@@ -1,4 +1,4 @@
-"""Descriptor: the interface of a family of local descriptors, and what it gets for free."""
+"""The interface of descriptor families: what a new family defines, and what it inherits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -16,30 +16,30 @@ from jaxrecon.descriptors.environment import element_channels
 from jaxrecon.structures.neighbors import Neighbors
 
 BLOCK = 64
-"""Number of central atoms whose rows are computed together: it bounds the memory of large cells."""
+"""Largest number of atoms whose rows are computed at once, which limits the memory needed."""
 
 Rows = TypeVar("Rows")
 D = TypeVar("D", bound="Descriptor")
 
 RadialFunction = Callable[[Float[np.ndarray, " k"]], Float[np.ndarray, " k"]]
-"""Values of a function at distances in Angstrom, cutoff included."""
+"""A function of distances in Angstrom, cutoff function included, with values without a unit."""
 
 
 class Feature(NamedTuple):
-    """What the rest of the program may know about one number of a row.
+    """What is known about one number of a row.
 
-    The defaults claim nothing, and the program works with them. Each claim makes something better:
-    see the attributes.
+    Only the name is necessary. Everything else is a promise about the number that makes some part
+    of the program work better; the defaults promise nothing.
 
     Attributes:
-        name: a unique name for people, like ``"G2[O] eta=4 r_s=1"``; code never parses it.
-        neighbors: elements without which the feature is 0: it needs a neighbour of each of them.
-            From these the inverse learns which elements are present.
-        nonnegative: whether the feature is never negative. Generators then draw no negative one.
-        radial: the function g if the feature is the sum of g(r) over the neighbours of the one
-            element in :attr:`neighbors`, and g is never negative. From the means of such features
-            the inverse learns the composition and the volume of an unknown cell.
-        peak: the distance in Angstrom around which :attr:`radial` is large.
+        name: a unique name for people, like ``"G2[O] eta=4 r_s=1"``; no code reads it.
+        neighbors: chemical symbols of elements that all have to be among the neighbours for the
+            number to differ from 0. The inverse finds from it which elements a structure has.
+        nonnegative: whether the number is never negative. Generators then draw no negative value.
+        radial: the function g if the number is the sum of g(r) over the distances r of all
+            neighbours of the one element in :attr:`neighbors`, and g is never negative. The inverse
+            finds the composition and the volume of an unknown cell from the means of such numbers.
+        peak: distance in Angstrom around which :attr:`radial` is largest.
     """
 
     name: str
@@ -50,82 +50,119 @@ class Feature(NamedTuple):
 
 
 class Descriptor(ABC):
-    r"""A family of local descriptors: a row of numbers for the environment of each atom.
+    r"""A family of descriptors, which compute a row of numbers for the environment of each atom.
 
-    To add a family, write a frozen dataclass that inherits from this class and register it in
-    :data:`jaxrecon.descriptors.registry.DESCRIPTORS`. The dataclass holds the settings, among them
-    :attr:`elements` and :attr:`r_cut`; it is hashable, so that it can be static under ``jit``. It
-    has to define :attr:`family`, :attr:`features`, :meth:`row` and :meth:`columns`:
+    To add a family:
 
-    - :meth:`row` is the mathematics for one central atom, as a pure function of the vectors to its
-      neighbours. It must not change when the environment is rotated or its neighbours are permuted,
-      and a neighbour must fade out smoothly at the cutoff. Its gradient has to be finite for
-      coincident atoms, collinear triplets and atoms without neighbours.
-    - :attr:`features` names the numbers of the row and says what is known about them.
-    - :meth:`columns` says where the features of some of the elements are among all features.
+    1. Write a frozen dataclass that inherits from this class. Its fields are the settings, among
+       them :attr:`elements` and :attr:`r_cut`. They have to be hashable, since descriptors are
+       static arguments of compiled functions. :meth:`from_dict` turns lists into tuples; a family
+       with other settings overrides it, and :meth:`to_dict`.
+    2. Define :attr:`family`, :attr:`features`, :meth:`row` and :meth:`columns`.
+    3. Add the class to :data:`jaxrecon.descriptors.registry.DESCRIPTORS`, and examples to the
+       contract test, ``tests/test_descriptors.py``, which every registered family has to pass.
 
-    Everything else has a default. Override :meth:`row_with_jacobian` with a closed form where that
-    is faster than JAX's derivative, and :meth:`channels` where the neighbours of an element are not
-    simply counted in a channel of their own. The contract test, ``tests/test_descriptors.py``, runs
-    on every registered family.
+    Everything else has a default. Override :meth:`row_with_jacobian` with a closed form if that is
+    faster than JAX's derivatives, and :meth:`channels` if the neighbours of each element are not
+    simply counted in a channel of their own. :class:`~jaxrecon.ACSF` does both.
 
     Attributes:
-        family: name of the family, by which files refer to it.
-        elements: chemical symbols, sorted by atomic number.
-        r_cut: cutoff in Angstrom: atoms beyond it are not neighbours.
+        family: name of the family in files.
+        elements: chemical symbols of the elements that structures may have, sorted by atomic
+            number; see :func:`jaxrecon.descriptors.checks.checked_elements`.
+        r_cut: cutoff in Angstrom: atoms within it are neighbours.
+
+    A whole family, smooth numbers of neighbours of each element:
+
+    >>> from jaxrecon.descriptors.cutoffs import cosine
+    >>> from jaxrecon.numerics import safe_norm
+    >>> @dataclass(frozen=True)
+    ... class Coordination(Descriptor):
+    ...     family: ClassVar[str] = "coordination"
+    ...     elements: tuple[str, ...]
+    ...     r_cut: float = 3.0
+    ...
+    ...     @property
+    ...     def features(self):
+    ...         return tuple(Feature(f"number[{symbol}]", (symbol,)) for symbol in self.elements)
+    ...
+    ...     def row(self, vectors, channel):
+    ...         value, _ = cosine(safe_norm(vectors), self.r_cut)
+    ...         return jnp.sum(value[:, None] * channel, axis=0)
+    ...
+    ...     def columns(self, elements):
+    ...         place, known = self.places(elements)
+    ...         return jnp.where(known, place, self.size)
+    >>> from ase.build import molecule
+    >>> from jaxrecon import Fingerprint, featurize
+    >>> fingerprint = Fingerprint(Coordination(("H", "O")), ("max",), per_element=True)
+    >>> fingerprint.names
+    ('max[H] number[H]', 'max[H] number[O]', 'max[O] number[H]', 'max[O] number[O]')
+    >>> featurize(molecule("H2O"), fingerprint)[0].round(2).tolist()
+    [0.49, 0.76, 1.53, 0.0]
     """
 
     family: ClassVar[str]
     elements: tuple[str, ...]
     r_cut: float
 
-    # What a family defines.
+    # Methods and properties that a family has to define.
 
     @property
     @abstractmethod
     def features(self) -> tuple[Feature, ...]:
-        """The numbers of a row, in order."""
+        """What is known about the numbers of a row, in their order."""
 
     @abstractmethod
     def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
-        """The row of one central atom.
+        """Compute the row of one central atom.
+
+        The result must not change when the environment is rotated or reflected, or when its
+        neighbours are permuted, and the contribution of a neighbour has to vanish smoothly at the
+        cutoff. The derivatives have to be finite for coincident atoms, for collinear triplets and
+        for an atom without neighbours.
 
         Args:
-            vectors: vectors to its neighbours in Angstrom. Where ``channel`` is 0 throughout, the
-                vector belongs to no neighbour and may have any value.
-            channel: how much each neighbour counts in each channel; see :meth:`channels`.
+            vectors: vectors from the atom to its neighbours in Angstrom. Some are padding: their
+                weights are 0 in all channels, and they may have any value.
+            channel: weight of each neighbour in each channel, as :meth:`channels` gives them.
 
         Returns:
-            The features for these channels, without a unit.
+            The features for these channels, without a unit. Their number depends on the number of
+            channels, and is :attr:`size` for those of all elements.
         """
 
     @abstractmethod
     def columns(self, elements: Int[Array, " e"]) -> Int[Array, " f"]:
-        """Where the features for some elements are among the features for all.
+        """Find the places of the features for some elements in a row for all elements.
 
-        This is also how features permute when elements do: if the atoms of ``elements[i]`` turn
-        into those of the i-th element of the set, features move to the columns given here.
+        A structure with few elements is computed in their channels alone, and its numbers are then
+        put at their places in the whole row. The same places say how features permute when the
+        elements of a structure are exchanged.
 
         Args:
-            elements: atomic numbers in any order, as given to :meth:`__call__`.
+            elements: atomic numbers of the channels, in any order. Numbers that are not among
+                :attr:`elements` stand for channels that are not needed.
 
         Returns:
-            One column for each feature of these elements; ``size`` for one that does not exist.
+            For each feature that :meth:`row` gives for these channels, its index among
+            :attr:`features`; :attr:`size` for a feature that is not among them.
         """
 
-    # What a family may override.
+    # Methods and properties that a family may override.
 
     @property
     def order_only(self) -> bool:
-        """Whether the row depends on the order of the elements and not on which elements they are.
+        """Whether only the order of the elements matters, and not their atomic numbers.
 
-        If so, one compiled program serves all elements.
+        The row is then the same if all elements are replaced by others in the same order, and one
+        compiled program serves all elements.
         """
         return False
 
     @property
     def fixed_length(self) -> bool:
-        """Whether the row has the same features whatever the elements are."""
+        """Whether the row has the same number of features for any elements."""
         return False
 
     def channels(
@@ -135,35 +172,43 @@ class Descriptor(ABC):
         elements: Int[Array, " e"],
         dtype: jnp.dtype,
     ) -> Float[Array, "m s"]:
-        """How much each neighbour counts in each channel: by default 1 in that of its element.
+        """Compute the weights of neighbours in channels: by default 1 in the one of their element.
 
         Args:
             species: atomic numbers of the neighbours.
             mask: false for padding.
-            elements: atomic numbers that have channels.
+            elements: atomic numbers of the elements that count; atoms of others are ignored.
             dtype: data type of the result.
 
         Returns:
-            Weights, 0 throughout for padding and for elements without a channel.
+            The weights; 0 in all channels for padding and for atoms that are ignored.
         """
         return element_channels(species, mask, elements, dtype=dtype)
 
     def row_with_jacobian(
         self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
     ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
-        """The row of one central atom and its derivatives by the vectors, in 1/Angstrom.
+        """Compute the row of one central atom and its derivatives by the vectors.
 
-        By default JAX takes the derivatives, forwards or backwards, whichever needs fewer passes.
+        By default these are JAX's derivatives, in forward or reverse mode, whichever needs fewer
+        passes.
 
         Args:
             vectors: as for :meth:`row`.
             channel: as for :meth:`row`.
+
+        Returns:
+            The row, without a unit, and its derivatives in 1/Angstrom.
         """
         derivative = jax.jacrev if self.size < vectors.size else jax.jacfwd
         return self.row(vectors, channel), derivative(self.row)(vectors, channel)
 
     def selects(self, neighbors: Neighbors) -> bool:
-        """Whether :meth:`selected_jacobian` costs less here than :meth:`with_jacobian`."""
+        """Whether :meth:`selected_jacobian` is faster than :meth:`with_jacobian`.
+
+        Args:
+            neighbors: the environments of all atoms, of which only the shapes count.
+        """
         return False
 
     def selected_jacobian(
@@ -172,18 +217,23 @@ class Descriptor(ABC):
         atom: Int[Array, "p f"],
         elements: Int[Array, " e"] | None = None,
     ) -> Float[Array, "p f n 3"]:
-        """Derivatives of single entries of the rows by the positions, in 1/Angstrom.
+        """Compute the derivatives of selected entries of the rows by the positions.
 
-        Only called where :meth:`selects` is true.
+        Poolings that take the largest and smallest values need no others. It is only called where
+        :meth:`selects` is true.
 
         Args:
-            neighbors: what each atom sees; neighbour m is atom m.
-            atom: for each entry the atom whose feature f is meant; n for none, which gives 0.
+            neighbors: the environments of all atoms; neighbour m is atom m.
+            atom: index of the atom whose feature f is selected, p times for each feature; n for no
+                atom, with derivatives of 0.
             elements: as for :meth:`__call__`.
+
+        Returns:
+            The derivatives by the positions of all n atoms in 1/Angstrom.
         """
         raise NotImplementedError
 
-    # What a family gets.
+    # Methods and properties that a family inherits.
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -204,11 +254,15 @@ class Descriptor(ABC):
     def __call__(
         self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
     ) -> Float[Array, "n f"]:
-        """The rows of all central atoms, without a unit.
+        """Compute the rows of all atoms.
 
         Args:
-            neighbors: what each atom sees.
-            elements: atomic numbers that have channels; None for those of the set.
+            neighbors: the environments of the atoms.
+            elements: atomic numbers of the elements that have channels, in any order; None for all
+                elements of the descriptor. Atoms of other elements are ignored.
+
+        Returns:
+            One row for each atom, without a unit.
         """
         return self._over_atoms(self.row, neighbors, elements)
 
@@ -216,38 +270,56 @@ class Descriptor(ABC):
     def with_jacobian(
         self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
     ) -> tuple[Float[Array, "n f"], Float[Array, "n f m 3"]]:
-        """The rows and their derivatives by the vectors to the neighbours, in 1/Angstrom.
+        """Compute the rows of all atoms and their derivatives by the vectors to the neighbours.
 
         Args:
-            neighbors: what each atom sees.
+            neighbors: the environments of the atoms.
             elements: as for :meth:`__call__`.
+
+        Returns:
+            The rows, without a unit, and their derivatives in 1/Angstrom.
         """
         return self._over_atoms(self.row_with_jacobian, neighbors, elements)
 
     def places(self, elements: Int[Array, " e"]) -> tuple[Int[Array, " e"], Bool[Array, " e"]]:
-        """The index of each atomic number among the elements, and whether it is one of them."""
+        """Find atomic numbers among the elements of the descriptor.
+
+        Args:
+            elements: atomic numbers.
+
+        Returns:
+            The index of each number among :attr:`elements`, which means nothing for a number that
+            is not among them; and whether it is among them.
+        """
         species = jnp.asarray(self.species)
         place = jnp.searchsorted(species, elements).clip(0, len(species) - 1)
         return place, species[place] == elements
 
     def with_elements(self: D, elements: Iterable[str]) -> D:
-        """The same descriptor for other elements.
+        """Make a descriptor with the same settings for other elements.
 
         Args:
             elements: chemical symbols in any order.
+
+        Returns:
+            The descriptor.
         """
         return replace(self, elements=tuple(elements))  # type: ignore[type-var]
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data for JSON, with the name of the family."""
+        """The settings as plain data for JSON, and the name of the family under ``"family"``."""
         return {"family": self.family, **asdict(self)}  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls: type[D], settings: Mapping[str, Any]) -> D:
-        """The inverse of :meth:`to_dict`, without the name of the family.
+        """Make a descriptor of this family from the settings that :meth:`to_dict` gave.
 
         Args:
-            settings: values by name; lists stand for tuples.
+            settings: values by name, without the name of the family. Lists are turned into tuples;
+                a setting that is missing has its default value.
+
+        Returns:
+            The descriptor.
 
         Raises:
             ValueError: if a name is not a setting of the family, or a value is out of range.
@@ -268,52 +340,31 @@ class Descriptor(ABC):
         neighbors: Neighbors,
         elements: Int[Array, " e"] | None,
     ) -> Rows:
-        """Apply a function of one environment to all atoms; block after block if they are many."""
-        chosen = jnp.asarray(self.species) if elements is None else elements
+        """Apply a function of one environment to all atoms."""
+        numbers = jnp.asarray(self.species) if elements is None else elements
 
-        def of_atom(atom: tuple[Array, Array, Array]) -> Rows:
+        def apply(atom: tuple[Array, Array, Array]) -> Rows:
             vectors, species, mask = atom
-            return function(vectors, self.channels(species, mask, chosen, vectors.dtype))
+            return function(vectors, self.channels(species, mask, numbers, vectors.dtype))
 
         atoms = (neighbors.vectors, neighbors.species, neighbors.mask)
         if len(neighbors.vectors) <= BLOCK:
-            return jax.vmap(of_atom)(atoms)
-        return jax.lax.map(jax.checkpoint(of_atom), atoms, batch_size=BLOCK)
+            return jax.vmap(apply)(atoms)
+        # With many atoms compute one block after the other, and compute a block again for its
+        # derivatives, instead of holding what all blocks need for these in memory.
+        return jax.lax.map(jax.checkpoint(apply), atoms, batch_size=BLOCK)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How to make a named fingerprint for any elements.
+    """A recipe for a fingerprint of any elements.
 
     Attributes:
-        descriptor: makes the descriptor from chemical symbols. Its further arguments all have
-            defaults, which the user of the preset may change.
-        settings: the settings of the fingerprint, beside the descriptor, that differ from their
-            defaults.
+        descriptor: function that makes the descriptor from chemical symbols. Its other arguments
+            have defaults, which a user of the preset may change.
+        settings: the settings of the fingerprint, besides the descriptor, that differ from the
+            defaults of :class:`~jaxrecon.Fingerprint`.
     """
 
     descriptor: Callable[..., Descriptor]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def checked_elements(elements: Iterable[str]) -> tuple[str, ...]:
-    """Chemical symbols without repetition, sorted by atomic number.
-
-    Raises:
-        ValueError: if one is no chemical symbol, or there is none.
-    """
-    symbols = tuple(elements)
-    if not symbols or any(atomic_numbers.get(symbol, 0) == 0 for symbol in symbols):
-        raise ValueError(f"expected elements as chemical symbols, got {symbols!r}")
-    return tuple(sorted(set(symbols), key=lambda symbol: atomic_numbers[symbol]))
-
-
-def checked_r_cut(r_cut: float) -> float:
-    """A cutoff in Angstrom.
-
-    Raises:
-        ValueError: if it is not positive and finite.
-    """
-    if not 0 < r_cut < np.inf:
-        raise ValueError(f"expected r_cut > 0 Angstrom, got {r_cut}")
-    return float(r_cut)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.base import Descriptor, Feature, checked_elements, checked_r_cut
+from jaxrecon.descriptors.base import Descriptor, Feature
+from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.cutoffs import CutoffName, check_cutoff
 from jaxrecon.descriptors.environment import Environment, environment, weighted_channel
 
