@@ -41,10 +41,10 @@ def with_contacts(
     overlap = jnp.where(neighbors.mask, radii[:, None] + other - lengths, 0.0)
     overlap = jnp.maximum(overlap, 0.0)
     direction = neighbors.vectors / jnp.maximum(lengths, 1e-6)[:, :, None]
-    slope = jnp.where(overlap[:, :, None] > 0.0, -direction, 0.0)
+    by_vector = jnp.where(overlap[:, :, None] > 0.0, -direction, 0.0)
     # The overlap (i, m) depends on vector m of atom i alone: its other derivatives are zero.
-    diagonal = nn.one_hot(jnp.arange(m), m, dtype=slope.dtype)
-    by_vectors = slope[:, :, None, :] * diagonal[None, :, :, None]
+    single = by_vector[:, :, None, :]
+    by_vectors = single * nn.one_hot(jnp.arange(m), m, dtype=by_vector.dtype)[None, :, :, None]
     # Turn these into derivatives by positions and strain, and add the squares to the model.
     center = jnp.repeat(jnp.arange(n), m)
     strain = strain_length is not None
