@@ -18,7 +18,7 @@ from strategies import random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, batch, featurize
 from jaxrecon.descriptors import featurize as featurizing
-from jaxrecon.descriptors.featurize import PROGRAMS, batches
+from jaxrecon.descriptors.featurize import MOST_PROGRAMS, batches
 from jaxrecon.structures.bounds import MANY, bounds_of
 from jaxrecon.structures.structure import Bounds, Structure, to_ase
 
@@ -176,7 +176,7 @@ def zoo(seed: int, count: int) -> Iterator[Atoms]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("images", "programs"), [("all", PROGRAMS), ("minimum", 3)])
+@pytest.mark.parametrize(("images", "programs"), [("all", MOST_PROGRAMS), ("minimum", 3)])
 def test_few_programs(images: str, programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And none for the same kind of structures again: others in a new order, of other cells."""
     traces = traces_of(monkeypatch)
@@ -266,7 +266,7 @@ def test_batch_takes_the_room_it_needs() -> None:
 
 def test_batches_hold_every_structure_once() -> None:
     some = batches(MIXED, SMALL)
-    assert 3 <= len(some) <= PROGRAMS
+    assert 3 <= len(some) <= MOST_PROGRAMS
     assert sorted(np.concatenate([where for where, _ in some]).tolist()) == list(range(len(MIXED)))
     for where, batched in some:
         for place, number in enumerate(where):

@@ -72,7 +72,7 @@ class Descriptor(ABC):
             number; see :func:`jaxrecon.descriptors.checks.checked_elements`.
         r_cut: cutoff in Angstrom: atoms within it are neighbours.
 
-    A whole family, smooth numbers of neighbours of each element:
+    A whole family, smooth numbers of neighbours of each element, without checks of its settings:
 
     >>> from jaxrecon.descriptors.cutoffs import cosine
     >>> from jaxrecon.numerics import safe_norm

@@ -1,4 +1,8 @@
-"""Fingerprints of many ASE structures: padded batches of a few shapes, spread over the devices."""
+"""Fingerprints of many ASE structures, in a few padded shapes and spread over all devices.
+
+JAX compiles a program for every shape of arrays, which takes seconds. Structures of different sizes
+are therefore sorted into a few buckets, in each of which all are padded to one shape.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,22 +21,28 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.structures.bounds import MANY, bounds_of, is_wide, most_neighbors
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell, padded, padded_arrays
 
-PROGRAMS = 4
-"""Shapes, each compiled once, that a batch of structures is sorted into at most."""
+MOST_PROGRAMS = 4
+"""Largest number of buckets, for each of which a program is compiled."""
 
 WORTH_COMPILING = 50
-"""Structures for which another shape is worth the seconds that it takes to compile."""
+"""Number of structures for which another bucket is worth the seconds that compiling it takes."""
 
 PER_CALL = 16
-"""Structures that one device is given in one call at most."""
+"""Largest number of structures that a device gets in one call."""
 
 WORKING_SET = 2**17
-"""Pairs of neighbours that one device works on at once: more would leave its cache."""
+"""Number of pairs of neighbours that a device works on at once and that fit into its cache."""
 
 
 @dataclass(frozen=True)
 class _Bucket:
-    """Structures that are padded to one shape."""
+    """Structures that are padded to one shape.
+
+    Attributes:
+        members: indices of the structures.
+        size: padded number of atoms.
+        bounds: static sizes for all of them.
+    """
 
     members: list[int]
     size: int
@@ -46,25 +56,26 @@ def featurize(
     bounds: Bounds | None = None,
     dtype: type = np.float64,
 ) -> Float[np.ndarray, "structures p"]:
-    """Fingerprints of ASE structures, spread over all local devices.
+    """Compute the fingerprints of ASE structures on all local devices.
 
-    Sizes, compositions and kinds of periodicity may mix. The structures are padded to at most four
-    shapes, for each of which one program is compiled and kept for calls to come.
+    Structures of different sizes, compositions and periodicity may be mixed. They are padded to at
+    most four shapes. A program is compiled for each shape, which takes seconds, and is used again
+    in later calls with structures of similar size.
 
     Args:
-        structures: free ones, or ones periodic along one, two or three axes.
-        fingerprint: what to compute.
-        bounds: what the atoms of all structures may see; None for what each shape needs.
+        structures: one structure or several; free, or periodic along one, two or three axes.
+        fingerprint: the fingerprint to compute.
+        bounds: static sizes for all structures; None to find those that each shape needs.
         dtype: ``numpy.float64``, or ``numpy.float32`` for twice the speed and 6 digits.
 
     Returns:
-        One row a structure, in order, without a unit. What each column is
-        :attr:`~jaxrecon.descriptors.fingerprint.Fingerprint.names` says.
+        One row of numbers, without a unit, for each structure, in the given order. The columns are
+        named in :attr:`~jaxrecon.descriptors.fingerprint.Fingerprint.names`.
 
     Raises:
-        ValueError: if a structure has no atoms, an element that the fingerprint has no channel
-            for, more atoms than ``max_atoms``, or a singular or left-handed cell; or if the bounds
-            leave out a neighbour.
+        ValueError: if a structure has no atoms, an element that the fingerprint does not have,
+            positions that are not finite, more atoms than ``max_atoms``, or a singular or
+            left-handed cell; or if the given bounds are too small for a structure.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import Fingerprint
@@ -77,20 +88,28 @@ def featurize(
     running: list[tuple[list[int], Array]] = []
     with jax.enable_x64(np.dtype(dtype) == np.float64):
         for bucket in _buckets(items, fingerprint, bounds):
-            used = min(len(jax.local_devices()), len(bucket.members))
-            each = min(PER_CALL, 1 << (math.ceil(len(bucket.members) / used) - 1).bit_length())
-            program = _compiled(fingerprint, bucket.bounds, min(each, _together(bucket)), used)
-            width = each * used
-            for some in _chunks(bucket.members, width):
-                filled = some + some[:1] * (width - len(some))
+            # Give every device the same number of structures in a call: a power of two, so that few
+            # different programs are compiled.
+            devices = min(len(jax.local_devices()), len(bucket.members))
+            count = math.ceil(len(bucket.members) / devices)
+            per_device = min(PER_CALL, 1 << (count - 1).bit_length())
+            at_once = min(per_device, _fitting_into_cache(bucket))
+            program = _compiled(fingerprint, bucket.bounds, at_once, devices)
+            width = per_device * devices
+            for members in _chunks(bucket.members, width):
+                # Fill the last call up with copies of a structure, whose results are discarded.
+                filled = members + members[:1] * (width - len(members))
                 chunk = [items[i] for i in filled]
-                # In NumPy still: the program splits it over the devices as it takes it.
-                running.append((some, program(padded_arrays(chunk, bucket.size, bucket.bounds))))
-        for some, result in running:
-            values[some] = np.asarray(result)[: len(some)]
-    left_out = np.flatnonzero(np.isnan(values[:, :1]).any(axis=1))
-    if len(left_out):
-        number = left_out[0]
+                # The arrays are still NumPy's: the program sends each device its part of them. It
+                # runs in the background while the next arrays are prepared.
+                arrays = padded_arrays(chunk, bucket.size, bucket.bounds)
+                running.append((members, program(arrays)))
+        for members, result in running:
+            values[members] = np.asarray(result)[: len(members)]
+    # A fingerprint is NaN if static sizes were too small. Only given bounds can be.
+    overflowed = np.flatnonzero(np.isnan(values[:, :1]).any(axis=1))
+    if len(overflowed):
+        number = overflowed[0]
         needed = _bounds([items[number]], fingerprint, "images", len(items[number]))
         raise ValueError(
             f"expected bounds of at least {needed} for structure {number}, got {bounds}"
@@ -101,15 +120,16 @@ def featurize(
 def batch(
     structures: Sequence[Atoms], fingerprint: Fingerprint, *, size: int | None = None
 ) -> Structure:
-    """ASE structures as one padded batch with bounds, ready for ``jit``, ``vmap`` and ``grad``.
+    """Make one padded batch of ASE structures, for programs of your own with ``vmap`` and ``grad``.
 
     Args:
         structures: all free, or all periodic along some axes.
-        fingerprint: what will be computed.
-        size: atoms to pad to; None for those of the largest.
+        fingerprint: the fingerprint that will be computed, which decides on the static sizes.
+        size: padded number of atoms; None for that of the largest structure.
 
     Returns:
-        Arrays whose first axis is that of the structures, in order; positions in Angstrom.
+        A structure whose arrays have a leading batch axis, in the given order; positions and cells
+        in Angstrom.
 
     Raises:
         ValueError: as :func:`featurize`, or if free and periodic structures are mixed.
@@ -127,23 +147,24 @@ def batch(
         raise ValueError("expected at least one structure, got none")
     _check(items, fingerprint)
     size = size or max(len(atoms) for atoms in items)
-    # In a batch with narrow cells, the minimum image is the same as a cell list for the wide ones.
+    # All structures of a batch share one way to find neighbours: take one that is right for all.
+    # The minimum image is also right for wide cells, for which a cell list would be faster.
     kinds = {_kind(atoms, fingerprint) for atoms in items}
-    kind = next(each for each in ("minimum", "bins", "images", "pairs") if each in kinds)
+    kind = next(kind for kind in ("minimum", "bins", "images", "pairs") if kind in kinds)
     return padded(items, size, _bounds(items, fingerprint, kind, size))
 
 
 def batches(
     structures: Sequence[Atoms], fingerprint: Fingerprint
-) -> list[tuple[Int[np.ndarray, " some"], Structure]]:
-    """ASE structures of any kind as at most four padded batches, with their places in the list.
+) -> list[tuple[Int[np.ndarray, " b"], Structure]]:
+    """Make at most four padded batches of ASE structures of any kind.
 
     Args:
-        structures: sizes, compositions and kinds of periodicity may mix.
-        fingerprint: what will be computed.
+        structures: structures of any sizes, compositions and periodicity.
+        fingerprint: the fingerprint that will be computed, which decides on the static sizes.
 
     Returns:
-        Of each batch the places of its structures, and the batch as :func:`batch` makes it.
+        For each batch the indices of its structures, and the batch as :func:`batch` makes it.
 
     Raises:
         ValueError: as :func:`featurize`.
@@ -152,18 +173,20 @@ def batches(
     >>> from jaxrecon import Fingerprint
     >>> mixed = [molecule("H2O"), bulk("Pt"), molecule("H2")]
     >>> fingerprint = Fingerprint.preset("crystal", ["H", "O", "Pt"])
-    >>> [where.tolist() for where, _ in batches(mixed, fingerprint)]
+    >>> [indices.tolist() for indices, _ in batches(mixed, fingerprint)]
     [[2, 0], [1]]
     """
     items = list(structures)
     _check(items, fingerprint)
-    return [
-        (np.array(some.members), padded([items[i] for i in some.members], some.size, some.bounds))
-        for some in _buckets(items, fingerprint, None)
-    ]
+    result = []
+    for bucket in _buckets(items, fingerprint, None):
+        members = [items[i] for i in bucket.members]
+        result.append((np.array(bucket.members), padded(members, bucket.size, bucket.bounds)))
+    return result
 
 
 def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
+    """Raise a ValueError that names the first structure whose fingerprint can't be computed."""
     allowed = np.zeros(len(chemical_symbols), bool)
     allowed[list(fingerprint.descriptor.species)] = True
     for number, atoms in enumerate(items):
@@ -171,10 +194,10 @@ def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
         if not len(numbers):
             raise ValueError(f"expected at least one atom in structure {number}, got none")
         if not allowed[numbers].all():
-            foreign = sorted({chemical_symbols[z] for z in numbers[~allowed[numbers]]})
+            unknown = sorted({chemical_symbols[z] for z in numbers[~allowed[numbers]]})
             raise ValueError(
                 f"expected elements among {fingerprint.descriptor.elements} in structure {number}, "
-                f"got {foreign}"
+                f"got {unknown}"
             )
         if not np.isfinite(atoms.positions).all():
             raise ValueError(f"expected finite positions in structure {number}, got others")
@@ -193,7 +216,13 @@ def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
 
 
 def _kind(atoms: Atoms, fingerprint: Fingerprint) -> str:
-    """How the neighbours are found: among ``pairs``, ``images`` or ``bins``."""
+    """How the neighbours of a structure are found.
+
+    Returns:
+        ``"pairs"``: among all pairs of atoms of a free structure. ``"minimum"``: among the nearest
+        images. ``"images"``: among all periodic images. ``"bins"``: by a cell list, for many atoms.
+    """
+    # A cell list finds all images. These are the minimum images if the cell is wide enough.
     if len(atoms) > MANY and (
         fingerprint.images == "all"
         or not atoms.pbc.any()
@@ -208,6 +237,8 @@ def _kind(atoms: Atoms, fingerprint: Fingerprint) -> str:
 def _buckets(
     items: Sequence[Atoms], fingerprint: Fingerprint, bounds: Bounds | None
 ) -> list[_Bucket]:
+    """Sort structures into at most ``MOST_PROGRAMS`` buckets with similar work in each."""
+    # Each way to find neighbours has a program of its own.
     kinds: dict[str, list[int]] = {}
     for number, atoms in enumerate(items):
         kinds.setdefault(_kind(atoms, fingerprint), []).append(number)
@@ -215,25 +246,27 @@ def _buckets(
     for kind, members in kinds.items():
         r_cut = fingerprint.descriptor.r_cut
         sizes = np.array([len(items[i]) for i in members])
-        seen = sizes
+        most = sizes
         if kind in ("images", "bins"):
-            seen = np.array([most_neighbors(items[i], r_cut) for i in members])
-        parts = min(PROGRAMS // len(kinds), 1 + len(members) // WORTH_COMPILING)
-        for some in _split(sizes, seen, parts):
-            chosen = [items[members[i]] for i in some]
-            size = _rounded(int(sizes[some].max()))
+            most = np.array([most_neighbors(items[i], r_cut) for i in members])
+        # Split by the work of a structure, into as many parts as are worth a program each.
+        parts = min(MOST_PROGRAMS // len(kinds), 1 + len(members) // WORTH_COMPILING)
+        for part in _split(sizes, most, parts):
+            chosen = [items[members[i]] for i in part]
+            size = _rounded(int(sizes[part].max()))
             if bounds is None:
-                own = _bounds(chosen, fingerprint, kind, size, int(seen[some].max()))
+                own = _bounds(chosen, fingerprint, kind, size, int(most[part].max()))
             else:
+                # Bins in the given bounds would turn the minimum image into all images.
                 own = bounds if kind in ("images", "bins") else replace(bounds, bins=None)
-            buckets.append(_Bucket([members[i] for i in some], size, own))
+            buckets.append(_Bucket([members[i] for i in part], size, own))
     return buckets
 
 
 def _bounds(
     items: Sequence[Atoms], fingerprint: Fingerprint, kind: str, size: int, most: int | None = None
 ) -> Bounds | None:
-    """Bounds for structures whose neighbours are all found in one way."""
+    """Bounds for structures whose neighbours are found in the same way; None if none are needed."""
     elements = _most_elements(items, fingerprint)
     if kind in ("images", "bins"):
         r_cut = fingerprint.descriptor.r_cut
@@ -241,26 +274,34 @@ def _bounds(
     return None if elements is None else Bounds(capacity=size, elements=elements)
 
 
-def _split(sizes: np.ndarray, seen: np.ndarray, parts: int) -> Iterator[np.ndarray]:
-    """Cut structures, sorted by their work, where the padded work of all parts is least.
+def _split(sizes: np.ndarray, most: np.ndarray, parts: int) -> Iterator[np.ndarray]:
+    """Split structures into parts of similar work, so that the padded work of all is smallest.
 
-    The work of a structure is its atoms times the square of their neighbours.
+    The work of a structure is its number of atoms times the square of their number of neighbours.
+    Padding makes the work of each structure of a part that of the largest numbers in it.
     """
-    order = np.argsort(sizes * seen.astype(float) ** 2, kind="stable")
+    # Sort by work, and cut only between sixteen stretches: the search below is quadratic in these.
+    order = np.argsort(sizes * most.astype(float) ** 2, kind="stable")
     cuts = np.unique(np.linspace(0, len(order), 17).astype(int))
     last = len(cuts) - 1
-    # The largest of every stretch between two cuts, and of every row of stretches.
+    # widest[i][j] has the largest numbers of atoms and neighbours from cut i to cut i + j + 1.
     widest = [
         np.maximum.accumulate(
-            [[each[order[s:e]].max() for each in (sizes, seen)] for s, e in pairwise(cuts[start:])]
+            [
+                [numbers[order[first:end]].max() for numbers in (sizes, most)]
+                for first, end in pairwise(cuts[start:])
+            ]
         )
         for start in range(last)
     ]
 
     def work(start: int, end: int) -> float:
+        """The padded work of all structures between two cuts."""
         atoms, neighbors = widest[start][end - start - 1]
         return float(cuts[end] - cuts[start]) * atoms * float(neighbors) ** 2
 
+    # Dynamic programming: best[end] is the smallest work of the structures up to a cut, and where
+    # to cut for it. Each round allows one part more, which begins at some cut in between.
     best = {end: (work(0, end), [0, end]) for end in range(1, last + 1)}
     for _ in range(parts - 1):
         longer = dict(best)
@@ -275,7 +316,7 @@ def _split(sizes: np.ndarray, seen: np.ndarray, parts: int) -> Iterator[np.ndarr
 
 
 def _most_elements(items: Sequence[Atoms], fingerprint: Fingerprint) -> int | None:
-    """Different elements in one structure at most; None if that is not worth a thought."""
+    """Largest number of different elements in a structure; None if all channels are needed."""
     every = len(fingerprint.descriptor.species)
     if every == 1 or (fingerprint.descriptor.fixed_length and not fingerprint.per_element):
         return None
@@ -284,36 +325,39 @@ def _most_elements(items: Sequence[Atoms], fingerprint: Fingerprint) -> int | No
 
 
 def _rounded(atoms: int) -> int:
-    """A number of atoms to pad to, so that batches to come find a program that fits."""
+    """Round a number of atoms up, so that later calls with similar sizes use the same program."""
     steps = [(32, 2), (64, 8), (math.inf, 64)]
     step = next(step for limit, step in steps if atoms <= limit)
     return step * math.ceil(atoms / step)
 
 
-def _together(bucket: _Bucket) -> int:
+def _fitting_into_cache(bucket: _Bucket) -> int:
+    """Number of structures, a power of two, that a device computes at once."""
     neighbors = bucket.size if bucket.bounds is None else bucket.bounds.capacity
-    room = max(1, WORKING_SET // (bucket.size * neighbors**2))
-    return min(PER_CALL, 1 << (room.bit_length() - 1))
+    number = max(1, WORKING_SET // (bucket.size * neighbors**2))
+    return min(PER_CALL, 1 << (number.bit_length() - 1))
 
 
 def _chunks(members: list[int], length: int) -> Iterator[list[int]]:
+    """Cut a list into pieces of a length; the last one may be shorter."""
     for start in range(0, len(members), length):
         yield members[start : start + length]
 
 
 @lru_cache(maxsize=64)
 def _compiled(
-    fingerprint: Fingerprint, bounds: Bounds | None, together: int, devices: int
+    fingerprint: Fingerprint, bounds: Bounds | None, at_once: int, devices: int
 ) -> Callable[[dict[str, np.ndarray]], Array]:
+    """A program for arrays of structures, which it spreads over devices."""
     mesh = Mesh(np.asarray(jax.local_devices()[:devices]), ("structures",))
     split = PartitionSpec("structures")
 
-    def one(arrays: dict[str, Array]) -> Array:
+    def of_structure(arrays: dict[str, Array]) -> Array:
         return fingerprint(Structure(**arrays, bounds=bounds))
 
-    def local(some: dict[str, Array]) -> Array:
-        return jax.lax.map(one, some, batch_size=together)
+    def on_device(arrays: dict[str, Array]) -> Array:
+        return jax.lax.map(of_structure, arrays, batch_size=at_once)
 
     return jax.jit(
-        jax.shard_map(local, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+        jax.shard_map(on_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
     )

@@ -1,7 +1,7 @@
-"""Files of fingerprints: .npz, and .csv of numbers.
+"""Files of fingerprints: .npz with all settings, and .csv with numbers alone.
 
-A fingerprint file carries what the inverse may know: the numbers, the parameters that they were
-made with, formula and cell. It never carries positions.
+A fingerprint file holds what the inverse may know: the numbers, the settings of the fingerprint,
+the formula and the cell. It never holds positions.
 """
 
 import csv
@@ -21,19 +21,20 @@ from jaxrecon.runtime.files import existing, replacing
 from jaxrecon.structures.structure import is_periodic
 
 VERSION = 1
-"""Of the .npz format; a change that an older jaxrecon would misread raises it."""
+"""Version of the .npz format: increased by any change that an older jaxrecon would misread."""
 
 
 @dataclass(frozen=True, eq=False)
 class FingerprintFile:
-    """What a file of fingerprints carries.
+    """The content of a file of fingerprints.
 
     Attributes:
-        values: one row a target, without a unit.
-        fingerprint: what they were made with; None if the file does not say.
-        formulas: of each target, atoms in order, like ``"OH2"``; None if the file does not say.
-        cells: of each target, lattice vectors as rows in Angstrom, None for a free structure; None
-            if the file does not say.
+        values: the fingerprint of each target, one in each row, without a unit.
+        fingerprint: the settings of the fingerprints; None if the file does not have them.
+        formulas: the formula of each target, with its atoms in order, like ``"OH2"``; None if the
+            file does not have them.
+        cells: the lattice vectors of each target as rows in Angstrom, or None for a free structure;
+            None if the file does not have them.
     """
 
     values: Float[np.ndarray, "targets p"]
@@ -45,7 +46,13 @@ class FingerprintFile:
         return len(self.values)
 
     def select(self, rows: Sequence[int]) -> "FingerprintFile":
-        """Some of the targets, in the order asked for.
+        """Select some of the targets.
+
+        Args:
+            rows: indices of the targets, in the wanted order.
+
+        Returns:
+            The content for these targets alone.
 
         Raises:
             ValueError: if a row is not in the file.
@@ -67,17 +74,17 @@ def write_fingerprints(
     fingerprint: Fingerprint,
     structures: Sequence[Atoms] | None = None,
 ) -> None:
-    """Write fingerprints, their parameters and, of the structures, formula and cell: no positions.
+    """Write fingerprints and their settings; of structures the formulas and cells, no positions.
 
     Args:
-        path: of the file, ending in ``.npz``.
-        values: one row a target, without a unit.
-        fingerprint: what they were made with.
-        structures: where they come from, in the same order.
+        path: path of the file, which ends in ``.npz``.
+        values: the fingerprint of each target, one in each row, without a unit.
+        fingerprint: the settings of the fingerprints.
+        structures: the structures that have these fingerprints, in the same order.
 
     Raises:
-        ValueError: if the suffix, a length or the number of structures does not fit, or a number
-            is not finite.
+        ValueError: if the suffix, a shape or the number of structures is wrong, or a number is not
+            finite.
         OSError: if the file can't be written.
     """
     path = Path(path)
@@ -94,7 +101,7 @@ def write_fingerprints(
         if len(structures) != len(values):
             raise ValueError(f"expected {len(values)} structures, got {len(structures)}")
         periodic = [is_periodic(atoms) for atoms in structures]
-        # A free structure may have a box around it (in many data sets it has): that is no cell.
+        # In many data sets a free structure has a box around it, which is not a cell.
         cells = [
             atoms.cell.array if repeats else np.zeros((3, 3))
             for atoms, repeats in zip(structures, periodic, strict=True)
@@ -109,15 +116,18 @@ def write_fingerprints(
 def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
     """Read fingerprints from an .npz file of jaxrecon, or from a .csv file of numbers.
 
-    A .csv has one target a row; blank lines and a first line of names are passed over.
+    A .csv file has one target in each line; blank lines and a first line of names are skipped.
 
     Args:
-        path: of the file, ending in ``.npz`` or ``.csv``.
+        path: path of the file, which ends in ``.npz`` or ``.csv``.
+
+    Returns:
+        The content of the file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not one of the two formats, by its suffix or by its content; is of
-            another version; or holds a number that is not finite.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if its suffix or content is not that of one of the two formats, it has another
+            version, or a number is not finite.
     """
     path = existing(path, "a file of fingerprints")
     if path.suffix == ".npz":
@@ -130,6 +140,7 @@ def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
 
 
 def _read_npz(path: Path) -> FingerprintFile:
+    """Read an .npz file from any source: every part is checked before it is used."""
     expected = f"expected an .npz file of fingerprints that jaxrecon wrote, got {path}"
     content = read_archive(path, expected)
     missing = sorted({"version", "values", "fingerprint"} - set(content))
@@ -157,6 +168,7 @@ def _read_npz(path: Path) -> FingerprintFile:
 
 
 def _read_csv(path: Path) -> np.ndarray:
+    """Read a table of numbers, and say in errors where it has something else."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -165,6 +177,7 @@ def _read_csv(path: Path) -> np.ndarray:
         raise ValueError(
             f"expected lines of comma-separated numbers in {path}, got {reason(error)}"
         ) from error
+    # A first line without any number has the names of the columns.
     if lines and all(_number(cell) is None for cell in lines[0][1]):
         lines = lines[1:]
     if not lines:
@@ -189,6 +202,7 @@ def _read_csv(path: Path) -> np.ndarray:
 
 
 def _number(cell: str) -> float | None:
+    """The number that a cell of a table holds; None if it holds something else."""
     try:
         return float(cell)
     except ValueError:
@@ -196,6 +210,7 @@ def _number(cell: str) -> float | None:
 
 
 def _check_values(values: np.ndarray, fingerprint: Fingerprint | None, path: Path) -> None:
+    """Raise a ValueError unless values are a table of finite numbers with the right columns."""
     if values.ndim != 2 or len(values) == 0:
         raise ValueError(
             f"expected at least one row of numbers in {path}, got shape {values.shape}"
