@@ -1,4 +1,4 @@
-"""Training: the same by hand, the best epoch, padding, members, the same after a kill."""
+"""Fitting: epochs by hand, the best epoch, padding, members, and continuation after a kill."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line; what it draws may be added to the value."""
+    """A straight line, optionally with random noise in its loss."""
 
     noise: float = 0.0
 
@@ -52,9 +52,9 @@ ONE = FitConfig(layers=1, hidden=1, learning_rate=0.05, epochs=7, batch=100)
 
 
 def test_epochs_of_one_batch_are_steps_of_adam():
-    """The order of rows does not matter then, so that optax by hand gives the same."""
-    data, some, rest = items(), np.arange(8), np.arange(8, 12)
-    found = fit(Line(), data, some[None], rest[None], ONE, seed=3)
+    """With one batch the order of the examples does not matter: optax by hand gives the same."""
+    data, training, validation = items(), np.arange(8), np.arange(8, 12)
+    found = fit(Line(), data, training[None], validation[None], ONE, seed=3)
     weights = Line().init(jax.random.fold_in(jax.random.key(3), 0))
     optimiser = optax.adam(0.05)
     moments, losses = optimiser.init(weights), []
@@ -64,40 +64,42 @@ def test_epochs_of_one_batch_are_steps_of_adam():
 
     best, least = None, np.inf
     for _ in range(7):
-        value, slopes = jax.value_and_grad(mean)(weights, some)
-        updates, moments = optimiser.update(slopes, moments)
+        value, gradient = jax.value_and_grad(mean)(weights, training)
+        updates, moments = optimiser.update(gradient, moments)
         weights = optax.apply_updates(weights, updates)
-        judged = float(mean(weights, rest))
-        losses.append([float(value), judged])
-        if judged < least:
-            best, least = weights, judged
+        validated = float(mean(weights, validation))
+        losses.append([float(value), validated])
+        if validated < least:
+            best, least = weights, validated
     np.testing.assert_allclose(found.losses[0], losses, rtol=1e-5)
     np.testing.assert_allclose(found.weights["slope"][0], best["slope"], rtol=1e-5)
-    assert found.epochs[0] == np.argmin([judged for _, judged in losses])
+    assert found.epochs[0] == np.argmin([validated for _, validated in losses])
 
 
 def test_one_program_for_all_epochs():
-    some, rest = numbers([0, 1, 2]), numbers([3, 4])
+    training, validation = numbers([0, 1, 2]), numbers([3, 4])
     before = fitting._advance._cache_size()
-    fit(Line(), items(), some, rest, FitConfig(1, 1, 0.05, 2 * fitting.CHUNK + 1, 2))
+    fit(Line(), items(), training, validation, FitConfig(1, 1, 0.05, 2 * fitting.CHUNK + 1, 2))
     assert fitting._advance._cache_size() == before + 1
 
 
 def test_the_best_epoch_is_kept():
-    """Validation rows ask for something else: it gets worse again on the way."""
+    """Validation examples are on another line: their loss becomes larger again on the way."""
     inputs = jnp.tile(jnp.asarray([[1.0, 0.0]]), (4, 1))
     data = inputs, jnp.asarray([5.0, 5.0, 2.0, 2.0])
     config = FitConfig(1, 1, 0.05, 120, 2)
     found = fit(Line(), data, numbers([0, 1]), numbers([2, 3]), config)
-    judged = found.losses[0, :, 1]
-    assert 0 < found.epochs[0] == np.argmin(judged) < 119
-    assert judged[-1] > 1.0 > judged.min()
-    assert float(found.weights["slope"][0, 0] - 2.0) ** 2 == pytest.approx(judged.min(), rel=1e-4)
+    validated = found.losses[0, :, 1]
+    assert 0 < found.epochs[0] == np.argmin(validated) < 119
+    assert validated[-1] > 1.0 > validated.min()
+    assert float(found.weights["slope"][0, 0] - 2.0) ** 2 == pytest.approx(
+        validated.min(), rel=1e-4
+    )
     assert found.losses[0, -1, 0] < found.losses[0, found.epochs[0], 0]
 
 
-def test_every_row_counts_once_in_an_epoch(monkeypatch):
-    """With a rate of nothing the training loss is the mean over rows, however they are cut."""
+def test_every_example_counts_once_in_an_epoch():
+    """Without learning, the training loss is the mean over examples, whatever the batches are."""
     data, rows = items(10), np.arange(10)
     weights = Line().init(jax.random.fold_in(jax.random.key(0), 0))["slope"]
     expected = np.mean((data[0] @ weights - data[1]) ** 2)
@@ -107,30 +109,30 @@ def test_every_row_counts_once_in_an_epoch(monkeypatch):
         np.testing.assert_allclose(found.losses[0], expected, rtol=1e-5)
 
 
-def test_rows_that_are_none_change_nothing():
-    """Whole batches of them neither move the weights nor count."""
+def test_padding_changes_nothing():
+    """Batches of padding neither move the weights nor count."""
     data, config = items(), FitConfig(1, 1, 0.05, 5, 4)
-    some, rest = np.arange(4), np.arange(8, 12)
-    plain = fit(Line(), data, some[None], rest[None], config)
+    training, validation = np.arange(4), np.arange(8, 12)
+    plain = fit(Line(), data, training[None], validation[None], config)
     none = np.full(5, -1)
-    filled = fit(Line(), data, numbers([*none, *some]), numbers([*rest, *none]), config)
+    filled = fit(Line(), data, numbers([*none, *training]), numbers([*validation, *none]), config)
     np.testing.assert_allclose(filled.losses, plain.losses, rtol=1e-5)
     np.testing.assert_allclose(filled.weights["slope"], plain.weights["slope"], rtol=1e-5)
 
 
-def test_members_have_their_own_rows_and_random_numbers():
+def test_members_have_their_own_examples_and_random_numbers():
     data, config = items(), FitConfig(1, 1, 0.05, 4, 3)
-    some, rest = numbers([0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]), numbers(*[[8, 9]] * 3)
-    whole = fit(Line(0.3), data, some, rest, config, seed=1)
-    alone = fit(Line(0.3), data, some[:1], rest[:1], config, seed=1)
+    training, validation = numbers([0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]), numbers(*[[8, 9]] * 3)
+    whole = fit(Line(0.3), data, training, validation, config, seed=1)
+    alone = fit(Line(0.3), data, training[:1], validation[:1], config, seed=1)
     np.testing.assert_allclose(whole.weights["slope"][0], alone.weights["slope"][0], rtol=1e-5)
     assert len(np.unique(np.round(whole.weights["slope"][:, 0], 6))) == 3
-    other = fit(Line(0.3), data, some[:1], rest[:1], config, seed=2)
+    other = fit(Line(0.3), data, training[:1], validation[:1], config, seed=2)
     assert other.weights["slope"][0, 0] != alone.weights["slope"][0, 0]
 
 
-def test_epochs_are_judged_by_the_same_draws():
-    """Else the least loss would be that of lucky draws."""
+def test_epochs_are_validated_by_the_same_draws():
+    """Otherwise the least loss would be that of lucky draws."""
     data, rows = items(), np.arange(12)
     found = fit(Line(5.0), data, rows[None], rows[None], FitConfig(1, 1, 1e-12, 5, 4))
     assert np.ptp(found.losses[0, :, 1]) < 1e-4
@@ -147,11 +149,13 @@ def test_a_loss_that_is_never_finite_is_refused():
 def test_progress_and_chunks(monkeypatch):
     monkeypatch.setattr(fitting, "CHUNK", 3)
     data, reports = items(), []
-    some, rest = numbers([0, 1, -1], [2, 3, 4]), numbers([5], [5])
-    chunked = fit(Line(), data, some, rest, ONE, report=lambda *each: reports.append(each))
+    training, validation = numbers([0, 1, -1], [2, 3, 4]), numbers([5], [5])
+    chunked = fit(
+        Line(), data, training, validation, ONE, report=lambda *report: reports.append(report)
+    )
     assert reports == [(0, 0), (3, 15), (3, 15), (1, 5)]
     monkeypatch.setattr(fitting, "CHUNK", 50)
-    whole = fit(Line(), data, some, rest, ONE)
+    whole = fit(Line(), data, training, validation, ONE)
     assert whole.losses.tobytes() == chunked.losses.tobytes()
 
 
@@ -180,7 +184,7 @@ def test_training_that_is_killed_goes_on_bit_for_bit(tmp_path, monkeypatch):
     )
     assert run.returncode == -9
     resumed = fit(
-        Line(0.3), items(), *CHUNKED, folder=folder, report=lambda *each: reports.append(each)
+        Line(0.3), items(), *CHUNKED, folder=folder, report=lambda *report: reports.append(report)
     )
     assert [epochs for epochs, _ in reports] == [6, 2, 1]
     whole = fit(Line(0.3), items(), *CHUNKED)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from learning import CONFIGS, learned
 
 from jaxrecon import Fingerprint, load_model, save_model
@@ -59,6 +64,34 @@ def test_a_damaged_model_is_refused(name, tmp_path):
     (folder / "model.json").write_text("{")
     with pytest.raises(ValueError, match=r"with an unreadable model.json"):
         load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    """A complete model of the current version, so that damage is met behind the first checks."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save_model(learned("default"), folder)
+    assert load_model(folder).symbols == "Pt4"
+    return folder
+
+
+@settings(max_examples=15)
+@given(
+    where=st.floats(0.0, 1.0, exclude_max=True),
+    word=st.sampled_from(["null", "-1", "1e999", "0.5", '"odd"', "[]", "{}", "true", "99", ""]),
+)
+@example(where=0.02, word="2")
+def test_any_change_of_a_value_is_harmless_or_refused(where, word, saved):
+    """Whatever stands for one of the values, there is a model or an exception with a message."""
+    whole = (saved / "model.json").read_text()
+    values = list(re.finditer(r'(?<=: )[^\s,{\[]+|(?<=\s)"[^"]*"(?=,?\n)', whole))
+    value = values[int(where * len(values))]
+    try:
+        (saved / "model.json").write_text(whole[: value.start()] + word + whole[value.end() :])
+        with contextlib.suppress(ValueError):
+            load_model(saved)
+    finally:
+        (saved / "model.json").write_text(whole)
 
 
 def test_a_folder_of_something_else_stays_as_it_is(tmp_path):
