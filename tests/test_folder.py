@@ -48,8 +48,10 @@ def test_a_damaged_model_is_refused(name, tmp_path):
     for changes, message in [
         ({"version": 1}, "expected version 3 of the format in .*, got 1"),
         ({"symbols": None}, r"without \['symbols'\]"),
-        ({"symbols": 3}, "with int for symbols in model.json"),
-        ({"validation": []}, "with list for validation in model.json"),
+        ({"symbols": 3}, "with damaged symbols in model.json"),
+        ({"validation": []}, "with damaged validation in model.json"),
+        ({"validation": {"mae": "0.1"}}, "with damaged validation in model.json"),
+        ({"versions": {"jax": 0.1}}, "with damaged versions in model.json"),
         ({"config": {"scaling": other}}, "with other arrays than its settings ask for"),
         ({"config": {"latent": 3}}, "with other arrays than its settings ask for"),
         ({"fingerprint": mean.to_dict()}, "with other arrays than its settings ask for"),

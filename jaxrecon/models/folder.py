@@ -26,8 +26,8 @@ VERSION = 3
 ABOUT = "model.json"
 """Name of the file of settings, by which a folder is recognised as a model."""
 
-PLAIN = {"symbols": str, "validation": dict, "versions": dict}
-"""Attributes of a model that are stored in that file as they are, with their types."""
+PLAIN = ("symbols", "validation", "versions")
+"""Attributes of a model that are stored in that file as they are."""
 
 
 def save_model(model: DesignModel, folder: str | os.PathLike[str]) -> None:
@@ -129,9 +129,16 @@ def _about(folder: Path, expected: str) -> dict[str, Any]:
         raise ValueError(
             f"expected version {VERSION} of the format in {folder}, got {about['version']}"
         )
-    for name, kind in PLAIN.items():
-        if not isinstance(about[name], kind):
-            raise ValueError(f"{expected} with {type(about[name]).__name__} for {name} in {ABOUT}")
+    numbers, words = about["validation"], about["versions"]
+    well_formed = {
+        "symbols": isinstance(about["symbols"], str),
+        "validation": isinstance(numbers, dict)
+        and all(isinstance(value, int | float | None) for value in numbers.values()),
+        "versions": isinstance(words, dict)
+        and all(isinstance(value, str) for value in words.values()),
+    }
+    if damaged := [name for name in PLAIN if not well_formed[name]]:
+        raise ValueError(f"{expected} with damaged {' and '.join(damaged)} in {ABOUT}")
     return about
 
 
