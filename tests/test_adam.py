@@ -1,4 +1,4 @@
-"""Adam against a loop of its own equations, and the objective that it lowers."""
+"""Adam against optax and the published equations, and the loss that it lowers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ RATE, STEPS = 0.1, 25
 
 
 def scheduled_rates() -> np.ndarray:
-    """From the full rate down to 5 % of it along half a cosine."""
+    """Learning rates that fall along half a cosine to 5 % of the first one."""
     return RATE * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * np.arange(STEPS) / STEPS)))
 
 
 def bumpy(x: jax.Array) -> jax.Array:
+    """A function with many minima."""
     return jnp.sum((x - 1.0) ** 2) + jnp.sum(jnp.sin(5.0 * x)) + x[0, 0] * x[1, 2]
 
 
@@ -51,14 +52,14 @@ def test_adam_is_the_published_recursion(x64: None) -> None:
 
 
 @pytest.mark.parametrize("enabled", [False, True])
-def test_dtype_is_kept(enabled: bool) -> None:
+def test_the_dtype_is_that_of_the_start(enabled: bool) -> None:
     with jax.enable_x64(enabled):
         for dtype in ("float32", "float64") if enabled else ("float32",):
             start = jnp.ones((2, 3), dtype)
             assert adam(bumpy, start, steps=3, learning_rate=RATE).dtype == dtype
 
 
-def test_no_steps_leave_the_start() -> None:
+def test_without_steps_the_start_is_returned() -> None:
     start = jnp.ones((2, 3))
     assert adam(bumpy, start, steps=0, learning_rate=RATE) is start
 
@@ -79,13 +80,13 @@ def test_adam_lowers_the_loss_of_a_fingerprint() -> None:
     assert loss(end) < 0.1 * loss(start)
 
 
-def test_mean_absolute_residual_is_numpys() -> None:
+def test_mean_absolute_residual_is_that_of_numpy() -> None:
     rng = np.random.default_rng(0)
     value, target = (rng.normal(size=50).astype(np.float32) for _ in range(2))
     arguments = jnp.asarray(value), jnp.asarray(target)
     expected = np.abs(value - target).mean()
     np.testing.assert_allclose(mean_absolute_residual(*arguments), expected, rtol=1e-6)
-    slope = jax.grad(mean_absolute_residual)(*arguments)
-    np.testing.assert_allclose(slope, np.sign(value - target) / 50, rtol=1e-6)
+    gradient = jax.grad(mean_absolute_residual)(*arguments)
+    np.testing.assert_allclose(gradient, np.sign(value - target) / 50, rtol=1e-6)
     # At a certified solution many residuals are exactly zero.
     assert np.isfinite(jax.grad(mean_absolute_residual)(arguments[0], arguments[0])).all()

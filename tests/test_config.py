@@ -1,4 +1,4 @@
-"""The settings of the search: defaults, changes, and what is refused."""
+"""The settings of the search: defaults, changes and refused values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_unknown_settings_are_named() -> None:
         ReconstructConfig().replace(x=1, hop=3)
 
 
-def test_there_and_back_through_json() -> None:
+def test_round_trip_through_json() -> None:
     config = ReconstructConfig(hops=3, shake_range=(0.1, 0.2))
     plain = json.loads(json.dumps(config.to_dict()))
     plain["shake_range"] = tuple(plain["shake_range"])
@@ -108,21 +108,21 @@ def test_values_out_of_range(name: str, value: object, expected: str, unchecked:
         ReconstructConfig().replace(**{name: value})
 
 
-def test_replicas_that_are_left_open() -> None:
+def test_the_default_number_of_replicas_depends_on_the_fingerprint() -> None:
     config = ReconstructConfig(hops=7)
     assert config.resolved(smooth=True) == config.replace(replicas=16)
     assert config.resolved(smooth=False) == config.replace(replicas=64)
     assert config.replace(replicas=5).resolved(smooth=True).replicas == 5
 
 
-def test_a_program_does_not_depend_on_the_loop_around_it() -> None:
+def test_programs_do_not_depend_on_settings_of_the_loop_around_them() -> None:
     config = ReconstructConfig(sites=5, min_distance=0.5)
-    around = config.replace(hops=3, restart_after=2, tolerance=1e-3, solutions=4)
-    assert around.compiled == config.compiled == config
+    changed = config.replace(hops=3, restart_after=2, tolerance=1e-3, solutions=4)
+    assert changed.compiled == config.compiled == config
     assert config.replace(sites=6).compiled != config.compiled
 
 
-def test_weights_of_moves_compile_nothing_anew_and_are_stored_in_one_order() -> None:
+def test_weights_of_moves_are_not_compiled_and_are_stored_in_one_order() -> None:
     config = ReconstructConfig(moves={"swap": 0.5, "fresh": 0})
     assert config.compiled == ReconstructConfig()
     assert config == ReconstructConfig(moves={"fresh": 0, "swap": 0.5})
@@ -142,12 +142,12 @@ def test_weights_of_moves_compile_nothing_anew_and_are_stored_in_one_order() -> 
         ("shake_range", (0.1, 0.1)),
     ],
 )
-def test_limits_belong_to_the_range(name: str, value: object) -> None:
+def test_ranges_include_their_limits(name: str, value: object) -> None:
     assert getattr(ReconstructConfig(**{name: value}), name) == value
 
 
-def test_it_does_not_need_jax() -> None:
-    """So that the command line can name its defaults at once."""
+def test_the_module_does_not_import_jax() -> None:
+    """So the command line shows the defaults without delay."""
     code = (
         "import sys, jaxrecon.search.config; print([m for m in ('jax', 'ase') if m in sys.modules])"
     )

@@ -1,4 +1,4 @@
-"""The two sets of normal equations of a fingerprint, against autodiff and on ties."""
+"""The normal equations of a fingerprint, against automatic differentiation and at ties."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CASES = [
 
 
 def problem(fingerprint: Fingerprint, space: str) -> tuple[Structure, jax.Array]:
-    """A padded structure and a target that it does not have."""
+    """A padded structure, and a target that differs from its fingerprint."""
     atoms = {
         "tied": Atoms("O4H", SQUARE),
         "free": random_cluster(1, 5, ("H", "O")),
@@ -56,7 +56,7 @@ def problem(fingerprint: Fingerprint, space: str) -> tuple[Structure, jax.Array]
 
 
 def assert_close(equations: object, rows: np.ndarray, residuals: np.ndarray) -> None:
-    """The equations are those of some residuals with these derivatives."""
+    """Check that the equations are those of residuals with these derivatives."""
     scale = np.abs(rows.T @ rows).max()
     assert scale > 1e-3
     np.testing.assert_allclose(equations.gram, rows.T @ rows, atol=1e-11 * scale)
@@ -78,14 +78,15 @@ def test_equations_are_those_of_the_residuals(
     value, jacobian = map(np.asarray, jax.jit(fingerprint.with_jacobian)(structure))
     jacobian, residual = jacobian.reshape(len(value), -1), value - np.asarray(target)
     entries = np.asarray(jax.jit(rows)(structure.positions))
-    slopes = np.asarray(jax.jit(jax.jacfwd(rows))(structure.positions))
-    slopes = slopes.reshape(*entries.shape, -1)
+    by_positions = np.asarray(jax.jit(jax.jacfwd(rows))(structure.positions))
+    by_positions = by_positions.reshape(*entries.shape, -1)
 
     equations = jax.jit(normal_equations, static_argnums=0)(fingerprint, structure, target)
     assert_close(equations, jacobian, residual)
     np.testing.assert_allclose(equations.residual, np.abs(residual).mean(), rtol=1e-12)
 
-    # Number by number: of an extreme, every atom that sets it or is beyond its target.
+    # An extreme binds every atom that is selected or beyond the target; other numbers bind one
+    # residual each.
     equations = jax.jit(bound_equations, static_argnums=0)(fingerprint, structure, target)
     derivatives, residuals = [], []
     species, number = np.asarray(structure.species), 0
@@ -99,7 +100,7 @@ def test_equations_are_those_of_the_residuals(
                     wanted = sign * float(target[number])
                     for place, atom in enumerate(group):
                         if place == column.argmax() or column[place] > wanted:
-                            derivatives.append(slopes[atom, feature])
+                            derivatives.append(by_positions[atom, feature])
                             residuals.append(sign * (column[place] - wanted))
                 else:
                     derivatives.append(jacobian[number])
@@ -114,10 +115,10 @@ def test_equations_are_those_of_the_residuals(
     ("per_element", "poolings"),
     [(False, ("min", "smooth_max", "max")), (True, ("max", "mean", "sorted"))],
 )
-def test_equations_of_the_elements_that_are_there(
+def test_equations_of_the_elements_that_are_present(
     per_element: bool, poolings: tuple[str, ...], x64: None
 ) -> None:
-    """Those of all elements; what is absent has no slope, but its target counts."""
+    """They equal those of all elements: numbers of absent ones have residuals but no derivative."""
     fingerprint = small(*poolings, elements=("H", "C", "O", "Pt"), per_element=per_element)
     full = from_ase(random_cluster(1, 5, ("H", "O")))
     local = dataclasses.replace(full, bounds=Bounds(5, elements=3))
@@ -130,9 +131,10 @@ def test_equations_of_the_elements_that_are_there(
         equations = [model(fingerprint, structure, target) for model in models]
         return equations, attribution(fingerprint, structure, target)
 
-    # Which atom to move for what no atom can help is another matter.
+    # Residuals of numbers of absent elements are attributed differently, and count differently where
+    # they are bound. The second target has none of them, and is compared in full after the loop.
     for target in (value + noise, value + np.where(value, noise, 0.0)):
-        found, shares = everything(local, jnp.asarray(target))
+        found, found_attribution = everything(local, jnp.asarray(target))
         wanted, expected = everything(full, jnp.asarray(target))
         for ours, theirs in zip(found, wanted, strict=True):
             scale = np.abs(theirs.gram).max()
@@ -140,11 +142,11 @@ def test_equations_of_the_elements_that_are_there(
             np.testing.assert_allclose(ours.gradient, theirs.gradient, atol=1e-12 * scale)
             np.testing.assert_allclose(ours.residual, np.abs(value - target).mean(), rtol=1e-12)
         np.testing.assert_allclose(found[0].squared, wanted[0].squared, rtol=1e-12)
-    np.testing.assert_allclose(shares, expected, rtol=1e-10)
+    np.testing.assert_allclose(found_attribution, expected, rtol=1e-10)
     np.testing.assert_allclose(found[1].squared, wanted[1].squared, rtol=1e-12)
 
 
-def test_nothing_is_off_at_the_target_itself(x64: None) -> None:
+def test_residuals_vanish_at_the_target_itself(x64: None) -> None:
     fingerprint = small("max", "none", "min", "moment2")
     structure, _ = problem(fingerprint, "tied")
     value = jax.jit(fingerprint)(structure)
@@ -170,40 +172,40 @@ def test_a_missing_neighbor_makes_the_residual_infinite(model: object) -> None:
 
 
 @pytest.mark.parametrize("per_element", [False, True])
-def test_blame_is_the_share_of_each_atom(per_element: bool, x64: None) -> None:
+def test_attribution_is_the_contribution_of_each_atom(per_element: bool, x64: None) -> None:
     fingerprint = small("max", "sorted", "mean", "min", "moment2", per_element=per_element)
     atoms = Atoms("O4H", np.array(SQUARE) + np.random.default_rng(0).normal(size=(5, 3)) / 5)
-    # Off too where an entry has no atom, which counts for none.
+    # Entries without an atom have a residual too, which is attributed to no atom.
     target = jnp.asarray(by_name(fingerprint, atoms) + 0.1)
     atoms.positions[2] += (0.0, 0.5, 0.4)
     rows = acsf_rows(fingerprint.descriptor, atoms)
-    off = np.abs(by_name(fingerprint, atoms) - np.asarray(target))
+    error = np.abs(by_name(fingerprint, atoms) - np.asarray(target))
     expected, number = np.zeros(6), 0
     for pool in fingerprint.pools:
         for symbol in ("H", "O") if per_element else ("HO",):
-            group = [i for i, one in enumerate(atoms.symbols) if one in symbol]
+            group = [i for i, element in enumerate(atoms.symbols) if element in symbol]
             for entry in range(pool.size):
                 for column in rows.T:
                     largest_first = sorted(group, key=lambda i: -column[i])
-                    who = {
+                    responsible = {
                         "max": largest_first[:1],
                         "min": sorted(group, key=lambda i: column[i])[:1],
                         "sorted": largest_first[entry : entry + 1],
                     }.get(pool.kind, group)
-                    for atom in who:
-                        share = 1 / len(group) if pool.kind == "mean" else 1.0
+                    for atom in responsible:
+                        weight = 1 / len(group) if pool.kind == "mean" else 1.0
                         if pool.kind == "moment2":
-                            share = 2 * abs(column[atom] - column[group].mean()) / len(group)
-                        expected[atom] += share * off[number]
+                            weight = 2 * abs(column[atom] - column[group].mean()) / len(group)
+                        expected[atom] += weight * error[number]
                     number += 1
     found = jax.jit(attribution, static_argnums=0)(fingerprint, from_ase(atoms, 6), target)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-14)
-    home = jnp.asarray(by_name(fingerprint, atoms))
-    found = jax.jit(attribution, static_argnums=0)(fingerprint, from_ase(atoms, 6), home)
+    reached = jnp.asarray(by_name(fingerprint, atoms))
+    found = jax.jit(attribution, static_argnums=0)(fingerprint, from_ase(atoms, 6), reached)
     np.testing.assert_allclose(found, 0.0, atol=1e-12)
 
 
-def test_blame_finds_the_culprit(x64: None) -> None:
+def test_attribution_is_largest_for_the_misplaced_atom(x64: None) -> None:
     atoms = Atoms("O4", [(0, 0, 0), (1.5, 0, 0), (0, 1.5, 0), (0.5, 0.5, 1.3)])
     fingerprint = small("max", "moment2", "smooth_min", "min")
     target = jnp.asarray(by_name(fingerprint, atoms))
@@ -212,7 +214,7 @@ def test_blame_finds_the_culprit(x64: None) -> None:
     assert found.argmax() == 2
 
 
-def test_ties_of_a_symmetric_structure_do_not_stop_the_last_steps() -> None:
+def test_ties_do_not_stop_the_last_steps_to_a_symmetric_structure() -> None:
     truth = prototypes.load("dodecahedron")
     fingerprint = Fingerprint.preset("fung2022", ["Pt"])
     target = featurize(truth, fingerprint)[0]

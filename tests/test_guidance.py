@@ -1,4 +1,4 @@
-"""Guidance: what it minimises, its slopes, and searches that are guided."""
+"""Guidance: its objective and derivatives, and guided searches."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ SETTINGS = {"hops": 3, "replicas": 8, "refine_steps": 15, "tolerance": 1e-4, "po
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Line:
-    """A predictor: straight in the logarithms of the numbers, less sure the larger they are."""
+    """A predictor that is linear in logarithms; its uncertainty grows with the first numbers."""
 
-    slopes: np.ndarray
-    doubt: float = 0.0
+    coefficients: np.ndarray
+    uncertainty: float = 0.0
 
     def __call__(self, fingerprint: jax.Array) -> tuple[jax.Array, jax.Array]:
-        slopes = jnp.asarray(self.slopes, fingerprint.dtype)
-        return jnp.log(fingerprint + 1.0) @ slopes, self.doubt * jnp.sum(fingerprint[:3] ** 2)
+        coefficients = jnp.asarray(self.coefficients, fingerprint.dtype)
+        deviation = self.uncertainty * jnp.sum(fingerprint[:3] ** 2)
+        return jnp.log(fingerprint + 1.0) @ coefficients, deviation
 
 
 @pytest.fixture(scope="module")
@@ -44,61 +45,63 @@ def line() -> Line:
     return Line(np.random.default_rng(0).normal(size=FINGERPRINT.size) / 5)
 
 
-def told(line: Line, structures: list) -> np.ndarray:
+def predicted(line: Line, structures: list) -> np.ndarray:
+    """The predictions for some structures."""
     rows = featurize(structures, FINGERPRINT)
     return np.array([float(line(jnp.asarray(row))[0]) for row in rows])
 
 
 @pytest.fixture(scope="module")
 def usual(line: Line) -> float:
-    return float(told(line, [random_cluster("Pt4", seed) for seed in range(5)]).mean())
+    """A value of the property that clusters of Pt4 can have."""
+    return float(predicted(line, [random_cluster("Pt4", seed) for seed in range(5)]).mean())
 
 
 def test_a_property_is_reached(line: Line, usual: float) -> None:
     targets = np.zeros((3, FINGERPRINT.size))
     guidance = Guidance.towards(line, usual, widths=np.ones(FINGERPRINT.size))
     run = reconstruct(targets, FINGERPRINT, symbols="Pt4", guidance=guidance, seed=0, **SETTINGS)
-    np.testing.assert_allclose(told(line, run.to_atoms()), usual, atol=2e-4)
+    np.testing.assert_allclose(predicted(line, run.to_atoms()), usual, atol=2e-4)
     assert max(result.residual for result in run) <= 1e-4
     first, second, _ = run.to_atoms()
     assert jaxrecon.rmsd(first, second) > 0.05
 
 
-def test_at_most(line: Line, usual: float) -> None:
+def test_a_property_is_at_most_a_limit(line: Line, usual: float) -> None:
     range_ = (-np.inf, usual - 0.3)
     guidance = Guidance.towards(line, range_, widths=np.ones(FINGERPRINT.size))
     run = reconstruct(
         np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", guidance=guidance, **SETTINGS
     )
-    assert told(line, run.to_atoms())[0] <= usual - 0.3 + 2e-4
+    assert predicted(line, run.to_atoms())[0] <= usual - 0.3 + 2e-4
 
 
-def test_the_target_pulls(line: Line, usual: float) -> None:
+def test_a_search_is_pulled_to_its_target(line: Line, usual: float) -> None:
     wanted = random_cluster("Pt4", 11)
     target = featurize(wanted, FINGERPRINT)
     widths = np.where(np.arange(FINGERPRINT.size) == 4, 0.0, 0.1)
     guidance = Guidance.towards(
-        Line(0.0 * np.asarray(line.slopes)), 0.0, widths=widths, pull=1.0, trust=0.0
+        Line(0.0 * np.asarray(line.coefficients)), 0.0, widths=widths, pull=1.0, trust=0.0
     )
     run = reconstruct(target, FINGERPRINT, symbols="Pt4", guidance=guidance, hops=20, replicas=8)
     assert jaxrecon.rmsd(run[0].atoms, wanted) < 0.01
 
 
-def test_what_is_not_sure_is_avoided(line: Line, usual: float) -> None:
+def test_trust_avoids_uncertain_predictions(line: Line, usual: float) -> None:
     def found(trust: float) -> float:
-        doubtful = Line(line.slopes, doubt=1e-3)
-        guidance = Guidance.towards(doubtful, usual, widths=np.ones(FINGERPRINT.size), trust=trust)
+        uncertain = Line(line.coefficients, uncertainty=1e-3)
+        guidance = Guidance.towards(uncertain, usual, widths=np.ones(FINGERPRINT.size), trust=trust)
         run = reconstruct(
             np.zeros(FINGERPRINT.size), FINGERPRINT, symbols="Pt4", guidance=guidance, **SETTINGS
         )
         rows = featurize(run[0].atoms, FINGERPRINT)
-        return float(doubtful(jnp.asarray(rows[0]))[1])
+        return float(uncertain(jnp.asarray(rows[0]))[1])
 
     assert found(3.0) < 0.5 * found(0.0)
 
 
 @pytest.mark.parametrize("space", ["free", "periodic"])
-def test_equations_are_those_of_derivatives(space: str, x64: None) -> None:
+def test_equations_are_those_of_automatic_derivatives(space: str, x64: None) -> None:
     fingerprint = Fingerprint(SMALL, ("mean", "moment2"), per_element=True)
     atoms = random_cluster("Pt4", 0) if space == "free" else bulk("Pt") * (2, 1, 1)
     atoms.rattle(0.1, seed=1)
@@ -106,7 +109,7 @@ def test_equations_are_those_of_derivatives(space: str, x64: None) -> None:
     bounds = dataclasses.replace(bounds_of([atoms], SMALL.r_cut), elements=elements)
     structure = from_ase(atoms, len(atoms) + 1, bounds)
     rng = np.random.default_rng(0)
-    predictor = Line(rng.normal(size=fingerprint.size), doubt=0.1)
+    predictor = Line(rng.normal(size=fingerprint.size), uncertainty=0.1)
     target = jnp.asarray(rng.random(fingerprint.size))
     value = float(predictor(jax.jit(fingerprint)(structure))[0])
     guidance = Guidance.towards(
@@ -117,50 +120,50 @@ def test_equations_are_those_of_derivatives(space: str, x64: None) -> None:
         pull=0.7,
     )
 
-    def misses(positions: jax.Array) -> jax.Array:
+    def terms_of(positions: jax.Array) -> jax.Array:
         numbers = fingerprint(dataclasses.replace(structure, positions=positions))
-        off = 0.7 * (numbers - target) / guidance.widths / fingerprint.size**0.5
+        distances = 0.7 * (numbers - target) / guidance.widths / fingerprint.size**0.5
         energy, deviation = predictor(numbers)
         outside = jnp.stack([energy - value - 0.2, energy - value + 0.1])
-        return jnp.concatenate([outside, jnp.full(2, 2.0 * deviation), off])
+        return jnp.concatenate([outside, jnp.full(2, 2.0 * deviation), distances])
 
     equations = jax.jit(
         lambda structure: guided_equations(fingerprint, structure, target, guidance=guidance)
     )(structure)
     positions = structure.positions
-    wrong = jax.jit(misses)(positions)
-    slopes = np.asarray(jax.jit(jax.jacrev(misses))(positions)).reshape(len(wrong), -1)
-    np.testing.assert_allclose(equations.squared, wrong @ wrong, rtol=1e-9)
-    np.testing.assert_allclose(equations.residual, np.sqrt(wrong @ wrong), rtol=1e-9)
-    scale = np.abs(slopes.T @ slopes).max()
-    np.testing.assert_allclose(equations.gram / scale, slopes.T @ slopes / scale, atol=1e-9)
-    np.testing.assert_allclose(equations.gradient, wrong @ slopes, atol=1e-9 * scale)
+    terms = jax.jit(terms_of)(positions)
+    jacobian = np.asarray(jax.jit(jax.jacrev(terms_of))(positions)).reshape(len(terms), -1)
+    np.testing.assert_allclose(equations.squared, terms @ terms, rtol=1e-9)
+    np.testing.assert_allclose(equations.residual, np.sqrt(terms @ terms), rtol=1e-9)
+    scale = np.abs(jacobian.T @ jacobian).max()
+    np.testing.assert_allclose(equations.gram / scale, jacobian.T @ jacobian / scale, atol=1e-9)
+    np.testing.assert_allclose(equations.gradient, terms @ jacobian, atol=1e-9 * scale)
 
 
-def test_elements_that_are_not_there_are_zeros(line: Line) -> None:
+def test_predictors_see_zeros_for_absent_elements() -> None:
     descriptor = dataclasses.replace(SMALL, elements=("H", "C", "O"))
     fingerprint = Fingerprint(descriptor, ("mean", "moment2"), per_element=True)
     water = molecule("H2O")
     row = featurize(water, fingerprint)[0]
-    seen: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...]] = []
 
     @jax.tree_util.register_dataclass
     @dataclass(frozen=True)
-    class Looking:
+    class Recorder:
         def __call__(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:
-            seen.append(value.shape)
+            shapes.append(value.shape)
             return value @ jnp.asarray(row, value.dtype), jnp.zeros((), value.dtype)
 
     guidance = Guidance.towards(
-        Looking(), float(row @ row), widths=np.ones(fingerprint.size), trust=0.0
+        Recorder(), float(row @ row), widths=np.ones(fingerprint.size), trust=0.0
     )
     run = reconstruct(row, fingerprint, symbols="H2O", guidance=guidance, **SETTINGS)
     again = featurize(run[0].atoms, fingerprint)[0]
-    assert set(seen) == {(fingerprint.size,)}
+    assert set(shapes) == {(fingerprint.size,)}
     np.testing.assert_allclose(again @ row, row @ row, rtol=1e-4)
 
 
-def test_a_run_is_that_of_its_steering(line: Line, usual: float, tmp_path: Path) -> None:
+def test_a_stored_run_belongs_to_its_guidance(line: Line, usual: float, tmp_path: Path) -> None:
     target = np.zeros(FINGERPRINT.size)
 
     def run(value: float, **options: bool) -> jaxrecon.Reconstruction:
@@ -190,12 +193,14 @@ def test_a_run_is_that_of_its_steering(line: Line, usual: float, tmp_path: Path)
         (1.0, {"pull": np.inf}, "expected a finite pull >= 0, got inf"),
     ],
 )
-def test_what_can_not_be_wanted(line: Line, wanted: object, options: dict, message: str) -> None:
+def test_impossible_arguments_are_refused(
+    line: Line, wanted: object, options: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Guidance.towards(line, wanted, widths=np.ones(46), **options)
 
 
-def test_widths_belong_to_the_fingerprint(line: Line) -> None:
+def test_there_is_one_width_for_each_number_of_the_fingerprint(line: Line) -> None:
     guidance = Guidance.towards(line, 1.0, widths=np.ones(45))
     with pytest.raises(
         ValueError, match="expected guidance for fingerprints of 46 numbers, got 45"

@@ -1,4 +1,4 @@
-"""Random starts: where they lie, and how they are spread."""
+"""Random starts: their ranges and distributions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ FLOAT32 = jnp.dtype("float32")
 
 
 def drawn(count: int, species: jax.Array, cell: np.ndarray | None) -> np.ndarray:
+    """Random positions from several keys, all derived from one."""
     cell = None if cell is None else jnp.asarray(cell, FLOAT32)
     keys = jax.random.split(jax.random.key(0), count)
     draw = jax.jit(jax.vmap(lambda key: random_positions(key, radii(species, FLOAT32), cell)))
     return np.asarray(draw(keys))
 
 
-def test_radii_are_ases() -> None:
+def test_radii_are_those_of_ase() -> None:
     np.testing.assert_allclose(
         radii(jnp.array([1, 8, 78]), FLOAT32), covalent_radii[[1, 8, 78]], rtol=1e-6
     )
@@ -36,25 +37,25 @@ def test_the_compact_cube_has_the_packing() -> None:
         assert spheres / edge**3 == pytest.approx(PACKING, rel=1e-5)
 
 
-def test_in_a_cell_they_are_uniform() -> None:
+def test_positions_in_a_cell_are_uniform() -> None:
     positions = drawn(400, jnp.array([8, 8, 1]), CELL)
     fractions = positions.reshape(-1, 3) @ np.linalg.inv(CELL)
     assert fractions.min() > -1e-5
     assert fractions.max() < 1 + 1e-5
     for axis in range(3):
         assert kstest(fractions[:, axis], "uniform").pvalue > 1e-3
-    # Atoms and axes are drawn apart.
+    # Atoms and axes are independent.
     correlation = np.corrcoef(fractions.reshape(400, 9), rowvar=False) - np.eye(9)
     assert np.abs(correlation).max() < 0.2
 
 
-def test_free_ones_fill_cubes_of_many_sizes() -> None:
+def test_free_starts_fill_cubes_of_many_sizes() -> None:
     positions = drawn(500, PT10, None)
     edge = float(compact_edge(radii(PT10, FLOAT32)))
     low, high = EDGE_RANGE
     assert positions.min() >= 0
     assert positions.max() <= high * edge
-    # Of ten uniform numbers the largest is at 10/11 of the edge on average.
+    # The largest of ten uniform numbers is at 10/11 of the edge on average.
     edges = positions.max(axis=1).mean(axis=1) * 11 / 10 / edge
     assert edges.min() < low + 0.15
     assert edges.max() > high - 0.25
@@ -62,7 +63,7 @@ def test_free_ones_fill_cubes_of_many_sizes() -> None:
 
 
 @pytest.mark.parametrize("cell", [None, CELL])
-def test_a_key_gives_the_same_and_another_gives_another(cell: np.ndarray | None) -> None:
+def test_the_key_decides_the_positions(cell: np.ndarray | None) -> None:
     first, second = drawn(2, PT10, cell)
     np.testing.assert_array_equal(drawn(2, PT10, cell)[0], first)
     assert np.abs(first - second).max() > 0.1
@@ -70,7 +71,7 @@ def test_a_key_gives_the_same_and_another_gives_another(cell: np.ndarray | None)
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", [None, CELL])
-def test_dtype_is_kept(cell: np.ndarray | None, dtype: str) -> None:
+def test_the_dtype_is_that_of_the_radii(cell: np.ndarray | None, dtype: str) -> None:
     with jax.enable_x64(True):
         cell = None if cell is None else jnp.asarray(cell, dtype)
         positions = random_positions(

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt against scipy, and on fingerprints down to round-off."""
+"""Levenberg-Marquardt against SciPy, and on fingerprints down to round-off."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ FINGERPRINT = Fingerprint(
 
 
 def decay(positions: jax.Array) -> jax.Array:
-    """Two exponentials: a least-squares problem in six unknowns, one of them at each place."""
+    """Two decays with an offset: a least-squares problem in six unknowns."""
     (a, b, c), (d, e, f) = positions
     t = jnp.asarray(TIMES, positions.dtype)
     return a * jnp.exp(-b * t) + c + d * jnp.exp(-((e * t) ** 2)) * jnp.cos(f * t)
 
 
 def model_of(function: Callable, target: jax.Array) -> Callable[[jax.Array], NormalEquations]:
-    """The normal equations of any residual vector, by forward mode."""
+    """The normal equations of any residual vector, by forward differentiation."""
 
     def model(x: jax.Array) -> NormalEquations:
         residual = function(x) - target
@@ -66,7 +66,7 @@ TRUTH = np.array([[2.0, 1.3, 0.5], [1.0, 0.6, 4.0]])
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_a_known_problem_ends_where_scipys_does(noise: float, x64: None) -> None:
+def test_a_known_problem_has_the_solution_of_scipy(noise: float, x64: None) -> None:
     rng = np.random.default_rng(0)
     target = np.asarray(decay(jnp.asarray(TRUTH))) + noise * rng.normal(size=TIMES.size)
     start = TRUTH + rng.normal(size=(2, 3)) * 0.1
@@ -94,24 +94,25 @@ def _run(algorithm: Refinement, start: jax.Array, steps: int) -> list[RefineStat
 
 @pytest.mark.parametrize("max_step", [0.01, 0.1])
 def test_no_atom_moves_further_than_max_step(max_step: float, x64: None) -> None:
-    target = decay(jnp.asarray(TRUTH))
-    algorithm = levenberg_marquardt(model_of(decay, target), max_step=max_step)
-    states = _run(algorithm, jnp.asarray(TRUTH + 0.4), 12)
-    moves = np.diff([state.positions for state in states], axis=0)
+    target, start = decay(jnp.asarray(TRUTH)), jnp.asarray(TRUTH + 0.4)
+    limited, free = (
+        _run(levenberg_marquardt(model_of(decay, target), max_step=limit), start, 12)
+        for limit in (max_step, 1e6)
+    )
+    moves = np.diff([state.positions for state in limited], axis=0)
     longest = np.linalg.norm(moves, axis=-1).max(axis=-1)
     assert longest.max() <= max_step * (1 + 1e-12)
-    # The bound was reached: without it the steps would have been longer.
+    # The limit is reached: without it, the steps would have been longer.
     assert longest.max() >= max_step * (1 - 1e-12)
-    # It shortens a step; it does not turn it.
-    free = levenberg_marquardt(model_of(decay, target), max_step=1e6)
-    whole = np.ravel(_run(free, jnp.asarray(TRUTH + 0.4), 1)[1].positions - (TRUTH + 0.4))
-    if np.any(whole) and np.any(moves[0]):
-        first = np.ravel(moves[0])
-        cosine = whole @ first / np.linalg.norm(whole) / np.linalg.norm(first)
-        assert cosine == pytest.approx(1.0, abs=1e-12)
+    # A limited step is shorter than the free one and has the same direction. The first step only
+    # evaluates the start; the second one is accepted with and without the limit.
+    whole, shortened = np.ravel(free[2].positions - start), np.ravel(moves[1])
+    assert np.linalg.norm(whole) > 3 * np.linalg.norm(shortened) > 0
+    cosine = whole @ shortened / np.linalg.norm(whole) / np.linalg.norm(shortened)
+    assert cosine == pytest.approx(1.0, abs=1e-12)
 
 
-def test_accepted_steps_go_down_and_the_best_is_kept(x64: None) -> None:
+def test_accepted_steps_go_down_and_the_best_point_is_returned(x64: None) -> None:
     rng = np.random.default_rng(3)
     target = decay(jnp.asarray(TRUTH)) + jnp.asarray(rng.normal(size=TIMES.size) * 0.3)
     algorithm = levenberg_marquardt(model_of(decay, target), max_step=2.0)
@@ -135,7 +136,7 @@ def test_accepted_steps_go_down_and_the_best_is_kept(x64: None) -> None:
             np.testing.assert_allclose(
                 jnp.abs(decay(state.best_positions) - target).mean(), state.best_residual
             )
-        # The first step looks at the start.
+        # The first step evaluates the start.
         assert np.isinf(squared[0])
         np.testing.assert_array_equal(states[1].positions, states[0].positions)
         end, residual = whole(states[0].positions)
@@ -175,7 +176,7 @@ def test_from_nearby_back_to_the_truth(dtype: str, floor: float) -> None:
             assert end.dtype == residual.dtype == dtype
             assert residual <= floor
             found = Atoms(atoms.symbols, np.asarray(end, dtype=float))
-            # Judged in float64: what it says of itself is so.
+            # The residual that it returns is that of a computation in float64.
             again = np.abs(featurize(found, FINGERPRINT)[0] - target).mean()
             assert again == pytest.approx(
                 float(residual), abs=1e-6 if dtype == "float32" else 1e-14
@@ -184,7 +185,7 @@ def test_from_nearby_back_to_the_truth(dtype: str, floor: float) -> None:
 
 
 def test_never_worse_than_the_start() -> None:
-    """From anywhere, wherever it ends: also where atoms coincide."""
+    """From any start, also where atoms coincide."""
     atoms = cluster()
     structure = from_ase(atoms)
     target = jnp.asarray(featurize(atoms, FINGERPRINT)[0], jnp.float32)
@@ -201,7 +202,7 @@ def test_never_worse_than_the_start() -> None:
 
 
 def test_a_flat_landscape_is_left_alone() -> None:
-    """Atoms that see nothing have a singular model: no step, no NaN."""
+    """Atoms without neighbours have a singular model: there is no step and no NaN."""
     atoms = Atoms("OHOHH", np.arange(15.0).reshape(5, 3) * 100)
     structure = from_ase(atoms)
     target = jnp.asarray(featurize(cluster(), FINGERPRINT)[0], jnp.float32)
@@ -210,7 +211,7 @@ def test_a_flat_landscape_is_left_alone() -> None:
     assert np.isfinite(residual)
 
 
-def test_the_dtype_is_kept_beside_float64(x64: None) -> None:
+def test_the_dtype_is_that_of_the_start_with_float64_enabled(x64: None) -> None:
     atoms = cluster()
     structure = from_ase(atoms)
     target = jnp.asarray(featurize(atoms, FINGERPRINT)[0], jnp.float32)
@@ -220,7 +221,7 @@ def test_the_dtype_is_kept_beside_float64(x64: None) -> None:
 
 
 def test_random_clusters_of_ten() -> None:
-    """The size of the published clusters: still at the round-off floor of float32."""
+    """Clusters of the published size reach the round-off of float32 too."""
     fingerprint = Fingerprint.preset("fung2022", ["Pt"])
     clusters = [random_cluster(seed, 10, ("Pt",)) for seed in (4, 5, 6)]
     target = jnp.asarray(featurize(clusters, fingerprint), jnp.float32)
@@ -250,7 +251,7 @@ def test_random_clusters_of_ten() -> None:
     ids=["cube", "octahedron"],
 )
 def test_symmetric_structures(positions: list[tuple[float, float, float]], x64: None) -> None:
-    """Where atoms tie the equations of all that are bound lead to the end; the winners' do not."""
+    """Where atoms tie, the equations of all bound entries lead to the target."""
     atoms = Atoms(f"O{len(positions)}", positions)
     target, structure = jnp.asarray(featurize(atoms, FINGERPRINT)[0]), from_ase(atoms)
 

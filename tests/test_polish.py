@@ -1,4 +1,4 @@
-"""Polishing: how long it goes on, and that it ends valleys that are flat."""
+"""Polishing: how many rounds it takes, and that it reaches targets along flat valleys."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ FEW = Fingerprint.preset("default", ["Pt"])
 
 
 def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many of these residuals, one a round, are asked for."""
-    asked = 0
+    """Number of rounds of polishing, if their residuals are these."""
+    rounds = 0
 
     def compiled_polish(*_: Any) -> Any:
         def polish(task: Any, coordinates: Any, guidance: Any) -> tuple[Any, Any]:
-            nonlocal asked
-            asked += 1
+            nonlocal rounds
+            rounds += 1
             return coordinates, np.float64(next(residuals))
 
         return polish
@@ -49,29 +49,34 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
     monkeypatch.setattr(jaxrecon.search.reconstruct, "compiled_hop", compiled_hop)
     config = ReconstructConfig(replicas=2, hops=1, tolerance=TOLERANCE)
     reconstruct(np.ones(FEW.size), FEW, symbols="Pt3", config=config)
-    return asked
+    return rounds
 
 
 def shrinking(start: float, factor: float) -> Iterator[float]:
+    """Residuals that fall by a factor in every round."""
     while True:
         yield start
         start *= factor
 
 
-def test_far_from_the_target_one_round_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_far_from_the_target_there_is_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rounds_of(shrinking(1.01 * NEAR_TARGET * TOLERANCE, 0.1), monkeypatch) == 1
 
 
-def test_near_it_as_many_as_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_the_target_there_are_rounds_as_long_as_they_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     start = 0.99 * NEAR_TARGET * TOLERANCE
     assert rounds_of(shrinking(start, 1.01 * RATIO_ABOVE_TOLERANCE), monkeypatch) == 2
     steady = 0.99 * RATIO_ABOVE_TOLERANCE
     to_the_target = int(np.ceil(np.log(TOLERANCE / start) / np.log(steady)))
-    # The one that hits the target gains too little for what is already there.
+    # The round that reaches the tolerance gains too little for another one.
     assert rounds_of(shrinking(start, steady), monkeypatch) == to_the_target + 1
 
 
-def test_on_the_target_as_long_as_it_gets_much_closer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_below_the_tolerance_there_are_rounds_as_long_as_they_help_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ratio = RATIO_BELOW_TOLERANCE
     closer = iter([0.5 * TOLERANCE, 0.4 * ratio * TOLERANCE, 0.3 * ratio**2 * TOLERANCE, 0.0, 0.0])
     assert rounds_of(closer, monkeypatch) == 5
@@ -80,18 +85,18 @@ def test_on_the_target_as_long_as_it_gets_much_closer(monkeypatch: pytest.Monkey
 
 
 def test_more_unknowns_than_numbers() -> None:
-    """From 0.01 Angstrom off 54 unknowns are found by 46 numbers, in more rounds than one."""
+    """From 0.01 Angstrom off, 54 unknowns converge to a target of 46 numbers, in several rounds."""
     truth = relaxed("Pt20", seed=2)
     with jax.enable_x64(True):
         target = featurize(truth, FEW)[0]
     noise = 0.01 * np.random.default_rng(0).normal(size=(20, 3))
     near = Atoms(truth.symbols, truth.positions + noise)
     assert rmsd(truth, near) > 0.01
-    slot_config = ReconstructConfig(replicas=2, hops=1)
+    config = ReconstructConfig(replicas=2, hops=1)
     [[problem]] = problems_of(target, FEW, "Pt20", None, None, None)
-    state = TargetState(problem, slot_config)
+    state = TargetState(problem, config)
     assert state.polish(near.positions)
     [(found, residual)] = state.solutions.found
-    assert residual <= slot_config.tolerance
+    assert residual <= config.tolerance
     assert rmsd(truth, found) < rmsd(truth, near)
-    assert ResultCode.of(residual, slot_config.tolerance, overflow=False) is ResultCode.CONVERGED
+    assert ResultCode.of(residual, config.tolerance, overflow=False) is ResultCode.CONVERGED

@@ -1,4 +1,4 @@
-"""Several solutions of one target, and the volume that a fingerprint tells of."""
+"""Several solutions of one target, and the expected volume of an unknown cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.matching import rmsd
 
 quick = pytest.mark.usefixtures("quick_compile")
-# Distances alone, and those as an average: four atoms have more than one shape for them.
+# Averages of distances alone: several shapes of four atoms have the same fingerprint.
 DISTANCES = Fingerprint(
     ACSF(
         elements=("Pt",),
@@ -32,7 +32,7 @@ def pair(length: float) -> Atoms:
     return Atoms("Pt2", [(0, 0, 0), (length, 0, 0)])
 
 
-def test_the_best_different_ones_are_kept() -> None:
+def test_the_best_different_structures_are_selected() -> None:
     found = Solutions(ReconstructConfig(solutions=3, tolerance=1e-3))
     for length, residual in [
         (2.0, 0.5),
@@ -43,12 +43,13 @@ def test_the_best_different_ones_are_kept() -> None:
     ]:
         found.add(pair(length), residual)
         assert not found.complete
-    assert [each.residual for each in found.found] == [1e-5, 0.2, 0.3]
-    found.add(pair(2.5), 2e-5)  # the same as the best, and worse
-    assert [each.residual for each in found.found] == [1e-5, 0.2, 0.3]
+    assert [solution.residual for solution in found.found] == [1e-5, 0.2, 0.3]
+    # This is the same structure as the best one, and worse.
+    found.add(pair(2.5), 2e-5)
+    assert [solution.residual for solution in found.found] == [1e-5, 0.2, 0.3]
     found.add(pair(3.5), 1e-3)
     found.add(pair(4.5), 0.0)
-    assert [each.residual for each in found.found] == [0.0, 1e-5, 1e-3]
+    assert [solution.residual for solution in found.found] == [0.0, 1e-5, 1e-3]
     assert found.complete
 
 
@@ -56,7 +57,7 @@ def test_one_solution_is_compared_by_its_residual_alone() -> None:
     found = Solutions(ReconstructConfig())
     for length, residual in [(2.0, 0.5), (2.5, 0.1), (3.0, 0.2)]:
         found.add(pair(length), residual)
-    assert [each.residual for each in found.found] == [0.1]
+    assert [solution.residual for solution in found.found] == [0.1]
     assert found.found[0].atoms.get_distance(0, 1) == 2.5
 
 
@@ -66,7 +67,7 @@ def planar(*points: tuple[int, int]) -> Atoms:
 
 @quick
 def test_different_structures_with_the_same_distances() -> None:
-    """Two shapes of four points on a grid have the same six distances, and there are more."""
+    """At least two shapes of four points on a grid have the same six distances."""
     shapes = [planar((0, 0), (0, 2), (1, 3), (2, 0)), planar((0, 0), (1, 1), (1, 3), (3, 1))]
     targets = featurize(shapes, DISTANCES)
     np.testing.assert_allclose(*targets, atol=1e-12)
@@ -97,7 +98,7 @@ def test_different_structures_with_the_same_distances() -> None:
         ),
     ],
 )
-def test_the_volume_is_in_the_fingerprint(atoms: Atoms) -> None:
+def test_the_volume_follows_from_the_fingerprint(atoms: Atoms) -> None:
     fingerprint = Fingerprint.preset("crystal", set(atoms.symbols))
     target = featurize(atoms, fingerprint)[0]
     expected = expected_volume(target, fingerprint, atoms.get_chemical_symbols())
@@ -131,7 +132,7 @@ def test_a_crystal_and_its_cell() -> None:
     assert rmsd(truth, found.atoms) < 0.02
 
 
-def test_a_cell_that_was_unknown_is_told_in_short_form() -> None:
+def test_a_cell_that_was_unknown_has_the_shortest_vectors() -> None:
     fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"])
     salt = bulk("NaCl", "rocksalt", a=5.64)
     target = featurize(salt, fingerprint)
@@ -149,8 +150,8 @@ def test_a_cell_that_was_unknown_is_told_in_short_form() -> None:
 
 @pytest.mark.slow
 @quick
-def test_the_rest_of_a_molecule_and_least_distances() -> None:
-    """Two hydrogen atoms are found, the others are where they are known to be."""
+def test_missing_atoms_of_a_molecule_are_found_with_smallest_distances() -> None:
+    """Two hydrogen atoms are found; all others stay at their known positions."""
     truth = molecule("CH3OH")
     fingerprint = Fingerprint.preset("default", ["H", "C", "O"], r_cut=6.0)
     target = featurize(truth, fingerprint)[0]

@@ -1,4 +1,4 @@
-"""Inversion: what starts and moves keep, judged by spglib."""
+"""Inversion: the centres of symmetry of starts and moves, according to spglib."""
 
 import dataclasses
 
@@ -47,14 +47,14 @@ def has_inversion(positions: np.ndarray, species: np.ndarray, symprec: float = 1
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12))
-def test_partners_are_of_one_element_and_each_others(species: list[int]) -> None:
+def test_partners_are_mutual_and_of_one_element(species: list[int]) -> None:
     kinds = np.asarray(species)
     partner = np.asarray(partners(jnp.asarray(kinds), jnp.asarray(kinds > 0)))
     np.testing.assert_array_equal(partner[partner], np.arange(len(kinds)))
     np.testing.assert_array_equal(kinds[partner], kinds)
     for kind in range(1, 4):
-        alone = np.flatnonzero((kinds == kind) & (partner == np.arange(len(kinds))))
-        assert len(alone) == (kinds == kind).sum() % 2
+        single = np.flatnonzero((kinds == kind) & (partner == np.arange(len(kinds))))
+        assert len(single) == (kinds == kind).sum() % 2
     assert (partner[kinds == 0] == np.flatnonzero(kinds == 0)).all()
 
 
@@ -72,12 +72,12 @@ def test_as_many_starts_have_a_centre_as_wanted(formula: str) -> None:
     assert 0.3 < fraction(0.5) < 0.7
 
 
-def test_atoms_on_centres_are_apart() -> None:
+def test_atoms_on_centres_are_on_different_ones() -> None:
     species = jnp.asarray(numbers("Na1Cl1O1S1"))
-    alone = partners(species, species > 0)
+    partner = partners(species, species > 0)
     for key in KEYS[:8]:
         chances = jax.random.uniform(key, (8, 2))
-        positions = centrosymmetric(chances, jnp.zeros((4, 3)), jnp.asarray(CELL), alone)
+        positions = centrosymmetric(chances, jnp.zeros((4, 3)), jnp.asarray(CELL), partner)
         halves = 2.0 * np.asarray(positions) @ np.linalg.inv(CELL)
         np.testing.assert_allclose(halves, halves.round(), atol=1e-5)
         assert len(np.unique(halves.round(), axis=0)) == 4
@@ -104,30 +104,31 @@ def test_images_are_those_of_a_centre_and_none_without_it() -> None:
     species = jnp.asarray(numbers(ODD))
     atoms = jnp.ones(9, bool)
     partner = partners(species, atoms)
-    chances = jax.random.uniform(jax.random.key(5), (9, 2)).at[0, 0].set(0.0)  # Na 0 and 1 alone
+    chances = jax.random.uniform(jax.random.key(5), (9, 2)).at[0, 0].set(0.0)
+    # The random number 0 puts the first two atoms of Na on centres.
     general = jax.random.uniform(jax.random.key(6), (9, 3)) @ jnp.asarray(CELL)
     positions = centrosymmetric(chances, general, jnp.asarray(CELL), partner)
     elsewhere = positions.at[4].add(jnp.asarray(2.0 * CELL[0] - CELL[2], jnp.float32))
     image, holds = images(elsewhere, jnp.asarray(CELL), partner, atoms)
     assert holds
     assert image.tolist() == [0, 1, 2, 3, 5, 4, 7, 6, 8]
-    off, gone = positions.at[4, 0].add(0.04), positions.at[4, 0].add(0.06)
-    assert images(off, jnp.asarray(CELL), partner, atoms)[1]
-    assert not images(gone, jnp.asarray(CELL), partner, atoms)[1]
-    assert images(gone, jnp.asarray(CELL), partner, atoms.at[jnp.array([4, 5])].set(False))[1]
+    near, far = positions.at[4, 0].add(0.04), positions.at[4, 0].add(0.06)
+    assert images(near, jnp.asarray(CELL), partner, atoms)[1]
+    assert not images(far, jnp.asarray(CELL), partner, atoms)[1]
+    assert images(far, jnp.asarray(CELL), partner, atoms.at[jnp.array([4, 5])].set(False))[1]
 
 
 @pytest.mark.parametrize("formula", [EVEN, ODD])
-def test_moves_keep_a_centre_if_told_so(formula: str) -> None:
+def test_moves_preserve_a_centre_if_the_settings_say_so(formula: str) -> None:
     task, species = task_of(formula), numbers(formula)
-    evenly = jnp.ones(len(species))
+    uniform = jnp.ones(len(species))
 
     def moved(inversion: float) -> tuple[np.ndarray, ...]:
         config = ReconstructConfig(inversion=inversion)
 
         def both(key: jax.Array) -> tuple[jax.Array, ...]:
             start = random_start(key, ReconstructConfig(inversion=1.0), task)
-            situation = Situation(MEANS, config, task, evenly)
+            situation = Situation(MEANS, config, task, uniform)
             return (
                 start,
                 relocate(key, situation, start),
@@ -140,7 +141,7 @@ def test_moves_keep_a_centre_if_told_so(formula: str) -> None:
     changed = (starts != relocated).any(2).sum(1)
     for positions, atoms_moved in zip(relocated, changed, strict=True):
         assert atoms_moved in {1, 2}
-        # An atom that is its own image leaves alone, and the centre is gone.
+        # An atom that is its own image moves alone, and the centre is lost.
         assert has_inversion(positions, species) or atoms_moved == 1
     assert (changed == 2).mean() > 0.3
     assert all(has_inversion(positions, species) for positions in shaken)
