@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 ORGANIC = Fingerprint.preset("default", ["H", "C", "N", "O", "S"])
 METAL = Fingerprint.preset("default", ["H", "O", "Pt"])
-# Few functions, which compile in no time.
+# A descriptor with few functions compiles quickly.
 FEW = ACSF(
     elements=("H", "O"),
     r_cut=8.0,
@@ -78,7 +78,7 @@ def test_compositions(symbols: str | list, expected: tuple[str, ...], unchecked:
     ["", "Pt0", "Xx2", "pt2", "X", "Pt-2", "Pt 2", [], [0], [200], [-1], ["Pt10"], ["Q"]],
     ids=str,
 )
-def test_compositions_that_are_none(symbols: str | list) -> None:
+def test_refused_compositions(symbols: str | list) -> None:
     with pytest.raises(ValueError, match="expected a chemical formula like 'Pt10' or 'TiO2', got"):
         composition_of(symbols)
 
@@ -88,10 +88,12 @@ def sorted_symbols(atoms: Atoms) -> tuple[str, ...]:
 
 
 def found(atoms: Atoms, fingerprint: Fingerprint, **options: Any) -> list[tuple[str, ...]]:
+    """The candidates for the fingerprint of a structure."""
     return candidates(featurize(atoms, fingerprint)[0], fingerprint, len(atoms), **options)
 
 
 def assert_exact(truths: list[Atoms], fingerprint: Fingerprint) -> None:
+    """Check that the composition is the only candidate, also from float32."""
     for values, truth in zip(featurize(truths, fingerprint), truths, strict=True):
         expected = [sorted_symbols(truth)]
         assert candidates(values, fingerprint, len(truth)) == expected
@@ -102,14 +104,14 @@ def assert_exact(truths: list[Atoms], fingerprint: Fingerprint) -> None:
 @pytest.mark.slow
 def test_molecules_of_up_to_five_elements() -> None:
     truths = [molecule(name) for name in g2.names]
-    truths = [each for each in truths if len(each) > 1 and set(each.symbols) <= {*"HCNOS"}]
+    truths = [truth for truth in truths if len(truth) > 1 and set(truth.symbols) <= {*"HCNOS"}]
     assert len(truths) > 90
     assert_exact(truths, ORGANIC)
 
 
 @pytest.mark.slow
 def test_clusters_and_crystals() -> None:
-    """With all images pairs are counted from both sides across the faces of a cell too."""
+    """With all images, pairs across the faces of a cell count for both of their atoms too."""
     fingerprint = Fingerprint.preset("default", ["H", "O", "Pt"], r_cut=10.0)
     sizes = [2 + seed % 11 for seed in range(60)]
     assert_exact([random_cluster(seed, size) for seed, size in enumerate(sizes)], METAL)
@@ -119,25 +121,27 @@ def test_clusters_and_crystals() -> None:
 
 
 @given(
-    counts=st.lists(st.integers(0, 5), min_size=3, max_size=3).filter(lambda all_: sum(all_) > 0),
+    counts=st.lists(st.integers(0, 5), min_size=3, max_size=3).filter(lambda n: sum(n) > 0),
     strengths=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=6, max_size=6),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_all_that_fit_and_no_others(counts: list[int], strengths: list[float], seed: int) -> None:
-    """Made from counts and sums over pairs, of which some elements have none with each other."""
+def test_exactly_those_that_fit_are_listed(
+    counts: list[int], strengths: list[float], seed: int
+) -> None:
+    """Targets are made from counts and sums over pairs; some elements have no pairs."""
     rng, elements = np.random.default_rng(seed), METAL.descriptor.elements
     between = np.zeros((3, 3))
     between[np.triu_indices(3)] = strengths
     between = np.maximum(between, between.T) * (np.outer(counts, counts) > 0)
     target = np.zeros(METAL.size)
     for a, b in product(range(3), repeat=2):
-        places = METAL.find(f"mean[{elements[a]}] G2[{elements[b]}]")
+        indices = METAL.find(f"mean[{elements[a]}] G2[{elements[b]}]")
         sums = between[a, b] * np.random.default_rng([seed, a * b, a + b]).uniform(1, 9, 11)
-        assert len(places) == 11
-        target[places] = sums / max(counts[a], 1)
+        assert len(indices) == 11
+        target[indices] = sums / max(counts[a], 1)
     target *= 1.0 + 1e-7 * rng.normal(size=target.shape)
     atoms = sum(counts)
-    # By the definition: the same elements, and each pair that is seen is counted from both sides.
+    # By definition, the elements are those that are seen, and pairs count for both of their atoms.
     seen = [bool(row.any()) for row in between]
     expected = []
     for guess in product(range(atoms + 1), repeat=3):
@@ -150,11 +154,11 @@ def test_all_that_fit_and_no_others(counts: list[int], strengths: list[float], s
         if all(agrees):
             expected.append(guess)
     if not expected:
-        # An element without any pair is not seen, and there is no other way to have its atoms.
+        # An element without pairs is not seen, and the others cannot make up for its atoms.
         assert not all(seen[a] or counts[a] == 0 for a in range(3))
         return
     answers = candidates(target, METAL, atoms, most=1000)
-    got = [tuple(Counter(each)[element] for element in elements) for each in answers]
+    got = [tuple(Counter(answer)[element] for element in elements) for answer in answers]
     assert sorted(got) == expected
     assert len(candidates(target, METAL, atoms, most=len(expected))) == len(expected)
     if len(expected) > 1:
@@ -168,8 +172,8 @@ def ethanol() -> np.ndarray:
 
 
 @given(noise=st.floats(1e-7, 3e-3), seed=st.integers(0, 2**32 - 1))
-def test_numbers_of_no_structure(ethanol: np.ndarray, noise: float, seed: int) -> None:
-    """As a model generates them: what fits best comes first."""
+def test_a_fingerprint_of_no_structure(ethanol: np.ndarray, noise: float, seed: int) -> None:
+    """The best fit comes first for fingerprints like those of a generator."""
     values = ethanol * (1.0 + noise * np.random.default_rng(seed).normal(size=ethanol.shape))
     assert candidates(values, ORGANIC, 9)[0] == tuple("HHHHHHCCO")
 
@@ -178,28 +182,29 @@ def test_numbers_of_no_structure(ethanol: np.ndarray, noise: float, seed: int) -
     ("halfway", "hydrogens"), [(0.97, [5, 6]), (1.03, [6, 5]), (0.8, [5]), (1.2, [6])]
 )
 def test_between_two_compositions(halfway: float, hydrogens: list[int]) -> None:
-    """Both are there, the nearer one first; one that is much farther is not."""
+    """Both are listed, the nearer one first; a much worse fit is not."""
     truth = Atoms("H5O5", random_cluster(3, 10, ("H",)).positions)
     values = featurize(truth, MEANS)[0]
     values[MEANS.find("mean[O] G2[H]")] *= halfway * math.sqrt(6 / 4)
     possible = candidates(values, MEANS, 10)
-    assert [Counter(each)["H"] for each in possible] == hydrogens
+    assert [Counter(symbols)["H"] for symbols in possible] == hydrogens
 
 
 @pytest.mark.parametrize("lost", [0.0, 1e-300, 1e-9])
-def test_one_side_of_the_pairs_is_lost(lost: float) -> None:
-    """It tells nothing then, and all that have both elements fit."""
+def test_pairs_that_are_seen_from_one_side_only(lost: float) -> None:
+    """They give no ratio, and all compositions with both elements fit."""
     values = featurize(WATER, MEANS)[0]
     values[MEANS.find("mean[O] G2[H]")] *= lost
-    assert [Counter(each)["H"] for each in candidates(values, MEANS, 5)] == [1, 2, 3, 4]
+    possible = candidates(values, MEANS, 5)
+    assert [Counter(symbols)["H"] for symbols in possible] == [1, 2, 3, 4]
 
 
 def test_parts_that_do_not_see_each_other() -> None:
-    """The ratios in each part are known, how large the parts are is not."""
+    """The ratios within each part are known, but not the sizes of the parts."""
     apart = WATER + Atoms("N2S", [(40, 0, 0), (41.1, 0, 0), (40, 1.5, 0)])
     values = featurize(apart, ORGANIC)[0]
     assert candidates(values, ORGANIC, 6) == [tuple("HHNNOS")]
-    twice = [Counter(each) for each in candidates(values, ORGANIC, 12)]
+    twice = [Counter(symbols) for symbols in candidates(values, ORGANIC, 12)]
     assert sorted(counts["O"] for counts in twice) == [1, 2, 3]
     for counts in twice:
         small, large = counts["O"], 4 - counts["O"]
@@ -209,15 +214,15 @@ def test_parts_that_do_not_see_each_other() -> None:
 
 
 def test_an_atom_far_from_all_others() -> None:
-    """It counts where others of its element are seen, and leaves no trace where not."""
+    """It counts where others of its element have neighbours; otherwise it leaves no trace."""
     assert found(WATER + Atoms("H", [(50, 0, 0)]), MEANS) == [tuple("HHHO")]
     assert found(WATER + Atoms("O", [(50, 0, 0)]), MEANS) == [tuple("HHOO")]
     lost = found(WATER + Atoms("S", [(50, 0, 0)]), ORGANIC)
-    assert all(set(each) == {"H", "O"} for each in lost)
+    assert all(set(symbols) == {"H", "O"} for symbols in lost)
 
 
-def test_nothing_is_seen() -> None:
-    """A single atom may be of any element; of one element there is no doubt."""
+def test_atoms_without_neighbors() -> None:
+    """They may be of any element of the fingerprint."""
     assert found(Atoms("O"), MEANS) == [("O",), ("H",)]
     assert found(Atoms("Pt"), Fingerprint.preset("default", ["Pt"])) == [("Pt",)]
     assert found(Atoms("O2", [(0, 0, 0), (50, 0, 0)]), MEANS) == [
@@ -270,7 +275,7 @@ def test_bad_input(changes: dict[str, Any], message: str) -> None:
 
 @pytest.mark.slow
 def test_structures_of_unknown_composition(tmp_path: Path) -> None:
-    """Where several are possible each has its hops, and the work on all of them counts."""
+    """Where several are possible, each one gets all hops, and the work on all of them counts."""
     peroxyl = Atoms("HO2", [(0.9, 0.3, 0), (0, 0, 0), (-0.4, 1.2, 0)])
     truths = [peroxyl, WATER, molecule("H2O2")]
     values = featurize(truths, EXTREMES)
@@ -288,13 +293,13 @@ def test_structures_of_unknown_composition(tmp_path: Path) -> None:
     radical, water, nothing = run
     assert radical.code is water.code is ResultCode.CONVERGED
     assert radical.atoms.get_chemical_formula() == "HO2"
-    # HO2 comes first, also where it is none.
+    # HO2 is searched for first, also where the structure is water.
     assert water.atoms.get_chemical_formula() == "H2O"
     assert radical.hops < CONFIG.hops < water.hops < 2 * CONFIG.hops
     assert (nothing.code, nothing.hops) == (ResultCode.STALLED, 3 * CONFIG.hops)
     single = [
-        reconstruct(values[2], EXTREMES, symbols=each, config=CONFIG, indices=[2])[0]
-        for each in ("HO3", "H2O2", "H3O")
+        reconstruct(values[2], EXTREMES, symbols=formula, config=CONFIG, indices=[2])[0]
+        for formula in ("HO3", "H2O2", "H3O")
     ]
     best = min(single, key=lambda result: result.residual)
     assert nothing.residual == best.residual

@@ -131,8 +131,8 @@ def test_equations_of_the_elements_that_are_present(
         equations = [model(fingerprint, structure, target) for model in models]
         return equations, attribution(fingerprint, structure, target)
 
-    # Residuals of numbers of absent elements are attributed differently, and count differently where
-    # they are bound. The second target has none of them, and is compared in full after the loop.
+    # Residuals of numbers of absent elements are attributed differently, and squared differently if
+    # they are bound. The second target has none of them and is compared in full, after the loop.
     for target in (value + noise, value + np.where(value, noise, 0.0)):
         found, found_attribution = everything(local, jnp.asarray(target))
         wanted, expected = everything(full, jnp.asarray(target))

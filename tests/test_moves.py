@@ -1,4 +1,4 @@
-"""The moves of a hop: each does what its name says, and nothing is ever not finite."""
+"""The moves of a hop: each does what its name says, and results are always finite."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KEYS = jax.random.split(jax.random.key(7), 64)
 
 
 def task_of(count: int, *, crystal: bool) -> Task:
-    """The target is the structure of the first atoms of TRUTH."""
+    """A task whose target is the fingerprint of the first atoms of TRUTH."""
     species = jnp.array(NUMBERS[count])
     cell = jnp.asarray(CELL, jnp.float32) if crystal else None
     bounds = bounds_within(CELL, 6.0, count) if crystal else None
@@ -58,12 +58,12 @@ def attribution_of(task: Task, parent: jax.Array) -> jax.Array:
 
 
 def many(move: Callable[[jax.Array], jax.Array]) -> np.ndarray:
-    """What a move gives for each of the keys."""
+    """The result of a move for each of the keys."""
     return np.asarray(jax.jit(jax.vmap(move))(KEYS))
 
 
 def misplaced(count: int = 5) -> jax.Array:
-    """The truth with its third atom far off."""
+    """The truth with its third atom in a wrong place."""
     positions = TRUTH[:count].copy()
     positions[2] += (3.0, -1.0, 2.0)
     return jnp.asarray(positions, jnp.float32)
@@ -71,14 +71,14 @@ def misplaced(count: int = 5) -> jax.Array:
 
 @pytest.mark.parametrize("crystal", [False, True])
 def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
-    """The first site is anywhere in the cell or ball, the second at a bond from some atom."""
+    """The first site is anywhere in the cell or ball, the second at a bonding distance."""
     task, parent = task_of(5, crystal=crystal), np.asarray(misplaced())
     centre, radii = parent.mean(axis=0), covalent_radii[NUMBERS[5]]
     reach = np.linalg.norm(parent - centre, axis=1).max()
-    wrong = attribution_of(task, jnp.asarray(parent))
+    attributions = attribution_of(task, jnp.asarray(parent))
     for sites in (1, 2):
         config = CONFIG.replace(sites=sites)
-        situation = Situation(FINGERPRINT, config, task, wrong)
+        situation = Situation(FINGERPRINT, config, task, attributions)
         moved = many(lambda key, s=situation: relocate(key, s, jnp.asarray(parent)))
         changed = (moved != parent).any(axis=-1)
         assert (changed.sum(axis=1) == 1).all()
@@ -104,8 +104,8 @@ def test_relocate_draws_the_atom_by_its_attribution() -> None:
     moved = many(
         lambda key: propose(key, FINGERPRINT, CONFIG, task, parent, weighted(1.0, 0.0, 0.0, 0.0))
     )
-    which = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
-    fractions = np.bincount(which, minlength=5) / len(KEYS)
+    atoms = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
+    fractions = np.bincount(atoms, minlength=5) / len(KEYS)
     attribution = np.asarray(attribution_of(task, parent))
     expected = attribution / attribution.sum()
     assert expected.max() > 0.5
@@ -114,15 +114,15 @@ def test_relocate_draws_the_atom_by_its_attribution() -> None:
 
 
 def test_relocate_takes_the_best_of_its_sites() -> None:
-    """One site is as good as drawn, the best of many is much better."""
+    """The best of many sites is much better than a single one."""
     task, parent = task_of(5, crystal=False), misplaced()
-    wrong = attribution_of(task, parent)
+    attributions = attribution_of(task, parent)
     medians = []
     for sites in (1, 24):
         config = CONFIG.replace(sites=sites)
 
         def screened(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
-            situation = Situation(FINGERPRINT, config, task, wrong)
+            situation = Situation(FINGERPRINT, config, task, attributions)
             return residual(FINGERPRINT, task, relocate(key, situation, parent))
 
         medians.append(np.median(many(screened)))
@@ -146,7 +146,7 @@ def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
 
 
 def test_swap_draws_one_of_the_two_by_its_attribution() -> None:
-    """All of it on one atom of oxygen: it goes with any of platinum."""
+    """With all attribution on one atom of oxygen, this is exchanged with any atom of platinum."""
     task, parent = task_of(5, crystal=False), jnp.asarray(TRUTH, jnp.float32)
     situation = Situation(FINGERPRINT, CONFIG, task, jnp.eye(5)[2])
     moved = many(lambda key: swap(key, situation, parent))
@@ -166,7 +166,7 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
     assert widths.min() > 0.02 * 0.9
     assert widths.max() < 1.0 * 1.1
     logarithms = (np.log(widths) - np.log(0.02)) / (np.log(1.0) - np.log(0.02))
-    # Uniform: mean 1/2 and deviation 1/sqrt(12), here of 64.
+    # They are uniform: mean 1/2 and deviation 1/sqrt(12), here of 64 numbers.
     assert logarithms.mean() == pytest.approx(0.5, abs=4 / np.sqrt(12 * 64))
     assert logarithms.std() == pytest.approx(1 / np.sqrt(12), abs=0.08)
     situation = situation._replace(config=CONFIG.replace(shake_range=(0.1, 0.1)))
@@ -175,6 +175,7 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
 
 
 def weighted(relocate: float, swap: float, shake: float, fresh: float) -> np.ndarray:
+    """Weights of the moves for :func:`propose`."""
     moves = {"relocate": relocate, "swap": swap, "shake": shake, "fresh": fresh}
     return move_weights(CONFIG.replace(moves=moves))
 
@@ -187,9 +188,9 @@ def test_propose_makes_the_moves_by_their_weights() -> None:
 
     def kinds(weights: np.ndarray) -> np.ndarray:
         moved = many(lambda key: propose(key, FINGERPRINT, config, task, parent, weights))
-        away = moved - np.asarray(parent)
-        changed = (away != 0).any(axis=-1).sum(axis=1)
-        near = np.linalg.norm(away, axis=-1).max(axis=1) < 0.02
+        displacements = moved - np.asarray(parent)
+        changed = (displacements != 0).any(axis=-1).sum(axis=1)
+        near = np.linalg.norm(displacements, axis=-1).max(axis=1) < 0.02
         box = ((moved >= 0) & (moved <= edge)).all(axis=(1, 2))
         names = np.select(
             [changed == 1, changed == 2, near, box], ["relocate", "swap", "shake", "fresh"], "?"
@@ -244,25 +245,25 @@ def test_weights_of_moves_are_the_settings_and_otherwise_the_defaults() -> None:
     with pytest.raises(ValueError, match=r"expected moves among \('relocate', .* got \['swop'\]"):
         move_weights(CONFIG.replace(moves={"swop": 1.0}))
     none = {name: 0.0 for name in MOVES if name != "swap"}
-    # Swaps alone do not count: a structure of one element has none.
+    # Swaps alone are not enough: they do not apply to structures of one element.
     with pytest.raises(ValueError, match="expected a positive weight of a move that applies"):
         move_weights(CONFIG.replace(moves=none))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "crystal"), [(1, False), (2, False), (1, True)])
-def test_nothing_is_ever_not_finite(count: int, crystal: bool) -> None:
-    """All moves, and the descent after them; also from parents whose atoms coincide."""
+def test_moves_and_descents_are_always_finite(count: int, crystal: bool) -> None:
+    """This holds for parents whose atoms coincide too."""
     task = task_of(count, crystal=crystal)
     config = CONFIG.replace(refine_steps=3, adam_steps=1)
 
     @jax.jit
     def hop(parent: jax.Array) -> tuple[jax.Array, ...]:
-        def one(key: jax.Array) -> tuple[jax.Array, ...]:
+        def hopped(key: jax.Array) -> tuple[jax.Array, ...]:
             moved = propose(key, FINGERPRINT, config, task, parent, move_weights(config))
             return moved, *descend(FINGERPRINT, config, task, moved)
 
-        return jax.vmap(one)(KEYS)
+        return jax.vmap(hopped)(KEYS)
 
     for parent in (TRUTH[:count], np.zeros((count, 3)), TRUTH[:count] * 1e3):
         for result in hop(jnp.asarray(parent, jnp.float32)):
@@ -271,7 +272,7 @@ def test_nothing_is_ever_not_finite(count: int, crystal: bool) -> None:
 
 
 @pytest.mark.parametrize("adam_steps", [0, 5])
-def test_descend_ends_at_the_bottom(adam_steps: int) -> None:
+def test_a_descent_ends_at_the_minimum(adam_steps: int) -> None:
     task = task_of(2, crystal=False)
     start = jnp.array([(0.0, 0.0, 0.0), (1.3, 1.4, 1.2)])
     config = CONFIG.replace(adam_steps=adam_steps, refine_steps=15)
@@ -280,7 +281,7 @@ def test_descend_ends_at_the_bottom(adam_steps: int) -> None:
     np.testing.assert_allclose(residual(FINGERPRINT, task, end), reached, atol=1e-6)
 
 
-def test_residual_is_the_loss_of_the_paper() -> None:
+def test_the_residual_is_the_loss_of_the_paper() -> None:
     task = task_of(2, crystal=False)
     moved = jnp.asarray(TRUTH[:2] * 1.1, jnp.float32)
     value = np.asarray(FINGERPRINT(task.structure(moved)))

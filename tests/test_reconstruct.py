@@ -1,4 +1,4 @@
-"""From fingerprints to structures and back: what is found."""
+"""From fingerprints to structures and back: the structures that are found."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ quick = pytest.mark.usefixtures("quick_compile")
 
 
 def assert_found(result: Result, truth: Atoms, fingerprint: Fingerprint) -> None:
+    """Check that a result is the true structure, and that its residual is right."""
     assert result.code is ResultCode.CONVERGED
     assert result.residual <= 1e-6
     assert result.atoms.get_chemical_formula() == truth.get_chemical_formula()
     assert rmsd(truth, result.atoms) <= 1e-3
-    # What it says of itself is so.
+    # Compute the residual anew.
     difference = featurize(result.atoms, fingerprint)[0] - featurize(truth, fingerprint)[0]
     assert np.abs(difference).mean() == pytest.approx(result.residual, abs=1e-12)
 
@@ -74,8 +75,8 @@ def test_a_molecule_of_three_elements() -> None:
 
 
 @quick
-def test_elements_that_are_not_there_and_pooling_by_element() -> None:
-    """The fingerprint of a data set of many elements, pooled for each central element."""
+def test_absent_elements_and_pooling_by_element() -> None:
+    """A fingerprint made for a data set of many elements, pooled for each central element."""
     fingerprint = fingerprint_of(
         "H", "C", "N", "O", "Pt", poolings=("max", "min", "mean"), per_element=True
     )
@@ -95,7 +96,7 @@ def test_a_crystal_of_two_atoms(images: str) -> None:
         featurize(truth, fingerprint), fingerprint, symbols="OPt", cell=truth.cell, config=CONFIG
     )[0]
     if images == "minimum":
-        # One image of each atom is one distance, which many directions have.
+        # One image of the other atom gives one distance, which it has in many directions.
         assert result.code is ResultCode.CONVERGED
     else:
         assert_found(result, truth, fingerprint)
@@ -107,32 +108,33 @@ def test_a_crystal_of_two_atoms(images: str) -> None:
 
 
 def assert_same(a: Result, b: Result) -> None:
+    """Check that two results are equal, positions bit for bit."""
     np.testing.assert_array_equal(a.atoms.positions, b.atoms.positions)
     assert (a.residual, a.hops, a.code) == (b.residual, b.hops, b.code)
 
 
 @quick
 def test_the_answer_depends_on_seed_and_index_alone() -> None:
-    """Whatever other targets are there, in whatever call, as often as one likes."""
-    # All hops are done: small differences would have grown.
+    """It does not depend on other targets or other calls."""
+    # No structure has these targets: small differences would grow over all hops.
     targets = impossible(4)
     options = {"symbols": "Pt3", "config": CONFIG}
     together = reconstruct(targets, PLATINUM, **options)
     again = reconstruct(targets, PLATINUM, **options)
-    for one, other in zip(together, again, strict=True):
-        assert_same(one, other)
+    for first, second in zip(together, again, strict=True):
+        assert_same(first, second)
     for count in (1, 3):
-        some = reconstruct(targets[:count], PLATINUM, **options)
-        for one, other in zip(some, together[:count], strict=True):
-            assert_same(one, other)
+        part = reconstruct(targets[:count], PLATINUM, **options)
+        for first, second in zip(part, together[:count], strict=True):
+            assert_same(first, second)
     others = np.concatenate([targets[[3]], targets[[1]], targets[[3, 3]]])
     assert_same(reconstruct(others, PLATINUM, **options)[1], together[1])
     [late] = reconstruct(targets[2], PLATINUM, indices=[2], **options)
     assert_same(late, together[2])
     other_seed = reconstruct(targets, PLATINUM, seed=1, **options)
-    for one, other in zip(other_seed, together, strict=True):
-        assert np.abs(one.atoms.positions - other.atoms.positions).max() > 1e-3
-    # And one target at two places gets two sets of random numbers.
+    for first, second in zip(other_seed, together, strict=True):
+        assert np.abs(first.atoms.positions - second.atoms.positions).max() > 1e-3
+    # The same target with two indices gets two sets of random numbers.
     twice = reconstruct(targets[[0, 0]], PLATINUM, **options)
     assert np.abs(twice[0].atoms.positions - twice[1].atoms.positions).max() > 1e-3
 
@@ -141,7 +143,7 @@ def test_the_answer_depends_on_seed_and_index_alone() -> None:
 @quick
 @pytest.mark.parametrize("width", [2, 4])
 def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an accelerator takes them: a target that ends makes room for the next."""
+    """Several targets are in one batch, as on an accelerator; the next replaces one that ends."""
     truths = [compact(3) for _ in range(5)]
     for scale, truth in zip((1.0, 1.1, 1.2, 0.9, 0.8), truths, strict=True):
         truth.positions *= scale
@@ -165,24 +167,24 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
             else:
                 assert_found(result, truth, PLATINUM)
                 assert result.hops < CONFIG.hops
-            # On a CPU to the last bit, as all that is done for one target is done in turn.
+            # On a CPU they are equal to the last bit, because targets are computed in turn.
             assert_same(result, one_by_one[number])
         work = sum(sum(result.evaluations.values()) for result in found)
         assert tuple(np.sum(reports, axis=0)) == (count, work)
 
 
-def test_a_population_that_finds_nothing_better_starts_afresh() -> None:
+def test_a_population_without_progress_starts_again() -> None:
     [[problem]] = jaxrecon.search.arguments.problems_of(
         impossible(1), PLATINUM, "Pt3", None, None, None
     )
     config = CONFIG.replace(restart_after=3)
     state = TargetState(problem, config, lowest_residual=0.0)
     coordinates = np.zeros((2, 3, 3), np.float32)
-    for best, afresh in [(5, False), (4, False), (4, False), (6, False), (4, True), (9, False)]:
+    for best, restarts in [(5, False), (4, False), (4, False), (6, False), (4, True), (9, False)]:
         residuals = np.array([best, 10.0], np.float32)
         state.update(coordinates, residuals)
-        assert np.isinf(residuals).all() == afresh
-    # It is the best since the restart that counts: 9 is progress now.
+        assert np.isinf(residuals).all() == restarts
+    # After the restart, even a residual of 9 is progress.
     assert (state.best_since_restart, state.hops_without_progress) == (9.0, 0)
 
 
@@ -197,7 +199,7 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
 
         return wrapper
 
-    # Every compiled program of the search goes through one of these.
+    # Tracing any program of the search calls one of these functions.
     monkeypatch.setattr(
         jaxrecon.search.compiled, "propose", counted(jaxrecon.search.compiled.propose)
     )
@@ -207,7 +209,7 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
         counted(jaxrecon.descriptors.fingerprint.neighbors),
     )
     targets = impossible(3)
-    # Settings of its own: nothing has been compiled for them before.
+    # No other test has compiled anything for these settings.
     config = CONFIG.replace(max_step=1.2345)
     traces.clear()
     reconstruct(targets[:2], PLATINUM, symbols="Pt3", config=config)
@@ -227,8 +229,8 @@ def test_a_cell_for_each_target() -> None:
         assert result.atoms.pbc.all() == (cell is not None)
         expected = np.zeros((3, 3)) if cell is None else cell
         np.testing.assert_array_equal(result.atoms.cell.array, expected)
-    everywhere = reconstruct(targets[:2], MINIMUM, cell=second, **options)
-    for result in everywhere:
+    same_cell = reconstruct(targets[:2], MINIMUM, cell=second, **options)
+    for result in same_cell:
         np.testing.assert_array_equal(result.atoms.cell.array, second)
     for lengths in ([4, 5, 6], [4, 5, 6, 90, 90, 90]):
         result = reconstruct(targets[0], MINIMUM, cell=lengths, **options)[0]
@@ -238,7 +240,7 @@ def test_a_cell_for_each_target() -> None:
 @quick
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_cells_may_all_be_none(count: int) -> None:
-    """Three and six numbers are a cell; three and six times None are not."""
+    """A list of three or six numbers is a cell, but a list of three or six times None is not."""
     targets = np.zeros((count, PLATINUM.size))
     found = reconstruct(targets, PLATINUM, symbols="Pt3", cell=[None] * count, config=CONFIG)
     assert not any(result.atoms.pbc.any() for result in found)
@@ -260,15 +262,15 @@ def test_compositions_of_each_target() -> None:
 
 
 @quick
-def test_beside_float64(x64: None) -> None:
-    """The search is in float32 and the judgement in float64, whatever the user's default."""
+def test_with_float64_enabled(x64: None) -> None:
+    """The search is in float32 and polishing in float64, whatever the default of the user is."""
     truth = compact(3)
     found = reconstruct(featurize(truth, PLATINUM), PLATINUM, symbols="Pt3", config=CONFIG)
     assert_found(found[0], truth, PLATINUM)
 
 
 def test_published_clusters(data: Path) -> None:
-    """Two of the fingerprints that Fung et al. published, no structure with them."""
+    """Two of the fingerprints that Fung et al. published without structures."""
     values = np.loadtxt(data / "pt10_fps300_x.csv", delimiter=",")[[2, 10]]
     fingerprint = Fingerprint.preset("fung2022", ["Pt"])
     found = reconstruct(values, fingerprint, symbols="Pt10")

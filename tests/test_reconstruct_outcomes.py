@@ -1,4 +1,4 @@
-"""From fingerprints to structures and back: what is said of a search, and what is refused."""
+"""From fingerprints to structures and back: result codes, reports and refused arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ quick = pytest.mark.usefixtures("quick_compile")
 
 @quick
 def test_a_target_that_no_structure_has() -> None:
-    """The hops are spent, and the best structure met is returned as such."""
+    """All hops are used up, and the best structure is returned."""
     rng = np.random.default_rng(0)
     target = featurize(compact(3), PLATINUM)[0] + rng.normal(size=PLATINUM.size)
     lengths = (1, CONFIG.hops)
@@ -34,12 +34,12 @@ def test_a_target_that_no_structure_has() -> None:
         expected = np.abs(featurize(result.atoms, PLATINUM)[0] - target).mean()
         assert result.residual == pytest.approx(expected, rel=1e-9)
         assert result.residual > 1e-3
-    # The same search, longer: never worse, since the best is kept.
+    # The longer search begins like the shorter one, so its best structure is not worse.
     assert runs[1].residual <= runs[0].residual
 
 
 @quick
-def test_a_target_beyond_all_numbers() -> None:
+def test_a_target_with_an_infinite_residual() -> None:
     target = np.full(PLATINUM.size, 1e308)
     with jax.debug_nans(False), np.errstate(all="ignore"):
         found = reconstruct(target, PLATINUM, symbols="Pt3", config=CONFIG)
@@ -51,7 +51,7 @@ def test_a_target_beyond_all_numbers() -> None:
 
 @quick
 def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No structure seen in part is ever a result."""
+    """A structure with neighbours beyond the bounds is never a result."""
     fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
     bounds = bounds_of([truth], 8.0)
     cramped = dataclasses.replace(bounds, capacity=4)
@@ -86,7 +86,7 @@ def test_a_run_as_data() -> None:
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["seed"] == 3
     assert plain["config"]["hops"] == CONFIG.hops
-    assert [Fingerprint.from_dict(each) for each in plain["fingerprints"]] == [PLATINUM]
+    assert [Fingerprint.from_dict(settings) for settings in plain["fingerprints"]] == [PLATINUM]
     assert plain["evaluations"] == 2 * CONFIG.hops * sum(CONFIG.evaluations_per_hop.values())
     assert plain["evaluations_per_second"] == pytest.approx(plain["evaluations"] / found.seconds)
     assert plain["versions"]["jax"] == jax.__version__
@@ -104,7 +104,7 @@ def test_a_run_as_data() -> None:
 
 
 @quick
-def test_a_progress_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     reconstruct(impossible(1), PLATINUM, symbols="Pt3", config=CONFIG, progress=True)
     shown = capsys.readouterr()
     assert "reconstructing" in shown.err

@@ -1,4 +1,4 @@
-"""Results: a table on a terminal and in Jupyter, a data frame, a figure."""
+"""Results: a table in a terminal and in Jupyter, a data frame and a figure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ WATER = Atoms("OH2", [(0.0, 0.0, 0.0), (0.76, 0.59, 0.0), (-0.76, 0.59, 0.0)])
 
 
 def result(residual: float, gradients: int, **changes: Any) -> Result:
+    """A result with a given residual and number of gradients."""
     code = ResultCode.of(residual, 1e-6)
     evaluations = {"values": 1000, "gradients": gradients, "jacobians": 30}
     return replace(Result(WATER, residual, code, 2, evaluations, 1.25), **changes)
@@ -54,7 +55,7 @@ def made() -> Generated:
 
 
 class Cells(HTMLParser):
-    """The words of each row of a table, as a browser shows them."""
+    """The text of each cell of an HTML table, row by row, as a browser shows it."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ def test_a_run_prints_as_a_table(run: Reconstruction) -> None:
     assert repr(run) == str(run)
 
 
-def test_jupyter_shows_the_same_words(run: Reconstruction, made: Generated) -> None:
+def test_jupyter_shows_the_same_text(run: Reconstruction, made: Generated) -> None:
     for shown in (run, made):
         cells = Cells(shown._repr_html_())
         assert not cells.open
@@ -100,13 +101,13 @@ def test_jupyter_shows_the_same_words(run: Reconstruction, made: Generated) -> N
     assert "2 of 4 converged in 9.0 s" in run._repr_html_()
 
 
-def test_nothing_in_a_table_is_taken_for_markup() -> None:
+def test_text_in_a_table_is_never_markup() -> None:
     html = tables.html({"<b>": "<", "a": ">"}, [["<script>", '"&']], "<i>")
     assert Cells(html).rows == [["<b>", "a"], ["<script>", '"&']]
     assert not {"<b>", "<script>", "<i>"} & set(re.findall(r"<\w+>", html))
 
 
-def test_of_many_rows_jupyter_shows_the_first(run: Reconstruction) -> None:
+def test_jupyter_shows_the_first_of_many_rows(run: Reconstruction) -> None:
     many = replace(run, results=[run[0]] * (tables.SHOWN + 7))
     html = many._repr_html_()
     assert len(Cells(html).rows) == 1 + tables.SHOWN
@@ -114,19 +115,19 @@ def test_of_many_rows_jupyter_shows_the_first(run: Reconstruction) -> None:
     assert len(str(many).splitlines()) == tables.SHOWN + 9
 
 
-def test_a_data_frame_has_a_row_a_target(run: Reconstruction) -> None:
+def test_a_data_frame_has_a_row_for_each_target(run: Reconstruction) -> None:
     frame = run.to_dataframe()
     assert frame.index.name == "target"
     assert frame["code"].tolist() == ["converged", "stalled", "converged", "non_finite"]
     assert frame["evaluations"].tolist() == [11_030, 91_030, 1_430, 91_030]
     assert frame["gradients"].tolist() == [10_000, 90_000, 400, 90_000]
     assert frame["solutions"].tolist() == [1, 1, 2, 1]
-    np.testing.assert_array_equal(frame["residual"], [each.residual for each in run])
+    np.testing.assert_array_equal(frame["residual"], [own.residual for own in run])
     kinds = {"formula", "hops", "seconds", "values", "jacobians"}
     assert set(frame) == kinds | {"code", "evaluations", "gradients", "residual", "solutions"}
 
 
-def test_a_data_frame_of_what_was_generated(made: Generated) -> None:
+def test_a_data_frame_of_generated_structures(made: Generated) -> None:
     frame = made.to_dataframe()
     assert frame["formula"].tolist() == ["H2O"] * 4
     assert frame["accepted"].tolist() == [True, False, True, True]
@@ -200,7 +201,7 @@ def test_a_range_without_an_end_is_drawn_to_the_edge(made: Generated) -> None:
     assert band.get_x() + band.get_width() == pytest.approx(axis.get_xlim()[1])
 
 
-def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_residuals_are_reported_after_every_hop(monkeypatch: pytest.MonkeyPatch) -> None:
     def hop(keys: Any, tasks: Any, populations: Any, guidance: Any, weights: Any) -> Any:
         residuals = populations.residuals.at[:].set(jnp.array([3e-2, 1e-2, jnp.inf]))
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
@@ -210,7 +211,7 @@ def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch)
         target_state, "compiled_polish", lambda *_: lambda task, x, guidance: (x, 0.5)
     )
     fingerprint = Fingerprint.preset("default", ["H", "O"])
-    told: dict[int, list[np.ndarray]] = {0: [], 1: []}
+    reported: dict[int, list[np.ndarray]] = {0: [], 1: []}
     reconstruct(
         np.ones((2, fingerprint.size)),
         fingerprint,
@@ -219,10 +220,10 @@ def test_after_every_hop_all_residuals_are_told(monkeypatch: pytest.MonkeyPatch)
         hops=3,
         restart_after=1,
         replicas=3,
-        watch=lambda target, residuals: told[target].append(residuals),
+        watch=lambda target, residuals: reported[target].append(residuals),
     )
-    for hops in told.values():
-        # What has to start afresh after the second hop is told all the same.
+    for hops in reported.values():
+        # Residuals are reported even if the population restarts after the hop.
         np.testing.assert_allclose(
             hops, [[3e-2 * n, 1e-2 * n, np.inf] for n in (1, 2, 3)], rtol=1e-6
         )

@@ -1,4 +1,4 @@
-"""Coordinates of a search: what is known stays, and an unknown cell takes its atoms along."""
+"""Coordinates of a search: known atoms stay, and atoms move with an unknown cell."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_strain_moves_the_cell_and_the_atoms_alike() -> None:
     moved = np.asarray(task.moved(truth, jnp.asarray(step)), np.float64)
     inside = np.linalg.solve(moved[3:].T, moved[:3].T).T
     np.testing.assert_allclose(inside, np.linalg.solve(CELL.T, POSITIONS.T).T, atol=1e-5)
-    # Its antisymmetric part, which turns the crystal and nothing else, is left out.
+    # The antisymmetric part of the strain, which would only rotate the crystal, has no effect.
     strain = np.linalg.solve(CELL, moved[3:]) - np.eye(3)
     expected = [[0.1, 0.02, 0.0], [0.02, -0.2, 0.01], [0.0, 0.01, 0.05]]
     np.testing.assert_allclose(strain, expected, atol=1e-5)
@@ -83,7 +83,7 @@ def test_a_strain_moves_the_cell_and_the_atoms_alike() -> None:
 @pytest.mark.parametrize("equations", [normal_equations, bound_equations])
 @pytest.mark.parametrize("poolings", [("mean", "moment2"), ("max", "min")])
 def test_equations_of_an_unknown_cell(equations: object, poolings: tuple[str, ...]) -> None:
-    """The gradient is that of half the sum of squares, by a difference quotient of the steps."""
+    """The gradient of half the sum of squares agrees with difference quotients."""
     fingerprint = fingerprint_of(*poolings)
     with jax.enable_x64(True):
         task, truth = unknown_cell(fingerprint)
@@ -110,7 +110,7 @@ def test_a_descent_finds_the_cell() -> None:
 
 
 def test_random_cells() -> None:
-    """Right-handed, of about the volume, of many shapes, and none too flat for a search."""
+    """They are right-handed, of many shapes that are not too flat, and of about the volume."""
     cells = np.asarray(jax.vmap(lambda key: random_cell(key, jnp.asarray(80.0)))(KEYS))
     volumes = np.linalg.det(cells) / 80.0
     low, high = VOLUME_RANGE
@@ -147,13 +147,13 @@ def test_known_atoms_stay_in_every_move_and_descent() -> None:
         )
         assert np.ptp(coordinates[:, 1], axis=0).min() > 0.5
     assert (reached < 1e-5).sum() >= 2
-    apart = ends[reached.argmin(), 1] - POSITIONS[1]
-    inside = np.linalg.solve(CELL.T, apart)
-    np.testing.assert_allclose(inside, np.round(inside), atol=1e-4)
+    difference = ends[reached.argmin(), 1] - POSITIONS[1]
+    fractional = np.linalg.solve(CELL.T, difference)
+    np.testing.assert_allclose(fractional, np.round(fractional), atol=1e-4)
 
 
 def test_padding_changes_nothing() -> None:
-    """An entry to spare has neither force nor place, and no move is about it."""
+    """Padding has no gradient and no influence on others, and no move changes only padding."""
     small = Task(jnp.zeros(MEANS.size), NUMBERS, None)
     target = jax.jit(MEANS)(small.structure(jnp.asarray(POSITIONS, jnp.float32)))
     small = Task(target, NUMBERS, None)
@@ -177,31 +177,31 @@ def test_padding_changes_nothing() -> None:
     )
     changed = (moved[:, :3] != np.asarray(three)).any(axis=(1, 2))
     assert changed.all()
-    # Nobody is bonded to the entry to spare, nor does it stretch the ball of sites.
+    # No site is at a bonding distance from padding, nor does padding enlarge the ball of sites.
     assert np.abs(moved[:, :3]).max() < 8.0
 
 
-def test_a_search_keeps_the_least_distances() -> None:
-    """With the shortest distance above that of the target, the target itself is no solution."""
+def test_a_search_keeps_atoms_apart() -> None:
+    """If atoms of the target are too close, the target itself is no solution."""
     close = 0.9 * POSITIONS
     positions = jnp.asarray(close, jnp.float32)
     task = Task(jnp.zeros(MEANS.size), NUMBERS, None)
     task = Task(jax.jit(MEANS)(task.structure(positions)), NUMBERS, None)
-    free, kept = (
-        jax.jit(model(normal_equations, MEANS, CONFIG.replace(min_distance=share), task))(positions)
-        for share in (0.0, 0.99)
+    free, apart = (
+        jax.jit(model(normal_equations, MEANS, CONFIG.replace(min_distance=limit), task))(positions)
+        for limit in (0.0, 0.99)
     )
     lengths = np.linalg.norm(close[:, None] - close, axis=-1)[np.triu_indices(3, 1)]
     radii = covalent_radii[np.asarray(NUMBERS)]
     overlaps = np.maximum(0.99 * np.add.outer(radii, radii)[np.triu_indices(3, 1)] - lengths, 0.0)
     assert overlaps.sum() > 0.01
-    # Each pair is seen from both sides.
-    assert float(kept.residual - free.residual) == pytest.approx(2.0 * overlaps.sum(), rel=1e-4)
+    # Every pair counts twice, once for each of its atoms.
+    assert float(apart.residual - free.residual) == pytest.approx(2.0 * overlaps.sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize("strain", [None, 5.0])
 def test_contacts_push_apart(strain: float | None) -> None:
-    """Half the sum of squared overlaps, its gradient by difference quotients; images count."""
+    """Sum of squared overlaps with all images, and its gradient against difference quotients."""
     radii = jnp.array([1.0, 1.4, 1.4])
 
     def nothing(size: int) -> NormalEquations:
@@ -218,9 +218,9 @@ def test_contacts_push_apart(strain: float | None) -> None:
         compiled = jax.jit(at)
         positions, cell = jnp.asarray(POSITIONS), jnp.asarray(CELL)
         found = compiled(positions, cell)
-        apart = POSITIONS[None] - POSITIONS[:, None]
+        vectors = POSITIONS[None] - POSITIONS[:, None]
         shifts = np.stack(np.meshgrid(*[range(-2, 3)] * 3), -1).reshape(-1, 3) @ CELL
-        lengths = np.linalg.norm(apart[:, :, None] + shifts, axis=-1)
+        lengths = np.linalg.norm(vectors[:, :, None] + shifts, axis=-1)
         overlap = np.maximum(np.add.outer(radii, radii)[:, :, None] - lengths, 0.0)
         overlap[lengths < 1e-9] = 0.0
         assert found.squared == pytest.approx((overlap**2).sum())
@@ -230,8 +230,8 @@ def test_contacts_push_apart(strain: float | None) -> None:
             step = np.zeros((3, 3))
             step[atom, axis] = 1e-6
             ahead, back = (compiled(positions + s * step, cell).squared for s in (1, -1))
-            slope = found.gradient[3 * atom + axis]
-            np.testing.assert_allclose(slope, (ahead - back) / 4e-6, rtol=1e-5, atol=1e-8)
+            derivative = found.gradient[3 * atom + axis]
+            np.testing.assert_allclose(derivative, (ahead - back) / 4e-6, rtol=1e-5, atol=1e-8)
         if strain is not None:
             stretch = np.eye(3)
             stretch[1, 1] += 1e-6
