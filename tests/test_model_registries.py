@@ -213,9 +213,10 @@ class Nearest(Generator):
         return cls(**arrays)
 
 
-def test_a_new_generator_is_one_class_and_one_line(monkeypatch, tmp_path):
-    monkeypatch.setitem(GENERATORS._homes, "nearest", "test_model_registries:Nearest")
-    whole = train(labelled(), CONFIG.replace(generator="nearest"))
+def test_a_generator_of_the_users_own(tmp_path):
+    name = f"{__name__}:{Nearest.__name__}"
+    assert GENERATORS[name] is Nearest
+    whole = train(labelled(), CONFIG.replace(generator=name))
     save_model(whole, tmp_path / "model")
     found = load_model(tmp_path / "model")
     drawn = found.sample(PROBE, 4)
@@ -229,5 +230,8 @@ def test_names_import_nothing():
     assert list(homes) == ["missing"]
     assert "missing" in homes
     assert len(homes) == 1
-    with pytest.raises(ModuleNotFoundError):
-        homes["missing"]
+    assert "jaxrecon.not_there:Nothing" in homes
+    assert "jaxrecon.not_there Nothing:" not in homes
+    for name in ("missing", "jaxrecon.not_there:Nothing", "json:Nothing"):
+        with pytest.raises(ValueError, match=f"can be imported, got {name} "):
+            homes[name]

@@ -62,9 +62,9 @@ NAN = float("nan")
         *[("validation", value, r"a fraction in \(0, 1\)") for value in (0.0, 1.0, NAN)],
         *[("seed", value, "a whole number >= 0") for value in (-1, 0.5)],
         ("poolings", (), "at least one name"),
-        ("scaling", "none", r"among \('minmax', 'principal'\)"),
-        ("generator", "gan", r"among \('autoencoder',\)"),
-        ("surrogate", "mlp", r"among \('network', 'gaussian_process'\)"),
+        ("scaling", "none", r"among \('minmax', 'principal'\) or module:class"),
+        ("generator", "gan", r"among \('autoencoder',\) or module:class"),
+        ("surrogate", "mlp", r"among \('network', 'gaussian_process'\) or module:class"),
         ("split", "none", r"among \('trajectory', 'random'\)"),
     ],
 )

@@ -43,6 +43,8 @@ class FitConfig:
 class TrainConfig:
     """Settings of the models that are learned from a labelled set.
 
+    A scaling, a generator or a surrogate of your own is named ``module:class``.
+
     Attributes:
         fingerprint: name of a preset of :meth:`jaxrecon.Fingerprint.preset`.
         poolings: poolings of the fingerprint.
@@ -88,13 +90,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "poolings", tuple(self.poolings))
         _check(self, "poolings", "at least one name", len(self.poolings) > 0)
-        for name, names in (
-            ("scaling", tuple(SCALINGS)),
-            ("generator", tuple(GENERATORS)),
-            ("surrogate", tuple(SURROGATES)),
-            ("split", get_args(SplitName)),
-        ):
-            _check(self, name, f"among {names}", getattr(self, name) in names)
+        registries = {"scaling": SCALINGS, "generator": GENERATORS, "surrogate": SURROGATES}
+        for name, registry in registries.items():
+            expected = f"among {tuple(registry)} or module:class"
+            _check(self, name, expected, getattr(self, name) in registry)
+        splits = get_args(SplitName)
+        _check(self, "split", f"among {splits}", self.split in splits)
         for name in ("latent", "members"):
             _check_whole(self, name)
         _check(self, "beta", "a number >= 0", self.beta >= 0)

@@ -78,7 +78,8 @@ def load_model(folder: str | os.PathLike[str]) -> DesignModel:
 
     Raises:
         FileNotFoundError: if there is no model in the folder.
-        ValueError: if the folder is damaged or incomplete, or has another version of the format.
+        ValueError: if the folder is damaged or incomplete, has another version of the format, or a
+            class of the user's own can't be imported.
 
     >>> model = load_model("model")  # doctest: +SKIP
     """
@@ -94,9 +95,10 @@ def load_model(folder: str | os.PathLike[str]) -> DesignModel:
     if arrays is None:
         raise FileNotFoundError(f"{expected} without arrays")
     # The settings name the classes and decide how their arrays are used.
+    generator_kind, surrogate_kind = GENERATORS[config.generator], SURROGATES[config.surrogate]
     try:
-        generator = GENERATORS[config.generator].restore(arrays["generator"], fingerprint, config)
-        surrogate = SURROGATES[config.surrogate].restore(arrays["surrogate"], fingerprint, config)
+        generator = generator_kind.restore(arrays["generator"], fingerprint, config)
+        surrogate = surrogate_kind.restore(arrays["surrogate"], fingerprint, config)
         fits = _shapes_fit(generator, surrogate, fingerprint)
     # Each library complains in its own way of arrays that are missing or have another shape.
     except Exception as error:

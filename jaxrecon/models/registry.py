@@ -1,9 +1,11 @@
 """Registries of generators, surrogates and scalings: a new one is one line here.
 
-An entry is imported when it is first looked up. The names alone import nothing, so settings are
-validated and ``--help`` is printed without JAX.
+An entry is imported when it is looked up. The names alone import nothing, so settings are validated
+and ``--help`` is printed without JAX. A class outside the package needs no line: it is found under
+the name ``module:class``.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
@@ -15,27 +17,42 @@ if TYPE_CHECKING:
 
 Entry = TypeVar("Entry", covariant=True)
 
+OWN = re.compile(r"\w+(\.\w+)*:\w+")
+"""Name of a class of the user's own."""
+
 
 class Registry(Mapping[str, Entry]):
-    """Classes by name, each imported when it is first looked up.
+    """Classes by name, each imported when it is looked up.
+
+    The name of a class of the user's own is ``module:class``. Such a name is not listed, but it can
+    be looked up.
 
     Args:
-        homes: where each class is defined, as ``"module:class"`` by name.
+        homes: where each registered class is defined, as ``module:class`` by name.
 
     >>> decoders = Registry({"json": "json:JSONDecoder"})
     >>> list(decoders), decoders["json"].__name__
     (['json'], 'JSONDecoder')
+    >>> decoders["json:JSONEncoder"].__name__
+    'JSONEncoder'
     """
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self._homes = dict(homes)
 
     def __getitem__(self, name: str) -> Entry:
-        module, _, attribute = self._homes[name].partition(":")
-        return getattr(import_module(module), attribute)
+        if name not in self:
+            raise KeyError(name)
+        module, _, attribute = self._homes.get(name, name).partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"expected a class in a module that can be imported, got {name} ({error})"
+            ) from error
 
     def __contains__(self, name: object) -> bool:
-        return name in self._homes
+        return isinstance(name, str) and (name in self._homes or OWN.fullmatch(name) is not None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._homes)
