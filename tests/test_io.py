@@ -1,4 +1,4 @@
-"""Files that come back as they were written, never with positions, and never by halves."""
+"""Files come back as they were written, without positions, and are never partial."""
 
 import json
 import os
@@ -26,7 +26,7 @@ WATER = molecule("H2O")
 ONES = np.ones((1, SMALL.size))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
-# Every example writes over the file of the one before.
+# Every example replaces the file of the previous one.
 in_one_directory = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -34,7 +34,7 @@ in_one_directory = settings(
 
 @st.composite
 def structures(draw: st.DrawFn) -> Atoms:
-    """Atoms in any order; free, free in a box, or periodic."""
+    """Structures with atoms in any order: free, free in a box, or periodic."""
     symbols = draw(st.lists(st.sampled_from(["H", "O"]), min_size=1, max_size=12))
     boxed, periodic = draw(st.sampled_from([(False, False), (True, False), (True, True)]))
     shape = draw(arrays(np.float64, (3, 3), elements=st.floats(-0.4, 0.4)))
@@ -47,7 +47,7 @@ def structures(draw: st.DrawFn) -> Atoms:
 
 
 def save(path: Path, **changes: object) -> Path:
-    """A good file of one water, with some members changed or, where None, left out."""
+    """An intact file of one water molecule, with some members changed or (None) left out."""
     write_fingerprints(path, ONES, SMALL, [WATER])
     with np.load(path) as archive:
         content = {**archive, **changes}
@@ -152,8 +152,8 @@ def test_csv_errors_name_the_place(tmp_path, text, message):
         ({"values": np.full((1, SMALL.size), np.nan)}, "got nan in row 0, column 0"),
         ({"formulas": np.array(["H2O", "H2O"])}, "with formulas of shape (2,)"),
         ({"cells": np.ones((1, 3))}, "with cells of shape (1, 3)"),
-        ({"fingerprint": "not JSON"}, "with unreadable parameters"),
-        ({"fingerprint": "[1]"}, "with unreadable parameters"),
+        ({"fingerprint": "not JSON"}, "with unreadable settings"),
+        ({"fingerprint": "[1]"}, "with unreadable settings"),
         (
             {"fingerprint": '{"descriptor": "soap"}'},
             "expected settings of a descriptor by name, got 'soap'",
@@ -293,7 +293,7 @@ def test_json_has_no_nan(tmp_path):
 
 
 class Interrupted(BaseException):
-    """As a Ctrl-C: no Exception."""
+    """Like KeyboardInterrupt, this is no subclass of Exception."""
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), Interrupted()])
@@ -322,13 +322,13 @@ def test_json_that_can_not_be_written_leaves_the_old_file(tmp_path):
 
 
 def test_a_link_stays_a_link(tmp_path):
-    (tmp_path / "there").mkdir()
+    (tmp_path / "folder").mkdir()
     link = tmp_path / "out.json"
-    link.symlink_to(tmp_path / "there" / "real.json")
+    link.symlink_to(tmp_path / "folder" / "real.json")
     check_output(link)
     write_json(link, 1)
     assert link.is_symlink()
-    assert (tmp_path / "there" / "real.json").read_text() == "1\n"
+    assert (tmp_path / "folder" / "real.json").read_text() == "1\n"
 
 
 def test_new_files_have_the_usual_permissions(tmp_path):

@@ -150,7 +150,7 @@ def _read_npz(path: Path) -> FingerprintFile:
     try:
         fingerprint = Fingerprint.from_json(str(content["fingerprint"]))
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{expected} with unreadable parameters ({reason(error)})") from error
+        raise ValueError(f"{expected} with unreadable settings ({reason(error)})") from error
     values = member(content, "values", "f", (None, fingerprint.size), expected)
     _check_values(values, fingerprint, path)
     if not {"formulas", "cells", "pbc"} & set(content):

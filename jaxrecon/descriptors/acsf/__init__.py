@@ -1,1 +1,1 @@
-"""Atom-centred symmetry functions."""
+"""Atom-centred symmetry functions (ACSF), a family of descriptors."""

@@ -1,12 +1,14 @@
-r"""Atom-centred symmetry functions, and their weighted form whose length no element adds to.
+r"""ACSF: atom-centred symmetry functions, with channels of elements or weighted by atomic numbers.
 
 The two-body functions G1 to G3 are in :mod:`~jaxrecon.descriptors.acsf.radial`, the three-body
-functions G4 and G5 in :mod:`~jaxrecon.descriptors.acsf.angular`. With several elements the sums
-split into
-channels: one for each neighbour element and one for each unordered pair of neighbour elements,
-elements sorted by atomic number (Behler, J. Chem. Phys. 134, 074106, 2011). Weighted functions have
-one channel, in which a neighbour counts :math:`Z_j` and a pair :math:`Z_j Z_k` (wACSF; Gastegger et
-al., J. Chem. Phys. 148, 241709, 2018).
+functions G4 and G5 in :mod:`~jaxrecon.descriptors.acsf.angular`.
+
+With several elements each sum is split into channels: one for each element of the neighbour in a
+two-body function, and one for each unordered pair of elements in a three-body function, elements
+sorted by atomic number (Behler, J. Chem. Phys. 134, 074106, 2011). Weighted functions (wACSF) have
+a single channel, in which a neighbour has the weight :math:`Z_j` and a pair :math:`Z_j Z_k`, so
+that their number does not grow with that of the elements (Gastegger et al., J. Chem. Phys. 148,
+241709, 2018).
 """
 
 from dataclasses import dataclass
@@ -30,24 +32,27 @@ from jaxrecon.descriptors.environment import element_channels, weighted_channel
 from jaxrecon.structures.neighbors import Neighbors
 
 CHANNEL = "Z"
-"""The name of the one channel of weighted functions."""
+"""Name of the single channel of weighted functions."""
 
 
 @dataclass(frozen=True)
 class ACSF(Descriptor):
-    """Parameters of a set of symmetry functions: hashable, so static under ``jit``.
+    """A set of atom-centred symmetry functions.
 
-    Features are ordered two-body before three-body; then by channel; then G1, G2 (``g2_eta``,
-    ``g2_r_s``), G3, and G4, G5 (``zeta``, ``lam``, ``eta``, ``r_s``), the last one fastest.
+    The features of a row are ordered by number of bodies, two before three; then by channel; then
+    by function: G1, G2 (``g2_eta``, ``g2_r_s``) and G3, or G4 and G5 (``zeta``, ``lam``, ``eta``,
+    ``r_s``), where the last parameter changes fastest. Every combination of the parameters of a
+    function is a feature. The defaults are the parameters of Fung et al., arXiv 2207.13227.
 
     Attributes:
-        elements: chemical symbols, in any order; stored sorted by atomic number.
+        elements: chemical symbols of the elements that structures may have, in any order; they are
+            sorted by atomic number.
         r_cut: cutoff in Angstrom.
-        g1: whether G1, the sum of the cutoff function, is there.
-        g2_eta: Gaussian exponents in 1/Angstrom^2.
-        g2_r_s: Gaussian centres in Angstrom.
-        g3_kappa: wave numbers in 1/Angstrom.
-        g4_zeta: as ``g5_zeta``; G4 is G5 with the distance between the two neighbours.
+        g1: whether to include G1, the sum of the cutoff function.
+        g2_eta: exponents of the Gaussians of G2 in 1/Angstrom^2.
+        g2_r_s: centres of the Gaussians of G2 in Angstrom.
+        g3_kappa: wave numbers of G3 in 1/Angstrom.
+        g4_zeta: as ``g5_zeta``, for G4, which also depends on the distance of the two neighbours.
         g4_lam: as ``g5_lam``.
         g4_eta: as ``g5_eta``.
         g4_r_s: as ``g5_r_s``.
@@ -55,11 +60,11 @@ class ACSF(Descriptor):
         g5_lam: signs of the cosine, between -1 and 1, without a unit.
         g5_eta: radial exponents in 1/Angstrom^2.
         g5_r_s: radial centres in Angstrom.
-        cutoff: ``"cosine"`` or ``"tanh3"``; see :mod:`~jaxrecon.descriptors.cutoffs`.
-        weighted: one channel weighted by atomic numbers instead of one for each element and pair.
+        cutoff: ``"cosine"`` or ``"tanh3"``; see :mod:`jaxrecon.descriptors.cutoffs`.
+        weighted: whether to use a single channel weighted by atomic numbers.
 
     Raises:
-        ValueError: if a parameter is outside its range, named with what was expected and got.
+        ValueError: if a parameter is out of range, or the set has no function.
 
     >>> ACSF(elements=("O", "H")).elements
     ('H', 'O')
@@ -88,6 +93,8 @@ class ACSF(Descriptor):
         object.__setattr__(self, "elements", checked_elements(self.elements))
         object.__setattr__(self, "r_cut", checked_r_cut(self.r_cut))
         check_cutoff(self.cutoff)
+        # Check the parameters g2_eta to g5_r_s, and turn them into floats, so that equal sets have
+        # equal JSON.
         limits = {"eta": (0.0, np.inf), "r_s": (0.0, np.inf), "kappa": (0.0, np.inf)}
         limits |= {"zeta": (1.0, np.inf), "lam": (-1.0, 1.0)}
         for name in self.__dataclass_fields__:
@@ -109,7 +116,7 @@ class ACSF(Descriptor):
 
     @property
     def angular(self) -> tuple[Angular, ...]:
-        """The three-body functions of each pair of channels, kinds without any left out."""
+        """The three-body functions of each pair of channels; only kinds with a function."""
         kinds = [
             Angular("G4", self.g4_zeta, self.g4_lam, self.g4_eta, self.g4_r_s, *self._cutoff),
             Angular("G5", self.g5_zeta, self.g5_lam, self.g5_eta, self.g5_r_s, *self._cutoff),
@@ -118,6 +125,7 @@ class ACSF(Descriptor):
 
     @property
     def _cutoff(self) -> tuple[str, float]:
+        """Name and radius of the cutoff function."""
         return self.cutoff, self.r_cut
 
     @cached_property
@@ -143,7 +151,7 @@ class ACSF(Descriptor):
 
     @property
     def order_only(self) -> bool:
-        """True unless functions are weighted by atomic numbers."""
+        """True, unless functions are weighted by atomic numbers."""
         return not self.weighted
 
     @property
@@ -159,17 +167,19 @@ class ACSF(Descriptor):
         return channels * self.radial.size + pairs * sum(kind.size for kind in self.angular)
 
     def columns(self, elements: Int[Array, " e"]) -> Int[Array, " f"]:
-        """Where the features for some elements are among the features for all."""
+        """Find the places of the features for some elements; see :meth:`Descriptor.columns`."""
         two_body = self.radial.size
         three_body = sum(kind.size for kind in self.angular)
         if self.weighted:
             return jnp.arange(two_body + three_body)
+        # Number the pairs (a, b) of all elements, a <= b: those with smaller a come first.
         count = len(self.species)
         place, known = self.places(elements)
         first, second = np.asarray(angular.pairs_of(len(elements))).T
         a = jnp.minimum(place[first], place[second])
         b = jnp.maximum(place[first], place[second])
         pair = a * count - a * (a - 1) // 2 + (b - a)
+        # The functions of a channel, and those of a pair of channels, stand side by side.
         radial_columns = place[:, None] * two_body + jnp.arange(two_body)[None, :]
         angular_columns = (
             count * two_body + pair[:, None] * three_body + jnp.arange(three_body)[None, :]
@@ -189,37 +199,37 @@ class ACSF(Descriptor):
         elements: Int[Array, " e"],
         dtype: jnp.dtype,
     ) -> Float[Array, "m s"]:
-        """One channel for each element, or one weighted by atomic numbers."""
+        """Weights in one channel for each element, or in a single one; see the base class."""
         channels = weighted_channel if self.weighted else element_channels
         return channels(species, mask, elements, dtype=dtype)
 
     def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
-        """The symmetry functions of one central atom, without a unit."""
+        """The symmetry functions of one central atom; see :meth:`Descriptor.row`."""
+        # A single channel with few neighbours: loops are faster than matrix products.
         if channel.shape[1] == 1 and len(vectors) <= one_channel.MOST_NEIGHBORS:
             lane = (vectors[..., None], channel[:, 0, None])
             return one_channel.rows(self._functions, *lane)[:, 0]
-        s = self._functions.see(vectors, channel)
-        pairs = [angular.values(kind, s) for kind in self.angular]
-        return _joined(radial.values(self.radial, s), pairs)
+        env = self._functions.environment(vectors, channel)
+        three_body = [angular.values(kind, env) for kind in self.angular]
+        return _concatenated(radial.values(self.radial, env), three_body)
 
     def row_with_jacobian(
         self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
     ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
-        """The row and its derivatives by the vectors to the neighbours, in 1/Angstrom.
+        """The row and its derivatives in closed form; see :meth:`Descriptor.row_with_jacobian`.
 
-        The closed form costs about as much as one reverse pass, where forward-mode differentiation
-        needs ``3 m`` passes.
+        This costs about as much as one pass in reverse mode; forward mode needs ``3 m`` passes.
         """
-        s = self._functions.see(vectors, channel)
-        two_body, two_body_jacobian = radial.values_and_jacobian(self.radial, s)
-        pairs = [angular.values_and_jacobian(kind, s) for kind in self.angular]
+        env = self._functions.environment(vectors, channel)
+        two_body, two_body_jacobian = radial.values_and_jacobian(self.radial, env)
+        three_body = [angular.values_and_jacobian(kind, env) for kind in self.angular]
         return (
-            _joined(two_body, [values for values, _ in pairs]),
-            _joined(two_body_jacobian, [jacobian for _, jacobian in pairs]),
+            _concatenated(two_body, [values for values, _ in three_body]),
+            _concatenated(two_body_jacobian, [jacobian for _, jacobian in three_body]),
         )
 
     def selects(self, neighbors: Neighbors) -> bool:
-        """True where every atom is a neighbour of every other, and they are few."""
+        """True for few atoms without periodic images, all of which are neighbours of each other."""
         return neighbors.source is None and len(neighbors.mask) <= one_channel.MOST_NEIGHBORS
 
     @partial(jax.jit, static_argnums=0)
@@ -229,32 +239,31 @@ class ACSF(Descriptor):
         atom: Int[Array, "p f"],
         elements: Int[Array, " e"] | None = None,
     ) -> Float[Array, "p f n 3"]:
-        """Derivatives of single entries of the rows by the positions, in 1/Angstrom.
-
-        Args:
-            neighbors: what each atom sees: neighbour m is atom m.
-            atom: the atom whose function f is meant; n for none, which gives derivatives of 0.
-            elements: as for :meth:`__call__`.
-        """
+        """Derivatives of selected entries; see :meth:`Descriptor.selected_jacobian`."""
+        # The atoms become lanes. As neighbour m is atom m for every central atom, they share the
+        # weights in channels.
         vectors = jnp.moveaxis(neighbors.vectors, 0, -1)
-        # Neighbour m is atom m for every centre.
-        chosen = jnp.asarray(self.species) if elements is None else elements
+        numbers = jnp.asarray(self.species) if elements is None else elements
         everywhere = jnp.ones(len(vectors), bool)
-        channel = self.channels(neighbors.species[0], everywhere, chosen, vectors.dtype)
-        there = neighbors.mask.T.astype(vectors.dtype)
-        seen = (vectors[..., None], there[..., None], channel[..., None])
-        derivatives = selected_jacobian.selected_jacobian(self._functions, *seen, atom[..., None])
+        channel = self.channels(neighbors.species[0], everywhere, numbers, vectors.dtype)
+        present = neighbors.mask.T.astype(vectors.dtype)
+        geometry = (vectors[..., None], present[..., None], channel[..., None])
+        derivatives = selected_jacobian.selected_jacobian(
+            self._functions, *geometry, atom[..., None]
+        )
         return derivatives.reshape(*atom.shape, -1, 3)
 
     @property
     def _functions(self) -> Functions:
+        """The functions as the modules that compute them take them."""
         return Functions(self.radial, self.angular, self.cutoff, self.r_cut)
 
 
-def _joined(two_body: Array, pairs: list[Array]) -> Array:
-    """One axis of features from blocks ``(channels, functions, ...)``, kinds side by side."""
+def _concatenated(two_body: Array, three_body: list[Array]) -> Array:
+    """Make one axis of features from blocks ``(channels, functions, ...)`` of all kinds."""
     rest = two_body.shape[2:]
     blocks = [two_body.reshape(-1, *rest)]
-    if pairs:
-        blocks.append(jnp.concatenate(pairs, axis=1).reshape(-1, *rest))
+    if three_body:
+        # G4 and G5 of a pair of channels stand side by side.
+        blocks.append(jnp.concatenate(three_body, axis=1).reshape(-1, *rest))
     return jnp.concatenate(blocks)

@@ -1,15 +1,17 @@
-r"""Three-body symmetry functions: sums over pairs of neighbours of two elements.
+r"""Three-body symmetry functions: sums over the pairs of neighbours of two elements.
 
 .. math::
 
     G^5_i = 2^{1-\zeta} \sum_{j < k} (1 + \lambda \cos\theta_{jik})^\zeta
             e^{-\eta [(r_{ij} - r_s)^2 + (r_{ik} - r_s)^2]} f_c(r_{ij}) f_c(r_{ik})
 
-:math:`G^4` has the same and a third side, :math:`e^{-\eta (r_{jk} - r_s)^2} f_c(r_{jk})`, in every
-term. Source: Behler, J. Chem. Phys. 134, 074106 (2011), equations 9 and 10, where r_s = 0.
+:math:`G^4` has one factor more in every term, :math:`e^{-\eta (r_{jk} - r_s)^2} f_c(r_{jk})`, for
+the third side of the triangle. Source: Behler, J. Chem. Phys. 134, 074106 (2011), equations 9 and
+10, where :math:`r_s = 0`.
 
-With :math:`u = e^{-\eta (r - r_s)^2} f_c`, :math:`A` the angular factor, :math:`B` that of the
-third side and :math:`\hat d` directions, the derivative by the vector to a neighbour is
+With the radial factor :math:`u = e^{-\eta (r - r_s)^2} f_c`, the angular factor :math:`A`, the
+factor :math:`B` of the third side (1 for :math:`G^5`) and directions :math:`\hat d`, the derivative
+by the vector to a neighbour is
 
 .. math::
 
@@ -17,7 +19,8 @@ third side and :math:`\hat d` directions, the derivative by the vector to a neig
     \sum_k A'_{jk} B_{jk} u_k \hat d_k + u'_j \hat d_j \sum_k A_{jk} B_{jk} u_k
     + u_j \sum_k A_{jk} B'_{jk} u_k \frac{d_j - d_k}{r_{jk}} ,
 
-in which every sum over k is a matrix product.
+where a prime is the derivative by the cosine, the distance or the third side. Every sum over k is
+a matrix product.
 """
 
 from itertools import combinations_with_replacement
@@ -34,14 +37,17 @@ from jaxrecon.numerics import safe_divide, safe_norm
 
 
 class Angular(NamedTuple):
-    """Parameters of the functions of one channel, in their order: zeta, lambda, eta, r_s.
+    """The three-body functions of one pair of channels.
+
+    Every combination of the parameters is a function; zeta changes slowest, then lambda, eta and
+    r_s.
 
     Attributes:
-        kind: ``"G4"``, with the third side, or ``"G5"``.
+        kind: ``"G4"``, with the factor of the third side, or ``"G5"``.
         zeta: exponents of the angular factor, without a unit.
         lam: signs of the cosine, without a unit.
         eta: exponents of the radial factor in 1/Angstrom^2.
-        r_s: its centres in Angstrom.
+        r_s: centres of the radial factor in Angstrom.
         cutoff: name of the cutoff function.
         r_cut: cutoff in Angstrom.
     """
@@ -55,7 +61,14 @@ class Angular(NamedTuple):
     r_cut: float
 
     def names(self, channel: str) -> list[str]:
-        """What each function of a channel is; r_s only where it is not always 0."""
+        """Name the functions of a pair of channels.
+
+        Args:
+            channel: name of the pair.
+
+        Returns:
+            The names, in the order of the functions; r_s is left out if it is 0 in all of them.
+        """
         return [
             f"{self.kind}[{channel}] zeta={zeta:g} lam={lam:g} eta={eta:g}"
             + (f" r_s={r_s:g}" if any(self.r_s) else "")
@@ -67,90 +80,124 @@ class Angular(NamedTuple):
 
     @property
     def angles(self) -> list[tuple[float, float]]:
-        """Zeta and lambda of every angular factor, in order."""
+        """Zeta and lambda of all angular factors, in their order."""
         return [(zeta, lam) for zeta in self.zeta for lam in self.lam]
 
     @property
     def size(self) -> int:
-        """How many functions there are in a channel."""
+        """The number of functions of a pair of channels."""
         return len(self.zeta) * len(self.lam) * len(self.eta) * len(self.r_s)
 
 
 def pairs_of(channels: int) -> list[tuple[int, int]]:
-    """The unordered pairs of channels, in the order of the features."""
+    """List the unordered pairs of channels, in the order of the features."""
     return list(combinations_with_replacement(range(channels), 2))
 
 
-def values(functions: Angular, s: Environment) -> Float[Array, "c f"]:
-    """Every function for every unordered pair of channels."""
-    radial, _ = radial_terms(functions, s)
-    terms = radial[:, None, :] * s.channel.T[None]
-    kernel, _, _ = _kernel(functions, s)
-    return _close(_sums(kernel, terms), terms)
+def values(functions: Angular, env: Environment) -> Float[Array, "c f"]:
+    """Compute every function for every unordered pair of channels, without a unit."""
+    radial, _ = radial_factors(functions, env)
+    terms = radial[:, None, :] * env.channel.T[None]
+    factors, _, _ = _pair_factors(functions, env)
+    return _pair_totals(_sums_over_k(factors, terms), terms)
 
 
 def values_and_jacobian(
-    functions: Angular, s: Environment
+    functions: Angular, env: Environment
 ) -> tuple[Float[Array, "c f"], Float[Array, "c f m 3"]]:
-    """Also the derivatives by the vectors to the neighbours, in 1/Angstrom."""
-    radial, radial_slope = radial_terms(functions, s)
-    terms = radial[:, None, :] * s.channel.T[None]
-    kernel, by_cosine, by_third = _kernel(functions, s)
-    sums = _sums(kernel, terms)
-    directed = terms[..., None] * s.direction[None, None]
-    across = _sums(by_cosine, directed)
-    along = einsum("ajesx,jx->ajes", across, s.direction)
-    across_weight = (radial * s.inverse_r[None]).T[None, :, :, None]
-    along_weight = radial_slope.T[None, :, :, None] * sums - across_weight * along
+    """Compute every function, and its derivatives by the vectors to the neighbours in 1/Angstrom.
+
+    The equation is in the docstring of the module. The axes of its sums over k are those of angular
+    factors, neighbours j, radial factors, and channels that the neighbours k are in.
+    """
+    radial, radial_derivative = radial_factors(functions, env)
+    terms = radial[:, None, :] * env.channel.T[None]
+    factors, by_cosine, by_third = _pair_factors(functions, env)
+    sums = _sums_over_k(factors, terms)
+    # The first term turns the vector to j: its direction towards those of all k, without the part
+    # along the vector itself. The second term stretches the vector.
+    directed = terms[..., None] * env.direction[None, None]
+    turning = _sums_over_k(by_cosine, directed)
+    along = einsum("ajesx,jx->ajes", turning, env.direction)
+    turning_weight = (radial * env.inverse_r[None]).T[None, :, :, None]
+    stretching_weight = radial_derivative.T[None, :, :, None] * sums - turning_weight * along
     derivatives = (
-        across_weight[..., None] * across
-        + along_weight[..., None] * s.direction[None, :, None, None, :]
+        turning_weight[..., None] * turning
+        + stretching_weight[..., None] * env.direction[None, :, None, None, :]
     )
+    # The third term changes the distances between j and all k.
     if by_third is not None:
-        weights = _sums(by_third, terms)
-        ends = _sums(by_third, terms[..., None] * s.vectors[None, None])
-        starts = weights[..., None] * s.vectors[None, :, None, None, :]
+        weights = _sums_over_k(by_third, terms)
+        ends = _sums_over_k(by_third, terms[..., None] * env.vectors[None, None])
+        starts = weights[..., None] * env.vectors[None, :, None, None, :]
         derivatives += radial.T[None, :, :, None, None] * (starts - ends)
-    first, second = np.asarray(pairs_of(s.channel.shape[1])).T
-    weight = s.channel.T[:, None, :, None, None]
+    # For each pair of channels add the neighbours j of the first with the k of the second, and the
+    # other way round. In a pair of equal channels both are the same: add them once.
+    first, second = np.asarray(pairs_of(env.channel.shape[1])).T
+    weight = env.channel.T[:, None, :, None, None]
     derivatives = jnp.moveaxis(derivatives, 3, 0)
-    # A pair of one channel counts once.
-    other = weight[second] * jnp.asarray(first != second, s.r.dtype).reshape(-1, 1, 1, 1, 1)
+    other = weight[second] * jnp.asarray(first != second, env.r.dtype).reshape(-1, 1, 1, 1, 1)
     jacobian = weight[first] * derivatives[second] + other * derivatives[first]
-    jacobian = jnp.swapaxes(jacobian, 2, 3).reshape(len(first), -1, len(s.r), 3)
-    return _close(sums, terms), jacobian
+    jacobian = jnp.swapaxes(jacobian, 2, 3).reshape(len(first), -1, len(env.r), 3)
+    return _pair_totals(sums, terms), jacobian
 
 
-def radial_terms(
-    functions: Angular, s: Environment
+def radial_factors(
+    functions: Angular, env: Environment
 ) -> tuple[Float[Array, "e m ..."], Float[Array, "e m ..."]]:
-    """What each neighbour brings to a pair, and its derivative; eta-major, then r_s."""
-    return _with_cutoff(functions, s.r, s.cutoff, s.cutoff_derivative)
+    """Compute the radial factors of the neighbours, and their derivatives by the distance.
+
+    Args:
+        functions: the functions.
+        env: the environments.
+
+    Returns:
+        The factors, without a unit, and their derivatives in 1/Angstrom, for every combination of
+        eta and r_s.
+    """
+    return _with_cutoff(functions, env.r, env.cutoff, env.cutoff_derivative)
 
 
 def third_side(
     functions: Angular, distance: Float[Array, "..."]
 ) -> tuple[Float[Array, "e ..."], Float[Array, "e ..."]]:
-    """The factor of the side between the two neighbours, and its derivative by its length."""
+    """Compute the factors of the third side of G4, and their derivatives by its length.
+
+    Args:
+        functions: the functions.
+        distance: distances between two neighbours in Angstrom.
+
+    Returns:
+        The factors, without a unit, and their derivatives in 1/Angstrom, for every combination of
+        eta and r_s.
+    """
     return _with_cutoff(functions, distance, *CUTOFFS[functions.cutoff](distance, functions.r_cut))
 
 
 def _with_cutoff(
     functions: Angular, r: Array, cutoff: Array, cutoff_derivative: Array
 ) -> tuple[Array, Array]:
+    """Compute Gaussians times the cutoff function for every combination of eta and r_s."""
     eta = first_axis(functions.eta, r, r.ndim + 2)
     r_s = first_axis(functions.r_s, r, r.ndim + 1)[None]
-    value, slope = gaussian(
-        eta, r_s, r[None, None], cutoff[None, None], cutoff_derivative[None, None]
-    )
+    parts = (part[None, None] for part in (r, cutoff, cutoff_derivative))
+    value, derivative = gaussian(eta, r_s, *parts)
     shape = (-1, *r.shape)
-    return value.reshape(shape), slope.reshape(shape)
+    return value.reshape(shape), derivative.reshape(shape)
 
 
 def angular_factor(zeta: float, lam: float | Array, cosine: Array) -> tuple[Array, Array]:
-    r""":math:`2^{1-\zeta} (1 + \lambda c)^\zeta` and its derivative by the cosine c.
+    r"""Compute :math:`2^{1-\zeta} (1 + \lambda c)^\zeta` and its derivative by the cosine c.
 
-    Written as :math:`2 [(1 + \lambda c)/2]^\zeta`, which can't overflow at zeta = 64.
+    It is written as :math:`2 [(1 + \lambda c)/2]^\zeta`, which can't overflow at large zeta.
+
+    Args:
+        zeta: the exponent, at least 1.
+        lam: the sign of the cosine.
+        cosine: cosines of angles.
+
+    Returns:
+        The factors and their derivatives, without a unit.
     """
     base = jnp.maximum(0.5 * (1.0 + lam * cosine), 0.0)
     lower = _power(base, zeta - 1)
@@ -158,45 +205,52 @@ def angular_factor(zeta: float, lam: float | Array, cosine: Array) -> tuple[Arra
 
 
 def _power(base: Array, exponent: float) -> Array:
-    """``base**exponent`` for exponent >= 0, by repeated squaring where it is an integer."""
+    """Compute ``base**exponent`` for an exponent >= 0, with finite derivatives at ``base = 0``."""
     if exponent == int(exponent):
         return jax.lax.integer_pow(base, int(exponent))
     positive = base > 0
     return jnp.where(positive, jnp.where(positive, base, 1.0) ** exponent, 0.0)
 
 
-def _kernel(
-    functions: Angular, s: Environment
+def _pair_factors(
+    functions: Angular, env: Environment
 ) -> tuple[Float[Array, "a *e m m"], Float[Array, "a *e m m"], Float[Array, "a e m m"] | None]:
-    """All that depends on both neighbours, and its derivatives by cosine and by third side.
+    """Compute the factors that depend on both neighbours of a pair, A times B, and derivatives.
 
-    Zero for a neighbour with itself. G5 has no axis of eta and r_s, and None for the third side;
-    the derivative by that comes divided by its length.
+    The factors of a neighbour with itself are 0.
+
+    Returns:
+        The factors; their derivatives by the cosine; and their derivatives by the third side,
+        divided by its length, or None for G5. The factors of G5 don't depend on eta and r_s, and
+        have no axis for them.
     """
-    distinct = 1.0 - jnp.eye(len(s.r), dtype=s.r.dtype)
-    cosine = einsum("jx,kx->jk", s.direction, s.direction)
+    distinct = 1.0 - jnp.eye(len(env.r), dtype=env.r.dtype)
+    cosine = einsum("jx,kx->jk", env.direction, env.direction)
     factors = [angular_factor(zeta, lam, cosine) for zeta, lam in functions.angles]
     angular = jnp.stack([factor for factor, _ in factors]) * distinct[None]
-    slope = jnp.stack([slope for _, slope in factors]) * distinct[None]
+    by_cosine = jnp.stack([derivative for _, derivative in factors]) * distinct[None]
     if functions.kind == "G5":
-        return angular, slope, None
-    distance = safe_norm(s.vectors[:, None, :] - s.vectors[None, :, :])
-    third, third_slope = third_side(functions, distance)
-    by_third = safe_divide(third_slope, jnp.broadcast_to(distance[None], third.shape))
-    angular, slope = angular[:, None], slope[:, None]
-    return angular * third[None], slope * third[None], angular * by_third[None]
+        return angular, by_cosine, None
+    distance = safe_norm(env.vectors[:, None, :] - env.vectors[None, :, :])
+    third, derivative = third_side(functions, distance)
+    by_third = safe_divide(derivative, jnp.broadcast_to(distance[None], third.shape))
+    angular, by_cosine = angular[:, None], by_cosine[:, None]
+    return angular * third[None], by_cosine * third[None], angular * by_third[None]
 
 
-def _sums(kernel: Float[Array, "a *e j k"], terms: Float[Array, "e s k *x"]) -> Array:
-    """Sums over k for each j, shape ``(a, j, e, s, *x)``: matrix products."""
-    e = "e" if kernel.ndim == 4 else ""
+def _sums_over_k(factors: Float[Array, "a *e j k"], terms: Float[Array, "e s k *x"]) -> Array:
+    """Sum over k for each j, as matrix products; the result has shape ``(a, j, e, s, *x)``."""
+    e = "e" if factors.ndim == 4 else ""
     x = "x" if terms.ndim == 4 else ""
-    return einsum(f"a{e}jk,esk{x}->ajes{x}", kernel, terms)
+    return einsum(f"a{e}jk,esk{x}->ajes{x}", factors, terms)
 
 
-def _close(sums: Float[Array, "a m e s"], terms: Float[Array, "e s m"]) -> Float[Array, "c f"]:
-    """Close the sum over j: one value for each unordered pair of channels, each pair once."""
+def _pair_totals(
+    sums: Float[Array, "a m e s"], terms: Float[Array, "e s m"]
+) -> Float[Array, "c f"]:
+    """Sum over j too, which gives the functions of every unordered pair of channels."""
     totals = einsum("ajes,etj->aest", sums, terms)
+    # The sum over j and k counts every pair of neighbours in the same channel twice.
     first, second = np.asarray(pairs_of(terms.shape[1])).T
     once = jnp.where(first == second, 0.5, 1.0).astype(totals.dtype)
     return (totals[..., second, first] * once[None, None]).reshape(-1, len(first)).T

@@ -1,7 +1,8 @@
-"""Symmetry functions of one channel over lanes: rows and their pull-back.
+"""Symmetry functions of a single channel: rows and their reverse-mode derivative.
 
-One element, or functions weighted by atomic numbers, leave no matrix products worth the name, but
-long loops over (atoms x structures), which is what the lanes are.
+Functions of one element, and weighted functions, have a single channel. Their sums are too small
+for matrix products to be efficient. They are computed in loops over lanes instead, which are all
+atoms of all structures of a batch.
 """
 
 from functools import partial
@@ -18,11 +19,14 @@ from jaxrecon.descriptors.environment import Environment, environment
 from jaxrecon.lanes import over_lanes
 
 MOST_NEIGHBORS = 48
-"""With more, the matrix products of :mod:`~jaxrecon.descriptors.acsf.angular` are faster."""
+"""Largest number of neighbours for which this is faster than matrix products.
+
+The matrix products are those of :mod:`jaxrecon.descriptors.acsf.angular`.
+"""
 
 
 class Functions(NamedTuple):
-    """Parameters of the functions of each channel and pair of channels: hashable.
+    """The symmetry functions of each channel and of each pair of channels.
 
     Attributes:
         radial: the two-body functions.
@@ -36,8 +40,8 @@ class Functions(NamedTuple):
     cutoff: str
     r_cut: float
 
-    def see(self, vectors: Array, channel: Array) -> Environment:
-        """What the atoms see."""
+    def environment(self, vectors: Array, channel: Array) -> Environment:
+        """The environments for these vectors in Angstrom and weights in channels."""
         return environment(vectors, channel, cutoff=self.cutoff, r_cut=self.r_cut)
 
 
@@ -45,12 +49,15 @@ class Functions(NamedTuple):
 def rows(
     functions: Functions, vectors: Float[Array, "m 3 lanes"], channel: Float[Array, "m lanes"]
 ) -> Float[Array, "f lanes"]:
-    """Every function, without a unit; the pull-back is a closed form.
+    """Compute all functions; their reverse-mode derivative is a closed form.
 
     Args:
-        functions: their parameters.
-        vectors: from the atoms to their neighbours in Angstrom.
-        channel: how much each neighbour counts; 0 for none.
+        functions: the functions.
+        vectors: vectors from the atoms to their neighbours in Angstrom.
+        channel: weight of each neighbour; 0 for padding.
+
+    Returns:
+        The values, without a unit.
     """
     return over_lanes(partial(_rows, functions))(vectors, channel)
 
@@ -58,35 +65,41 @@ def rows(
 def _forward(
     functions: Functions, vectors: Array, channel: Array
 ) -> tuple[Array, tuple[Array, Array]]:
-    # Not by the function itself: forward mode over this reverse mode gives second derivatives.
+    """Compute all functions, and hand their arguments to :func:`_backward`."""
+    # Calling ``rows`` here would forbid second derivatives, which JAX takes in forward mode over
+    # this reverse mode: ``rows`` has no forward mode.
     return over_lanes(partial(_rows, functions))(vectors, channel), (vectors, channel)
 
 
-def _backward(functions: Functions, kept: tuple[Array, Array], share: Array) -> tuple[Array, Array]:
-    vectors, channel = kept
-    moved = over_lanes(partial(_pullback, functions))(vectors, channel, share)
-    return moved, jnp.zeros_like(channel)
+def _backward(
+    functions: Functions, arguments: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    """Compute the derivatives of the sum of all functions with the cotangent as weights."""
+    vectors, channel = arguments
+    derivatives = over_lanes(partial(_pullback, functions))(vectors, channel, cotangent)
+    # The weights of neighbours are constants.
+    return derivatives, jnp.zeros_like(channel)
 
 
 rows.defvjp(_forward, _backward)
 
 
 def _rows(functions: Functions, vectors: Array, channel: Array) -> Array:
-    s = functions.see(vectors, channel[:, None])
-    parts = [radial.values_by_lanes(functions.radial, s)]
-    parts += [triplets.values(kind, s) for kind in functions.angular]
+    """Compute all functions in all lanes."""
+    env = functions.environment(vectors, channel[:, None])
+    parts = [radial.values_over_lanes(functions.radial, env)]
+    parts += [triplets.values(kind, env) for kind in functions.angular]
     return jnp.concatenate(parts)
 
 
-def _pullback(functions: Functions, vectors: Array, channel: Array, share: Array) -> Array:
-    s = functions.see(vectors, channel[:, None])
+def _pullback(functions: Functions, vectors: Array, channel: Array, cotangent: Array) -> Array:
+    """Compute the derivatives of the weighted sum of all functions by the vectors."""
+    env = functions.environment(vectors, channel[:, None])
+    # The weights of the two-body functions come first, then those of each kind of three-body ones.
     sizes = [functions.radial.size, *(kind.size for kind in functions.angular)]
-    shares = _split(share, sizes)
-    moved = radial.pullback(functions.radial, s, shares[0])[:, None] * s.direction
-    for kind, part in zip(functions.angular, shares[1:], strict=True):
-        moved += triplets.pullback(kind, s, part)
-    return moved
-
-
-def _split(array: Array, sizes: list[int]) -> list[Array]:
-    return jnp.split(array, [sum(sizes[:count]) for count in range(1, len(sizes))])
+    weights = jnp.split(cotangent, [sum(sizes[:count]) for count in range(1, len(sizes))])
+    by_distance = radial.pullback(functions.radial, env, weights[0])
+    derivatives = by_distance[:, None] * env.direction
+    for kind, part in zip(functions.angular, weights[1:], strict=True):
+        derivatives += triplets.pullback(kind, env, part)
+    return derivatives

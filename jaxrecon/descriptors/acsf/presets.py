@@ -1,4 +1,4 @@
-"""Published and proven sets of parameters, by name."""
+"""Presets: published and proven sets of symmetry functions, by name."""
 
 import math
 from collections.abc import Iterable
@@ -11,22 +11,33 @@ from jaxrecon.descriptors.base import Preset
 
 
 def fung2022(elements: Iterable[str]) -> ACSF:
-    """G2 and G5 within 20 Angstrom: the 190 functions (for one element) of arXiv 2207.13227."""
+    """The functions of Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom.
+
+    Args:
+        elements: chemical symbols.
+
+    Returns:
+        190 functions for one element.
+    """
     return ACSF(elements=tuple(elements))
 
 
 def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
-    r"""Broad functions whose mean and variance invert well: G2 at every Angstrom, twelve of G5.
+    r"""Broad functions for inversion from means and variances: one G2 per Angstrom, twelve G5.
 
-    Gaussians as wide as their distance (:math:`\eta = 0.5` per Angstrom squared) leave no gaps, so
-    that a descent feels an atom wherever it is; sharper ones make a rugged landscape. With one
-    width of G5 instead of two most targets come back as well, and the hard ones don't. There have
-    to be more numbers than unknowns, 3 for each atom: of one element more than 17 atoms need more
-    of them, by other poolings or by functions of your own.
+    Each Gaussian is wide enough (:math:`\eta = 0.5` per Angstrom squared) to overlap with the next
+    one, so that the fingerprint changes with the position of an atom wherever the atom is. Sharper
+    Gaussians give a search many more local minima. Two widths of G5 instead of one are needed for
+    the hardest targets. A fingerprint needs more numbers than the structure has unknowns, 3 for
+    each atom: for more than 17 atoms of one element add poolings, or functions of your own.
 
     Args:
         elements: chemical symbols.
-        r_cut: cutoff in Angstrom, at least 2; what is farther from all others is not seen.
+        r_cut: cutoff in Angstrom, at least 2. The distance between two atoms that are farther apart
+            than this does not change the fingerprint.
+
+    Returns:
+        The functions: 23 for one element at 12 Angstrom.
 
     Raises:
         ValueError: if the cutoff is below 2 Angstrom.
@@ -44,7 +55,18 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
 
 
 def crystal(elements: Iterable[str], r_cut: float = 6.0) -> ACSF:
-    """The functions of :func:`default` within 6 Angstrom, for sums over all periodic images."""
+    """The functions of :func:`default` within 6 Angstrom, for sums over all periodic images.
+
+    Args:
+        elements: chemical symbols.
+        r_cut: cutoff in Angstrom, at least 2.
+
+    Returns:
+        The functions.
+
+    Raises:
+        ValueError: if the cutoff is below 2 Angstrom.
+    """
     return default(elements, r_cut)
 
 
@@ -58,14 +80,14 @@ def gastegger2018(
     centered: bool = False,
     weighted: bool = True,
 ) -> ACSF:
-    r"""The automatic grids of the wACSF paper: G2 and G4 on equidistant auxiliary radii.
+    r"""The functions of the wACSF paper: G2 and G4 on grids of auxiliary radii.
 
-    On radii :math:`R_1 \dots R_N`, equidistant up to :math:`r_c - 0.5` Angstrom, *centred*
-    functions have :math:`r_s = 0,\ \eta_i = 1/(2 R_i^2)`, starting at 1 Angstrom, and *shifted*
-    ones :math:`r_{s,i} = R_i,\ \eta = 1/(2 \Delta R^2)`, starting at 0.5 Angstrom. The three-body
-    functions are centred, with both signs of the cosine. Source: Gastegger et al., J. Chem. Phys.
-    148, 241709 (2018); the defaults are the 22 radial functions of its supplement, and as many
-    angular ones, 10.
+    The auxiliary radii :math:`R_1 \dots R_N` are equidistant up to :math:`r_c - 0.5` Angstrom.
+    *Shifted* functions have :math:`r_{s,i} = R_i` and :math:`\eta = 1/(2 \Delta R^2)`, from 0.5
+    Angstrom on. *Centred* functions have :math:`r_s = 0` and :math:`\eta_i = 1/(2 R_i^2)`, from 1
+    Angstrom on. The three-body functions are centred, with both signs of the cosine. Source:
+    Gastegger et al., J. Chem. Phys. 148, 241709 (2018). The defaults are the 22 radial functions of
+    its supplement, and as many angular ones, 10.
 
     Args:
         elements: chemical symbols.
@@ -74,10 +96,13 @@ def gastegger2018(
         angular: number of auxiliary radii of G4, at least 2.
         zeta: exponents of the angular part.
         centered: whether G2 is centred instead of shifted.
-        weighted: one channel weighted by atomic numbers, the paper's proposal.
+        weighted: whether to use a single channel weighted by atomic numbers, as the paper proposes.
+
+    Returns:
+        The functions: 32 for any elements with the defaults.
 
     Raises:
-        ValueError: if there is no room or are too few radii for a grid.
+        ValueError: if a number of radii or the cutoff is too small.
     """
     for name, count in (("radial", radial), ("angular", angular)):
         if count < 2:
@@ -100,16 +125,20 @@ def gastegger2018(
 
 
 def bonds(elements: Iterable[str], reach: float = 1.84) -> ACSF:
-    r"""Functions of bonds and of angles between them, made for learning energies.
+    r"""Functions of bonds and of the angles between them, for models that learn energies.
 
-    Lengths are in units of b, twice the mean covalent radius of the elements (2.72 Angstrom for
-    Pt): 21 of G2, Gaussians of three widths at seven distances, and 42 of G5, seven sharpnesses in
-    three sizes of environment. The variant ``functions`` of benchmarks/design.py compares what is
-    learned from them with what is learned from those of :func:`fung2022`, three times as many.
+    Lengths are in units of a bond length b, twice the mean covalent radius of the elements (2.72
+    Angstrom for Pt). There are 21 of G2, Gaussians of three widths at seven distances, and 42 of
+    G5, seven exponents of the angle in three sizes of environment. The variants ``default`` and
+    ``functions`` of ``benchmarks/design.py`` compare what is learned from these functions and from
+    those of :func:`fung2022`, which are three times as many.
 
     Args:
         elements: chemical symbols.
         reach: cutoff in units of b.
+
+    Returns:
+        The functions: 63 for one element.
 
     Raises:
         ValueError: if the cutoff is not positive.
@@ -117,19 +146,20 @@ def bonds(elements: Iterable[str], reach: float = 1.84) -> ACSF:
     if not 0.0 < reach < math.inf:
         raise ValueError(f"expected reach > 0 bond lengths, got {reach}")
     symbols = tuple(elements)
-    bond = 2.0 * float(np.mean([covalent_radii[atomic_numbers[each]] for each in symbols]))
+    bond = 2.0 * float(np.mean([covalent_radii[atomic_numbers[symbol]] for symbol in symbols]))
     lengths = (0.0, 0.735, 0.92, 1.1, 1.29, 1.47, 1.65)
     return ACSF(
         elements=symbols,
         r_cut=round(reach * bond, 3),
-        g2_eta=tuple(round(each / bond**2, 3) for each in (0.37, 3.7, 30.0)),
-        g2_r_s=tuple(round(each * bond, 2) for each in lengths),
+        g2_eta=tuple(round(eta / bond**2, 3) for eta in (0.37, 3.7, 30.0)),
+        g2_r_s=tuple(round(length * bond, 2) for length in lengths),
         g5_zeta=(1, 2, 4, 8, 16, 32, 64),
-        g5_eta=tuple(round(each / bond**2, 3) for each in (0.15, 0.44, 1.5)),
+        g5_eta=tuple(round(eta / bond**2, 3) for eta in (0.15, 0.44, 1.5)),
     )
 
 
 _SMOOTH = {"poolings": ("mean", "moment2"), "per_element": True}
+"""Settings of fingerprints that are smooth functions of the positions."""
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(default, _SMOOTH),

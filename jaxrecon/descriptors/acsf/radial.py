@@ -25,7 +25,7 @@ from jaxrecon.descriptors.environment import Environment, first_axis, gaussian, 
 
 @dataclass(frozen=True)
 class RadialGaussian:
-    r"""The function :math:`e^{-\eta (r - r_s)^2} f_c(r)` that G2 sums.
+    r"""The function :math:`e^{-\eta (r - r_s)^2} f_c(r)`, which G2 sums over neighbours.
 
     Attributes:
         eta: exponent in 1/Angstrom^2.
@@ -40,18 +40,18 @@ class RadialGaussian:
     r_cut: float
 
     def __call__(self, r: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-        """Its values at some distances in Angstrom."""
-        smooth = np.asarray(CUTOFFS[self.cutoff](jnp.asarray(r), self.r_cut)[0])
-        return np.exp(-self.eta * (r - self.r_s) ** 2) * smooth
+        """Compute the function at distances in Angstrom."""
+        cutoff = np.asarray(CUTOFFS[self.cutoff](jnp.asarray(r), self.r_cut)[0])
+        return np.exp(-self.eta * (r - self.r_s) ** 2) * cutoff
 
 
 class Radial(NamedTuple):
-    """Parameters of the functions of one channel, in their order: G1, then G2, then G3.
+    """The two-body functions of one channel, in this order: G1, G2, G3.
 
     Attributes:
-        g1: whether G1 is there.
+        g1: whether G1 is one of them.
         eta: exponents of G2 in 1/Angstrom^2.
-        r_s: centres of G2 in Angstrom; every eta goes with every centre, eta-major.
+        r_s: centres of G2 in Angstrom; all of them for the first eta come first.
         kappa: wave numbers of G3 in 1/Angstrom.
     """
 
@@ -63,13 +63,16 @@ class Radial(NamedTuple):
     def features(
         self, channel: str, neighbors: tuple[str, ...], cutoff: str, r_cut: float
     ) -> list[Feature]:
-        """What each function of a channel is.
+        """Describe the functions of a channel.
 
         Args:
-            channel: its name.
-            neighbors: the element that it counts; none for a weighted channel.
+            channel: name of the channel.
+            neighbors: chemical symbol of the channel's element; empty for a weighted channel.
             cutoff: name of the cutoff function.
             r_cut: cutoff in Angstrom.
+
+        Returns:
+            One description for each function, in their order.
         """
         gaussians = [
             Feature(
@@ -82,7 +85,7 @@ class Radial(NamedTuple):
             for eta in self.eta
             for r_s in self.r_s
         ]
-        # G1 is a Gaussian without a width: its exponent is 0.
+        # G1 is a Gaussian with exponent 0.
         first = RadialGaussian(0.0, 0.0, cutoff, r_cut) if neighbors else None
         return [
             *([Feature(f"G1[{channel}]", neighbors, True, first)] if self.g1 else []),
@@ -92,124 +95,138 @@ class Radial(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many functions there are in a channel."""
+        """The number of functions of a channel."""
         return int(self.g1) + len(self.eta) * len(self.r_s) + len(self.kappa)
 
 
-def values(functions: Radial, s: Environment) -> Float[Array, "s f ..."]:
-    """Every function in every channel."""
-    return _summed(_terms(functions, s)[0], s)
+def values(functions: Radial, env: Environment) -> Float[Array, "s f ..."]:
+    """Compute every function in every channel, without a unit."""
+    return _summed(_terms(functions, env)[0], env)
 
 
 def values_and_jacobian(
-    functions: Radial, s: Environment
+    functions: Radial, env: Environment
 ) -> tuple[Float[Array, "s f"], Float[Array, "s f m 3"]]:
-    """Also the derivatives by the vectors to the neighbours, in 1/Angstrom."""
-    terms, derivatives = _terms(functions, s)
-    along = s.channel.T[:, None, :] * derivatives[None, :, :]
-    return _summed(terms, s), along[..., None] * s.direction[None, None]
+    """Compute every function in every channel, and its derivatives in 1/Angstrom by the vectors."""
+    terms, derivatives = _terms(functions, env)
+    by_distance = env.channel.T[:, None, :] * derivatives[None, :, :]
+    return _summed(terms, env), by_distance[..., None] * env.direction[None, None]
 
 
-def values_by_lanes(functions: Radial, s: Environment) -> Float[Array, "f lanes"]:
-    """Every function of one channel, one neighbour after the other.
+def values_over_lanes(functions: Radial, env: Environment) -> Float[Array, "f lanes"]:
+    """Compute every function of a single channel, without a unit.
 
-    A loop, so that the sums are made over lanes whatever layout the rows are wanted in afterwards.
+    A loop over the neighbours makes XLA sum over lanes side by side, whatever layout the result is
+    needed in afterwards.
     """
-    others, _ = _terms(functions._replace(eta=()), s)
-    others = unrolled_sum(others * s.channel[None, :, 0], axis=1)
+    # G1 and G3 are few: sum them at once.
+    others, _ = _terms(functions._replace(eta=()), env)
+    others = unrolled_sum(others * env.channel[None, :, 0], axis=1)
     if not functions.eta or not functions.r_s:
         return others
-    eta, r_s = first_axis(functions.eta, s.r, 3), first_axis(functions.r_s, s.r, 2)[None]
+    eta = first_axis(functions.eta, env.r, 3)
+    r_s = first_axis(functions.r_s, env.r, 2)[None]
 
     def add(total: Array, neighbor: tuple[Array, ...]) -> tuple[Array, None]:
         *parts, weight = (part[None, None] for part in neighbor)
         return total + weight * gaussian(eta, r_s, *parts)[0], None
 
-    shape = (len(functions.eta), len(functions.r_s), *s.r.shape[1:])
-    neighbors = (s.r, s.cutoff, s.cutoff_derivative, s.channel[:, 0])
-    gaussians, _ = jax.lax.scan(add, jnp.zeros(shape, s.r.dtype), neighbors)
-    gaussians = gaussians.reshape(-1, *s.r.shape[1:])
+    shape = (len(functions.eta), len(functions.r_s), *env.r.shape[1:])
+    neighbors = (env.r, env.cutoff, env.cutoff_derivative, env.channel[:, 0])
+    gaussians, _ = jax.lax.scan(add, jnp.zeros(shape, env.r.dtype), neighbors)
+    gaussians = gaussians.reshape(-1, *env.r.shape[1:])
     return jnp.concatenate([others[: functions.g1], gaussians, others[functions.g1 :]])
 
 
 def pullback(
-    functions: Radial, s: Environment, share: Float[Array, "f lanes"]
+    functions: Radial, env: Environment, weights: Float[Array, "f lanes"]
 ) -> Float[Array, "m lanes"]:
-    """Derivative by the distances, in 1/Angstrom, of the weighted sum of one channel's functions.
+    """Compute the derivatives of a weighted sum of the functions of a single channel.
 
     Args:
-        functions: as for :func:`values`.
-        s: what the atoms see.
-        share: the weights.
+        functions: the functions.
+        env: the environments.
+        weights: weight of each function in the sum.
+
+    Returns:
+        The derivatives by the distances in 1/Angstrom.
     """
-    total = jnp.zeros_like(s.r)
+    total = jnp.zeros_like(env.r)
     number = len(functions.eta) * len(functions.r_s)
-    first, gaussians, waves = jnp.split(share, [functions.g1, functions.g1 + number])
+    first, gaussians, waves = jnp.split(weights, [functions.g1, functions.g1 + number])
     if functions.g1:
-        total += first[0][None] * s.cutoff_derivative
+        total += first[0][None] * env.cutoff_derivative
     for kappa, weight in zip(functions.kappa, waves, strict=True):
-        total += weight[None] * _wave(kappa, s.r, s.cutoff, s.cutoff_derivative)[1]
+        total += weight[None] * _wave(kappa, env.r, env.cutoff, env.cutoff_derivative)[1]
     if number:
-        # One function after the other: the sum over all in one go takes ten times as long.
-        each = jnp.asarray(list(product(functions.eta, functions.r_s)), s.r.dtype)
+        # Add one Gaussian after the other: a sum over all at once takes ten times as long.
+        parameters = jnp.asarray(list(product(functions.eta, functions.r_s)), env.r.dtype)
 
-        def add(total: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
-            (eta, r_s), weight = given
-            _, slope = gaussian(eta, r_s, s.r, s.cutoff, s.cutoff_derivative)
-            return total + weight[None] * slope, None
+        def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
+            (eta, r_s), weight = term
+            _, derivative = gaussian(eta, r_s, env.r, env.cutoff, env.cutoff_derivative)
+            return total + weight[None] * derivative, None
 
-        total, _ = jax.lax.scan(add, total, (each, gaussians))
-    return total * s.channel[:, 0]
+        total, _ = jax.lax.scan(add, total, (parameters, gaussians))
+    return total * env.channel[:, 0]
 
 
-def derivatives_each(functions: Radial, s: Environment) -> Float[Array, "m f lanes"]:
-    """Derivative by the distances, in 1/Angstrom, of one function in each lane, channels aside.
+def selected_derivatives(functions: Radial, env: Environment) -> Float[Array, "m f lanes"]:
+    """Compute the derivatives of each function in its own lanes, without weights of channels.
 
     Args:
-        functions: as for :func:`values`.
-        s: what the atoms see, lanes ``(f, lanes)``: function f in those at f.
+        functions: the functions.
+        env: the environments, with two axes of lanes ``(f, lanes)``: for each function those of the
+            atoms that are selected for it.
+
+    Returns:
+        The derivatives by the distances in 1/Angstrom.
     """
+    # Split the lanes by the kind of their function.
     number, per_eta = len(functions.eta) * len(functions.r_s), len(functions.r_s)
     ends = [int(functions.g1), functions.g1 + number]
-    parts = (jnp.split(part, ends, axis=1) for part in (s.r, s.cutoff, s.cutoff_derivative))
+    parts = (jnp.split(part, ends, axis=1) for part in (env.r, env.cutoff, env.cutoff_derivative))
     first, second, third = zip(*parts, strict=True)
-    r_s, kappa = first_axis(functions.r_s, s.r, 2), first_axis(functions.kappa, s.r, 2)
+    r_s, kappa = first_axis(functions.r_s, env.r, 2), first_axis(functions.kappa, env.r, 2)
     derivatives = [first[2], _wave(kappa[None], *third)[1]]
     if number:
-        # One exponent after the other: what a loop takes is computed once, not for every use.
-        def of(given: tuple[Array, tuple[Array, ...]]) -> Array:
-            eta, block = given
-            return gaussian(eta, r_s[None], *block)[1]
+        # Loop over the exponents: XLA computes the input of a loop once, and not for every use.
+        def of_eta(block: tuple[Array, tuple[Array, ...]]) -> Array:
+            eta, parts = block
+            return gaussian(eta, r_s[None], *parts)[1]
 
         blocks = tuple(
             jnp.moveaxis(part.reshape(len(part), -1, per_eta, *part.shape[2:]), 1, 0)
             for part in second
         )
-        gaussians = jax.lax.map(of, (jnp.asarray(functions.eta, s.r.dtype), blocks))
+        gaussians = jax.lax.map(of_eta, (jnp.asarray(functions.eta, env.r.dtype), blocks))
         derivatives.insert(1, jnp.moveaxis(gaussians, 0, 1).reshape(second[0].shape))
     return jnp.concatenate(derivatives, axis=1)
 
 
 def _terms(
-    functions: Radial, s: Environment
+    functions: Radial, env: Environment
 ) -> tuple[Float[Array, "f m ..."], Float[Array, "f m ..."]]:
-    """What each neighbour adds to each function, and its derivative by the distance."""
-    parts = (s.r, s.cutoff, s.cutoff_derivative)
+    """Compute what each neighbour adds to each function, and its derivative by the distance."""
+    # The parameters are leading axes: one for G1 and G3, two for G2.
+    parts = (env.r, env.cutoff, env.cutoff_derivative)
     one, two = (tuple(part[(None,) * axes] for part in parts) for axes in (1, 2))
     terms, derivatives = [], []
     if functions.g1:
         terms, derivatives = [one[1]], [one[2]]
     if functions.eta and functions.r_s:
-        eta = first_axis(functions.eta, s.r, s.r.ndim + 2)
-        r_s = first_axis(functions.r_s, s.r, s.r.ndim + 1)[None]
-        for kept, new in zip((terms, derivatives), gaussian(eta, r_s, *two), strict=True):
-            kept.append(new.reshape(-1, *s.r.shape))
+        eta = first_axis(functions.eta, env.r, env.r.ndim + 2)
+        r_s = first_axis(functions.r_s, env.r, env.r.ndim + 1)[None]
+        value, derivative = gaussian(eta, r_s, *two)
+        terms.append(value.reshape(-1, *env.r.shape))
+        derivatives.append(derivative.reshape(-1, *env.r.shape))
     if functions.kappa:
-        kappa = first_axis(functions.kappa, s.r, s.r.ndim + 1)
-        for kept, new in zip((terms, derivatives), _wave(kappa, *one), strict=True):
-            kept.append(new)
+        kappa = first_axis(functions.kappa, env.r, env.r.ndim + 1)
+        value, derivative = _wave(kappa, *one)
+        terms.append(value)
+        derivatives.append(derivative)
     if not terms:
-        nothing = jnp.zeros((0, *s.r.shape), s.r.dtype)
+        nothing = jnp.zeros((0, *env.r.shape), env.r.dtype)
         return nothing, nothing
     return jnp.concatenate(terms), jnp.concatenate(derivatives)
 
@@ -217,11 +234,13 @@ def _terms(
 def _wave(
     kappa: float | Array, r: Array, cutoff: Array, cutoff_derivative: Array
 ) -> tuple[Array, Array]:
+    """Compute the cosine times the cutoff function that G3 sums, and its derivative."""
     wave = jnp.cos(kappa * r)
     return wave * cutoff, wave * cutoff_derivative - kappa * jnp.sin(kappa * r) * cutoff
 
 
-def _summed(terms: Float[Array, "f m ..."], s: Environment) -> Float[Array, "s f ..."]:
-    # As a product and a sum, which fuse; a matrix product this small takes twice the time.
-    channel = jnp.moveaxis(s.channel, 1, 0)
+def _summed(terms: Float[Array, "f m ..."], env: Environment) -> Float[Array, "s f ..."]:
+    """Sum the terms of all neighbours in every channel."""
+    # A product and a sum, which XLA fuses: a matrix product this small takes twice as long.
+    channel = jnp.moveaxis(env.channel, 1, 0)
     return jnp.sum(channel[:, None] * terms[None], axis=2)

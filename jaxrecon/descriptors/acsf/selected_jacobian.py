@@ -1,8 +1,8 @@
-"""Derivatives of single entries of the rows by the positions: of those that win a pooling.
+"""Derivatives of selected entries of the rows by the positions.
 
-A largest and a smallest value take one row an entry, two of all atoms: the derivatives of the
-others need not be there. Lanes are structures and poolings, and every function of every lane has
-an atom of its own.
+The largest and the smallest value of a feature are entries of the rows of one or two atoms. Their
+derivatives need no derivatives of the other entries. Here every function has an atom of its own in
+each lane; lanes are structures, and poolings of these.
 """
 
 from collections.abc import Callable
@@ -21,113 +21,130 @@ from jaxrecon.descriptors.environment import Environment
 from jaxrecon.lanes import over_lanes
 
 BLOCK = 16
-"""At most so many functions are turned from vectors to positions in one go."""
+"""Largest number of functions whose derivatives are turned to those by positions at once."""
 
 
 def selected_jacobian(
     functions: Functions,
     vectors: Float[Array, "n 3 n lanes"],
-    there: Float[Array, "n n lanes"],
+    present: Float[Array, "n n lanes"],
     channel: Float[Array, "n s lanes"],
     atom: Int[Array, "p f lanes"],
 ) -> Float[Array, "pf x lanes"]:
-    """Derivatives of function f of some atoms by the ``x = 3 n`` coordinates, in 1/Angstrom.
+    """Compute the derivatives of each function of a selected atom by all positions.
 
     Args:
-        functions: their parameters.
-        vectors: to all atoms (first axis) from all atoms (third axis) in Angstrom.
-        there: 1 where the first is a neighbour of the second, 0 for itself and for padding.
-        channel: how much each atom counts in each channel as a neighbour.
-        atom: whose functions; nobody's, and the derivatives 0, if there is no such atom.
+        functions: the functions of each channel and pair of channels.
+        vectors: vectors in Angstrom, to all atoms (first axis) from all atoms (third axis).
+        present: 1 where the first atom is a neighbour of the second, 0 for an atom itself and for
+            padding.
+        channel: weight of each atom in each channel as a neighbour.
+        atom: index of the atom that is selected for each function, p times. The derivatives are 0
+            if there is no atom with this index.
+
+    Returns:
+        The derivatives by the ``x = 3 n`` coordinates in 1/Angstrom.
     """
-    return over_lanes(partial(_selected_jacobian, functions))(vectors, there, channel, atom)
+    return over_lanes(partial(_selected_jacobian, functions))(vectors, present, channel, atom)
 
 
 def _selected_jacobian(
-    functions: Functions, vectors: Array, there: Array, channel: Array, atom: Array
+    functions: Functions, vectors: Array, present: Array, channel: Array, atom: Array
 ) -> Array:
-    def see(neighbor: tuple[Array, Array]) -> Environment:
-        vector, mask = neighbor
-        seen = functions.see(vector[None], mask[None, None])
-        return jax.tree.map(lambda part: part[0], seen)
-
+    """Compute :func:`selected_jacobian` in all lanes."""
+    # Make the p selections lanes too: they need the same environments.
     count = len(atom)
     atom = jnp.moveaxis(atom, 0, 1).reshape(atom.shape[1], -1)
-    vectors, there, channel = (jnp.tile(part, count) for part in (vectors, there, channel))
-    # In a loop: XLA would compute it anew for every function and atom that asks.
-    s = jax.lax.map(see, (vectors, there))
+    vectors, present, channel = (jnp.tile(part, count) for part in (vectors, present, channel))
+
+    def of_neighbor(neighbor: tuple[Array, Array]) -> Environment:
+        vector, mask = neighbor
+        env = functions.environment(vector[None], mask[None, None])
+        return jax.tree.map(lambda part: part[0], env)
+
+    # Compute the environments of all atoms in a loop: otherwise XLA would compute them anew for
+    # every function and atom.
+    env = jax.lax.map(of_neighbor, (vectors, present))
     lanes, channels = atom.shape[1], jnp.moveaxis(channel, 1, 0)
-    alone, together = jnp.split(atom, [len(channels) * functions.radial.size])
+    two_body, three_body = jnp.split(atom, [len(channels) * functions.radial.size])
 
-    def of_channel(given: tuple[Array, Array]) -> Array:
-        atom, weight = given
-        seen = _chosen(s, atom)
-        derivatives = radial.derivatives_each(functions.radial, seen) * weight[:, None]
-        return derivatives[:, None] * seen.direction
+    def of_channel(block: tuple[Array, Array]) -> Array:
+        atom, weight = block
+        selected = _select(env, atom)
+        derivatives = radial.selected_derivatives(functions.radial, selected) * weight[:, None]
+        return derivatives[:, None] * selected.direction
 
-    def of_pair(given: tuple[Array, Array, Array]) -> Array:
-        atom, first, second = given
+    def of_pair(block: tuple[Array, Array, Array]) -> Array:
+        atom, first, second = block
         parts, start = [], 0
         for kind in functions.angular:
-            seen = _chosen(s, atom[start : start + kind.size])
-            parts.append(triplets.derivatives_each(kind, seen, first, second))
+            selected = _select(env, atom[start : start + kind.size])
+            parts.append(triplets.selected_derivatives(kind, selected, first, second))
             start += kind.size
         return jnp.concatenate(parts, axis=2)
 
+    # Compute the functions of each channel, then those of each pair of channels.
     derivatives = []
-    if len(alone):
-        blocks = alone.reshape(len(channels), -1, lanes)
-        derivatives.append(_each(of_channel, (blocks, channels)))
-    if len(together):
+    if len(two_body):
+        blocks = two_body.reshape(len(channels), -1, lanes)
+        derivatives.append(_over_blocks(of_channel, (blocks, channels)))
+    if len(three_body):
         first, second = np.asarray(pairs_of(len(channels))).T
-        # A pair of two elements counts twice in the sum over both, once as it is and once turned.
+        # The weight of two neighbours is first[j] second[k] + second[j] first[k]. In a pair of equal
+        # channels these are the same: take half of each.
         half = jnp.where(first == second, 0.5, 1.0).astype(channel.dtype)[:, None, None]
-        blocks = together.reshape(len(first), -1, lanes)
-        derivatives.append(_each(of_pair, (blocks, half * channels[first], channels[second])))
+        blocks = three_body.reshape(len(first), -1, lanes)
+        derivatives.append(
+            _over_blocks(of_pair, (blocks, half * channels[first], channels[second]))
+        )
     return _by_positions(jnp.concatenate(derivatives, axis=2), atom, count)
 
 
-def _each(one: Callable[[Any], Array], given: tuple[Array, ...]) -> Float[Array, "n 3 f lanes"]:
-    """One block of functions after the other, side by side."""
-    if len(given[0]) == 1:
-        return one(jax.tree.map(lambda part: part[0], given))
-    blocks = jnp.moveaxis(jax.lax.map(one, given), 0, 2)
-    return blocks.reshape(*blocks.shape[:2], -1, blocks.shape[-1])
+def _over_blocks(
+    function: Callable[[Any], Array], blocks: tuple[Array, ...]
+) -> Float[Array, "n 3 f lanes"]:
+    """Apply a function to one block of functions after the other, and put the results together."""
+    if len(blocks[0]) == 1:
+        return function(jax.tree.map(lambda part: part[0], blocks))
+    results = jnp.moveaxis(jax.lax.map(function, blocks), 0, 2)
+    return results.reshape(*results.shape[:2], -1, results.shape[-1])
 
 
 def _by_positions(
     derivatives: Float[Array, "n 3 f wide"], atom: Int[Array, "f wide"], count: int
 ) -> Float[Array, "pf x lanes"]:
-    """Derivatives by the positions from those by the vectors to all atoms."""
+    """Turn derivatives by the vectors to all atoms into derivatives by the positions."""
     n, _, features, lanes = derivatives.shape
     lanes //= count
-    nothing = jnp.zeros_like(derivatives[0])
-    total, _ = jax.lax.scan(lambda sums, slope: (sums + slope, None), nothing, derivatives)
+    # The sum over all vectors belongs to the atom that they start at.
+    zero = jnp.zeros_like(derivatives[0])
+    total, _ = jax.lax.scan(lambda sums, derivative: (sums + derivative, None), zero, derivatives)
+    # Exchange the order of functions and positions in blocks of functions, which fit into a cache.
     block = max(size for size in range(1, BLOCK + 1) if features % size == 0)
 
-    def move(start: Array) -> Array:
+    def of_block(start: Array) -> Array:
         def part(array: Array) -> Array:
+            # A block belongs to one of the p selections, which are side by side in the lanes.
             array = jax.lax.dynamic_slice_in_dim(array, start % features, block, axis=-2)
             return jax.lax.dynamic_slice_in_dim(array, start // features * lanes, lanes, axis=-1)
 
+        # Moving the end of a vector changes it as much, moving its start with the opposite sign.
         starts = part(atom)[None, None] == jnp.arange(n)[:, None, None, None]
-        # A vector ends at the neighbour and starts at the atom: moving the atom turns the sign.
-        moved = part(derivatives) - jnp.where(starts, part(total)[None], 0.0)
-        return jnp.moveaxis(moved, 2, 0)
+        by_positions = part(derivatives) - jnp.where(starts, part(total)[None], 0.0)
+        return jnp.moveaxis(by_positions, 2, 0)
 
-    # In blocks of functions: their order and that of the positions are exchanged on the way.
-    moved = jax.lax.map(move, jnp.arange(0, count * features, block))
-    return moved.reshape(count * features, 3 * n, lanes)
+    by_positions = jax.lax.map(of_block, jnp.arange(0, count * features, block))
+    return by_positions.reshape(count * features, 3 * n, lanes)
 
 
-def _chosen(s: Environment, atom: Int[Array, "f lanes"]) -> Environment:
-    """What the atom of each function sees: lanes ``(f, lanes)`` from lanes ``(n, lanes)``."""
+def _select(env: Environment, atom: Int[Array, "f lanes"]) -> Environment:
+    """Take the environment of the atom of each function: lanes ``(f, lanes)`` of ``(n, lanes)``."""
 
-    def of(part: Array) -> Array:
-        # A chain of selections: a gather of single numbers takes longer for up to some 40 atoms.
+    def select(part: Array) -> Array:
+        # A chain of selections is faster than a gather of single numbers up to some 40 atoms.
         result = jnp.zeros((*part.shape[:-2], *atom.shape), part.dtype)
         for i in range(part.shape[-2]):
             result = jnp.where(atom == i, part[..., i, None, :], result)
         return result
 
-    return jax.tree.map(of, s)
+    return jax.tree.map(select, env)
