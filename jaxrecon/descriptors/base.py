@@ -288,8 +288,8 @@ class Descriptor(ABC):
             elements: atomic numbers.
 
         Returns:
-            The index of each number among :attr:`elements`, which means nothing for a number that
-            is not among them; and whether it is among them.
+            The index of each number among :attr:`elements`, arbitrary for a number that is not one
+            of them; and whether it is one of them.
         """
         species = jnp.asarray(self.species)
         place = jnp.searchsorted(species, elements).clip(0, len(species) - 1)

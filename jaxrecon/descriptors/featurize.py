@@ -317,11 +317,11 @@ def _split(sizes: np.ndarray, most: np.ndarray, parts: int) -> Iterator[np.ndarr
 
 def _most_elements(items: Sequence[Atoms], fingerprint: Fingerprint) -> int | None:
     """Largest number of different elements in a structure; None if all channels are needed."""
-    every = len(fingerprint.descriptor.species)
-    if every == 1 or (fingerprint.descriptor.fixed_length and not fingerprint.per_element):
+    channels = len(fingerprint.descriptor.species)
+    if channels == 1 or (fingerprint.descriptor.fixed_length and not fingerprint.per_element):
         return None
     most = max(len(set(atoms.numbers.tolist())) for atoms in items)
-    return most if most < every else None
+    return most if most < channels else None
 
 
 def _rounded(atoms: int) -> int:

@@ -60,11 +60,10 @@ def channel_elements(
         The atomic numbers of the channels, ascending, with 0 for a channel that is not needed; and
         whether the structure has more elements than its bounds allow.
     """
-    every = jnp.asarray(species)
     bounds, numbers, mask = structure.bounds, structure.species, structure.mask
-    elements, overflow = every, jnp.zeros((), bool)
-    if bounds is not None and bounds.elements is not None and bounds.elements < len(every):
-        known = mask & (numbers[:, None] == every[None, :]).any(axis=1)
+    elements, overflow = jnp.asarray(species), jnp.zeros((), bool)
+    if bounds is not None and bounds.elements is not None and bounds.elements < len(elements):
+        known = mask & (numbers[:, None] == elements[None, :]).any(axis=1)
         # The unique numbers are: 0 for padding and unknown elements, which the appended 0 puts
         # first in any case; the elements of the structure, ascending; then 0 up to the size. One
         # entry more than the bounds allow is only filled by one element too many.

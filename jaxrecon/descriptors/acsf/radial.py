@@ -210,19 +210,19 @@ def _terms(
     """Compute what each neighbour adds to each function, and its derivative by the distance."""
     # The parameters are leading axes: one for G1 and G3, two for G2.
     parts = (env.r, env.cutoff, env.cutoff_derivative)
-    one, two = (tuple(part[(None,) * axes] for part in parts) for axes in (1, 2))
+    single, double = (tuple(part[(None,) * axes] for part in parts) for axes in (1, 2))
     terms, derivatives = [], []
     if functions.g1:
-        terms, derivatives = [one[1]], [one[2]]
+        terms, derivatives = [single[1]], [single[2]]
     if functions.eta and functions.r_s:
         eta = first_axis(functions.eta, env.r, env.r.ndim + 2)
         r_s = first_axis(functions.r_s, env.r, env.r.ndim + 1)[None]
-        value, derivative = gaussian(eta, r_s, *two)
+        value, derivative = gaussian(eta, r_s, *double)
         terms.append(value.reshape(-1, *env.r.shape))
         derivatives.append(derivative.reshape(-1, *env.r.shape))
     if functions.kappa:
         kappa = first_axis(functions.kappa, env.r, env.r.ndim + 1)
-        value, derivative = _wave(kappa, *one)
+        value, derivative = _wave(kappa, *single)
         terms.append(value)
         derivatives.append(derivative)
     if not terms:

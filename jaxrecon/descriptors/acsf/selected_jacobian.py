@@ -90,8 +90,8 @@ def _selected_jacobian(
         derivatives.append(_over_blocks(of_channel, (blocks, channels)))
     if len(three_body):
         first, second = np.asarray(pairs_of(len(channels))).T
-        # The weight of two neighbours is first[j] second[k] + second[j] first[k]. In a pair of equal
-        # channels these are the same: take half of each.
+        # Two neighbours have the weight first[j] second[k] + second[j] first[k]. In a pair of equal
+        # channels both terms are the same: take half of each.
         half = jnp.where(first == second, 0.5, 1.0).astype(channel.dtype)[:, None, None]
         blocks = three_body.reshape(len(first), -1, lanes)
         derivatives.append(
