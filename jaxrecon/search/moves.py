@@ -234,7 +234,9 @@ def shake(
     image, preserves = _images(config, task, parent, chances[1])
     atoms = noise[: len(image)]
     odd = (atoms - atoms[image]) / 2**0.5
-    noise = noise.at[: len(image)].set(jnp.where(preserves, odd, atoms))
+    # Not ``noise.at[: len(image)].set(...)``: where that sets everything, as without an unknown cell,
+    # jax 0.11.2 crashes while it compiles for several CPU devices.
+    noise = jnp.concatenate([jnp.where(preserves, odd, atoms), noise[len(image) :]])
     return task.join(*task.split(task.moved(parent, noise)))
 
 
