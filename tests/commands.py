@@ -1,4 +1,4 @@
-"""The command line in tests: in this process or in one of its own, and files to work on."""
+"""Helpers for tests of the command line: in this process or another one, with input files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ OLD = b"the old file"
 
 
 def run(line: str) -> int:
-    """A command line, in this process."""
+    """Run a command line in this process, and return its exit code."""
     return main.main(shlex.split(line))
 
 
 def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, with an empty cache of its own."""
+    """Run Python in a new process with an empty cache."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -49,9 +49,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def flawed(folder: Path) -> dict[str, bytes]:
-    """Fingerprints of two Pt10, structures, old outputs, and files with one flaw each.
+    """Write fingerprints, structures, old outputs, and files with one flaw each to this folder.
 
-    They are written to the current folder.
+    Return the content of the folder.
     """
     values = np.outer([1.0, 2.0], np.linspace(0.1, 1.0, PLATINUM.size))
     clusters = [Atoms("Pt10", np.zeros((10, 3)))] * 2

@@ -1,4 +1,4 @@
-"""Every public name of the package as its source has it, with what its docstring says."""
+"""All public names of the package with their sources and the sections of their docstrings."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Public:
 
     Attributes:
         module: where it is defined.
-        path: its name there, that of a method behind its class.
+        path: its name in that module; for a method, behind that of its class.
         node: its source.
         helpers: the functions of its module, by name.
-        exported: whether it, or its class, is one that users import from the package.
+        exported: whether users import it, or its class, from the package.
     """
 
     module: str
@@ -47,7 +47,7 @@ class Public:
 
     @cached_property
     def sections(self) -> dict[str, list[str]]:
-        """What each section names; one without names has an empty list."""
+        """The names in each section; a section without names has an empty list."""
         found: dict[str, list[str]] = {}
         names: list[str] | None = None
         for line in self.text.splitlines():
@@ -65,7 +65,7 @@ class Public:
 
     @property
     def parameters(self) -> list[str]:
-        """Of a function or method without ``self``; of a class that has a section on them."""
+        """Parameters without ``self``; for a class, if its docstring has a section on them."""
         if isinstance(self.node, ast.ClassDef):
             if "Args" not in self.sections:
                 return []
@@ -75,7 +75,7 @@ class Public:
 
     @property
     def fields(self) -> list[str]:
-        """Of a class whose annotations are its attributes, those that are given to it."""
+        """Public attributes of a class that are annotated and given to its constructor."""
         if isinstance(self.node, ast.FunctionDef):
             return []
         lines = [line for line in self.node.body if isinstance(line, ast.AnnAssign)]
@@ -86,7 +86,7 @@ class Public:
 
     @property
     def raised(self) -> set[str]:
-        """Exceptions that it raises itself, or by a private function of its module."""
+        """Exceptions that it raises itself or through a private function of its module."""
         if isinstance(self.node, ast.FunctionDef):
             return self._raised(self.node, {self.node.name})
         names = ("__init__", "__post_init__")
@@ -103,7 +103,7 @@ class Public:
             if name.startswith("_") and name in self.helpers and name not in seen:
                 found |= self._raised(self.helpers[name], seen | {name})
         for part in ast.iter_child_nodes(node):
-            # A function in it raises when it is called, which may be elsewhere.
+            # An inner function raises only when it is called, possibly elsewhere.
             if not isinstance(part, ast.FunctionDef):
                 found |= self._raised(part, seen)
         return found
@@ -124,7 +124,7 @@ def is_exception(name: str) -> bool:
 
 @lru_cache
 def everything() -> list[Public]:
-    """All of the package, in the order of the files."""
+    """All public names of the package, in the order of the files."""
     homes = {
         (getattr(package, name).__module__, name)
         for package in (jaxrecon, jaxrecon.datasets)

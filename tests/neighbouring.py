@@ -1,4 +1,4 @@
-"""Neighbours as ASE lists them, and as a program of ours sees them."""
+"""Neighbours as ASE lists them and as this package lists them, in one form."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def seen_by(
 def listed(
     atoms: Atoms, i: np.ndarray, j: np.ndarray, vectors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours in order, by whole numbers: centre, source, and the cells between them."""
+    """Sorted neighbours as whole numbers: centre, source, and the cells between them."""
     direct = atoms.positions[j] - atoms.positions[i]
     cell = complete_cell(atoms.cell.array) if atoms.pbc.any() else np.eye(3)
     cells = np.rint((vectors - direct) @ np.linalg.inv(cell)).astype(int)
@@ -45,7 +45,7 @@ def listed(
 
 def check(seen: Neighbors, atoms: Atoms, r_cut: float) -> None:
     assert not seen.overflow
-    # What is there comes first, and nothing is there for padding.
+    # Neighbours come before padding, and padded atoms have none.
     number = seen.mask.sum(axis=1)
     np.testing.assert_array_equal(seen.mask, np.arange(seen.mask.shape[1]) < number[:, None])
     assert not number[len(atoms) :].any()

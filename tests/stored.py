@@ -1,4 +1,4 @@
-"""A run and its results, with numbers of all digits, to be kept and found again."""
+"""A run and its results with numbers of all digits, for tests of the store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DESCRIPTION = {
 
 
 def result(number: int = 0, **changes: Any) -> Result:
-    """Numbers of all digits, which no short text of them has."""
+    """A result with numbers of all digits, which a short text would lose."""
     random = np.random.default_rng(number)
     cell = random.normal(size=(3, 3)) if number % 2 else None
     values = {
@@ -63,7 +63,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def assert_same(found: Result, expected: Result) -> None:
-    """Bit for bit."""
+    """Assert that two results are equal bit for bit."""
     pairs = [(found, expected), *zip(found.others, expected.others, strict=True)]
     for one, other in pairs:
         for value, wanted in (
@@ -80,7 +80,7 @@ def assert_same(found: Result, expected: Result) -> None:
 
 
 def script(code: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, with what is above at hand."""
+    """Run Python in a new process, with the names of this module."""
     helpers = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
     return subprocess.run(
         [sys.executable, "-c", f"{helpers}\n{textwrap.dedent(code)}", *words],

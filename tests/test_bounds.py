@@ -1,4 +1,4 @@
-"""Static bounds against what ASE's neighbour list finds, and by hand."""
+"""Static bounds against ASE's neighbour list, and by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def most_by_ase(atoms: Atoms, r_cut: float) -> int:
 
 
 def images_by_ase(atoms: Atoms, r_cut: float) -> np.ndarray:
-    """How many cells a neighbour is away at most, once it is within half a cell on each axis."""
+    """Largest number of cells to a neighbour, for atoms within half a cell along each axis."""
     i, j, cells = neighbor_list("ijS", atoms, r_cut)
     direct = atoms.positions[j] - atoms.positions[i]
     fractions = direct @ np.linalg.inv(complete_cell(atoms.cell.array))
@@ -73,7 +73,7 @@ def test_most_neighbors_are_ases(atoms: Atoms, r_cut: float) -> None:
 
 
 def test_a_neighbor_at_the_cutoff_counts() -> None:
-    """Round-off may put it to either side."""
+    """Round-off may put it on either side."""
     for turn in range(20):
         atoms = bulk("Pt", a=4.0)
         atoms.rotate(turn, (1, 2, 3), rotate_cell=True)
@@ -91,7 +91,7 @@ def test_bounds_hold_what_ase_sees(structures: list[Atoms], r_cut: float) -> Non
     assert bounds.bins is None
     for atoms in structures:
         assert (images_by_ase(atoms, r_cut) <= bounds.counts).all()
-    # Nothing repeats along an axis along which no structure does.
+    # An axis along which no structure repeats has no images.
     repeats = np.any([atoms.pbc for atoms in structures], axis=0)
     assert not np.array(bounds.counts)[~repeats].any()
 
@@ -101,7 +101,7 @@ def test_bounds_hold_what_ase_sees(structures: list[Atoms], r_cut: float) -> Non
     [(10.1, 0), (10.0, 1), (7.0, 1), (3.4, 1), (10 / 3, 2), (2.0, 3), (0.7, 7)],
 )
 def test_images_by_hand(length: float, images: int) -> None:
-    """Those of an atom that is half a cell away."""
+    """Images of an atom half a cell away."""
     for axis in range(3):
         lengths = [20.0, 20.0, 20.0]
         lengths[axis] = length
@@ -132,14 +132,14 @@ def test_bins_are_for_many_atoms() -> None:
 @pytest.mark.parametrize(
     ("lengths", "atoms", "pbc", "bins", "counts"),
     [
-        # As wide as the cutoff or wider.
+        # Bins are at least as wide as the cutoff.
         ((30, 21, 12), 105, True, (7, 5, 3), (1, 1, 1)),
         ((31, 23, 15), 200, True, (7, 5, 3), (1, 1, 1)),
-        # As many as there are atoms, fewer along the longest axis.
+        # No more bins than atoms: fewer along the longest axis.
         ((30, 21, 12), 104, True, (6, 5, 3), (1, 1, 1)),
-        # At least three, of which the cutoff may reach over many.
+        # At least three bins, even if the cutoff reaches over many.
         ((100, 3, 2), 70, True, (7, 3, 3), (1, 4, 6)),
-        # There is nothing beyond the last one.
+        # Without images there is no bin beyond the last.
         ((100, 3, 2), 70, (True, False, True), (7, 3, 3), (1, 2, 6)),
     ],
 )
@@ -163,7 +163,7 @@ def test_bins_of_several_structures_are_the_fewest() -> None:
     assert bounds.bins == (3, 3, 5)
     assert bounds.counts == (1, 1, 1)
     assert bounds_of([long, cubic(12, 20, 3)], 4.0).counts == (1, 1, 4)
-    # Free ones fill the box that they span.
+    # Free structures fill the box that they span.
     free = Atoms(long.symbols, long.positions * [40, 12, 20] / np.ptp(long.positions, axis=0))
     assert bounds_of([free], 4.0).bins == (6, 3, 5)
 
@@ -234,7 +234,7 @@ def test_no_more_room_than_there_are_images() -> None:
 
 @given(atoms=lattices(largest=4), r_cut=CUTOFFS)
 def test_no_atom_has_two_images_in_a_wide_cell(atoms: Atoms, r_cut: float) -> None:
-    """Then no lattice vector is shorter than twice the cutoff."""
+    """No lattice vector of such a cell is shorter than twice the cutoff."""
     cell = complete_cell(atoms.cell.array) if atoms.pbc.any() else np.eye(3)
     alone = Atoms("H", cell=cell, pbc=atoms.pbc)
     if is_wide(cell, atoms.pbc, r_cut):
@@ -249,19 +249,19 @@ def test_wide_is_twice_the_cutoff() -> None:
     assert is_wide(np.diag([8.0, 9.0, 10.0]), periodic, 4.0)
     assert not is_wide(np.diag([7.99, 9.0, 10.0]), periodic, 4.0)
     assert is_wide(np.diag([7.99, 9.0, 10.0]), np.array([False, True, True]), 4.0)
-    # It is the height that counts.
+    # The height counts, not the length.
     assert not is_wide(np.array([[8.0, 0, 0], [4.0, 8.0, 0], [0, 0, 8.0]]), periodic, 4.0)
 
 
 def test_offsets_are_all_cells_around_in_order() -> None:
     found = offsets((2, 0, 1))
     assert found.tolist() == [list(o) for o in product(range(-2, 3), [0], range(-1, 2))]
-    # Kept from a float64 program, long numbers made jax warn in a float32 one.
+    # A cached array of 64 bits would make jax warn in a program of 32 bits.
     assert found.dtype == np.int32
 
 
 def test_bins_only_where_they_are_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Candidates for each atom: all atoms in each image looked at, or all places in each bin."""
+    """Candidates for each atom: all atoms in every examined image, or all places of every bin."""
     monkeypatch.setattr(bounds_module, "_less_work", LESS_WORK)
     pairs, bins = Bounds(8, (1, 0, 0)), Bounds(8, (1, 1, 1), (9, 9, 9), 10)
     assert LESS_WORK(pairs, bins, 90) is pairs

@@ -35,13 +35,13 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_cell_list_is_ases_neighbor_list(shape: str) -> None:
-    """Along three, two, one and no axes, some of the vectors along the others missing."""
+    """Periodic along three, two, one and no axes, with some vectors of the others missing."""
     atoms, edges, r_cut = SHAPES[shape]
     structures = [
         random_lattice(k, atoms - k % 3, pbc, edges, missing=k % 2 == 1)
         for k, pbc in enumerate(PERIODIC)
     ]
-    # Padding is as much as there are bins, and more.
+    # There are more padded entries than bins.
     bounds, size = bounds_of(structures, r_cut, size=atoms + 30), atoms + 30
     assert bounds.bins is not None
     with jax.enable_x64(True):
@@ -51,7 +51,7 @@ def test_a_cell_list_is_ases_neighbor_list(shape: str) -> None:
 
 
 def check_rounded(seen: Neighbors, atoms: Atoms, r_cut: float) -> None:
-    """In float32 a neighbour at the cutoff may fall to either side of it."""
+    """In float32 a neighbour at the cutoff may be on either side of it."""
     assert not seen.overflow
     assert seen.vectors.dtype == np.float32
     centre, _ = np.nonzero(seen.mask)
@@ -119,7 +119,7 @@ def test_large_free_clusters() -> None:
 
 
 def test_many_atoms_among_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than are looked at together; some bounds are made for cell lists only."""
+    """More atoms than in one block; some bounds are made for cell lists only."""
     monkeypatch.setattr(bounds_module, "MANY", 1000)
     atoms = random_lattice(0, 300, (True, False, True), (15.0, 20.0, 18.0))
     bounds = bounds_of([atoms], 3.0)
@@ -134,7 +134,7 @@ def test_many_atoms_among_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=[64, 0], ids=["pairs", "bins"])
 def tight(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Atoms, Bounds]:
-    """Nine atoms, and bounds within 4 Angstrom that have no place to spare."""
+    """Nine atoms, and exactly sufficient bounds for a cutoff of 4 Angstrom."""
     monkeypatch.setattr(bounds_module, "MANY", request.param)
     atoms = random_lattice(3, 9, edges=(6.0, 7.0, 8.0))
     bounds = bounds_of([atoms], 4.0)
@@ -171,10 +171,10 @@ def test_one_atom_too_many_in_a_bin_overflows(tight: tuple[Atoms, Bounds]) -> No
 def test_a_cell_that_shrinks_overflows_where_something_may_be_missing(
     bins: tuple[int, int, int] | None,
 ) -> None:
-    """Under one program; heights at, and a little to either side of, where the bounds end."""
+    """One program, with heights at the limit of the bounds and a little to either side."""
     r_cut, counts = 4.0, (1, 3, 3)
     bounds = Bounds(300, counts, bins, bin_capacity=0 if bins is None else 4)
-    # Images reach half a cell less than they are shifted; bins are whole ones.
+    # Images reach half a cell less than their shift; bins reach as far as theirs.
     ends = r_cut / (np.array(counts) + 0.5) if bins is None else r_cut / np.divide(counts, bins)
     structures, expected = [], []
     for axis, factor, repeats in product(range(3), (0.7, 0.9999, 1.0001, 1.1), (True, False)):
@@ -183,7 +183,7 @@ def test_a_cell_that_shrinks_overflows_where_something_may_be_missing(
         rng = np.random.default_rng(axis)
         atoms = Atoms("HPt2", rng.random((3, 3)) * lengths, cell=lengths, pbc=True)
         atoms.pbc[axis] = repeats
-        # Bins count along all axes, as far as there are any.
+        # Bins are counted along all axes, up to their number.
         ends_here = repeats or (bins is not None and counts[axis] < bins[axis] - 1)
         structures.append(atoms)
         expected.append(factor < 1 and ends_here)
@@ -197,7 +197,7 @@ def test_a_cell_that_shrinks_overflows_where_something_may_be_missing(
 
 
 def test_a_multiple_of_the_height_is_not_rounded_up() -> None:
-    """In float32, where it matters: the cutoff reaches over 39 bins, or a little more."""
+    """In float32, where it matters, the cutoff reaches over 39 bins or a little more."""
     rng, structures, height = np.random.default_rng(0), [], 30.0 / 39
     for _ in range(60):
         flat = np.array([[height, *rng.uniform(-0.7, 0.7, 2)], [0, 30, 5], [0, 9, 30]])

@@ -1,4 +1,4 @@
-"""The command line: the way there and back, and what is asked of the library."""
+"""The verbs fingerprint, reconstruct and demo: their files, messages and calls of the library."""
 
 import json
 import shlex
@@ -35,9 +35,9 @@ def files(command_line: None, tmp_path: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def asked(monkeypatch) -> dict[str, Any]:
-    """What the verb asks of the library, which answers with atoms at no place in particular.
+    """The arguments with which the verb calls the library, which returns meaningless structures.
 
-    Each target is a hop; a Ctrl-C comes before the one that is named under ``interrupted``.
+    Each target takes one hop. Ctrl-C comes before the target under the key ``interrupted``.
     """
     call: dict[str, Any] = {"searched": []}
 
@@ -108,11 +108,11 @@ def test_water_there_and_back(tmp_path):
     assert {path.name.split("-")[0] for path in stored} >= {"jit_local", "jit_polish"}
     words = f"{search} again.extxyz --quiet"
     warm = python("-c", textwrap.dedent(WARM), *shlex.split(words), folder=tmp_path)
-    # XLA logs errors for cached programs unless it is told not to.
+    # XLA logs errors for cached programs by default.
     assert (warm.returncode, warm.stderr) == (0, "")
     assert warm.stdout.splitlines()[-1] == "[]"
     assert Path("again.extxyz").read_bytes() == Path("found.extxyz").read_bytes()
-    # All that was compiled was kept, and nothing was compiled again.
+    # All programs came from the cache, and none was added.
     assert sorted(Path("cache").rglob("*-cache")) == stored
 
 
@@ -121,7 +121,7 @@ WARM = """
     from jaxrecon.cli.main import main
 
     code = main()
-    # Seconds to import, and of no use here.
+    # These take seconds to import, and are not needed here.
     print(sorted({"jax_md", "matplotlib", "pymatgen"} & set(sys.modules)))
     sys.exit(code)
 """
@@ -210,7 +210,7 @@ def test_force_replaces(capsys):
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("options", ["", "--force", "--resume", "--store 'my own.db'"])
 def test_an_interrupted_run_is_resumed(asked, capsys, options):
-    """By the command line that it says; its files are those of a run without interruption."""
+    """The printed command continues it, and the files are those of a run without interruption."""
     line = "reconstruct pt10.npz --rows 0-1,0-1"
     assert main.main(shlex.split(f"{line} -o whole.extxyz")) == 0
     for name in ("new.extxyz", "new.db") if options == "--force" else ():
@@ -219,8 +219,8 @@ def test_an_interrupted_run_is_resumed(asked, capsys, options):
     capsys.readouterr()
     assert main.main(shlex.split(f"{line} -o new.extxyz --quiet {options}")) == 130
     database = "my own.db" if "store" in options else "new.db"
-    kept = options if "store" in options else ""
-    words = shlex.split(f"{line} -o new.extxyz --quiet {kept} --resume")
+    store = options if "store" in options else ""
+    words = shlex.split(f"{line} -o new.extxyz --quiet {store} --resume")
     again = shlex.join(["jaxrecon", *words])
     assert capsys.readouterr().err == (
         f"jaxrecon: error: interrupted: 2 of 4 targets are in {database}; to continue: {again}\n"
@@ -232,7 +232,7 @@ def test_an_interrupted_run_is_resumed(asked, capsys, options):
     for suffix in (".extxyz", ".json"):
         whole = Path("whole").with_suffix(suffix)
         assert Path("new").with_suffix(suffix).read_bytes() == whole.read_bytes()
-    # All is done: the files are written again, and nothing else.
+    # Without anything left to search, the files alone are written again.
     Path("new.extxyz").unlink()
     assert main.main(shlex.split(again)[1:]) == 0
     assert asked["searched"] == [0, 1, 2, 3]
@@ -248,7 +248,7 @@ def test_a_password_is_never_said(asked, capsys, monkeypatch):
             self.url = url
 
         def __str__(self) -> str:
-            return "there"
+            return "the server"
 
         def begin(self, description: dict[str, Any]) -> None:
             raise KeyboardInterrupt
@@ -284,18 +284,18 @@ def test_demo(monkeypatch, capsys):
 
     def run(*words: object, **options: object) -> tuple[dict[str, Any], list[Path]]:
         calls.append((words, options))
-        told = {"structures": {"cube": {"residual": 0.0}}, "next": ["jaxrecon doctor"]}
-        return told, [Path("demo.json"), Path("index.html")]
+        report = {"structures": {"cube": {"residual": 0.0}}, "next": ["jaxrecon doctor"]}
+        return report, [Path("demo.json"), Path("index.html")]
 
     example = SimpleNamespace(run=run)
     monkeypatch.setattr("jaxrecon.cli.demo", example, raising=False)
     assert main.main(["demo"]) == 0
     said = capsys.readouterr().out
     assert said == "look at index.html\n\nto try next:\n  jaxrecon doctor\n"
-    assert main.main(["demo", "-o", "there", "--seed", "3", "--force"]) == 0
+    assert main.main(["demo", "-o", "folder", "--seed", "3", "--force"]) == 0
     assert calls == [
         ((Path("demo"),), {"seed": 0, "force": False}),
-        ((Path("there"),), {"seed": 3, "force": True}),
+        ((Path("folder"),), {"seed": 3, "force": True}),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Sets and judgements from the command line: the files, and one line for what is wrong."""
+"""The verbs dataset and judge: their files, and one line for every error."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_judge_writes_structures_and_details(capsys: pytest.CaptureFixture[str])
     assert read_labelled("out.extxyz").formation_energies.shape == (4,)
     assert run("judge in.extxyz -o own.extxyz --quiet --bulk Pt=-0.5,Cu=1") == 0
     assert json.loads(Path("own.json").read_text())["bulk_energies"] == {"Pt": -0.5, "Cu": 1.0}
-    # With the database there is nothing left to compute.
+    # The database has all energies: nothing is computed.
     assert run("judge in.extxyz -o out.extxyz --quiet --resume") == 0
 
 
@@ -116,7 +116,7 @@ def test_build_info_and_sample(
 
 
 @pytest.mark.parametrize("words", ["dataset info set.npz", "dataset build --help"])
-def test_nobody_reads_to_the_end(words: str, tmp_path: Path) -> None:
+def test_the_reader_may_stop_early(words: str, tmp_path: Path) -> None:
     write_labelled("set.npz", LabelledSet.of([random_cluster("Pt3", 0)], energies=[0.0]))
     process = popen(words, tmp_path)
     assert process.stdout is not None
@@ -190,13 +190,13 @@ def test_another_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def pieces(path: Path) -> int:
-    """In a database that another process writes."""
+    """The number of pieces of work in a database that another process writes."""
     if not path.exists():
         return 0
     try:
         with closing(sqlite3.connect(path, timeout=10.0)) as connection:
             return connection.execute("SELECT COUNT(*) FROM systems").fetchone()[0]
-    except sqlite3.OperationalError:  # there is no table yet
+    except sqlite3.OperationalError:  # the database has no table yet
         return 0
 
 
@@ -209,7 +209,7 @@ def wait_for(path: Path, more_than: int, process: subprocess.Popen[str]) -> None
 
 @pytest.mark.slow
 def test_killed_runs_end_as_if_they_were_not(tmp_path: Path) -> None:
-    """SIGKILL, at once after a commit or a while later, and Ctrl-C in the terminal of all."""
+    """SIGKILL at once after a commit or a little later, and Ctrl-C, which reaches all processes."""
     assert run(f"{BUILD} -o whole.npz") == 0
     chance, path = random.Random(0), tmp_path / "set.db"
     line = f"{BUILD} -o set.npz --jobs 2 --resume"

@@ -1,4 +1,4 @@
-"""Design from the command line: files, and one line for everything that is wrong."""
+"""The verbs train, generate, evaluate and design: their files, and one line for every error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("command_line")
 
 @pytest.fixture
 def files(command_line: None, quick_compile: None) -> None:
-    """A set, settings, a model, and structures that were judged."""
+    """A labelled set, settings, a model, and judged structures."""
     write_labelled("set.npz", labelled())
     Path("small.json").write_text(json.dumps(LEARNING.to_dict()))
     save_model(trained(), "model")
@@ -46,7 +46,7 @@ def files(command_line: None, quick_compile: None) -> None:
 
 @pytest.fixture
 def asks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is asked of the search, which answers with random clusters."""
+    """The arguments of the search, which returns random clusters."""
     call: dict[str, Any] = {}
 
     def search(targets: np.ndarray, fingerprint: Fingerprint, **given: Any) -> Reconstruction:

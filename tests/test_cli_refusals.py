@@ -1,4 +1,4 @@
-"""What the command line refuses, and how Ctrl-C ends it: one line, and nothing is touched."""
+"""Bad input and Ctrl-C: one line, and no file is changed."""
 
 import os
 import shlex
@@ -139,9 +139,9 @@ def test_interruption_is_one_line_and_writes_nothing(files, tmp_path, capsys, mo
 
 
 def interrupted(where: str, then: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A process that sends itself a Ctrl-C in a function, swallowed as JAX does in its callbacks.
+    """Run a process that sends itself a Ctrl-C within a function, and then continues there.
 
-    Then it goes on in that function.
+    The exception is swallowed, as JAX does in its callbacks.
     """
     code = f"""
         import contextlib, hashlib, os, signal, sys, threading, time
@@ -163,7 +163,7 @@ def interrupted(where: str, then: str, folder: Path) -> subprocess.CompletedProc
 
 
 def test_interruption_ends_the_process(files, tmp_path):
-    """Before the search: at once."""
+    """Before the search it ends at once."""
     done = interrupted("jaxrecon.cli.options.start_jax", "time.sleep(60.0)", tmp_path)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "jaxrecon: error: interrupted\n"
@@ -174,7 +174,7 @@ NOTICE = f"jaxrecon: {interruption.NOTICE}\n"
 
 
 def test_interruption_ends_the_search_after_the_hop(files, tmp_path):
-    """And after the commit, even where Python's own instructions are few and far between."""
+    """It ends after the commit, even if a single instruction of Python takes long."""
     then = """
             given["store"].begin({})
             hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)
@@ -194,7 +194,7 @@ def test_interruption_ends_the_search_after_the_hop(files, tmp_path):
 
 
 def test_a_second_interruption_does_not_wait(files, tmp_path):
-    """For a hop of a minute: one instruction of Python's, after which its handlers would run."""
+    """It ends within a hop of a minute, a single instruction after which handlers would run."""
     then = """
             threading.Timer(1.0, stop).start()
             hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)

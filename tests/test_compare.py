@@ -1,4 +1,4 @@
-"""Matches: molecules and crystals that are the same, nearly the same, and others."""
+"""Comparisons of molecules and crystals that are equal, nearly equal or different."""
 
 from __future__ import annotations
 

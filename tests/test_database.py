@@ -1,4 +1,4 @@
-"""What is committed is there whatever becomes of the process, the disk and the file."""
+"""Committed results survive the end of the process, a full disk and other accidents."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_damaged_database_is_never_taken_for_a_whole_one(tmp_path: Path) -> No
         with pytest.raises(ValueError, match="expected a database of jaxrecon, got"):
             Store(path, resume=True).begin(DESCRIPTION)
         assert path.read_bytes() == content
-    path.write_bytes(b"")  # what a process leaves that is killed before it wrote anything
+    path.write_bytes(b"")  # the file of a process that was killed before it wrote anything
     assert Store(path, resume=True).begin(DESCRIPTION) == {}
 
 
@@ -145,7 +145,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """No file of this process may grow past 120 kB: the first to fail is a commit."""
+    """Files of this process may not grow past 120 kB: the first failure is that of a commit."""
     path = tmp_path / "found.db"
     code = """
         import resource

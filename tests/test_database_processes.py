@@ -1,4 +1,4 @@
-"""Several processes with one database, and what becomes of it when they are killed."""
+"""Several processes with one database, some of which are killed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_others_are_waited_for_but_not_for_ever(
 
 
 def test_the_lock_file_of_a_killed_process_stops_nobody(tmp_path: Path) -> None:
-    """ASE waits for it to go away, without end."""
+    """ASE would wait for ever until that file is removed."""
     (tmp_path / "found.db.lock").touch()
     store = Store(tmp_path / "found.db")
     store.begin(DESCRIPTION)
@@ -77,7 +77,7 @@ def test_a_commit_that_fails_half_way_leaves_nothing(
 
 
 def test_one_process_at_a_time_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From before it looks for a run until its own is there."""
+    """It holds the lock from the check for an existing run until its own run is written."""
     path, read = tmp_path / "found.db", SQLite3Database.metadata.fget
 
     def watched(self: SQLite3Database) -> Any:
@@ -95,7 +95,7 @@ def test_one_process_at_a_time_begins(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_processes_that_share_a_store(tmp_path: Path) -> None:
-    """Three begin at once, on nothing, and commit their own targets and some that all have."""
+    """Three begin at once without a file, and commit own targets and targets of all three."""
     code = f"""
         import sys, time
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -129,7 +129,7 @@ def test_processes_that_share_a_store(tmp_path: Path) -> None:
 def test_a_run_that_another_process_begins_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ASE ends the transaction in which it makes the tables: there the other one comes in."""
+    """The other one begins when ASE ends the transaction in which it makes the tables."""
     path, calls = tmp_path / "found.db", []
     make_tables = jaxrecon.runtime.database._make_tables
 
@@ -164,7 +164,7 @@ KILLED = """
         os._exit(0)
 
     def run(targets, limit):
-        # What it says to have committed, and whether it was killed before it ended.
+        # The targets that it reported as committed, and whether it was killed before its end.
         reader, writer = os.pipe()
         process = os.fork()
         if process == 0:
@@ -174,9 +174,9 @@ KILLED = """
             time.sleep(limit)
             os.kill(process, signal.SIGKILL)
         killed = os.waitpid(process, 0)[1] != 0
-        told = set(os.read(reader, 1000))
+        reported = set(os.read(reader, 1000))
         os.close(reader)
-        return told, killed
+        return reported, killed
 
     chance, kills = random.Random(0), 0
     for targets, wanted, parts in [(0, 10, 1), (40, 20, 4)]:
@@ -185,21 +185,21 @@ KILLED = """
         longest = (time.perf_counter() - started) / parts
         while kills < wanted:
             Path("found.db").unlink()
-            told, killed, limit = set(), True, longest
-            longest *= 0.9  # a machine may be faster than it was
+            reported, killed, limit = set(), True, longest
+            longest *= 0.9  # the machine may have become faster
             while killed:
                 new, killed = run(targets, chance.uniform(0.0, limit))
                 limit *= 1.1  # or slower
-                told, kills = told | new, kills + killed
+                reported, kills = reported | new, kills + killed
                 found = Store("found.db", resume=True).begin(DESCRIPTION)
-                # No target is lost that was committed; one may be there of which nothing was said.
-                assert told <= set(found), (told, set(found))
+                # No committed target is lost; the last one may be committed and not yet reported.
+                assert reported <= set(found), (reported, set(found))
             assert sorted(found) == list(range(targets))
 """
 
 
 def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
-    """While the database is made, between transactions and in them: children of one process."""
+    """Kills come while the database is made, between transactions and within them."""
     said = script(KILLED, folder=tmp_path)
     assert said.returncode == 0, said.stderr
     found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)
@@ -210,7 +210,7 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_that_are_interrupted_end_as_if_they_were_not(tmp_path: Path) -> None:
-    """Two of the kills of benchmarks/interruptions.py, which does twenty, and Ctrl-C as well."""
+    """Two kills as in benchmarks/interruptions.py, which makes twenty, and Ctrl-C."""
     words = "--targets 5 --sizes 3 --kills 2 --stops 0 --cold 0 --commits 1 -o results"
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "interruptions.py", *words.split()],

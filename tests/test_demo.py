@@ -1,4 +1,4 @@
-"""The demonstration: its files are there and say what is so, and its commands are ones."""
+"""The demonstration: its files, its page, and the commands that it prints."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def targets() -> list[float]:
 
 @lru_cache
 def designed() -> Designed:
-    """For each target two random clusters, the second one twice."""
+    """A design with two random clusters for each target, the second of them twice."""
     searches = []
 
     def search(targets: np.ndarray, fingerprint: Fingerprint, **given: Any) -> Reconstruction:
@@ -74,7 +74,7 @@ def designed() -> Designed:
 
 
 def recovered(truth: Atoms, fingerprint: Fingerprint) -> Reconstruction:
-    """The truth, turned."""
+    """A result with the true structure, turned."""
     atoms = truth.copy()
     if not atoms.pbc.any():
         atoms.positions = truth.positions @ TURN
@@ -84,7 +84,7 @@ def recovered(truth: Atoms, fingerprint: Fingerprint) -> Reconstruction:
 
 @pytest.fixture(scope="module")
 def quick() -> Iterator[dict[str, Any]]:
-    """The searches of the demonstration are done already; what was asked of them."""
+    """Replace the searches of the demonstration; yield the arguments of the calls."""
     asked: dict[str, Any] = {}
 
     def search(targets: np.ndarray, fingerprint: Fingerprint, **given: Any) -> Reconstruction:
@@ -109,10 +109,10 @@ def quick() -> Iterator[dict[str, Any]]:
 
 
 class Shown(NamedTuple):
-    """A demonstration that has run."""
+    """Outputs of a demonstration."""
 
     folder: Path
-    told: dict[str, Any]
+    report: dict[str, Any]
     files: list[Path]
     said: str
     asked: dict[str, Any]
@@ -120,11 +120,11 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def shown(quick: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    folder = tmp_path_factory.mktemp("there") / "a demo"
+    folder = tmp_path_factory.mktemp("demo") / "a demo"
     said = StringIO()
     with redirect_stdout(said):
-        told, files = demo.run(folder, seed=5, progress=False)
-    return Shown(folder, told, files, said.getvalue(), dict(quick))
+        report, files = demo.run(folder, seed=5, progress=False)
+    return Shown(folder, report, files, said.getvalue(), dict(quick))
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_opinions_are_those_of_networks_and_of_another_potential() -> None:
         atoms.calc = EMT()
         energies.append(atoms.get_potential_energy() / len(atoms))
     said = np.array([*made.emt_of_known, *(each["emt"] for each in info)])
-    # Both count from the same crystal.
+    # Both energies are relative to the same crystal, up to a constant.
     assert np.ptp(said - energies) < 1e-9
     assert made.model.config == LEARNING.replace(seed=4)
     assert made.check.config == CHECKING.replace(seed=4)
@@ -211,7 +211,7 @@ def test_what_was_not_found_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_files(shown: Shown) -> None:
-    folder, told = shown.folder, shown.told
+    folder, report = shown.folder, shown.report
     assert shown.files[-1] == folder / "index.html"
     assert set(folder.iterdir()) == set(shown.files)
     made = designed()
@@ -237,17 +237,17 @@ def test_files(shown: Shown) -> None:
     assert stored.formulas == ["Pt4"] * 6
     assert load_model(folder / "model").symbols == "Pt4"
     numbers = json.loads((folder / "demo.json").read_text())
-    assert numbers["targets"] == json.loads(json.dumps(told["targets"]))
+    assert numbers["targets"] == json.loads(json.dumps(report["targets"]))
     assert numbers["design"]["targets"] == numbers["targets"]
     assert numbers["reconstructions"]["decagon"]["converged"] == 1
-    assert told["structures"]["decagon"]["residual"] == 2e-9
-    assert told["structures"]["decagon"]["rmsd"] < 1e-6
+    assert report["structures"]["decagon"]["residual"] == 2e-9
+    assert report["structures"]["decagon"]["rmsd"] < 1e-6
     assert str(made) in shown.said
     assert "methylammonium lead bromide     12     2050   2.0e-09" in shown.said
     assert all(len(line) <= 100 for line in shown.said.splitlines())
 
 
-def test_positions_are_not_told(shown: Shown) -> None:
+def test_the_search_gets_no_positions(shown: Shown) -> None:
     (flat, ring, first), (values, crystal, second) = shown.asked["calls"]
     decagon, perovskite = shown.asked["examples"].values()
     assert np.array_equal(flat, featurize(decagon, ring))
@@ -259,7 +259,7 @@ def test_positions_are_not_told(shown: Shown) -> None:
 
 
 class Page(HTMLParser):
-    """What is linked and shown, and that all that is opened is closed."""
+    """Links, pictures and words of a page; it checks that all elements are closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -297,24 +297,24 @@ def test_page_is_whole_and_links_what_is_there(shown: Shown) -> None:
     assert pictures == [(shown.folder / name).read_bytes() for name in names]
     assert all(word in page.words for row in designed().rows for word in row.cells)
     assert all(remark in page.words for remark in designed().remarks)
-    assert "\n".join(shown.told["next"]) in page.words
+    assert "\n".join(shown.report["next"]) in page.words
 
 
 def test_commands_to_try_next_are_commands(shown: Shown) -> None:
-    there = {str(path) for path in shown.files}
+    available = {str(path) for path in shown.files}
     group: Any = typer.main.get_command(main.app)
-    assert len(shown.told["next"]) == 3
-    for line in shown.told["next"]:
+    assert len(shown.report["next"]) == 3
+    for line in shown.report["next"]:
         program, verb, *words = shlex.split(line)
         assert program == "jaxrecon"
         context = group.commands[verb].make_context(verb, words)
         output = str(context.params["output"])
         paths = {str(each) for each in context.params.values() if isinstance(each, Path)}
         assert paths - {output}
-        assert paths - {output} <= there
+        assert paths - {output} <= available
         if output != "None":
-            assert output not in there
-            there.add(output)
+            assert output not in available
+            available.add(output)
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,4 +1,4 @@
-"""Devices: what is told to XLA, and what is left alone."""
+"""Devices: flags for XLA, and flags that stay as they are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WIDE = "--xla_cpu_prefer_vector_width=512"
 def test_widest_vectors_where_the_processor_has_them(
     abilities: str, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside the flags that are set; a width that is set already stays."""
+    """Other flags stay, and so does a width that is set already."""
     monkeypatch.setenv("XLA_FLAGS", before or "")
     monkeypatch.setattr(devices, "_instruction_sets", lambda: abilities)
     use_all_cores()

@@ -1,4 +1,4 @@
-"""Doctor and match: what is there, what is wrong, and what is near what."""
+"""The verbs doctor and match: the state of the installation, and comparisons of structures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIAL = {"residual": 1e-15, "certified": True, "seconds": 2.0}
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trial takes seconds to compile, and is that of every other test."""
+    """The trial is replaced: it takes seconds to compile, and other tests search too."""
     monkeypatch.setattr(doctor, "_trial", lambda: dict(TRIAL))
 
 
@@ -60,7 +60,7 @@ def test_the_cache_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_what_is_wrong_is_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version that is excluded, a package that is not there, and a trial that fails."""
+    """An excluded version, a missing package, and a trial that fails are reported."""
     lines = ["jax>=0.10.1,!=0.10.2", "flax>=0.12", "none-such>=1", "other; extra == 'more'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
     versions = {"jax": "0.10.2", "flax": "0.13", "jaxrecon": "1"}
@@ -116,7 +116,7 @@ def test_match_says_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
     table = json.loads(Path("table.json").read_text())
     assert (table["pairs"], table["tight"], table["loose"]) == (5, 3, 4)
     assert table["matches"][0]["rmsd"] < 1e-6
-    # Another volume is the same crystal to StructureMatcher, and no deviation can be told.
+    # StructureMatcher ignores the volume; the cells differ too much for a deviation.
     assert table["matches"][4]["rmsd"] is None
     assert math.isinf(compare.compare([strained], [salt])[0].rmsd)
     assert table["median_rmsd"] == pytest.approx(

@@ -1,4 +1,4 @@
-"""What the package offers under one name, and what docstrings say of it: all of it, and truly."""
+"""The public names exist, and their docstrings are complete and true."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def exported() -> list[Public]:
 
 
 def test_every_exported_name_is_looked_at() -> None:
-    """Else what follows finds nothing to complain of."""
+    """Otherwise the following tests would find nothing."""
     seen = {each.path for each in exported()}
     assert seen >= set(jaxrecon.__all__) - modules()
     assert seen >= {"Fingerprint.find", "load", "rmsd", "Result.continued"}
@@ -52,7 +52,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 
 def test_arguments_are_those_that_there_are() -> None:
-    """All of them, and in exported functions and methods always."""
+    """A section lists all arguments, and exported functions and methods have one."""
     wrong = {
         str(each): each.parameters
         for each in everything()
@@ -83,7 +83,7 @@ def test_exported_functions_say_what_they_return() -> None:
 
 
 def test_what_is_raised_is_said() -> None:
-    """The verbs of the command line excepted: their docstrings are what ``--help`` prints."""
+    """Except for verbs of the command line, whose docstrings are the text of ``--help``."""
     wrong = {
         str(each): missing
         for each in everything()
@@ -101,7 +101,7 @@ def said(name: str, each: Public) -> bool:
 
 
 def test_exported_names_have_an_example() -> None:
-    """Of their own or of a method, or that of the function that makes them, which they name."""
+    """Their own, that of a method, or that of the function that makes them, if they name it."""
     with_one = [each for each in exported() if ">>>" in each.text]
     shown = {f"{each.module}.{each.path.partition('.')[0]}" for each in with_one}
     wrong = [
@@ -123,7 +123,7 @@ def test_references_lead_somewhere() -> None:
 
 
 def leads(name: str, module: ModuleType) -> bool:
-    """Whether there is such a thing: from the top, in the module, or in one of its classes."""
+    """Whether the name exists: from the top, in the module, or in one of its classes."""
     classes = [each for each in vars(module).values() if isinstance(each, type)]
     if any(has(place, name.split(".")) for place in (module, *classes)):
         return True

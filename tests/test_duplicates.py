@@ -1,4 +1,4 @@
-"""The same structures among many: the bounds hold, and what they rule out changes nothing."""
+"""Duplicates: the bounds hold, and the pairs that they rule out don't match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxrecon.structures.matching import rmsd
 
 
 def copies(formula: str, widths: list[float], seed: int) -> list[Atoms]:
-    """Of two clusters: rattled, turned or mirrored, moved, atoms in another order."""
+    """Copies of two clusters: rattled, turned or mirrored, moved, and reordered."""
     random, found = np.random.default_rng(seed), []
     for base in (random_cluster(formula, seed), random_cluster(formula, seed + 100)):
         for width in widths:
@@ -44,12 +44,12 @@ def test_both_bounds_hold_and_the_second_is_the_higher(formula: str) -> None:
             assert second <= true + 1e-9
             if 1e-6 < true < 0.2:
                 tight.append(second / true)
-    # Not so low that they rule nothing out.
+    # The bounds are high enough to rule pairs out.
     assert np.median(tight) > 0.5
 
 
 def test_the_bound_is_reached() -> None:
-    """Two atoms: the difference of the distance is twice the deviation of each."""
+    """For two atoms the difference of the distances is twice the deviation of each atom."""
     a, b = (Atoms("Pt2", [(0, 0, 0), (0, 0, z)]) for z in (2.5, 2.9))
     assert rmsd(a, b) == pytest.approx(0.2)
     (rows, flat), (others, other) = duplicates_module._distances(a), duplicates_module._distances(b)
@@ -89,7 +89,7 @@ def test_duplicates_are_those_of_the_first_one() -> None:
     near, far = first.copy(), first.copy()
     near.positions[0] += [0.08, 0.0, 0.0]
     far.positions[0] += [0.12, 0.0, 0.0]
-    # The last one is more like the second, which is no structure of its own.
+    # The last one is more similar to the second, which is itself a duplicate.
     assert duplicates([first, near, far], tolerance=0.06) == [None, 0, 0]
     assert duplicates([]) == []
     assert Library().find(first) is None

@@ -1,4 +1,4 @@
-"""Files that are broken in any way: one line and exit code 2, and nothing else is touched."""
+"""Files that are broken in any way: one line, exit code 2, and no file is changed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ READERS = {
     "fingerprint frames.extxyz -o out.npz --config IN": "settings.yaml",
     "reconstruct pt10.npz -o out.extxyz --config IN": "settings.json",
 }
-"""Command lines that read a file, and one that they take."""
+"""Command lines that read a file, and an intact file for each."""
 
 ODD = [
     "",
@@ -68,12 +68,12 @@ ODD = [
 
 
 class Reached(typer.Exit):
-    """The file was taken, and the work would begin."""
+    """The file was accepted, and the work would begin."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Whole files, and the work put away that verbs do with them."""
+    """A folder with intact files of every kind."""
     before, here = os.getcwd(), tmp_path_factory.mktemp("fuzz")
     os.chdir(here)
     frames = [molecule("H2O"), molecule("CO")]
@@ -99,7 +99,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def broken(whole: bytes, how: str, where: float, odd: str) -> bytes | None:
-    """A file that something has happened to; None for one that is gone."""
+    """The content of a file after some damage; None if the file is missing."""
     place = int(where * len(whole))
     if how == "cut":
         return whole[:place]
@@ -203,7 +203,7 @@ def test_whole_files_are_taken(
     words = [READERS[line] if word == "IN" else word for word in shlex.split(line)]
     code = main.main(words)
     if "model" in words:
-        # The settings are taken, and the arrays beside them are missing.
+        # The settings are accepted, and the arrays beside them are missing.
         assert code == 2
         assert capsys.readouterr().err.endswith("without arrays\n")
     else:

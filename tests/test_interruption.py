@@ -1,4 +1,4 @@
-"""Ctrl-C while a function is reported to, and the bar that it may be."""
+"""Ctrl-C during work that reports progress, and the progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxrecon.runtime.progress import reporter
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """What was to happen at a signal before is what happens after it, and no thread stays."""
+    """Signal handlers are restored after each test, and all threads have ended."""
     handler = signal.getsignal(signal.SIGINT)
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
@@ -27,7 +27,7 @@ def restored() -> Iterator[None]:
         yield
         assert signal.getsignal(signal.SIGINT) is handler
         assert signal.set_wakeup_fd(-1) == sender.fileno()
-        # The one that draws a bar ends a moment later.
+        # The thread that draws a bar ends a moment later.
         for _ in range(500):
             if threading.active_count() == threads:
                 break
@@ -40,7 +40,7 @@ def restored() -> Iterator[None]:
 
 
 def wait(capfd: pytest.CaptureFixture[str]) -> str:
-    """What is said within ten seconds."""
+    """The messages of the next ten seconds at most."""
     for _ in range(1000):
         if said := capfd.readouterr().err:
             return said

@@ -291,7 +291,7 @@ def test_unrelated_crystals(seed: int) -> None:
     assert rmsd(a, b) == pytest.approx(rmsd(b, a), abs=1e-9)
     residual = align(a, b).positions - a.positions
     assert root_mean_square(residual) == pytest.approx(rmsd(a, b), abs=1e-9)
-    # A minimum over translations: nothing is left to gain from a common one.
+    # At a minimum over translations, a common translation gains nothing.
     np.testing.assert_allclose(residual.mean(axis=0), 0.0, atol=1e-9)
 
 

@@ -59,7 +59,7 @@ def test_all_images_are_ases(
 
 
 def smooth(xp, vectors, centre, species, mask, r_cut):
-    """Sees lengths, directions, and who sees whom; vanishes smoothly at the cutoff."""
+    """A function of lengths, directions and pairs that vanishes smoothly at the cutoff."""
     outer = 1.0 - (vectors**2).sum(-1) / r_cut**2
     weight = (1.0 + centre) * (1.0 + species % 5) * xp.where(mask & (outer > 0), outer, 0.0) ** 4
     return (weight * (1.0 + 0.5 * xp.sin(vectors @ xp.array([0.3, 0.5, 0.7])))).sum()
@@ -71,7 +71,7 @@ def by_ase(atoms: Atoms, r_cut: float) -> float:
 
 
 def by_definition(atoms: Atoms, r_cut: float) -> float:
-    """Fractions rounded to a whole number of cells along the axes that repeat."""
+    """Minimum images: fractions rounded to whole cells along the axes that repeat."""
     direct = atoms.positions[None, :, :] - atoms.positions[:, None, :]
     cell = atoms.cell.array
     vectors = direct - np.where(atoms.pbc, np.round(direct @ np.linalg.inv(cell)), 0.0) @ cell
@@ -97,7 +97,7 @@ def sloped(structures: Structure, r_cut: float, minimum: bool) -> tuple:
 def slope(
     value: Callable[[Atoms], float], atoms: Atoms, step: np.ndarray, turn: np.ndarray
 ) -> float:
-    """Central difference when the atoms move by a step and the cell by a turn."""
+    """Central difference for a step of the atoms and of the cell."""
     values = []
     for h in (1e-5, -1e-5):
         moved = atoms.copy()
@@ -111,7 +111,7 @@ def slope(
 def test_slopes_by_positions_and_cell_are_differences(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One program, while the atoms are up to three cells away."""
+    """One program serves atoms up to three cells away."""
     monkeypatch.setattr(bounds_module, "MANY", 0 if kind == "bins" else 64)
     structures = [random_lattice(k, 4, pbc, (3.0, 6.0)) for k, pbc in enumerate(PERIODIC[:-1])]
     bounds = bounds_of(structures, 5.0)
@@ -136,7 +136,7 @@ def test_slopes_by_positions_and_cell_are_differences(
             assert abs(along - slope(value, atoms, step, turn)) < 1e-7 * scale
 
 
-# Once each: free, or in the minimum image
+# One displacement per pair: free, or minimum image
 
 
 def test_displacement_is_from_the_second_to_the_first() -> None:
@@ -196,12 +196,12 @@ def test_minimum_image_along_some_axes_is_ases(
     direct = (atoms.positions[None, :, :] - atoms.positions[:, None, :]).reshape(-1, 3)
     expected = find_mic(direct, atoms.cell, pbc)[0]
     np.testing.assert_allclose(vectors.reshape(-1, 3), expected, atol=1e-12)
-    # Where nothing is said of repeating, all axes do.
+    # Without pbc all axes repeat.
     expected = find_mic(direct, structure.cell, True)[0]
     np.testing.assert_allclose(unsaid.reshape(-1, 3), expected, atol=1e-12)
 
 
-# What a program needs
+# Requirements of compiled programs
 
 
 def test_structures_of_one_size_and_bounds_share_a_program() -> None:
@@ -215,7 +215,7 @@ def test_structures_of_one_size_and_bounds_share_a_program() -> None:
     structures = [random_lattice(k, k + 1, PERIODIC[k], (3.0, 5.0)) for k in range(4)]
     bounds = bounds_of(structures, 4.0)
     for atoms in structures:
-        # Equal bounds will do, the very same are not needed.
+        # Equal bounds share a program: they need not be the same object.
         compiled(from_ase(atoms, 4, replace(bounds)))
     assert traces == [bounds]
     compiled(from_ase(structures[0], 4, replace(bounds, capacity=bounds.capacity + 8)))
@@ -223,14 +223,14 @@ def test_structures_of_one_size_and_bounds_share_a_program() -> None:
 
 
 def test_float32_after_float64_takes_no_long_numbers() -> None:
-    """A warning is an error here, and jax warned of 64 bits left over from the other program."""
+    """jax would warn of an array of 64 bits from the other program, and a warning is an error."""
     atoms = random_lattice(0, 2)
     bounds = bounds_of([atoms], 4.0)
     for enabled in (True, False):
         with jax.enable_x64(enabled):
             seen = every(replace(padded([atoms], 2, bounds), pbc=None), 4.0)
         assert seen.vectors.dtype == ("float64" if enabled else "float32")
-        # Nothing is said of the axes: it repeats along all.
+        # Without pbc it repeats along all axes.
         assert seen.mask.sum() == len(neighbor_list("i", atoms, 4.0))
 
 

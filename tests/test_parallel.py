@@ -1,4 +1,4 @@
-"""Calls spread over processes: all come back, and no process outlives the one that asked."""
+"""Calls spread over processes: all return, and no process outlives its parent."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_the_backend_is_the_callers() -> None:
     assert threading.main_thread().name not in names
 
 
-def test_results_come_when_they_are_there() -> None:
-    """And what nobody has asked for yet is not begun."""
+def test_results_are_yielded_one_by_one() -> None:
+    """Calls begin only when results are requested."""
     begun = []
 
     def call(number: int) -> int:
@@ -67,14 +67,14 @@ def test_a_process_that_dies_is_an_error_of_the_system() -> None:
 
 
 def test_processes_do_not_hear_ctrl_c() -> None:
-    """It reaches all of a terminal: the one that asked answers, and hears it as before."""
+    """The terminal sends it to all processes; the parent alone answers, as before."""
     before = signal.getsignal(signal.SIGINT)
     assert list(unordered(signal.getsignal, [(signal.SIGINT,)] * 2, jobs=2)) == [signal.SIG_IGN] * 2
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_what_is_not_wanted_any_more_is_stopped_in_silence() -> None:
-    """Warnings are errors here."""
+def test_calls_are_stopped_silently_when_the_caller_stops() -> None:
+    """A warning would be an error here."""
     started = time.perf_counter()
     results = unordered(time.sleep, [(0.0,), *[(60.0,)] * 3], jobs=2)
     assert next(results) is None

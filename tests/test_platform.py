@@ -1,4 +1,4 @@
-"""JAX computes right, and the versions known to compute wrong are not installed."""
+"""JAX computes correctly, and no version is installed that is known to compute wrongly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUPPORTED = ("0.10.1", "0.12.0")
     ],
 )
 def test_matrix_vector_products_are_summed_right(dtype: str, rows: int) -> None:
-    """JAX issue 39103: jax 0.10.2 misses terms beyond 128 KiB a column, and says nothing."""
+    """JAX issue 39103: jax 0.10.2 silently drops terms beyond 128 KiB of a column."""
 
     @jax.jit
     def lengths(x: jax.Array, matrix: jax.Array) -> jax.Array:

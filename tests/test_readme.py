@@ -1,4 +1,4 @@
-"""README's code runs, and its commands are the ones that exist."""
+"""The code of the README runs, and its commands have the options that it shows."""
 
 import re
 import shlex
@@ -46,7 +46,7 @@ def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
 def test_inverse_design(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the settings that tests have: the default ones take a minute or two."""
+    """With the small settings of the tests: the default ones take a minute or two."""
     quick = LEARNING.replace(forces=False)
     monkeypatch.setattr("jaxrecon.models.training.TrainConfig", lambda: quick)
     monkeypatch.setattr("jaxrecon.inverse_design.generation.GenerateConfig", lambda: MAKING)

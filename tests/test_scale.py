@@ -1,4 +1,4 @@
-"""Many devices and many processes: the same answers, each target searched once."""
+"""Many devices and many processes: the same results, and every target is searched once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from jaxrecon.search.compiled import mesh_shape
 from jaxrecon.structures.io import read_structures
 
 ROOT = Path(__file__).parents[1]
-# As this process was started: tests of other modules change them, and wider vectors other digits.
+# The environment at the start: tests of other modules change it, and wider vectors change digits.
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 FINGERPRINT = Fingerprint(
@@ -49,7 +49,7 @@ CHILD = """
 import pickle, sys
 import jax
 job = pickle.load(sys.stdin.buffer)
-# Optimized as for a user: else jax 0.12 rounds 8 replicas together otherwise than 64.
+# With all optimisations: without them jax 0.12 rounds 8 replicas differently from 64.
 jax.config.update("jax_num_cpu_devices", job["devices"])
 if job["address"]:
     jax.distributed.initialize(job["address"], 2, job["process"])
@@ -84,13 +84,13 @@ if job["address"]:
     path = job["path"]
     answers += [run(store=Store(path)), run(store=Store(path, resume=True))]
     answers += [run(store=Store(path, resume=True), seed=4), run(seed=job["process"])]
-with open(job["output"], "wb") as file:  # others print as well
+with open(job["output"], "wb") as file:  # stdout has the output of libraries too
     pickle.dump((len(jax.local_devices()), answers), file)
 """
 
 
 def targets() -> np.ndarray:
-    """One that is found before its hops are spent, and three that no structure has."""
+    """One target that converges before its last hop, and three that no structure has."""
     near = featurize([TRUTH] * 4, FINGERPRINT)
     near[1:] += np.random.default_rng(0).normal(size=near[1:].shape) * 0.3
     return near
@@ -135,7 +135,7 @@ def answers_of(child: subprocess.Popen[bytes], output: Path) -> tuple[int, list[
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], list[Result]]:
-    """What one process with one device finds: clusters, and a crystal with all its images."""
+    """Results of one process with one device: clusters, and a crystal with all images."""
     output = tmp_path_factory.mktemp("alone") / "answers"
     devices, [(found, searched, _), (crystal, *_)] = answers_of(started(output), output)
     assert (devices, searched) == (1, [5, 7, 2, 0])
@@ -156,7 +156,7 @@ def assert_same(found: list[Result], expected: list[Result]) -> None:
 def test_eight_devices_find_what_one_finds(
     alone: tuple[list[Result], list[Result]], tmp_path: Path
 ) -> None:
-    """Each with 8 replicas of a target; and, as accelerators do, with targets of its own."""
+    """Each has 8 replicas of a target; or, as accelerators do, targets of its own."""
     output = tmp_path / "answers"
     devices, answers = answers_of(started(output, devices=8), output)
     assert devices == 8
@@ -177,7 +177,7 @@ def test_two_processes_find_what_one_finds(
     children = [started(each, process=number, **job) for number, each in enumerate(outputs)]
     both = list(map(answers_of, children, outputs))
     work = sum(sum(result.evaluations.values()) for result in clusters)
-    kept = []
+    seconds = []
     for (devices, answers), own in zip(both, ([5, 2], [7, 0]), strict=True):
         assert devices == 1
         plain, stored, resumed, other_run, other_call = answers
@@ -188,14 +188,14 @@ def test_two_processes_find_what_one_finds(
         ):
             assert_same(found, clusters)
             assert (searched, reported) == expected
-        kept.append([result.seconds for result in resumed[0]])
-        assert kept[-1] == [result.seconds for result in stored[0]]
-        # What is wrong in one process is said in all.
+        seconds.append([result.seconds for result in resumed[0]])
+        assert seconds[-1] == [result.seconds for result in stored[0]]
+        # An error in one process is raised in all.
         assert isinstance(other_run[0], ValueError)
         assert "got another: seed: 3 != 4" in str(other_run[0])
         assert str(other_call[0]) == "expected the same call in all processes, got 2 that differ"
         assert other_run[1] == other_call[1] == []
-    assert kept[0] == kept[1]
+    assert seconds[0] == seconds[1]
     with connect(path) as database:
         assert sorted(row.target for row in database.select()) == [0, 1, 2, 3]
 
@@ -245,19 +245,19 @@ def test_processes_that_can_not_be_read(text: str) -> None:
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=6), processes=st.integers(1, 5))
-def test_shares_are_even_and_complete(sizes: list[int], processes: int) -> None:
+def test_processes_get_equal_and_complete_parts(sizes: list[int], processes: int) -> None:
     groups = [[(number, item) for item in range(size)] for number, size in enumerate(sizes)]
-    shares = []
+    parts = []
     for process in range(processes):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(jax, "process_count", lambda: processes)
             patch.setattr(jax, "process_index", lambda own=process: own)
-            shares.append(distributed.own_items(groups))
+            parts.append(distributed.own_items(groups))
     for number, group in enumerate(groups):
-        parts = [share[number] for share in shares]
-        assert sorted(item for part in parts for item in part) == group
-        assert all(part == sorted(part) for part in parts)
-    totals = [sum(map(len, share)) for share in shares]
+        dealt = [part[number] for part in parts]
+        assert sorted(item for part in dealt for item in part) == group
+        assert all(part == sorted(part) for part in dealt)
+    totals = [sum(map(len, part)) for part in parts]
     assert max(totals) - min(totals) <= 1
 
 
@@ -273,7 +273,7 @@ def test_meshes(devices: int, platform: str, replicas: int, targets: int) -> Non
     assert 1 <= rows * columns <= devices
     assert replicas % columns == 0
     assert columns == 1 or replicas // columns >= 8
-    # Targets first: none of the devices is left to a target's replicas while targets wait.
+    # Targets first: no device gets a part of the replicas of a target while targets wait.
     assert rows == (1 if platform == "cpu" else min(devices, targets))
     assert not any(
         replicas % more == 0 and replicas // more >= 8

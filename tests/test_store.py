@@ -1,4 +1,4 @@
-"""What is committed is there, to the last bit, and only for the run that committed it."""
+"""Committed results come back bit for bit, and only for the run that committed them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_results_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert sorted(found) == sorted(results)
     for index, each in results.items():
         assert_same(found[index], each)
-        found[index].atoms.positions[0] = 0.0  # no view of what can't be written
+        found[index].atoms.positions[0] = 0.0  # an array of its own, which can be written
 
 
 def test_files_of_a_resumed_run_are_those_of_one_that_was_not(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_other_programs_can_read_it(tmp_path: Path) -> None:
     assert len(list(database.select("hops>1,result_code=converged"))) == 2
 
 
-def test_a_target_is_kept_once(tmp_path: Path) -> None:
-    """By two stores too, as of two processes that do the same run."""
+def test_a_target_is_stored_once(tmp_path: Path) -> None:
+    """The same holds for two stores, as of two processes with the same run."""
     one, two = Store(tmp_path / "found.db"), Store(tmp_path / "found.db", resume=True)
     one.begin(DESCRIPTION)
     assert two.begin(DESCRIPTION) == {}
@@ -115,7 +115,7 @@ def test_force_begins_anew_when_the_run_begins(tmp_path: Path) -> None:
     other = changed("seed", 4)
     assert forced.begin(other) == {}
     forced.commit(1, result(1))
-    # The run that was there goes on in its own process, and spoils nothing.
+    # The process of the replaced run continues, and does no harm.
     store.commit(2, result(2))
     assert sorted(Store(path, resume=True).begin(other)) == [1]
     with pytest.raises(ValueError, match="seed: 4 != 3"):
@@ -145,7 +145,7 @@ def test_another_run_is_refused(tmp_path: Path, place: str, value: Any, said: st
     before = path.read_bytes()
     other = {**changed(place, value), "versions": {}}
     if place != "targets":
-        other["targets"] = "f" * 64  # the least telling of all that differs
+        other["targets"] = "f" * 64  # targets are named last, as their values say least
     with pytest.raises(ValueError, match="was begun with, got another: ") as error:
         Store(path, resume=True).begin(other)
     assert said in str(error.value)

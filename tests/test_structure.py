@@ -1,4 +1,4 @@
-"""The way from and to ASE, padding, and what is refused."""
+"""Conversion from and to ASE, padding, and bad structures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_dtype_is_that_of_jax(enabled: bool, dtype: str) -> None:
     with jax.enable_x64(enabled):
         structure = from_ase(Atoms("Pt", cell=np.eye(3) * 4, pbc=True))
         assert structure.positions.dtype == structure.cell.dtype == dtype
-        # Atomic numbers and masks are the same programme in both.
+        # Atomic numbers and masks are made in the same way in both precisions.
         assert structure.species.dtype == np.int32
 
 
@@ -74,15 +74,15 @@ def test_size_below_the_number_of_atoms() -> None:
 
 @given(atoms=lattices())
 def test_there_and_back_along_some_axes(atoms: Atoms) -> None:
-    """Missing vectors come back complete, those that are there as they were."""
+    """Missing vectors are completed, and the others stay as they were."""
     with jax.enable_x64(True):
         again = to_ase(from_ase(atoms))
     np.testing.assert_array_equal(again.pbc, atoms.pbc)
     np.testing.assert_array_equal(again.positions, atoms.positions)
-    there = atoms.cell.array.any(axis=1) & atoms.pbc.any()
-    np.testing.assert_array_equal(again.cell.array[there], atoms.cell.array[there])
+    present = atoms.cell.array.any(axis=1) & atoms.pbc.any()
+    np.testing.assert_array_equal(again.cell.array[present], atoms.cell.array[present])
     if atoms.pbc.any():
-        # ASE sees the same neighbours.
+        # ASE finds the same neighbours.
         for each in zip(*(neighbor_list("ijD", a, 4.0) for a in (atoms, again)), strict=True):
             np.testing.assert_allclose(*each, atol=1e-12)
 
@@ -208,16 +208,16 @@ def test_a_completed_cell_has_a_volume_and_what_was_there(atoms: Atoms) -> None:
     cell, given_cell = completed_cell(atoms), atoms.cell.array
     assert np.linalg.det(cell) > 0
     if atoms.pbc.any():
-        there = given_cell.any(axis=1)
-        np.testing.assert_array_equal(cell[there], given_cell[there])
-        # The others are of unit length, at right angles to those that are there.
-        np.testing.assert_allclose(np.linalg.norm(cell[~there], axis=1), 1.0)
-        np.testing.assert_allclose(cell[~there] @ cell[there].T, 0.0, atol=1e-12)
+        present = given_cell.any(axis=1)
+        np.testing.assert_array_equal(cell[present], given_cell[present])
+        # The completed vectors have unit length and are normal to the given ones.
+        np.testing.assert_allclose(np.linalg.norm(cell[~present], axis=1), 1.0)
+        np.testing.assert_allclose(cell[~present] @ cell[present].T, 0.0, atol=1e-12)
 
 
 @given(atoms=lattices() | clusters())
 def test_a_spanning_cell_holds_all_atoms(atoms: Atoms) -> None:
-    """Along the axes that do not repeat; flat structures too, and no wider than it need be."""
+    """Along axes that do not repeat, also for flat structures, and no wider than necessary."""
     for structure in (atoms, Atoms(atoms.symbols, atoms.positions * [1, 0, 1] + 50.0)):
         cell = spanning_cell(structure)
         assert np.linalg.det(cell) > 0

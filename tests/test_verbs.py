@@ -1,10 +1,11 @@
-"""What all verbs share: help, --json, and settings that repeat a run."""
+"""The parts that all verbs have in common: help, --json, and settings that repeat a run."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from designing import trained
 from jaxrecon import save_model
 from jaxrecon.cli import main, settings, verbs
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.descriptors.registry import PRESETS
+from jaxrecon.models.config import PRESETS as LEARNING
+from jaxrecon.potentials.registry import CALCULATORS
 from jaxrecon.runtime.versions import versions
 
 pytestmark = pytest.mark.usefixtures("command_line")
 
 
 def commands(group: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:
-    """Every verb with what typer has made of it."""
+    """All verbs by name, as the commands that typer has made."""
     group = group or typer.main.get_command(main.app)
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
@@ -46,7 +50,7 @@ def test_all_verbs_are_there() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_teaches(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A sentence, an example that can be parsed, a word on every option, and the shared ones."""
+    """It has a sentence, an example, a text for every option, and the common options."""
     command = VERBS[verb]
     assert run(f"{verb} --help") == 0
     shown = capsys.readouterr().out
@@ -61,13 +65,40 @@ def test_help_teaches(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"json", "config"} <= set(options)
     for name, option in options.items():
         assert any(word.startswith("--") for word in option.opts), name
-        # Whoever may leave it out is told what happens then.
+        # An option that may be left out states its default.
         said = "[default: " in option.help or option.required or option.is_flag
         assert said or option.show_default or option.default is None, name
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_examples_are_commands(verb: str) -> None:
+    """Every example of the help can be parsed."""
+    for line in VERBS[verb].epilog.splitlines():
+        if not line.strip().startswith("jaxrecon"):
+            continue
+        _, name, *words = shlex.split(line)
+        if name == "dataset":
+            name = f"dataset {words.pop(0)}"
+        VERBS[name].make_context(name, words)
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "names"),
+    [
+        ("judge", "calculator", CALCULATORS),
+        ("fingerprint", "preset", PRESETS),
+        ("explore", "preset", PRESETS),
+        ("train", "learning", LEARNING),
+    ],
+)
+def test_help_names_all_that_is_registered(verb: str, option: str, names: Iterable[str]) -> None:
+    """The help can't read the registries, which import JAX and ASE."""
+    (text,) = [each.help for each in VERBS[verb].params if each.name == option]
+    assert [name for name in names if name not in text] == []
+
+
 def test_help_is_cheap(tmp_path: Path) -> None:
-    """Nothing that takes long is imported for the help of any verb."""
+    """No module that takes long is imported for the help of any verb."""
     code = f"""
 import sys
 from jaxrecon.cli.main import main
