@@ -27,7 +27,7 @@ def test_layers_narrow_as_in_the_published_program():
 
 @pytest.mark.parametrize("beta", [0.0, 0.75])
 def test_the_loss_is_squares_and_divergence(beta):
-    """The divergence of two normal distributions is integrated."""
+    """The divergence of two normal distributions is computed by integration."""
     network = Autoencoder.of(SMALL.replace(beta=beta), 3)
     weights = jax.jit(network.init)(jax.random.key(0))
     scaled, value = jnp.asarray([0.5, -1.0, 2.0]), jnp.asarray(0.3)
@@ -49,7 +49,7 @@ def test_the_loss_is_squares_and_divergence(beta):
 
 
 @pytest.mark.slow
-def test_samples_have_what_they_are_asked_for():
+def test_samples_have_the_wanted_property():
     """The examples are points on a noisy line; the property is the place on it."""
     random = np.random.default_rng(0)
     values = random.normal(size=200)

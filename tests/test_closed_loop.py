@@ -1,4 +1,4 @@
-"""The loop: each round learns what the one before was told, and a kill costs what was in flight."""
+"""The closed loop: rounds learn from earlier ones, and an interruption repeats nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, list]:
-    """What is trained and made: by functions that take no time, and stop where they are told."""
+    """Calls of functions that stand for training and generation, and stop where ``stop`` says."""
     seen: dict[str, list] = {"trained": [], "made": [], "stop": []}
 
     def learn(rows: LabelledSet, config: Any, **options: Any) -> DesignModel:
@@ -95,7 +95,7 @@ def test_each_round_learns_from_those_before(calls: dict[str, list], tmp_path: P
     assert len(found.structures) == 5
 
 
-def test_after_an_interruption_nothing_is_done_twice(
+def test_an_interruption_repeats_nothing(
     calls: dict[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     energies: list[Atoms] = []
@@ -129,8 +129,8 @@ def test_after_an_interruption_nothing_is_done_twice(
     assert (tmp_path / "run/round-1/judged.extxyz").read_bytes() == before
 
 
-def same(some: Sequence[Atoms], others: Sequence[Atoms]) -> bool:
-    pairs = zip(some, others, strict=True)
+def same(structures: Sequence[Atoms], others: Sequence[Atoms]) -> bool:
+    pairs = zip(structures, others, strict=True)
     return all(one.positions.tobytes() == other.positions.tobytes() for one, other in pairs)
 
 
@@ -155,7 +155,7 @@ def test_another_run_is_refused(calls: dict[str, list], tmp_path: Path) -> None:
             design(labelled(), 4.0, **{"count": 1, "folder": tmp_path, **SETTINGS, name: 0})
 
 
-def test_of_fingerprints_alone(calls: dict[str, list], tmp_path: Path) -> None:
+def test_a_set_of_fingerprints_alone(calls: dict[str, list], tmp_path: Path) -> None:
     values = featurize(labelled().structures or [], trained().fingerprint)
     alone = LabelledSet.of(fingerprints=values, formation_energies=labelled().formation_energies)
     found = looped(tmp_path / "run", alone, rounds=1, symbols="Pt4")
@@ -167,7 +167,7 @@ def test_of_fingerprints_alone(calls: dict[str, list], tmp_path: Path) -> None:
     np.testing.assert_allclose(found.labelled.fingerprints[60:], expected, atol=1e-12)
 
 
-def test_a_round_without_an_energy_goes_on(
+def test_a_round_without_an_energy_is_no_end(
     calls: dict[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jaxrecon.potentials.labels.label", lambda *_: 1 / 0)

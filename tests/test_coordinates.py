@@ -1,4 +1,4 @@
-"""Coordinates: there and back, always possible, finite slopes."""
+"""Coordinates: the way back, possible fingerprints for any coordinates, finite derivatives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(fingerprint: Fingerprint, count: int = 5, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("poolings", [("max", "min"), ("min", "mean"), POOLINGS])
-def test_there_and_back(x64, poolings):
+def test_the_way_back_gives_the_fingerprint(x64, poolings):
     fingerprint = Fingerprint(SMALL, poolings=poolings, per_element=True, max_atoms=4)
     coordinates = Coordinates.of(fingerprint)
     assert hash(coordinates) == hash(Coordinates.of(fingerprint))
@@ -36,7 +36,7 @@ def test_there_and_back(x64, poolings):
         np.testing.assert_allclose(back, row, atol=1e-13)
 
 
-def test_what_each_coordinate_is(x64):
+def test_coordinates_are_those_of_the_formula(x64):
     row = rows(EVERY, 1)[0]
     found = np.asarray(Coordinates.of(EVERY).forward(jnp.asarray(row)))
     names, value = EVERY.names, dict(zip(EVERY.names, row, strict=True))
@@ -57,7 +57,7 @@ def test_what_each_coordinate_is(x64):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([1e-9, 1e-3, 1.0, 30.0]))
-def test_any_coordinates_are_possible(dtype, seed, scale):
+def test_any_coordinates_give_a_possible_fingerprint(dtype, seed, scale):
     with jax.enable_x64(True):
         anything = scale * np.random.default_rng(seed).normal(size=EVERY.size)
         back = np.asarray(BACKWARD(jnp.asarray(anything, dtype)))
@@ -70,19 +70,19 @@ def test_any_coordinates_are_possible(dtype, seed, scale):
             assert value >= 0.0 or name.startswith("moment3")
 
 
-def test_slopes_are_those_of_the_formula_and_finite_at_nothing(x64):
+def test_derivatives_are_those_of_differences_and_finite_at_zero(x64):
     coordinates, random = Coordinates.of(EVERY), np.random.default_rng(0)
     row = coordinates.backward(jnp.asarray(random.uniform(0.1, 1.0, EVERY.size)))
     step = 1e-6 * jnp.asarray(random.normal(size=row.shape))
     lower, upper = (coordinates.forward(row + sign * step) for sign in (-0.5, 0.5))
-    slopes = jax.jacobian(coordinates.forward)(row)
-    np.testing.assert_allclose(slopes @ step, upper - lower, rtol=1e-6, atol=1e-12)
-    at_nothing = np.asarray(jax.jacobian(coordinates.forward)(jnp.zeros(EVERY.size)))
-    assert np.isfinite(at_nothing).all()
-    assert np.abs(at_nothing).max() <= 0.5 / EPSILON**0.5 + 1e-9
+    jacobian = jax.jacobian(coordinates.forward)(row)
+    np.testing.assert_allclose(jacobian @ step, upper - lower, rtol=1e-6, atol=1e-12)
+    at_zero = np.asarray(jax.jacobian(coordinates.forward)(jnp.zeros(EVERY.size)))
+    assert np.isfinite(at_zero).all()
+    assert np.abs(at_zero).max() <= 0.5 / EPSILON**0.5 + 1e-9
 
 
-def test_numbers_that_are_not_possible_are_moved_to_the_nearest_that_are(x64):
+def test_impossible_numbers_are_moved_to_the_nearest_possible_ones(x64):
     fingerprint = Fingerprint(ACSF(("H",), g2_eta=(1,), g2_r_s=(1,)), poolings=("max", "min"))
     coordinates = Coordinates.of(fingerprint)
     row = jnp.ones(fingerprint.size).at[0].set(0.5).at[1].set(-1.0)

@@ -1,4 +1,4 @@
-"""Tables as they are counted by hand."""
+"""Tables against numbers that are counted by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_table2_raw_and_screened() -> None:
         table2([made(target=1.0), Atoms("Pt", info={"e_form": 1.0})])
 
 
-def test_table2_of_ranges_and_of_what_knows_no_prediction() -> None:
+def test_table2_of_ranges_and_without_predictions() -> None:
     inside, outside = (Atoms("Pt", info={"at_least": 3.0, "e_form": e}) for e in (4.0, 2.5))
     (row,) = table2([inside, outside])
     assert (row["at_least"], row["at_most"], row["within"]) == (3.0, math.inf, 0.5)
@@ -73,7 +73,7 @@ def test_the_spread_over_seeds() -> None:
     assert over_seeds(tables[:1])[0]["spread"] is None
 
 
-def test_what_is_impossible() -> None:
+def test_impossible_fingerprints() -> None:
     fingerprint = Fingerprint.preset("fung2022", ["Pt"])
     rows = featurize([random_cluster("Pt5", seed) for seed in range(4)], fingerprint)
     rows[1, 7] = -1e-6
@@ -83,11 +83,11 @@ def test_what_is_impossible() -> None:
     assert impossible(fingerprint, rows).tolist() == expected
 
 
-def test_table1_is_what_the_surrogate_thinks() -> None:
+def test_table1_has_the_predictions_of_the_surrogate() -> None:
     model = trained()
     target = float(np.median(labelled().formation_energies))
     row, taken, _, _ = table1(model, [target, target + 0.1], samples=40, seed=2, agree=0.3)
-    assert [each["fingerprints"] for each in (row, taken)] == ["drawn", "taken"]
+    assert [line["fingerprints"] for line in (row, taken)] == ["drawn", "taken"]
     again = model.predict(model.sample(target, 40, 2, agree=0.3))[0]
     assert taken["mae"] == pytest.approx(np.abs(again - target).mean())
     assert len(table1(model, [target], samples=2, agree=None)) == 1

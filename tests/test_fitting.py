@@ -83,7 +83,7 @@ def test_one_program_for_all_epochs():
     assert fitting._advance._cache_size() == before + 1
 
 
-def test_the_best_epoch_is_kept():
+def test_the_best_epoch_is_chosen():
     """Validation examples are on another line: their loss becomes larger again on the way."""
     inputs = jnp.tile(jnp.asarray([[1.0, 0.0]]), (4, 1))
     data = inputs, jnp.asarray([5.0, 5.0, 2.0, 2.0])
@@ -176,7 +176,7 @@ KILLED = """
 CHUNKED = (numbers([0, 1, 2, 3, 4, 5]), numbers([8, 9]), FitConfig(1, 1, 0.05, 9, 4))
 
 
-def test_training_that_is_killed_goes_on_bit_for_bit(tmp_path, monkeypatch):
+def test_a_killed_fit_continues_bit_for_bit(tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "CHUNK", 2)
     folder, reports = tmp_path / "line", []
     run = subprocess.run(
@@ -200,17 +200,17 @@ def test_training_that_is_killed_goes_on_bit_for_bit(tmp_path, monkeypatch):
 def test_checkpoints(tmp_path):
     tree = {"a": [np.arange(3.0), jnp.ones((2, 2))], "b": {0: np.int32(4), 1: {"c": np.zeros(1)}}}
     assert checkpoints.latest(tmp_path / "none", tree) is None
-    checkpoints.save(tmp_path / "some", 1, jax.tree.map(np.zeros_like, tree))
-    checkpoints.save(tmp_path / "some", 4, tree)
-    found = checkpoints.latest(tmp_path / "some", tree)
+    checkpoints.save(tmp_path / "steps", 1, jax.tree.map(np.zeros_like, tree))
+    checkpoints.save(tmp_path / "steps", 4, tree)
+    found = checkpoints.latest(tmp_path / "steps", tree)
     assert jax.tree.structure(found) == jax.tree.structure(tree)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
         np.testing.assert_array_equal(one, other)
         assert np.asarray(one).dtype == np.asarray(other).dtype
-    bare = checkpoints.latest(tmp_path / "some")
+    bare = checkpoints.latest(tmp_path / "steps")
     assert set(bare) == {"a", "b"}
     np.testing.assert_array_equal(bare["b"][1]["c"], np.zeros(1))
-    with pytest.raises(ValueError, match=r"expected a checkpoint of this model in .*some, got "):
-        checkpoints.latest(tmp_path / "some", {"a": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"expected a checkpoint of this model in .*steps, got "):
+        checkpoints.latest(tmp_path / "steps", {"a": np.zeros(3)})
     (tmp_path / "empty").mkdir()
     assert checkpoints.latest(tmp_path / "empty", tree) is None

@@ -30,7 +30,7 @@ CLOSE = Atoms("Pt4", [(0, 0, 0), (0, 0, 1.2), (0, 2.4, 0), (2.4, 0, 0)])
 
 @pytest.fixture
 def asks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is asked of the search, which answers with what stands under ``answer``."""
+    """Arguments of a search that is replaced; it returns the structures under ``answer``."""
     call: dict[str, Any] = {"answer": GIVEN}
 
     def search(targets: np.ndarray, fingerprint: Fingerprint, **given: Any) -> Reconstruction:
@@ -49,7 +49,7 @@ def middle() -> float:
     return float(np.median(labelled().formation_energies))
 
 
-def test_each_is_judged_by_its_own_fingerprint(asks: dict[str, Any]) -> None:
+def test_structures_are_scored_at_their_own_fingerprints(asks: dict[str, Any]) -> None:
     model, target = trained(), middle()
     made = generate(model, target, 3, seed=5)
     assert len(made) == 3
@@ -71,7 +71,7 @@ def test_each_is_judged_by_its_own_fingerprint(asks: dict[str, Any]) -> None:
     json.dumps(made.to_dict(), allow_nan=False)
 
 
-def test_the_search_is_told_what_is_wanted(asks: dict[str, Any]) -> None:
+def test_the_search_is_guided_to_the_wanted_value(asks: dict[str, Any]) -> None:
     model, target = trained(), middle()
     rows = model.training.fingerprints
     assert rows is not None
@@ -127,7 +127,7 @@ def test_which_structures_are_accepted(asks: dict[str, Any]) -> None:
         assert accepted(generate(unsure, value, 5, agree=None))[0] is good
 
 
-def test_numbers_raw_and_screened(asks: dict[str, Any]) -> None:
+def test_summary_of_raw_and_screened_structures(asks: dict[str, Any]) -> None:
     model, value = trained(), middle()
     asks["answer"] = [*GIVEN, GIVEN[1], NOWHERE]
     sure = replace(model, validation={**model.validation, "deviation": 1e3})
@@ -222,7 +222,7 @@ def test_bad_settings(settings: dict[str, Any], said: str) -> None:
         generate(trained(), middle(), 0)
 
 
-def test_ranges_that_are_none() -> None:
+def test_invalid_ranges() -> None:
     for wanted in ((2.0, 1.0), (math.nan, 1.0), (-math.inf, math.inf)):
         with pytest.raises(ValueError, match="a value or a range from low to high"):
             range_of(wanted)
@@ -231,7 +231,7 @@ def test_ranges_that_are_none() -> None:
 
 
 @pytest.mark.slow
-def test_end_to_end_and_again(tmp_path: Path) -> None:
+def test_a_generation_and_its_continuation(tmp_path: Path) -> None:
     """Guided structures are closer to the target than those of the fingerprint alone."""
     model, target = trained(), float(np.quantile(labelled().formation_energies, 0.3))
     options = {"seed": 1, "config": MAKING, "agree": None}

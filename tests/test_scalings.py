@@ -27,7 +27,7 @@ def rows() -> np.ndarray:
     return featurize(frames, FINGERPRINT)
 
 
-def every(function, rows) -> np.ndarray:
+def of_rows(function, rows) -> np.ndarray:
     return np.asarray(jax.vmap(function)(jnp.asarray(rows)))
 
 
@@ -37,20 +37,24 @@ def test_minmax_is_that_of_scikit_learn(x64, rows):
     expected = MinMaxScaler(clip=True).fit(training)
     scaling = MinMax.fit(FINGERPRINT, training)
     assert scaling.size == rows.shape[1]
-    np.testing.assert_allclose(every(scaling.forward, other), expected.transform(other), atol=1e-12)
+    np.testing.assert_allclose(
+        of_rows(scaling.forward, other), expected.transform(other), atol=1e-12
+    )
     assert (MinMaxScaler().fit(training).transform(other) > 1.0).any()
-    np.testing.assert_allclose(every(scaling.backward, every(scaling.forward, training)), training)
-    assert np.ptp(every(scaling.forward, training)[:, -1]) == pytest.approx(1.0)
+    np.testing.assert_allclose(
+        of_rows(scaling.backward, of_rows(scaling.forward, training)), training
+    )
+    assert np.ptp(of_rows(scaling.forward, training)[:, -1]) == pytest.approx(1.0)
 
 
 def test_principal_axes_are_that_of_scikit_learn(x64, rows):
     training, other = rows[:40], rows[40:]
     coordinates = Coordinates.of(FINGERPRINT)
-    scaler = StandardScaler().fit(every(coordinates.forward, training))
-    alive = np.sqrt(scaler.var_) > 1e-5
-    assert 30 < alive.sum() < FINGERPRINT.size
+    scaler = StandardScaler().fit(of_rows(coordinates.forward, training))
+    varies = np.sqrt(scaler.var_) > 1e-5
+    assert 30 < varies.sum() < FINGERPRINT.size
     standardised, others = (
-        scaler.transform(every(coordinates.forward, some)) * alive for some in (training, other)
+        scaler.transform(of_rows(coordinates.forward, part)) * varies for part in (training, other)
     )
     scaling = PrincipalAxes.fit(FINGERPRINT, training)
     expected = PCA().fit(standardised)
@@ -62,25 +66,25 @@ def test_principal_axes_are_that_of_scikit_learn(x64, rows):
     # Variances of scikit-learn divide by one less.
     unit = np.sqrt(expected.explained_variance_[: scaling.size].mean() * 39 / 40)
     wanted = others @ components.T * signs / unit
-    np.testing.assert_allclose(every(scaling.forward, other), wanted, atol=1e-7)
-    covariance = np.cov(every(scaling.forward, training).T, bias=True)
+    np.testing.assert_allclose(of_rows(scaling.forward, other), wanted, atol=1e-7)
+    covariance = np.cov(of_rows(scaling.forward, training).T, bias=True)
     np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-8)
     assert np.trace(covariance) == pytest.approx(scaling.size)
 
 
-def test_training_rows_come_back_as_far_as_directions_are_kept(x64, rows):
+def test_the_way_back_loses_only_the_dropped_axes(x64, rows):
     coordinates = Coordinates.of(FINGERPRINT)
     scaling = PrincipalAxes.fit(FINGERPRINT, rows)
     assert 5 < scaling.size < FINGERPRINT.size
-    back = every(scaling.backward, every(scaling.forward, rows))
-    widths = every(coordinates.forward, rows).std(axis=0)
-    change = every(coordinates.forward, back) - every(coordinates.forward, rows)
-    alive = widths > 1e-5
-    lost = np.mean((change[:, alive] / widths[alive]) ** 2)
+    back = of_rows(scaling.backward, of_rows(scaling.forward, rows))
+    widths = of_rows(coordinates.forward, rows).std(axis=0)
+    change = of_rows(coordinates.forward, back) - of_rows(coordinates.forward, rows)
+    varies = widths > 1e-5
+    lost = np.mean((change[:, varies] / widths[varies]) ** 2)
     assert 1e-4 < lost < 0.02
 
 
-def test_dead_features_and_directions_come_back_as_their_mean(x64, rows):
+def test_constant_features_come_back_as_their_mean(x64, rows):
     constant, nearly = MEANS, MEANS + 1
     flat = rows.copy()
     flat[:, constant] = 0.25
@@ -95,16 +99,16 @@ def test_dead_features_and_directions_come_back_as_their_mean(x64, rows):
     np.testing.assert_array_equal(scaling.forward(row.at[constant].add(5.0)), scaling.forward(row))
 
 
-def test_rows_that_are_all_the_same_have_no_axes(rows):
+def test_equal_fingerprints_have_no_axes(rows):
     with pytest.raises(ValueError, match="that differ, got the same for all 5"):
         PrincipalAxes.fit(FINGERPRINT, np.tile(rows[:1], (5, 1)))
 
 
-def test_whatever_is_scaled_back_is_possible(rows):
+def test_any_scaled_numbers_give_a_possible_fingerprint(rows):
     scaling = PrincipalAxes.fit(FINGERPRINT, rows)
     random = 10.0 * np.random.default_rng(0).normal(size=(100, scaling.size)).astype(np.float32)
-    back = every(scaling.backward, random)
+    back = of_rows(scaling.backward, random)
     assert back.min() >= 0.0
     assert (back[:, : MEANS // 2] >= back[:, MEANS // 2 : MEANS]).all()
     features = np.ones((1, FINGERPRINT.size), np.float32) * random[:, :1]
-    assert every(MinMax.fit(FINGERPRINT, rows).backward, features).min() < 0.0
+    assert of_rows(MinMax.fit(FINGERPRINT, rows).backward, features).min() < 0.0

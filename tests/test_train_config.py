@@ -1,4 +1,4 @@
-"""The settings of generators and surrogates: presets, plain data, and what is refused."""
+"""The settings of generators and surrogates: presets, plain data, and refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_published_settings():
 
 
 @pytest.mark.parametrize("name", ["default", "fung2022"])
-def test_there_and_back_through_json(name):
+def test_settings_survive_json(name):
     config = TrainConfig.preset(name).replace(seed=3, latent=7)
     config = config.replace(generator_fit=replace(config.generator_fit, epochs=5))
     again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
