@@ -15,6 +15,7 @@ FOUR = ("H", "O", "Na", "Pt")
 
 
 def small(elements: tuple[str, ...] = ("H", "O", "Pt"), **changes: object) -> Fingerprint:
+    """A small fingerprint, with changed settings of its own or of its descriptor."""
     names = ACSF.__dataclass_fields__
     own = {key: changes.pop(key) for key in list(changes) if key in names}
     parameters = {
@@ -28,7 +29,7 @@ def small(elements: tuple[str, ...] = ("H", "O", "Pt"), **changes: object) -> Fi
 
 
 def whole(elements: tuple[str, ...] = ("H", "O", "Pt"), **changes: object) -> Fingerprint:
-    """Every pooling at once: one program."""
+    """A small fingerprint with all poolings, so that one program tests them all."""
     return small(elements, **{"poolings": POOLINGS, "max_atoms": 5, **changes})
 
 
@@ -41,4 +42,5 @@ def compiled(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
 
 
 def placed(structure: Structure, positions: jax.Array) -> Structure:
+    """The structure with other positions."""
     return dataclasses.replace(structure, positions=positions)

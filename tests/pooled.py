@@ -1,4 +1,4 @@
-"""The poolings as NumPy and SciPy have them, and a fingerprint read by the names of its numbers."""
+"""Poolings by NumPy and SciPy, and a fingerprint computed from the names of its numbers."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ PLAIN: dict[str, Callable[..., np.ndarray]] = {
 SMOOTH = {"smooth_max": 1.0, "smooth_min": -1.0}
 
 
-def pooled(kind: str, entries: np.ndarray, slots: int, temperature: float) -> np.ndarray:
-    """Every feature of at least one atom, shape ``(1 or slots, features)``."""
+def pooled(kind: str, entries: np.ndarray, max_atoms: int, temperature: float) -> np.ndarray:
+    """Pool the entries of at least one atom, to shape ``(1 or max_atoms, features)``."""
     if kind in PLAIN:
-        with warnings.catch_warnings(action="ignore"):  # SciPy's, of moments of equal entries
+        with warnings.catch_warnings(action="ignore"):  # SciPy warns of moments of equal entries
             return PLAIN[kind](entries, axis=0)[None]
     if kind in SMOOTH:
         return mellow(entries, temperature, SMOOTH[kind])[None]
-    chosen = {"sorted": np.sort(entries, axis=0)[::-1], "none": entries}[kind]
-    return np.pad(chosen, [(0, slots - len(entries)), (0, 0)])
+    selected = {"sorted": np.sort(entries, axis=0)[::-1], "none": entries}[kind]
+    return np.pad(selected, [(0, max_atoms - len(entries)), (0, 0)])
 
 
 def by_name(fingerprint: Fingerprint, atoms: Atoms) -> np.ndarray:
-    """Each number as its name says, like ``'sorted3[O] G2[H] eta=4 r_s=1'``; 0 for no atom."""
+    """Compute each number from its name, like ``'sorted3[O] G2[H] eta=4 r_s=1'``; 0 for no atom."""
     rows, symbols = acsf_rows(fingerprint.descriptor, atoms), np.array(atoms.get_chemical_symbols())
     features = {name: column for column, name in enumerate(fingerprint.descriptor.names)}
     numbers = []
     for name in fingerprint.names:
         label, feature = name.split(" ", 1)
-        kind, slot, element = re.fullmatch(r"(sorted|atom|.*?)(\d*)(?:\[(\w+)\])?", label).groups()
+        kind, index, element = re.fullmatch(r"(sorted|atom|.*?)(\d*)(?:\[(\w+)\])?", label).groups()
         if kind == "moment":
-            kind, slot = kind + slot, ""
+            kind, index = kind + index, ""
         group = np.full(len(atoms), True) if element is None else symbols == element
         entries = rows[group][:, [features[feature]]]
         if not len(entries):
@@ -60,5 +60,5 @@ def by_name(fingerprint: Fingerprint, atoms: Atoms) -> np.ndarray:
             continue
         kind = "none" if kind == "atom" else kind
         values = pooled(kind, entries, fingerprint.max_atoms or 1, fingerprint.temperature)
-        numbers.append(values[int(slot or 0), 0])
+        numbers.append(values[int(index or 0), 0])
     return np.array(numbers)

@@ -1,4 +1,4 @@
-"""The symmetry functions as the formulas read, in NumPy loops; and DScribe's, in our order."""
+"""Symmetry functions by loops over the formulas in NumPy; and those of DScribe, in our order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxrecon import ACSF
 
 
 def displacements(atoms: Atoms) -> np.ndarray:
-    """Vectors from atom i to atom j, shape ``(n, n, 3)``; in a cell, fractions wrapped."""
+    """Vectors from atom i to atom j, shape ``(n, n, 3)``; the minimum image in a cell."""
     vectors = atoms.positions[None, :, :] - atoms.positions[:, None, :]
     if atoms.pbc.any():
         cell = atoms.cell.complete().array
@@ -41,7 +41,7 @@ def two_body(p: ACSF, r: float) -> np.ndarray:
 def three_body(p: ACSF, d_j: np.ndarray, d_k: np.ndarray) -> np.ndarray:
     """What one pair of neighbours adds to G4 and G5."""
     r_j, r_k, r_jk = (np.linalg.norm(d) for d in (d_j, d_k, d_j - d_k))
-    # The angle at a neighbour at no distance counts as a right one.
+    # A vector of length 0 counts as perpendicular to all others.
     cosine = d_j @ d_k / (r_j * r_k) if r_j * r_k else 0.0
     terms = []
     for zeta, lam, etas, centres, sides in [
@@ -58,18 +58,18 @@ def three_body(p: ACSF, d_j: np.ndarray, d_k: np.ndarray) -> np.ndarray:
 
 
 def acsf_rows(p: ACSF, atoms: Atoms) -> np.ndarray:
-    """One row an atom; elements without a channel are not seen. Of ``p`` only the numbers count."""
+    """One row for each atom, from the parameters in ``p``; other elements are ignored."""
     d, symbols = displacements(atoms), atoms.symbols
     channels = ["Z"] if p.weighted else list(p.elements)
     pairs = list(combinations_with_replacement(range(len(channels)), 2))
     nothing = np.zeros(3)
     two = np.zeros((len(atoms), len(channels), len(two_body(p, 1.0))))
     three = np.zeros((len(atoms), len(pairs), len(three_body(p, nothing, nothing))))
-    seen = [j for j in range(len(atoms)) if symbols[j] in p.elements]
-    channel = {j: 0 if p.weighted else channels.index(symbols[j]) for j in seen}
-    weight = {j: float(atoms.numbers[j]) if p.weighted else 1.0 for j in seen}
+    counted = [j for j in range(len(atoms)) if symbols[j] in p.elements]
+    channel = {j: 0 if p.weighted else channels.index(symbols[j]) for j in counted}
+    weight = {j: float(atoms.numbers[j]) if p.weighted else 1.0 for j in counted}
     for i in range(len(atoms)):
-        near = [j for j in seen if j != i and np.linalg.norm(d[i, j]) < p.r_cut]
+        near = [j for j in counted if j != i and np.linalg.norm(d[i, j]) < p.r_cut]
         for j in near:
             two[i, channel[j]] += weight[j] * two_body(p, np.linalg.norm(d[i, j]))
         for j, k in combinations(near, 2):
@@ -79,9 +79,10 @@ def acsf_rows(p: ACSF, atoms: Atoms) -> np.ndarray:
 
 
 def dscribe_rows(p: ACSF, atoms: Atoms) -> np.ndarray:
-    """DScribe's rows: all images of a crystal, the cosine cutoff, no weights, no angular shifts.
+    """Rows by DScribe: all images of a crystal, cosine cutoff, no weights, no shifts of G4 and G5.
 
-    It has G1 always; its pairs run (0, 0), (1, 0), (1, 1), (2, 0), ..., each with G4, then G5.
+    DScribe always has G1. Its pairs of channels are ordered (0, 0), (1, 0), (1, 1), (2, 0), ...,
+    with G4 before G5 in each.
     """
     assert p.cutoff == "cosine"
     assert not p.weighted

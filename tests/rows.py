@@ -1,4 +1,4 @@
-"""Three sets of symmetry functions with everything in them, and their compiled rows."""
+"""Three sets of symmetry functions of all kinds, and their compiled rows and derivatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxrecon import ACSF
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure, from_ase
 
-# Not an eta, a lambda or a zeta twice: each has to be at its place.
+# All parameters differ, so that a test notices if two of them are exchanged.
 PLAIN = ACSF(
     elements=("H", "O", "Pt"),
     r_cut=5.0,
@@ -51,7 +51,7 @@ def rows(config: ACSF, structure: Structure) -> jax.Array:
 
 
 def assert_rows(config: ACSF, structure: Structure, expected: np.ndarray) -> None:
-    """In float64 each number to 1e-9; in float32 to 1e-5 beside the largest."""
+    """Compare rows: in float64 each number to 1e-9, in float32 to 1e-5 of the largest number."""
     n = len(expected)
     values = np.asarray(rows(config, structure))[:n]
     largest = np.abs(expected).max(initial=1.0)
@@ -68,15 +68,19 @@ def in_both_precisions(config: ACSF, atoms: Atoms, expected: np.ndarray, **sizes
 
 
 @partial(jax.jit, static_argnums=0)
-def derivatives(config: ACSF, seen: Neighbors) -> tuple[jax.Array, ...]:
-    """Rows and Jacobian in closed form; rows and Jacobian by differentiating; one pull-back.
+def derivatives(config: ACSF, environments: Neighbors) -> tuple[jax.Array, ...]:
+    """Rows and Jacobian in closed form; rows; the Jacobian by forward mode; one reverse-mode pass.
 
-    Forward mode is through the plain twin of what has a closed form for its pull-back only.
+    Forward mode goes through the plain rows of ``dense``, as the fast ones only have reverse mode.
     """
 
-    def one(vectors: jax.Array, species: jax.Array, mask: jax.Array) -> jax.Array:
+    def row(vectors: jax.Array, species: jax.Array, mask: jax.Array) -> jax.Array:
         return dense.rows(config, Neighbors(vectors[None], species[None], mask[None]))[0]
 
-    forward = jax.vmap(jax.jacfwd(one))(seen.vectors, seen.species, seen.mask)
-    values, pull = jax.vjp(lambda vectors: config(seen._replace(vectors=vectors)), seen.vectors)
-    return *config.with_jacobian(seen), values, forward, *pull(jnp.ones_like(values))
+    def rows(vectors: jax.Array) -> jax.Array:
+        return config(environments._replace(vectors=vectors))
+
+    vectors, species, mask = environments.vectors, environments.species, environments.mask
+    forward = jax.vmap(jax.jacfwd(row))(vectors, species, mask)
+    values, pull_back = jax.vjp(rows, vectors)
+    return *config.with_jacobian(environments), values, forward, *pull_back(jnp.ones_like(values))

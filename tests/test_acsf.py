@@ -1,4 +1,4 @@
-"""Rows of all symmetry functions against loops and DScribe, and where each number stands."""
+"""Rows of all symmetry functions against NumPy loops and DScribe, and the order of the features."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def test_dscribe_of_the_published_set() -> None:
 
 
 def test_dscribe_with_all_images() -> None:
-    """Cells narrower than the cutoff: an atom sees its own images and several of the others."""
-    some = [random_crystal(seed, 1 + 2 * seed) for seed in range(4)]
-    bounds = bounds_of(some, PLAIN.r_cut)
-    for atoms in some:
+    """In cells narrower than the cutoff an atom has its own images, and several of others, near."""
+    crystals = [random_crystal(seed, 1 + 2 * seed) for seed in range(4)]
+    bounds = bounds_of(crystals, PLAIN.r_cut)
+    for atoms in crystals:
         in_both_precisions(PLAIN, atoms, dscribe_rows(PLAIN, atoms), size=7, bounds=bounds)
 
 
 def test_weighted_sums_of_dscribe() -> None:
-    """Each channel of DScribe counts its atomic number, each pair of elements their product."""
+    """Weighted functions are sums over DScribe's channels, weighted by the atomic numbers."""
     weighted = replace(PLAIN, weighted=True)
     numbers = [float(atomic_numbers[symbol]) for symbol in PLAIN.elements]
     radial, angular = 9, 2 * 2 * 2 + 2 * 3 * 3
@@ -81,7 +81,7 @@ def test_weighted_sums_of_dscribe() -> None:
 
 @pytest.mark.parametrize("name", ["qm7_500", "mp_200", "perov5_200"])
 def test_published_structures(name: str, data: Path) -> None:
-    """Molecules and crystals of many elements, in the way users take, against DScribe."""
+    """Molecules and crystals of many elements through ``featurize``, against DScribe."""
     structures = read(data / f"{name}.extxyz", ":")
     config = ACSF(
         elements=elements_of(structures),
@@ -104,8 +104,8 @@ def test_published_structures(name: str, data: Path) -> None:
         assert not value[len(atoms) :].any()
 
 
-def read_off(name: str, numbers: list[str]) -> ACSF:
-    """The set of the one function that a name describes."""
+def set_of(name: str, numbers: list[str]) -> ACSF:
+    """The set with only the function that a name describes."""
     kind, channel = name.split()[0].rstrip("]").split("[")
     values = {key: (float(number),) for key, number in (text.split("=") for text in numbers)}
     own = {f"{kind.lower()}_{key}": value for key, value in values.items()}
@@ -123,22 +123,22 @@ def read_off(name: str, numbers: list[str]) -> ACSF:
 
 @pytest.mark.parametrize("name", ["shifted", "weighted"])
 def test_one_feature_at_a_time(name: str) -> None:
-    """Each number of the full set is the number that its name says, computed alone."""
+    """Each feature of the full set equals the one that its name describes, computed alone."""
     config, atoms = SETS[name], random_cluster(3, 5)
     assert len(set(config.names)) == len(config.names) == config.size
     with jax.enable_x64(True):
         values = np.asarray(rows(config, from_ase(atoms, size=PADDED)))
     for feature, value in zip(config.names, values[: len(atoms)].T, strict=True):
-        alone = read_off(feature, feature.split()[1:])
+        alone = set_of(feature, feature.split()[1:])
         expected = acsf_rows(alone, atoms)
-        # Two elements alone have three pairs: theirs is the one in the middle.
+        # A set for two elements has three pairs, of which the mixed one is in the middle.
         column = 1 if len(alone.elements) == 2 else 0
         np.testing.assert_allclose(value, expected[:, column], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("missing", [("g2_eta",), ("g5_zeta",), ("g2_r_s",), ("g5_lam",)])
 def test_one_kind_alone(missing: tuple[str, ...]) -> None:
-    """A set without two-body or without three-body functions is a set."""
+    """A set may have no two-body or no three-body functions."""
     config = ACSF(elements=("O", "Pt"), r_cut=5.0, **dict.fromkeys(missing, ()))
     atoms = random_cluster(2, 4, ("O", "Pt"))
     with jax.enable_x64(True):
@@ -150,8 +150,8 @@ def test_one_kind_alone(missing: tuple[str, ...]) -> None:
     np.testing.assert_allclose(values, acsf_rows(config, atoms), rtol=1e-10, atol=1e-14)
 
 
-def test_more_atoms_than_a_block() -> None:
-    """Blocks are computed one after the other; what they hold does not depend on the others."""
+def test_more_atoms_than_in_a_block() -> None:
+    """Rows that are computed in several blocks equal those that are computed in one."""
     config = ACSF(
         elements=("H", "Pt"),
         r_cut=5.0,
@@ -162,23 +162,26 @@ def test_more_atoms_than_a_block() -> None:
         g5_zeta=(),
     )
     cluster = random_cluster(0, base.BLOCK + 6, ("H", "Pt"))
-    # Eight of the neighbours will do.
+    # Eight neighbours of each atom are enough.
     near = np.argsort(np.linalg.norm(displacements(cluster), axis=-1), axis=1)[:, 1:9]
 
     @jax.jit
-    def found(seen: Neighbors) -> tuple[jax.Array, ...]:
-        values, pull = jax.vjp(lambda v: config(seen._replace(vectors=v)), seen.vectors)
-        return values, *config.with_jacobian(seen), *pull(jnp.ones_like(values))
+    def compute(environments: Neighbors) -> tuple[jax.Array, ...]:
+        def rows(vectors: jax.Array) -> jax.Array:
+            return config(environments._replace(vectors=vectors))
+
+        values, pull_back = jax.vjp(rows, environments.vectors)
+        return values, *config.with_jacobian(environments), *pull_back(jnp.ones_like(values))
 
     with jax.enable_x64(True):
         vectors = jnp.asarray(np.take_along_axis(displacements(cluster), near[:, :, None], axis=1))
         species = jnp.asarray(cluster.numbers[near], jnp.int32)
-        whole = found(Neighbors(vectors, species, jnp.ones(near.shape, bool)))
+        whole = compute(Neighbors(vectors, species, jnp.ones(near.shape, bool)))
         half = len(cluster) // 2
         pieces = [
-            found(Neighbors(vectors[part], species[part], jnp.ones((half, 8), bool)))
+            compute(Neighbors(vectors[part], species[part], jnp.ones((half, 8), bool)))
             for part in (slice(half), slice(half, None))
         ]
     assert np.abs(whole[0]).max() > 1
-    for one, two in zip(whole, zip(*pieces, strict=True), strict=True):
-        np.testing.assert_allclose(one, np.concatenate(two), rtol=1e-11, atol=1e-12)
+    for array, parts in zip(whole, zip(*pieces, strict=True), strict=True):
+        np.testing.assert_allclose(array, np.concatenate(parts), rtol=1e-11, atol=1e-12)

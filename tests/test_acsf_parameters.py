@@ -1,4 +1,4 @@
-"""What a set of symmetry functions holds: its order, its elements, and what it refuses."""
+"""The parameters of symmetry functions: order of the features, elements, and refused values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ELEMENTS = ("H", "C", "O", "Pt")
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_rows_of_some_elements(weighted: bool) -> None:
-    """They are the columns of those elements, as if the atoms of others were not there."""
+    """They are the features of a set for these elements, and ignore the atoms of others."""
     config = replace(
         PLAIN, elements=ELEMENTS, weighted=weighted, g4_zeta=(1,), g5_lam=(-1,), g5_eta=(0.1,)
     )
@@ -39,32 +39,32 @@ def test_rows_of_some_elements(weighted: bool) -> None:
     assert set(atoms.symbols) == set(ELEMENTS)
 
     @jax.jit
-    def spread(elements: jax.Array, seen: Neighbors) -> tuple[jax.Array, ...]:
+    def spread(elements: jax.Array, environments: Neighbors) -> tuple[jax.Array, ...]:
         columns = config.columns(elements)
-        some = config(seen, elements)
-        same, jacobian = config.with_jacobian(seen, elements)
-        whole = jnp.zeros((len(atoms), config.size)).at[:, columns].set(some, mode="drop")
-        return whole, some, same, jacobian, columns
+        rows = config(environments, elements)
+        same, jacobian = config.with_jacobian(environments, elements)
+        whole = jnp.zeros((len(atoms), config.size)).at[:, columns].set(rows, mode="drop")
+        return whole, rows, same, jacobian, columns
 
     with jax.enable_x64(True):
-        seen = neighbors(from_ase(atoms))
-        for chosen in [(1, 8, 0), (6, 78, 0), (8, 0, 0), (1, 6, 78), (6, 8, 78), (1, 9, 78)]:
-            there = [symbol for symbol in ELEMENTS if atomic_numbers[symbol] in chosen]
-            alone = replace(config, elements=tuple(there))
-            found = spread(jnp.asarray(chosen), seen)
-            whole, some, same, jacobian, columns = map(np.asarray, found)
+        environments = neighbors(from_ase(atoms))
+        for numbers in [(1, 8, 0), (6, 78, 0), (8, 0, 0), (1, 6, 78), (6, 8, 78), (1, 9, 78)]:
+            elements = [symbol for symbol in ELEMENTS if atomic_numbers[symbol] in numbers]
+            alone = replace(config, elements=tuple(elements))
+            arrays = spread(jnp.asarray(numbers), environments)
+            whole, rows, same, jacobian, columns = map(np.asarray, arrays)
             expected = np.zeros((len(atoms), config.size))
             expected[:, [config.names.index(name) for name in alone.names]] = acsf_rows(
                 alone, atoms
             )
-            np.testing.assert_allclose(whole, expected, rtol=1e-9, atol=1e-12, err_msg=str(chosen))
-            np.testing.assert_allclose(same, some, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(whole, expected, rtol=1e-9, atol=1e-12, err_msg=str(numbers))
+            np.testing.assert_allclose(same, rows, rtol=1e-12, atol=1e-12)
             used = columns[columns < config.size]
             assert len(set(used.tolist())) == len(used) == alone.size
-            # No derivative by the position of an atom that is not seen.
-            unseen = [symbol not in there for symbol in atoms.symbols]
-            assert not jacobian[:, :, unseen].any()
-            assert jacobian[:, :, np.logical_not(unseen)].any()
+            # Atoms of other elements have derivatives of 0.
+            ignored = [symbol not in elements for symbol in atoms.symbols]
+            assert not jacobian[:, :, ignored].any()
+            assert jacobian[:, :, np.logical_not(ignored)].any()
 
 
 def test_places_of_elements() -> None:

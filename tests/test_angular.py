@@ -1,4 +1,4 @@
-"""Three-body functions: against jax-md and DScribe, and their closed-form slopes."""
+"""Three-body functions against jax-md and DScribe, and their derivatives in closed form."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from jaxrecon.structures.structure import from_ase
 R_CUT = 4.0
 SPECIES = np.array([1, 8, 78, 8, 6, 1, 78])
 MASK = np.array([True] * 6 + [False])
-SEEN = [0, 1, 2, 3, 5]
+COUNTED = [0, 1, 2, 3, 5]
 
 
-def seen(
+def environment_of(
     vectors: jax.Array, cutoff: str, elements: tuple[int, ...], weighted: bool = False
 ) -> Environment:
     parts = map(jnp.asarray, (SPECIES, MASK, elements))
@@ -42,21 +42,21 @@ def seen(
     return environment(vectors, channel, cutoff=cutoff, r_cut=R_CUT)
 
 
-def some_vectors() -> jax.Array:
+def random_vectors() -> jax.Array:
     return jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)) * 1.4)
 
 
 @pytest.mark.parametrize("kind", ["G4", "G5"])
 @pytest.mark.parametrize(("cutoff", "weighted"), [("cosine", False), ("tanh3", True)])
-def test_closed_form_slopes(kind: str, cutoff: str, weighted: bool) -> None:
-    """Zero for what is masked and for an element without a channel."""
+def test_closed_form_derivatives(kind: str, cutoff: str, weighted: bool) -> None:
+    """They are those of JAX, and 0 for padding and for an element without a channel."""
     functions = Angular(
         kind, (1, 1.5, 2, 2.5, 16), (-1, 0.5, 1), (0.05, 0.3), (0.0, 1.5, 2.0), cutoff, R_CUT
     )
-    at = partial(seen, cutoff=cutoff, elements=(1, 8, 78), weighted=weighted)
+    at = partial(environment_of, cutoff=cutoff, elements=(1, 8, 78), weighted=weighted)
 
     @jax.jit
-    def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
+    def compute(vectors: jax.Array) -> tuple[jax.Array, ...]:
         def values(vectors: jax.Array) -> jax.Array:
             return angular.values(functions, at(vectors))
 
@@ -64,21 +64,20 @@ def test_closed_form_slopes(kind: str, cutoff: str, weighted: bool) -> None:
         return values(vectors), *closed, jax.jacfwd(values)(vectors)
 
     with jax.enable_x64(True):
-        values, same, closed, by_autodiff = map(np.asarray, found(some_vectors()))
+        values, same, closed, by_autodiff = map(np.asarray, compute(random_vectors()))
     assert values.shape == (1 if weighted else 6, functions.size)
     np.testing.assert_allclose(values, same, rtol=1e-11, atol=1e-13)
-    assert np.abs(closed[:, :, SEEN]).max(axis=(0, 1, 3)).min() > 1e-2
+    assert np.abs(closed[:, :, COUNTED]).max(axis=(0, 1, 3)).min() > 1e-2
     assert not closed[:, :, [4, 6]].any()
     scale = np.abs(closed).max()
     np.testing.assert_allclose(closed, by_autodiff, rtol=1e-10, atol=1e-13 * scale)
 
 
 @pytest.mark.parametrize("kind", ["G4", "G5"])
-def test_one_neighbour_after_the_other_or_all_at_once(kind: str) -> None:
-    """A scan that adds up over lanes, and matrix products."""
+def test_a_loop_over_neighbours_equals_matrix_products(kind: str) -> None:
     functions = Angular(kind, (1, 2.5), (-1, 1), (0.05, 0.3), (0.0, 1.5), "cosine", R_CUT)
     with jax.enable_x64(True):
-        at = seen(some_vectors(), "cosine", (8, 78), weighted=True)
+        at = environment_of(random_vectors(), "cosine", (8, 78), weighted=True)
         one_lane = jax.tree.map(lambda part: part[..., None], at)
         scanned = jax.jit(partial(triplets.values, functions))(one_lane)
         at_once = np.asarray(jax.jit(partial(angular.values, functions))(at))
@@ -88,11 +87,11 @@ def test_one_neighbour_after_the_other_or_all_at_once(kind: str) -> None:
 
 @pytest.mark.parametrize("cell", [None, np.diag([12.0, 11.0, 10.0]) + 0.4])
 def test_jax_md(cell: np.ndarray | None) -> None:
-    """The same G4, but all ordered pairs: those of one element count twice.
+    """G4 of jax-md sums over ordered pairs, so that pairs of one element count twice.
 
-    Its parameters come zipped, not as a product. Its angles are off by 1e-7 Angstrom in a distance:
-    it is given another unit of length, in which that is nothing. (Its version with neighbour lists
-    takes species 0, 1, ..., and with atomic numbers returns zeros.)
+    It takes one list of parameter combinations. It adds 1e-7 Angstrom to distances in its angles,
+    and therefore gets lengths in another unit, in which that is negligible. (Its version with
+    neighbour lists takes species 0, 1, ..., and returns zeros for atomic numbers.)
     """
     from jax_md._nn.behler_parrinello import angular_symmetry_functions
 
@@ -127,9 +126,10 @@ def test_jax_md(cell: np.ndarray | None) -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_shifts_from_dscribe(weighted: bool) -> None:
-    """Of three different atoms alone G2 / G1 is the Gaussian of one side, shifted ones too.
+    """Functions with r_s, which DScribe does not have, from its G1, G2, G4 and G5 of three atoms.
 
-    Times G4 or G5 at eta = 0, and summed over all triples, it gives the shifted functions.
+    Of three different atoms alone, G2 / G1 is the Gaussian of one side for any r_s. The product of
+    these with G4 or G5 at eta = 0, summed over all triples, gives the shifted functions.
     """
     config = replace(SHIFTED, cutoff="cosine", g5_zeta=(1, 2), weighted=weighted)
     triple = replace(
@@ -184,15 +184,15 @@ def test_names_and_size() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_opposite_neighbours(dtype: str) -> None:
-    """At 180 degrees the factor of lambda = 1 vanishes, and so do its slopes at any power.
+    """At 180 degrees the factor of lambda = 1 is 0 at any power, and so are its derivatives.
 
-    Round-off makes cosines below -1 there: no function becomes negative.
+    Round-off makes cosines smaller than -1 there, but no function negative.
     """
     functions = Angular("G5", (1, 1.5, 2), (1,), (0.1,), (0,), "cosine", R_CUT)
 
     @jax.jit
     @jax.vmap
-    def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
+    def compute(vectors: jax.Array) -> tuple[jax.Array, ...]:
         def at(vectors: jax.Array) -> Environment:
             channel = jnp.ones((2, 1), vectors.dtype)
             return environment(vectors, channel, cutoff="cosine", r_cut=R_CUT)
@@ -206,7 +206,7 @@ def test_opposite_neighbours(dtype: str) -> None:
     lines = np.random.default_rng(0).normal(size=(50, 1, 3))
     with jax.enable_x64(dtype == "float64"):
         vectors = jnp.asarray(lines * np.array([[[0.7], [-0.9]]]))
-        values, same, closed, backward = map(np.asarray, found(vectors))
+        values, same, closed, backward = map(np.asarray, compute(vectors))
     small = 10 * np.finfo(dtype).eps
     assert values.dtype == dtype
     for array in (values, same):

@@ -1,4 +1,4 @@
-"""Descriptors by a function of one's own: rows, slopes, refusals, and the inverse."""
+"""Descriptors by a function of the user: rows, derivatives, refusals, and the inverse."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ CENTRES = (0.5, 1.5, 2.5, 3.5)
 SMOOTH: dict[str, Any] = {"poolings": ("mean", "moment2"), "per_element": True}
 
 
-def gaussians(seen: Any) -> jax.Array:
-    """Sums that the weighted G2 of ACSF with eta = 0.5 are as well."""
-    off = seen.r[:, None] - jnp.asarray(CENTRES, seen.r.dtype)[None, :]
-    weight = seen.cutoff * seen.channel[:, 0]
+def gaussians(env: Any) -> jax.Array:
+    """The weighted G2 of ACSF with eta = 0.5."""
+    off = env.r[:, None] - jnp.asarray(CENTRES, env.r.dtype)[None, :]
+    weight = env.cutoff * env.channel[:, 0]
     return jnp.sum(jnp.exp(-0.5 * off**2) * weight[:, None], axis=0)
 
 
-def moments(seen: Any) -> jax.Array:
-    """Counts, dipoles and quadrupoles of shells, over the distance: no number at no distance."""
-    off = seen.r[None, :] - jnp.asarray(CENTRES, seen.r.dtype)[:, None]
-    weight = seen.cutoff * jnp.sqrt(seen.channel[:, 0]) / seen.r
+def moments(env: Any) -> jax.Array:
+    """Sums, dipoles and quadrupoles of shells, divided by a distance: not finite at distance 0."""
+    off = env.r[None, :] - jnp.asarray(CENTRES, env.r.dtype)[:, None]
+    weight = env.cutoff * jnp.sqrt(env.channel[:, 0]) / env.r
     shells = jnp.exp(-(off**2)) * weight[None, :] / 2.0
-    first = jnp.einsum("nm,ma->na", shells, seen.direction)
-    second = jnp.einsum("nm,ma,mb->nab", shells, seen.direction, seen.direction)
+    first = jnp.einsum("nm,ma->na", shells, env.direction)
+    second = jnp.einsum("nm,ma,mb->nab", shells, env.direction, env.direction)
     return jnp.concatenate([shells.sum(1), (first**2).sum(1), (second**2).sum((1, 2))])
 
 
@@ -49,11 +49,11 @@ def moments(seen: Any) -> jax.Array:
 class Shell:
     centre: float
 
-    def __call__(self, seen: Any) -> jax.Array:
-        return jnp.sum(seen.cutoff * (seen.r - self.centre) ** 2, keepdims=True)
+    def __call__(self, env: Any) -> jax.Array:
+        return jnp.sum(env.cutoff * (env.r - self.centre) ** 2, keepdims=True)
 
 
-def of(function: Any, *elements: str, **changes: Any) -> Fingerprint:
+def fingerprint_of(function: Any, *elements: str, **changes: Any) -> Fingerprint:
     return Fingerprint(Custom(function, elements, r_cut=R_CUT), **changes)
 
 
@@ -67,8 +67,8 @@ STRUCTURES = {
 @pytest.mark.parametrize(
     ("name", "changes"), [("cluster", {"poolings": ("max", "min")}), ("crystal", SMOOTH)]
 )
-def test_same_as_the_symmetry_functions_that_it_spells_out(name: str, changes: Any) -> None:
-    own = of(gaussians, "O", "H", **changes)
+def test_it_equals_the_symmetry_functions_that_it_writes_out(name: str, changes: Any) -> None:
+    own = fingerprint_of(gaussians, "O", "H", **changes)
     known = ACSF(("H", "O"), R_CUT, g2_eta=(0.5,), g2_r_s=CENTRES, g5_zeta=(), weighted=True)
     peer = Fingerprint(known, **changes)
     atoms = STRUCTURES[name]
@@ -77,22 +77,22 @@ def test_same_as_the_symmetry_functions_that_it_spells_out(name: str, changes: A
     np.testing.assert_allclose(values, featurize(atoms, peer), rtol=1e-12, atol=1e-13)
     with jax.enable_x64(True):
         structure = batch([atoms], own, size=8)
-        one = jax.tree.map(lambda leaf: leaf[0], structure)
+        first = jax.tree.map(lambda leaf: leaf[0], structure)
         target = jnp.zeros(own.size)
-        strain = None if one.cell is None else 10.0
+        strain = None if first.cell is None else 10.0
         for equations in (normal_equations, bound_equations):
             program = jax.jit(partial(equations, strain_length=strain), static_argnums=0)
             for mine, yours in zip(
-                program(own, one, target), program(peer, one, target), strict=True
+                program(own, first, target), program(peer, first, target), strict=True
             ):
                 np.testing.assert_allclose(mine, yours, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 9])
-def test_slopes_are_those_of_finite_differences(count: int) -> None:
-    """Of fewer and of more unknowns than features."""
-    fingerprint = of(moments, "H", "O", poolings=POOLINGS, max_atoms=9)
+def test_derivatives_are_difference_quotients(count: int) -> None:
+    """With fewer and with more unknowns than features: JAX takes another mode for each."""
+    fingerprint = fingerprint_of(moments, "H", "O", poolings=POOLINGS, max_atoms=9)
     with jax.enable_x64(True):
         structure = from_ase(random_cluster(5, count, ("H", "O")))
         value, jacobian = jax.jit(fingerprint.with_jacobian)(structure)
@@ -112,21 +112,20 @@ def moved(structure: Any, step: np.ndarray) -> Atoms:
 
 
 def test_padding_changes_nothing() -> None:
-    fingerprint = of(moments, "H", "O", **SMOOTH)
+    fingerprint = fingerprint_of(moments, "H", "O", **SMOOTH)
     atoms = STRUCTURES["cluster"]
     padded = jax.tree.map(lambda leaf: leaf[0], batch([atoms], fingerprint, size=12))
     value, jacobian = jax.jit(fingerprint.with_jacobian)(padded)
-    plain, slopes = jax.jit(fingerprint.with_jacobian)(from_ase(atoms))
+    plain, derivatives = jax.jit(fingerprint.with_jacobian)(from_ase(atoms))
     np.testing.assert_allclose(value, plain, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jacobian[:, : len(atoms)], slopes, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jacobian[:, : len(atoms)], derivatives, rtol=1e-4, atol=1e-5)
     assert not np.any(jacobian[:, len(atoms) :])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("atoms", [molecule("H2O"), bulk("NaCl", "rocksalt", a=5.64)], ids=str)
-def test_inverse(atoms: Atoms) -> None:
-    """Of a molecule and a crystal."""
-    fingerprint = of(moments, *set(atoms.symbols), **SMOOTH)
+def test_inverse_of_a_molecule_and_a_crystal(atoms: Atoms) -> None:
+    fingerprint = fingerprint_of(moments, *set(atoms.symbols), **SMOOTH)
     formula, cell = atoms.get_chemical_formula(), atoms.cell.array if atoms.pbc.all() else None
     target = featurize(atoms, fingerprint)
     run = reconstruct(
@@ -141,98 +140,98 @@ def test_inverse(atoms: Atoms) -> None:
 def test_nothing_is_compiled_again() -> None:
     traced = []
 
-    def counted(seen: Any) -> jax.Array:
-        traced.append(seen.r.shape)
-        return gaussians(seen)
+    def counted(env: Any) -> jax.Array:
+        traced.append(env.r.shape)
+        return gaussians(env)
 
-    def once(seed: int) -> None:
-        fingerprint = of(counted, "Pt", **SMOOTH)
+    def search(seed: int) -> None:
+        fingerprint = fingerprint_of(counted, "Pt", **SMOOTH)
         target = featurize(compact(4), fingerprint)
         reconstruct(target, fingerprint, symbols="Pt4", seed=seed, config=CONFIG.replace(hops=1))
 
-    once(0)
+    search(0)
     before = len(traced)
-    once(1)
+    search(1)
     assert len(traced) == before > 0
 
 
 def test_equal_parameters_of_a_function_are_equal_descriptors() -> None:
-    assert of(Shell(2.0), "Pt") == of(Shell(2.0), "Pt")
-    assert of(Shell(2.0), "Pt") != of(Shell(3.0), "Pt")
-    assert of(Shell(2.0), "Pt").names[0] == "max Shell 0"
+    assert fingerprint_of(Shell(2.0), "Pt") == fingerprint_of(Shell(2.0), "Pt")
+    assert fingerprint_of(Shell(2.0), "Pt") != fingerprint_of(Shell(3.0), "Pt")
+    assert fingerprint_of(Shell(2.0), "Pt").names[0] == "max Shell 0"
 
 
 def test_settings_name_the_function_where_it_can_be_imported() -> None:
-    own, other = of(gaussians, "Pt"), Fingerprint.preset("default", ["Pt"])
+    own, other = fingerprint_of(gaussians, "Pt"), Fingerprint.preset("default", ["Pt"])
     assert own.to_dict()["descriptor"]["function"] == "test_custom:gaussians"
     assert Fingerprint.from_json(own.to_json()) == own
     assert "family: custom != acsf" in own.differences(other)
     assert "family: acsf != custom" in other.differences(own)
 
 
-def test_a_function_that_can_not_be_imported_is_refused_with_what_was_expected() -> None:
-    def local(seen: Any) -> jax.Array:
-        return seen.cutoff.sum(keepdims=True)
+def test_a_function_that_can_not_be_imported_is_refused() -> None:
+    def local(env: Any) -> jax.Array:
+        return env.cutoff.sum(keepdims=True)
 
     for function in (local, Shell(2.0)):
-        text = of(function, "Pt").to_json()
+        text = fingerprint_of(function, "Pt").to_json()
         with pytest.raises(ValueError, match="expected the descriptor's function in a module that"):
             Fingerprint.from_json(text)
-    assert of(Shell(2.0), "Pt").differences(of(Shell(3.0), "Pt"))
+    assert fingerprint_of(Shell(2.0), "Pt").differences(fingerprint_of(Shell(3.0), "Pt"))
 
 
-def no_row(seen: Any) -> jax.Array:
-    return seen.cutoff.sum()
+def no_row(env: Any) -> jax.Array:
+    return env.cutoff.sum()
 
 
-def neighbours(seen: Any) -> jax.Array:
-    return seen.r * seen.cutoff
+def neighbours(env: Any) -> jax.Array:
+    return env.r * env.cutoff
 
 
-def turned(seen: Any) -> jax.Array:
-    return seen.cutoff @ seen.direction
+def directed(env: Any) -> jax.Array:
+    return env.cutoff @ env.direction
 
 
-def ordered(seen: Any) -> jax.Array:
-    return (seen.cutoff * jnp.arange(len(seen.r))).sum(keepdims=True)
+def ordered(env: Any) -> jax.Array:
+    return (env.cutoff * jnp.arange(len(env.r))).sum(keepdims=True)
 
 
-def padded(seen: Any) -> jax.Array:
-    return seen.r.sum(keepdims=True)
+def padded(env: Any) -> jax.Array:
+    return env.r.sum(keepdims=True)
 
 
-def undefined(seen: Any) -> jax.Array:
-    return jnp.log(seen.cutoff).sum(keepdims=True)
+def undefined(env: Any) -> jax.Array:
+    return jnp.log(env.cutoff).sum(keepdims=True)
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
         (no_row, r"expected no_row to give a row of numbers, shape \(f,\), got shape \(\)"),
-        (lambda seen: 1.0, "expected <lambda> to give a row .* got float"),
-        (neighbours, "expected neighbours to give as many numbers .* got 5 for 5 and 7 for 7"),
-        (turned, "expected turned to give numbers that a rotation, .* got .* for number"),
+        (lambda env: 1.0, "expected <lambda> to give a row .* got float"),
+        (neighbours, "expected neighbours to give as many .* got 5 for 5 and 7 for 7"),
+        (directed, "expected directed to give numbers that a rotation, .* got .* for number"),
         (ordered, "expected ordered to give numbers that a rotation, .* got"),
         (padded, "expected padded to give numbers that a rotation, .* got"),
     ],
 )
-def test_functions_that_are_no_descriptors(function: Any, message: str) -> None:
+def test_functions_that_are_no_descriptors_are_refused(function: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        of(function, "Pt")
+        fingerprint_of(function, "Pt")
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_no_functions() -> None:
+def test_objects_that_are_no_functions_are_refused() -> None:
     for wrong in (3, ["a"]):
         with pytest.raises(ValueError, match="expected a hashable function of the environment"):
-            of(wrong, "Pt")
+            fingerprint_of(wrong, "Pt")
 
 
-def test_numbers_that_are_none() -> None:
+def test_rows_that_are_not_finite_are_refused() -> None:
     jax.config.update("jax_debug_nans", False)
     try:
         with pytest.raises(ValueError, match="expected undefined to give numbers that"):
-            of(undefined, "Pt")
+            fingerprint_of(undefined, "Pt")
     finally:
         jax.config.update("jax_debug_nans", True)
 

@@ -1,6 +1,7 @@
-"""The contract of descriptor families: every one in the registry passes all of this.
+"""The contract of descriptor families, which every registered family has to pass.
 
-A new family adds its examples to ``EXAMPLES``; nothing else is needed.
+For a new family, add examples to ``EXAMPLES``: descriptors with cheap settings, as functions of the
+elements. If none of its features is nonnegative, an example needs negative numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Make = Callable[..., Descriptor]
 
 
 def signed_shells(environment: Any) -> jax.Array:
-    """Waves, whose sums may be negative, weighted by atomic numbers, and squares of dipoles."""
+    """Sums of waves, which may be negative, weighted by atomic numbers; and squares of dipoles."""
     kappa = jnp.asarray((0.7, 1.4, 2.1, 2.8), environment.r.dtype)[:, None]
     weights = environment.cutoff * environment.channel[:, 0] / 10.0
     shells = jnp.cos(kappa * environment.r[None, :]) * weights[None, :]
@@ -91,8 +92,8 @@ def test_features_are_named_and_counted(make: Make) -> None:
 
 
 @every_family
-def test_rows_do_not_depend_on_what_is_no_difference(make: Make) -> None:
-    """Rotation, reflection, translation, order of the atoms, and the choice of the cell."""
+def test_rows_are_invariant(make: Make) -> None:
+    """To rotation, reflection, translation, the order of the atoms, and the choice of the cell."""
     descriptor, rng = make(), np.random.default_rng(1)
     atoms = random_cluster(1, 6)
     order = rng.permutation(6)
@@ -123,15 +124,16 @@ SINGULAR = {
 
 
 @every_family
-def test_derivatives_are_finite_where_geometry_is_singular(make: Make) -> None:
+def test_derivatives_are_finite_in_singular_geometries(make: Make) -> None:
     descriptor = make()
 
     @jax.jit
-    def gradient(seen: Neighbors) -> jax.Array:
-        total = jax.grad(lambda vectors: descriptor(seen._replace(vectors=vectors)).sum())
-        return jnp.concatenate(
-            [total(seen.vectors).ravel(), descriptor.with_jacobian(seen)[1].ravel()]
-        )
+    def gradient(environments: Neighbors) -> jax.Array:
+        def total(vectors: jax.Array) -> jax.Array:
+            return descriptor(environments._replace(vectors=vectors)).sum()
+
+        jacobian = descriptor.with_jacobian(environments)[1]
+        return jnp.concatenate([jax.grad(total)(environments.vectors).ravel(), jacobian.ravel()])
 
     for positions in SINGULAR.values():
         atoms = Atoms(["Pt", "O", "Pt", "H"][: len(positions)], np.array(positions, float))
@@ -151,12 +153,12 @@ def test_rows_end_smoothly_at_the_cutoff(make: Make) -> None:
 def test_jacobian_is_that_of_jax(make: Make) -> None:
     descriptor = make(("H", "O"))
     with jax.enable_x64(True):
-        seen = neighbors(from_ase(random_cluster(4, 5, ("H", "O")), size=6))
-        rows, jacobian = descriptor.with_jacobian(seen)
-        expected = jax.jacrev(lambda vectors: descriptor(seen._replace(vectors=vectors)))(
-            seen.vectors
+        environments = neighbors(from_ase(random_cluster(4, 5, ("H", "O")), size=6))
+        rows, jacobian = descriptor.with_jacobian(environments)
+        expected = jax.jacrev(lambda vectors: descriptor(environments._replace(vectors=vectors)))(
+            environments.vectors
         )
-        np.testing.assert_allclose(rows, descriptor(seen), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(rows, descriptor(environments), rtol=1e-12, atol=1e-12)
         scale = float(jnp.abs(jacobian).max())
         for atom in range(5):
             np.testing.assert_allclose(expected[atom, :, atom], jacobian[atom], atol=1e-10 * scale)
@@ -167,11 +169,11 @@ def test_selected_derivatives_are_those_of_the_jacobian(make: Make) -> None:
     descriptor = make(("H", "O"))
     with jax.enable_x64(True):
         structure = from_ase(random_cluster(5, 5, ("H", "O")), size=6)
-        seen = neighbors(structure)
-        if not descriptor.selects(seen):
+        environments = neighbors(structure)
+        if not descriptor.selects(environments):
             pytest.skip("this family computes the whole Jacobian")
         atom = np.random.default_rng(0).integers(0, 6, size=(2, descriptor.size))
-        found = descriptor.selected_jacobian(seen, jnp.asarray(atom))
+        found = descriptor.selected_jacobian(environments, jnp.asarray(atom))
 
         def rows(positions: jax.Array) -> jax.Array:
             return descriptor(neighbors(replace(structure, positions=positions)))
@@ -183,40 +185,40 @@ def test_selected_derivatives_are_those_of_the_jacobian(make: Make) -> None:
 
 @every_family
 def test_features_permute_with_the_elements(make: Make) -> None:
-    """``columns`` in another order of the elements: they trade places, and so do the features."""
+    """``columns`` for another order of the elements gives the order of the features."""
     descriptor, atoms = make(), random_cluster(6, 7)
     assert len(set(atoms.numbers)) == 3
     species = np.array(descriptor.species)
     for order in itertools.permutations(range(3)):
-        traded = atoms.copy()
-        traded.numbers = species[list(order)][np.searchsorted(species, atoms.numbers)]
+        exchanged = atoms.copy()
+        exchanged.numbers = species[list(order)][np.searchsorted(species, atoms.numbers)]
         with jax.enable_x64(True):
             elements = jnp.asarray(species[list(order)])
-            channels = descriptor(neighbors(from_ase(traded)), elements)
+            channels = descriptor(neighbors(from_ase(exchanged)), elements)
             columns = np.asarray(descriptor.columns(elements))
         assert sorted(columns) == list(range(descriptor.size))
-        close(rows_of(descriptor, traded)[:, columns], np.asarray(channels))
+        close(rows_of(descriptor, exchanged)[:, columns], np.asarray(channels))
         if descriptor.order_only:
             close(np.asarray(channels), rows_of(descriptor, atoms))
 
 
 @every_family
 def test_features_of_some_elements_are_among_those_of_all(make: Make) -> None:
-    every, some = make(), make(("H", "Pt"))
+    whole, part = make(), make(("H", "Pt"))
     atoms = random_cluster(7, 5, ("H", "Pt"))
-    columns = np.asarray(every.columns(jnp.asarray(some.species)))
-    assert [every.names[column] for column in columns] == list(some.names)
-    rows = rows_of(every, atoms)
-    close(rows[:, columns], rows_of(some, atoms))
+    columns = np.asarray(whole.columns(jnp.asarray(part.species)))
+    assert [whole.names[column] for column in columns] == list(part.names)
+    rows = rows_of(whole, atoms)
+    close(rows[:, columns], rows_of(part, atoms))
     others = np.delete(rows, columns, axis=1)
     assert not others.any()
-    assert every.fixed_length == (len(columns) == every.size)
-    absent = np.asarray(some.columns(jnp.asarray([8])))
-    assert every.fixed_length or (absent == some.size).all()
+    assert whole.fixed_length == (len(columns) == whole.size)
+    absent = np.asarray(part.columns(jnp.asarray([8])))
+    assert whole.fixed_length or (absent == part.size).all()
 
 
 @every_family
-def test_what_features_claim_is_true(make: Make) -> None:
+def test_the_promises_of_features_are_kept(make: Make) -> None:
     descriptor = make()
     structures = [random_cluster(seed, 6) for seed in range(8)]
     rows = np.concatenate([rows_of(descriptor, atoms) for atoms in structures])
@@ -236,7 +238,9 @@ def test_what_features_claim_is_true(make: Make) -> None:
             expected = np.sum(terms * counts, axis=1)
             np.testing.assert_allclose(rows_of(descriptor, atoms)[:, column], expected, atol=1e-5)
     if not any(feature.nonnegative for feature in descriptor.features):
-        assert rows.min() < 0.0, "an example with negative numbers tests what nonnegative guards"
+        assert rows.min() < 0.0, (
+            "expected an example with negative numbers, as no feature is nonnegative"
+        )
 
 
 @every_family
@@ -254,7 +258,7 @@ def test_settings_survive_json_and_files(make: Make, tmp_path: Path) -> None:
 
 
 @every_family
-def test_many_structures_at_once_are_as_one_by_one(make: Make) -> None:
+def test_many_structures_at_once_equal_single_ones(make: Make) -> None:
     fingerprint = Fingerprint(make(), ("mean", "moment2"), per_element=True)
     mixed = [random_cluster(1, 4), random_crystal(2, 3), random_cluster(3, 7)]
     values = featurize(mixed, fingerprint)
@@ -264,7 +268,7 @@ def test_many_structures_at_once_are_as_one_by_one(make: Make) -> None:
 
 @every_family
 def test_coordinates_keep_signs(make: Make) -> None:
-    """What a model is trained on and draws: no number is cut off, and none gets impossible."""
+    """Training coordinates keep negative numbers, and drawn ones are never wrongly negative."""
     fingerprint = Fingerprint(make(), ("max", "min", "mean", "moment3"))
     coordinates = Coordinates.of(fingerprint)
     values = featurize(
@@ -272,12 +276,12 @@ def test_coordinates_keep_signs(make: Make) -> None:
     )
     with jax.enable_x64(True):
         again = jax.vmap(lambda value: coordinates.backward(coordinates.forward(value)))(values)
-        anything = jnp.asarray(np.random.default_rng(0).normal(size=values.shape[1]))
-        drawn = np.asarray(coordinates.backward(anything))
+        random = jnp.asarray(np.random.default_rng(0).normal(size=values.shape[1]))
+        drawn = np.asarray(coordinates.backward(random))
     np.testing.assert_allclose(again, values, rtol=1e-9, atol=1e-9)
     for number, value in zip(fingerprint.features, drawn, strict=True):
-        claimed = fingerprint.descriptor.features[number.feature].nonnegative
-        if claimed and number.pooling != "moment3":
+        nonnegative = fingerprint.descriptor.features[number.feature].nonnegative
+        if nonnegative and number.pooling != "moment3":
             assert value >= 0.0
 
 
@@ -307,13 +311,13 @@ def test_presets_are_fingerprints_of_any_elements(name: str) -> None:
         ({"family": "custom", "elements": ["H"]}, "that can be imported"),
     ],
 )
-def test_settings_that_are_none_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Fingerprint.from_dict({"descriptor": settings})
 
 
 def rows_of(descriptor: Descriptor, atoms: Atoms, size: int | None = None) -> np.ndarray:
-    """The rows in float64, of all atoms and of padding up to a size."""
+    """The rows in float64 of all atoms, and of padding up to a size."""
     fingerprint = Fingerprint(descriptor)
     with jax.enable_x64(True):
         if atoms.pbc.any():

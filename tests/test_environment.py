@@ -1,4 +1,4 @@
-"""What one atom sees: singular geometries, padding, elements without a channel."""
+"""Rows of unusual environments: singular geometries, padding, elements without a channel."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ DEGENERATE = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["shifted", "weighted"])
 def test_degenerate_structures(name: str, dtype: str) -> None:
-    """Values as the formulas give them (a vector of no length is at a right angle to all others);
-    all derivatives finite, and equal however they are found."""
+    """Values are those of the formulas; all derivatives are finite and equal by all methods.
+
+    A vector of length 0 counts as perpendicular to all others.
+    """
     config, tight = SETS[name], dtype == "float64"
     for case, positions in DEGENERATE.items():
         atoms = Atoms(["Pt", "O", "Pt", "H"][: len(positions)], np.array(positions, float))
@@ -54,7 +56,7 @@ def test_degenerate_structures(name: str, dtype: str) -> None:
             np.testing.assert_allclose(
                 values[:n], expected, rtol=0, atol=scale * (1e-11 if tight else 1e-5), err_msg=case
             )
-        # The derivative of an angle at 1e-5 Angstrom is 1e5: round-off is relative to that.
+        # An angle at 1e-5 Angstrom has the derivative 1e5 / Angstrom: round-off is relative to it.
         off = np.abs(closed).max(initial=scale) * (1e-11 if tight else 2e-4)
         np.testing.assert_allclose(closed, forward, rtol=0, atol=off, err_msg=case)
         off *= config.size
@@ -64,7 +66,7 @@ def test_degenerate_structures(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_atom_at_the_cutoff_is_out(dtype: str) -> None:
+def test_an_atom_at_the_cutoff_is_no_neighbour(dtype: str) -> None:
     atoms = Atoms("OPt", [(0, 0, 0), (R_CUT, 0, 0)])
     with jax.enable_x64(dtype == "float64"):
         found = derivatives(SHIFTED, neighbors(from_ase(atoms, size=4)))
@@ -72,8 +74,8 @@ def test_an_atom_at_the_cutoff_is_out(dtype: str) -> None:
 
 
 def test_one_atom_without_padding() -> None:
-    for several in (SHIFTED, WEIGHTED):
-        config = replace(several, g4_zeta=(1,), g4_lam=(1,), g5_zeta=())
+    for full in (SHIFTED, WEIGHTED):
+        config = replace(full, g4_zeta=(1,), g4_lam=(1,), g5_zeta=())
         found = derivatives(config, neighbors(from_ase(Atoms("Pt", [(1, 2, 3)]))))
         assert [array.shape[:2] for array in found[:4]] == [(1, config.size)] * 4
         assert not any(np.asarray(array).any() for array in found)
@@ -94,7 +96,7 @@ def test_padding_may_hold_anything(name: str) -> None:
     np.testing.assert_array_equal(*values)
 
 
-def test_an_element_without_a_channel_is_not_seen() -> None:
+def test_elements_without_a_channel_are_ignored() -> None:
     for config in (replace(SHIFTED, elements=("O",)), replace(WEIGHTED, elements=("O",))):
         atoms = Atoms("OHO", [(0, 0, 0), (1, 0, 0), (0, 2, 0)])
         in_both_precisions(config, atoms, acsf_rows(config, atoms))

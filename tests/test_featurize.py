@@ -1,4 +1,4 @@
-"""Many structures at once: the same numbers in few programs, and what is refused."""
+"""Fingerprints of many structures: the same numbers as of one, few programs, refusals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SMALL = small(poolings=("max", "min", "mean", "smooth_max"))
 
 
 def slab(seed: int, pbc: tuple[bool, bool, bool], atoms: int = 3) -> Atoms:
-    """Periodic along some axes; the cells of the others are missing."""
+    """A structure that is periodic along some axes and has no cell vectors along the others."""
     crystal = random_crystal(seed, atoms, FOUR)
     crystal.set_cell(crystal.cell.array * np.array(pbc)[:, None])
     crystal.pbc = pbc
@@ -61,8 +61,8 @@ MIXED = [
 ]
 
 
-def far_apart(atoms: Atoms) -> Atoms:
-    """All images within the cutoff in one cell: as the minimum image sees them all."""
+def supercell(atoms: Atoms) -> Atoms:
+    """A supercell so large that all images within the cutoff are minimum images."""
     cell = atoms.cell.complete().array
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     times = np.where(atoms.pbc, np.ceil(2 * R_CUT / heights), 1).astype(int)
@@ -70,8 +70,8 @@ def far_apart(atoms: Atoms) -> Atoms:
 
 
 @pytest.mark.slow
-def test_everything_in_one_call() -> None:
-    """In order, as one by one, and as loops over atoms have it."""
+def test_structures_of_all_kinds_in_one_call() -> None:
+    """The rows are in order, and equal those of single structures and of loops over atoms."""
     together = featurize(MIXED, SMALL)
     assert together.shape == (len(MIXED), SMALL.size)
     assert together.dtype == np.float64
@@ -81,14 +81,14 @@ def test_everything_in_one_call() -> None:
         assert alone.shape == (1, SMALL.size)
         np.testing.assert_allclose(together[number], alone[0], rtol=1e-12, atol=1e-14)
     for number in (0, 1, 2, 3, 4, 6, 7, 9):
-        expected = by_name(SMALL, far_apart(MIXED[number]))
+        expected = by_name(SMALL, supercell(MIXED[number]))
         np.testing.assert_allclose(together[number], expected, rtol=1e-10, atol=1e-13)
     again = featurize(MIXED[::-1], SMALL)[::-1]
     np.testing.assert_allclose(again, together, rtol=1e-12, atol=1e-14)
 
 
 def test_float32_is_close() -> None:
-    exact, rounded = (featurize(MIXED[:5], SMALL, dtype=each) for each in (np.float64, np.float32))
+    exact, rounded = (featurize(MIXED[:5], SMALL, dtype=kind) for kind in (np.float64, np.float32))
     assert rounded.dtype == np.float32
     np.testing.assert_allclose(rounded, exact, atol=1e-5 * np.abs(exact).max())
     assert (rounded != exact).any()
@@ -96,33 +96,33 @@ def test_float32_is_close() -> None:
 
 @pytest.mark.slow
 def test_the_minimum_image_in_narrow_cells_and_wide_ones() -> None:
-    """Many atoms too; also where atoms are padded to more than a cell list begins with."""
+    """With many atoms, and with few atoms that are padded to the number where cell lists begin."""
     fingerprint = dataclasses.replace(SMALL, images="minimum")
     narrow = Atoms(
         "PtO", [(0, 0, 0), (0.5, 2, 2)], cell=[[3, 0, 0], [1, 3, 0], [0, 1, 3]], pbc=True
     )
     rng = np.random.default_rng(0)
     wide = Atoms("H66", rng.random((66, 3)) * 16, cell=16 * np.eye(3), pbc=True)
-    some = [narrow * (6, 6, 1), narrow, wide]
-    assert len(some[0]) > MANY
-    value = featurize(some, fingerprint)
+    structures = [narrow * (6, 6, 1), narrow, wide]
+    assert len(structures[0]) > MANY
+    value = featurize(structures, fingerprint)
     with jax.enable_x64(True):
-        batched = jax.jit(jax.vmap(fingerprint))(batch(some, fingerprint))
-        padded = jax.jit(jax.vmap(fingerprint))(batch(some[1:2], fingerprint, size=MANY + 6))
+        batched = jax.jit(jax.vmap(fingerprint))(batch(structures, fingerprint))
+        padded = jax.jit(jax.vmap(fingerprint))(batch(structures[1:2], fingerprint, size=MANY + 6))
     np.testing.assert_allclose(batched, value, rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(padded, value[1:2], rtol=1e-11, atol=1e-13)
-    for number, atoms in enumerate(some):
+    for number, atoms in enumerate(structures):
         expected = by_name(fingerprint, atoms)
         np.testing.assert_allclose(value[number], expected, rtol=1e-10, atol=1e-13)
-        every = by_name(fingerprint, far_apart(atoms))
-        assert (np.abs(value[number] - every).max() > 0.1) == (number < 2)
+        all_images = by_name(fingerprint, supercell(atoms))
+        assert (np.abs(value[number] - all_images).max() > 0.1) == (number < 2)
 
 
-def test_bounds_of_ones_own() -> None:
-    """They change nothing; ones for a cell list leave the minimum image what it is."""
+def test_given_bounds_change_nothing() -> None:
+    """Bounds for a cell list do not change the minimum image either."""
     crystals = [random_crystal(1, 4), random_crystal(2, 3)]
     expected = featurize(crystals, SMALL)
-    # A free structure among them: bins, whatever is less work.
+    # A free structure among them makes these bounds have bins.
     bounds = bounds_of([*crystals, Atoms("H")], R_CUT, size=80, elements=3)
     assert bounds.bins is not None
     np.testing.assert_allclose(featurize(crystals, SMALL, bounds=bounds), expected, rtol=1e-12)
@@ -131,12 +131,12 @@ def test_bounds_of_ones_own() -> None:
         np.testing.assert_allclose(row, by_name(minimum, atoms), rtol=1e-10, atol=1e-13)
 
 
-def test_the_setting_of_precision_is_left_alone() -> None:
+def test_the_precision_of_jax_stays_as_set() -> None:
     featurize(MIXED[0], SMALL)
     assert jnp.zeros(1).dtype == np.float32
 
 
-def test_of_nothing() -> None:
+def test_an_empty_list() -> None:
     assert featurize([], SMALL).shape == (0, SMALL.size)
     assert batches([], SMALL) == []
     with pytest.raises(ValueError, match="expected at least one structure, got none"):
@@ -147,7 +147,7 @@ def test_of_nothing() -> None:
 
 
 def traces_of(monkeypatch: pytest.MonkeyPatch) -> list[Structure]:
-    """What a fingerprint is traced with from now on: once for each program."""
+    """A list of the structures with which fingerprints are traced, one for each program."""
     traces, original = [], Fingerprint.__call__
 
     def counted(self: Fingerprint, structure: Structure) -> jax.Array:
@@ -170,17 +170,17 @@ def zoo(seed: int, count: int) -> Iterator[Atoms]:
         elif kind == "crystal":
             yield random_crystal(number, atoms, elements)
         else:
-            some = random_crystal(number, atoms, elements)
-            some.pbc = (True, True, False)
-            yield some
+            crystal = random_crystal(number, atoms, elements)
+            crystal.pbc = (True, True, False)
+            yield crystal
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("images", "programs"), [("all", MOST_PROGRAMS), ("minimum", 3)])
 def test_few_programs(images: str, programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And none for the same kind of structures again: others in a new order, of other cells."""
+    """Structures of the same kinds compile nothing again, in another order or with moved atoms."""
     traces = traces_of(monkeypatch)
-    # Parameters of its own: nothing has been compiled for them before.
+    # No other test uses this cutoff: nothing has been compiled for it before.
     fingerprint = small(r_cut=2.345, images=images)
     large = [random_cluster(0, 66), random_crystal(0, 70)] if images == "minimum" else []
     structures = [*zoo(0, 40 if large else 200), *large]
@@ -203,7 +203,7 @@ def test_a_program_is_kept_for_sizes_that_are_padded_alike(
 ) -> None:
     traces = traces_of(monkeypatch)
     fingerprint = small(("H", "O", "Pt"), r_cut=3.456)
-    every = ("H", "O", "Pt") * 7
+    symbols = ("H", "O", "Pt") * 7
 
     def clusters(atoms: int) -> list[Atoms]:
         return [random_cluster(seed, atoms, ("H", "O")) for seed in range(3)]
@@ -215,7 +215,7 @@ def test_a_program_is_kept_for_sizes_that_are_padded_alike(
     featurize(clusters(9), fingerprint)
     assert len(traces) == 2
     with_three = clusters(8)
-    with_three[1].symbols[:] = every[:8]
+    with_three[1].symbols[:] = symbols[:8]
     featurize(with_three, fingerprint)
     assert len(traces) == 3
 
@@ -226,34 +226,34 @@ def test_a_program_is_kept_for_sizes_that_are_padded_alike(
 @pytest.mark.slow
 def test_batch_is_ready_for_vmap_and_grad(x64: None) -> None:
     crystals = [random_crystal(seed, 2 + seed, FOUR) for seed in range(3)]
-    some = batch(crystals, SMALL, size=6)
-    assert some.positions.shape == (3, 6, 3)
-    assert some.bounds == bounds_of(crystals, R_CUT, size=6, elements=some.bounds.elements)
-    value = jax.jit(jax.vmap(SMALL))(some)
+    batched = batch(crystals, SMALL, size=6)
+    assert batched.positions.shape == (3, 6, 3)
+    assert batched.bounds == bounds_of(crystals, R_CUT, size=6, elements=batched.bounds.elements)
+    value = jax.jit(jax.vmap(SMALL))(batched)
     np.testing.assert_allclose(value, featurize(crystals, SMALL), rtol=1e-12, atol=1e-14)
 
     @jax.jit
-    def slopes(batched: Structure) -> tuple[jax.Array, jax.Array]:
+    def gradients(batched: Structure) -> tuple[jax.Array, jax.Array]:
         def loss(positions: jax.Array, cell: jax.Array) -> jax.Array:
             moved = dataclasses.replace(batched, positions=positions, cell=cell)
             return jnp.sum(jax.vmap(SMALL)(moved) ** 2)
 
         return jax.grad(loss, argnums=(0, 1))(batched.positions, batched.cell)
 
-    by_positions, by_cell = slopes(some)
-    value, jacobian = jax.jit(jax.vmap(SMALL.with_jacobian))(some)
+    by_positions, by_cell = gradients(batched)
+    value, jacobian = jax.jit(jax.vmap(SMALL.with_jacobian))(batched)
     expected = 2 * np.einsum("bp,bpnx->bnx", value, jacobian)
     np.testing.assert_allclose(by_positions, expected, rtol=1e-9, atol=1e-11)
     assert np.abs(by_positions).max(axis=(1, 2)).min() > 1e-2
     assert np.abs(by_cell).max(axis=(1, 2)).min() > 1e-2
-    assert not np.asarray(by_positions)[~np.asarray(some.mask)].any()
+    assert not np.asarray(by_positions)[~np.asarray(batched.mask)].any()
 
 
-def test_batch_takes_the_room_it_needs() -> None:
+def test_sizes_and_bounds_of_a_batch() -> None:
     assert batch([molecule("H2O"), Atoms("O")], SMALL).positions.shape == (2, 3, 3)
-    one = batch([molecule("H2O"), molecule("O2")], small(("H", "O")))
-    assert one.bounds is None
-    assert one.cell is None
+    pair = batch([molecule("H2O"), molecule("O2")], small(("H", "O")))
+    assert pair.bounds is None
+    assert pair.cell is None
     slabs = batch([slab(3, (True, True, False)), random_crystal(1, 2)], SMALL)
     assert slabs.pbc.tolist() == [[True, True, False], [True] * 3]
     many = batch([random_cluster(1, 70), random_crystal(1, 2)], SMALL)
@@ -265,18 +265,20 @@ def test_batch_takes_the_room_it_needs() -> None:
 
 
 def test_batches_hold_every_structure_once() -> None:
-    some = batches(MIXED, SMALL)
-    assert 3 <= len(some) <= MOST_PROGRAMS
-    assert sorted(np.concatenate([where for where, _ in some]).tolist()) == list(range(len(MIXED)))
-    for where, batched in some:
-        for place, number in enumerate(where):
-            one = to_ase(jax.tree.map(itemgetter(place), batched))
-            assert (one.numbers == MIXED[number].numbers).all()
-            assert (one.pbc == MIXED[number].pbc).all()
-            np.testing.assert_allclose(one.positions, MIXED[number].positions, atol=1e-5)
+    result = batches(MIXED, SMALL)
+    assert 3 <= len(result) <= MOST_PROGRAMS
+    assert sorted(np.concatenate([indices for indices, _ in result]).tolist()) == list(
+        range(len(MIXED))
+    )
+    for indices, batched in result:
+        for place, number in enumerate(indices):
+            atoms = to_ase(jax.tree.map(itemgetter(place), batched))
+            assert (atoms.numbers == MIXED[number].numbers).all()
+            assert (atoms.pbc == MIXED[number].pbc).all()
+            np.testing.assert_allclose(atoms.positions, MIXED[number].positions, atol=1e-5)
 
 
-# What is refused
+# Refusals
 
 LEFT_HANDED = [[0, 4, 0], [4, 0, 0], [0, 0, 4]]
 
@@ -311,14 +313,14 @@ def test_refused(function: object, atoms: Atoms, message: str) -> None:
         function([molecule("H2O"), atoms], fingerprint)
 
 
-def test_slots_limit_nothing_where_no_pooling_fills_them() -> None:
+def test_max_atoms_limits_no_other_poolings() -> None:
     atoms = molecule("H2O")
     expected = featurize(atoms, small(poolings=("max", "min")))
     found = featurize(atoms, small(poolings=("max", "min"), max_atoms=1))
     np.testing.assert_array_equal(found, expected)
 
 
-def test_slots_of_one_element() -> None:
+def test_max_atoms_of_each_element() -> None:
     fingerprint = small(poolings=("sorted",), max_atoms=2, per_element=True)
     assert np.isfinite(featurize([molecule("H2O"), molecule("H2O2")], fingerprint)).all()
     with pytest.raises(ValueError, match="expected max_atoms >= 3 for structure 1, got 2"):
@@ -328,7 +330,7 @@ def test_slots_of_one_element() -> None:
 @pytest.mark.parametrize(
     "change", [{"capacity": 2}, {"counts": (0, 0, 0)}, {"elements": 1}], ids=str
 )
-def test_bounds_that_are_too_small(change: dict) -> None:
+def test_bounds_that_are_too_small_are_refused(change: dict) -> None:
     crystals = [Atoms("H", cell=[9, 9, 9], pbc=True), random_crystal(1, 4)]
     assert len(set(crystals[1].symbols)) == 2
     enough = bounds_of(crystals, R_CUT, elements=2)
@@ -341,7 +343,7 @@ def test_bounds_that_are_too_small(change: dict) -> None:
     np.testing.assert_allclose(value, featurize(crystals, SMALL), rtol=1e-12)
 
 
-def test_elements_are_counted_where_it_pays() -> None:
+def test_elements_are_counted_where_it_saves_channels() -> None:
     water, salt = molecule("H2O"), Atoms("NaO", [(0, 0, 0), (0, 0, 2)])
     assert featurizing._most_elements([water, salt, Atoms("H")], SMALL) == 2
     assert featurizing._most_elements([water], small(("H", "O"))) is None

@@ -1,4 +1,4 @@
-"""Fingerprint as a function: numbers and derivatives."""
+"""Fingerprints as functions: their numbers and derivatives."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 @pytest.mark.parametrize("per_element", [False, True])
 @pytest.mark.parametrize("space", ["free", "minimum"])
-def test_the_numbers_are_what_their_names_say(per_element: bool, space: str, x64: None) -> None:
-    """Against loops over atoms, padded, one element absent; in the minimum image a slab too."""
+def test_numbers_are_those_that_their_names_describe(
+    per_element: bool, space: str, x64: None
+) -> None:
+    """Against loops over atoms; with padding, without one of the elements, and for a slab."""
     fingerprint = whole(FOUR, per_element=per_element, images="minimum")
     if space == "free":
-        some = [random_cluster(5, 5), random_cluster(6, 3)]
+        structures = [random_cluster(5, 5), random_cluster(6, 3)]
     else:
-        some = [random_crystal(5, 5), random_crystal(7, 4)]
-        some[1].pbc = (True, True, False)
-    for atoms in some:
+        structures = [random_crystal(5, 5), random_crystal(7, 4)]
+        structures[1].pbc = (True, True, False)
+    for atoms in structures:
         value = compiled(fingerprint, from_ase(atoms, 6))
         expected = by_name(fingerprint, atoms)
         np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-13)
 
 
-def test_the_temperature_is_that_of_the_smooth_extremes(x64: None) -> None:
+def test_smooth_extremes_have_the_temperature(x64: None) -> None:
     atoms = random_cluster(5, 5)
     values = []
     for temperature in (0.01, 1.0):
@@ -59,8 +61,8 @@ def test_the_temperature_is_that_of_the_smooth_extremes(x64: None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"per_element": True}, {"weighted": True}], ids=str)
 @pytest.mark.parametrize("space", ["free", "all"])
-def test_only_the_elements_that_are_there(space: str, changes: dict, x64: None) -> None:
-    """The same numbers as from the channels of all elements, with places to spare and without."""
+def test_channels_of_the_present_elements(space: str, changes: dict, x64: None) -> None:
+    """They give the same numbers as the channels of all elements, with an unused channel or not."""
     fingerprint = whole(FOUR, **changes)
     cluster, crystal = random_cluster(8, 5, ("O", "Pt")), random_crystal(8, 3, ("Na", "H"))
     for atoms in [cluster] if space == "free" else [crystal]:
@@ -77,7 +79,7 @@ def test_only_the_elements_that_are_there(space: str, changes: dict, x64: None) 
         assert not np.array_equal(expected, 0.0 * expected)
 
 
-def test_the_jacobian_of_the_elements_that_are_there(x64: None) -> None:
+def test_the_jacobian_in_channels_of_the_present_elements(x64: None) -> None:
     fingerprint = whole(FOUR, per_element=True)
     full = from_ase(random_cluster(8, 5, ("O", "Pt")), 6)
     local = dataclasses.replace(full, bounds=Bounds(5, elements=3))
@@ -89,36 +91,36 @@ def test_the_jacobian_of_the_elements_that_are_there(x64: None) -> None:
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-13)
 
 
-def test_what_does_not_fit_is_not_a_number() -> None:
-    """Slots, elements, neighbours and images that there is no room for; one more, and there is."""
+def test_what_does_not_fit_gives_nan() -> None:
+    """Atoms, elements, neighbours and images beyond a static size; and sizes one larger."""
     cluster = Atoms("HO2Pt", [(0, 0, 0), (2, 0, 0), (0, 2, 0), (0, 0, 2)])
     crystal = Atoms("Pt", cell=2.8 * np.eye(3), pbc=True)
-    room = bounds_of([crystal], 5.0)
-    one = small(poolings=("sorted",), max_atoms=4, g2_r_s=(1.0,), g5_zeta=())
-    apart = dataclasses.replace(one, per_element=True)
+    enough = bounds_of([crystal], 5.0)
+    together = small(poolings=("sorted",), max_atoms=4, g2_r_s=(1.0,), g5_zeta=())
+    apart = dataclasses.replace(together, per_element=True)
 
     @partial(jax.jit, static_argnums=0)
     def everything(fingerprint: Fingerprint, structure: Structure) -> tuple[jax.Array, ...]:
-        value, slopes = fingerprint.with_jacobian(structure)
-        return fingerprint.overflow(structure), fingerprint(structure), value, slopes
+        value, jacobian = fingerprint.with_jacobian(structure)
+        return fingerprint.overflow(structure), fingerprint(structure), value, jacobian
 
     for fingerprint, atoms, bounds, fits in [
-        (dataclasses.replace(one, max_atoms=3), cluster, None, False),
-        (one, cluster, None, True),
+        (dataclasses.replace(together, max_atoms=3), cluster, None, False),
+        (together, cluster, None, True),
         (dataclasses.replace(apart, max_atoms=1), cluster, None, False),
         (dataclasses.replace(apart, max_atoms=2), cluster, None, True),
-        (one, cluster, Bounds(4, elements=1), False),
+        (together, cluster, Bounds(4, elements=1), False),
         (apart, cluster, Bounds(4, elements=2), False),
         (apart, cluster, Bounds(4, elements=3), True),
-        (one, crystal, dataclasses.replace(room, capacity=17), False),
-        (one, crystal, dataclasses.replace(room, counts=(2, 1, 2)), False),
-        (one, crystal, room, True),
+        (together, crystal, dataclasses.replace(enough, capacity=17), False),
+        (together, crystal, dataclasses.replace(enough, counts=(2, 1, 2)), False),
+        (together, crystal, enough, True),
     ]:
         with jax.debug_nans(False):
             overflow, *numbers = everything(fingerprint, from_ase(atoms, 5, bounds))
         assert bool(overflow) == (not fits)
-        for some in numbers:
-            assert np.isfinite(some).all() if fits else np.isnan(some).all()
+        for array in numbers:
+            assert np.isfinite(array).all() if fits else np.isnan(array).all()
 
 
 # Derivatives
@@ -137,35 +139,34 @@ def test_what_does_not_fit_is_not_a_number() -> None:
     ids=str,
 )
 def test_jacobian_by_positions(space: str, changes: dict, x64: None) -> None:
-    """The closed form, through every pooling and images, is forward mode through everything.
+    """The closed form equals forward mode, and reverse mode of a weighted sum, for all poolings.
 
-    Through the plain twin of the rows: those of one channel have a pull-back only. That is forward
-    mode's too, of one weighted sum.
+    Forward mode goes through the plain rows of ``dense``, as the fast ones only have reverse mode.
     """
     fingerprint = whole(**changes)
-    some = ("H", "O")
-    atoms = random_cluster(1, 5, some) if space == "free" else random_crystal(2, 4, some)
+    elements = ("H", "O")
+    atoms = random_cluster(1, 5, elements) if space == "free" else random_crystal(2, 4, elements)
     assert len(set(atoms.symbols)) == 2
     structure = from_ase(atoms, len(atoms) + 1, bounds_of([atoms], 5.0))
     value, closed = jax.jit(fingerprint.with_jacobian)(structure)
     by_autodiff = jax.jit(jax.jacfwd(lambda x: dense.numbers(fingerprint, placed(structure, x))))
-    slopes = by_autodiff(structure.positions)
+    jacobian = by_autodiff(structure.positions)
     np.testing.assert_allclose(value, compiled(fingerprint, structure), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(closed, slopes, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(closed, jacobian, rtol=1e-10, atol=1e-12)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=fingerprint.size))
     pull = jax.jit(jax.grad(lambda x: weights @ fingerprint(placed(structure, x))))
-    pulled, expected = pull(structure.positions), jnp.einsum("p,pnx->nx", weights, slopes)
+    pulled, expected = pull(structure.positions), jnp.einsum("p,pnx->nx", weights, jacobian)
     np.testing.assert_allclose(pulled, expected, rtol=1e-10, atol=1e-11)
-    # Rigid translation changes nothing.
+    # A translation of all atoms changes nothing.
     np.testing.assert_allclose(np.asarray(closed).sum(axis=1) / np.abs(closed).max(), 0, atol=1e-12)
     for pooling in POOLINGS:
-        some = fingerprint.find(f"{'atom' if pooling == 'none' else pooling}* *")
-        assert np.abs(closed[some]).max() > 1e-3
+        indices = fingerprint.find(f"{'atom' if pooling == 'none' else pooling}* *")
+        assert np.abs(closed[indices]).max() > 1e-3
 
 
 @pytest.mark.parametrize("images", ["all", "minimum"])
 def test_gradients_are_difference_quotients(images: str, x64: None) -> None:
-    """By the positions and by the cell, of every pooling, in a triclinic crystal of elements."""
+    """By positions and cell, for all poolings, in a triclinic crystal with several elements."""
     fingerprint = whole(images=images, max_atoms=4)
     atoms = random_crystal(3, 4)
     assert len(set(atoms.symbols)) > 1
@@ -190,23 +191,23 @@ def test_gradients_are_difference_quotients(images: str, x64: None) -> None:
 
     arguments = (np.array(structure.positions), np.array(structure.cell))
     closed = jax.jit(fingerprint.with_jacobian)(structure)[1]
-    for which, slopes in enumerate(gradients(*arguments)):
+    for which, found in enumerate(gradients(*arguments)):
         quotients = np.zeros((fingerprint.size, *arguments[which].shape))
         for index in np.ndindex(*arguments[which].shape):
-            high, low = ([each.copy() for each in arguments] for _ in range(2))
+            high, low = ([array.copy() for array in arguments] for _ in range(2))
             high[which][index] += step
             low[which][index] -= step
             difference = np.asarray(value(*high)) - np.asarray(value(*low))
             quotients[(slice(None), *index)] = difference / (2 * step)
         expected = np.einsum("gp,pnx->gnx", weights, quotients)
         assert np.abs(expected).max(axis=(1, 2)).min() > 1e-3
-        np.testing.assert_allclose(slopes, expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
         if which == 0:
             np.testing.assert_allclose(closed, quotients, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_slopes_at_singular_structures_are_finite(dtype: str) -> None:
+def test_derivatives_at_singular_structures_are_finite(dtype: str) -> None:
     fingerprint = whole(("H", "O"), per_element=True, max_atoms=3)
     with jax.enable_x64(dtype == "float64"):
         for positions in (
@@ -233,7 +234,7 @@ def derivatives(fingerprint: Fingerprint, structure: Structure) -> tuple[jax.Arr
     return loss, jax.jacfwd(value)(x), fingerprint.with_jacobian(structure)[1]
 
 
-def test_the_rows_of_a_view_are_the_descriptors(x64: None) -> None:
+def test_the_rows_of_a_view_are_those_of_the_descriptor(x64: None) -> None:
     atoms = molecule("H2O")
     view = SMALL.view(from_ase(atoms, 4))
     rows = np.asarray(SMALL.rows(view))

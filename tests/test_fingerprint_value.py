@@ -1,4 +1,4 @@
-"""Fingerprint as a value: names, presets, digests, files."""
+"""Fingerprints as values: names, presets, digests, JSON."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_presets(name: str) -> None:
 
 
 def test_order_of_the_names() -> None:
-    """Pooling, central element, entry, feature."""
+    """The order is by pooling, central element, entry and feature."""
     elements = ("H", "O")
     fingerprint = whole(elements, per_element=True, max_atoms=2, poolings=("sorted", "max", "none"))
     features = fingerprint.descriptor.names
@@ -107,31 +107,31 @@ def test_find() -> None:
     ]
     assert found("smooth_min[Cl] zeta=4 G5[Na,Cl] eta=0.1") == pair
     assert found("smooth_min[Cl] zeta=4 G5[Cl,Na] eta=0.1") == pair
-    # Whole words: neither eta=0.1 in zeta=, nor 0.1 of 0.15, nor a dot for any letter.
+    # Only whole words match: eta=1 is not found in zeta=1 or eta=15, and a dot is only a dot.
     assert {name.split()[-1] for name in found("eta=1")} == {"eta=1"}
     assert found("eta=0?1") == found("eta=0") == found("G5") == found("max G2[Li]") == []
     assert len(found("")) == len(found("*")) == fingerprint.size
-    states = {name.split()[0] for name in found("sorted*[Na] G2[O]")}
-    assert states == {"sorted0[Na]", "sorted1[Na]"}
+    labels = {name.split()[0] for name in found("sorted*[Na] G2[O]")}
+    assert labels == {"sorted0[Na]", "sorted1[Na]"}
     ours = found("mean[*] G5[O,*] zeta=1 lam=1 eta=1")
     assert {name.split()[1] for name in ours} == {"G5[O,O]", "G5[O,Na]", "G5[O,Cl]"}
     assert len(ours) == 9
     assert fingerprint.find("nothing").dtype == fingerprint.find("max[O]").dtype
 
 
-# A value
+# Values
 
 
-def test_under_the_transformations() -> None:
+def test_transformations_of_jax() -> None:
     clusters = [random_cluster(seed, 4) for seed in range(3)]
     structures = list(map(from_ase, clusters))
     one_by_one = np.stack([np.asarray(compiled(SMALL, structure)) for structure in structures])
     mapped = jax.jit(jax.vmap(SMALL))(padded(clusters, 4))
     np.testing.assert_allclose(mapped, one_by_one, rtol=1e-6, atol=1e-7)
-    slope = jax.grad(lambda x, s: SMALL(placed(s, x)).sum())
+    gradient = jax.grad(lambda x, s: SMALL(placed(s, x)).sum())
     batch = jnp.stack([structure.positions for structure in structures])
-    slopes = jax.jit(jax.vmap(slope, in_axes=(0, None)))(batch, structures[0])
-    assert np.abs(slopes).max(axis=(1, 2)).min() > 0.01
+    gradients = jax.jit(jax.vmap(gradient, in_axes=(0, None)))(batch, structures[0])
+    assert np.abs(gradients).max(axis=(1, 2)).min() > 0.01
 
 
 def test_equal_values_share_a_compiled_program() -> None:
@@ -182,13 +182,13 @@ DIFFERENT = [
 ]
 
 
-def test_every_parameter_differs_once_at_least() -> None:
+def test_differences_find_every_setting() -> None:
     named = {text.split(":")[0] for other in DIFFERENT for text in SMALL.differences(other)}
     settings = SMALL.to_dict()
     assert named == {*settings.pop("descriptor"), *settings} - {"family"}
 
 
-def test_digests_tell_apart_what_differs_and_nothing_else() -> None:
+def test_digests_differ_if_fingerprints_do() -> None:
     everything = [SMALL, *DIFFERENT, *(Fingerprint.preset(name, "HO") for name in PRESETS)]
     assert len({item.digest() for item in everything}) == len(everything)
     assert len({hash(item) for item in everything}) == len(everything)
@@ -218,7 +218,7 @@ def test_digest_is_the_same_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("fingerprint", [SMALL, *DIFFERENT], ids=lambda item: item.digest())
-def test_there_and_back_through_json(fingerprint: Fingerprint) -> None:
+def test_json_gives_the_same_fingerprint(fingerprint: Fingerprint) -> None:
     again = Fingerprint.from_json(fingerprint.to_json())
     assert again == fingerprint
     assert again.digest() == fingerprint.digest()
@@ -230,12 +230,12 @@ def test_there_and_back_through_json(fingerprint: Fingerprint) -> None:
     assert plain["max_atoms"] == fingerprint.max_atoms
 
 
-def of(changes: dict[str, object]) -> dict[str, object]:
-    """Other settings of the descriptor."""
+def changed(changes: dict[str, object]) -> dict[str, object]:
+    """Settings of the descriptor with changes."""
     return {"descriptor": {**SMALL.descriptor.to_dict(), **changes}}
 
 
-def test_what_a_file_leaves_out_is_the_default() -> None:
+def test_missing_settings_have_their_defaults() -> None:
     descriptor = {"family": "acsf", "elements": ["O"]}
     assert Fingerprint.from_dict({"descriptor": descriptor}) == Fingerprint(ACSF(("O",)))
 
@@ -245,9 +245,12 @@ def test_what_a_file_leaves_out_is_the_default() -> None:
     [
         ({"descriptor": "acsf"}, "expected settings of a descriptor by name, got 'acsf'"),
         ({"descriptor": None}, "expected settings of a descriptor by name, got None"),
-        (of({"family": "none"}), r"expected a descriptor family among \('acsf', .*got 'none'"),
-        (of({"r_cutt": 3.0}), r"expected settings among \['cutoff', 'elements'.*got \['r_cutt'\]"),
-        (of({"r_cut": -3.0}), "expected r_cut > 0 Angstrom, got -3.0"),
+        (changed({"family": "none"}), r"expected a descriptor family among \('acsf', .*got 'none'"),
+        (
+            changed({"r_cutt": 3.0}),
+            r"expected settings among \['cutoff', 'elements'.*got \['r_cutt'\]",
+        ),
+        (changed({"r_cut": -3.0}), "expected r_cut > 0 Angstrom, got -3.0"),
         ({"r_cut": 3.0}, r"expected settings among \['images', .*got \['r_cut'\]"),
         ({"poolings": ["median"]}, r"expected poolings among \('max', .*got \('median',\)"),
         ({"poolings": []}, r"expected poolings among \('max', 'min', .*got \(\)"),
@@ -260,21 +263,21 @@ def test_what_a_file_leaves_out_is_the_default() -> None:
         ({"temperature": float("nan")}, "expected temperature > 0, got nan"),
     ],
 )
-def test_files_of_others_are_refused(
+def test_impossible_settings_are_refused(
     change: dict[str, object], message: str, unchecked: None
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Fingerprint.from_dict({**SMALL.to_dict(), **change})
 
 
-def test_a_file_without_its_family_is_refused() -> None:
+def test_settings_without_a_descriptor_are_refused() -> None:
     data = SMALL.to_dict()
     del data["descriptor"]
     with pytest.raises(ValueError, match="expected settings of a descriptor by name, got None"):
         Fingerprint.from_dict(data)
 
 
-def test_differences_name_the_parameters() -> None:
+def test_differences_name_the_settings() -> None:
     other = small(r_cut=6.0, g5_zeta=(1, 2), poolings=("max",), images="minimum", temperature=1.0)
     found = SMALL.differences(other)
     assert [text.split(":")[0] for text in found] == [
@@ -288,7 +291,7 @@ def test_differences_name_the_parameters() -> None:
     assert SMALL.differences(small()) == []
 
 
-def test_unknown_presets_and_elements() -> None:
+def test_impossible_presets_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a preset among \('default'.*got 'soap'"):
         Fingerprint.preset("soap", "H")
     with pytest.raises(ValueError, match=r"expected elements as chemical symbols, got \('Q',\)"):
@@ -300,8 +303,8 @@ def test_unknown_presets_and_elements() -> None:
     assert Fingerprint.preset("default", ["H"], r_cut=6.0) == Fingerprint.preset("crystal", ["H"])
 
 
-def test_the_numbers_of_some_elements() -> None:
-    """They are those of the same names, and the others of such structures are 0."""
+def test_restricted_to_some_elements() -> None:
+    """The numbers are those of the same names; all others are 0 for such structures."""
     whole = Fingerprint.preset("default", ["H", "C", "O"])
     part = whole.restricted(["O", "H"])
     water = molecule("H2O")

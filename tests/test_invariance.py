@@ -1,6 +1,6 @@
-"""The invariance battery: what must not change a fingerprint does not.
+"""Invariance of fingerprints to rotation, reflection, translation, order and choice of the cell.
 
-In float64, where only a mistake is larger than 1e-10.
+Everything is in float64, so that only a mistake is larger than 1e-10.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jaxrecon.structures.structure import Bounds, Structure, completed_cell
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 SIZE, R_CUT = 16, 3.5
-# Wide enough for most cells, and the same for all: one program.
+# These are enough for most cells; the same for all, they need one program.
 BOUNDS = Bounds(capacity=48, counts=(2, 2, 2))
 SHEARS = ([[1, 1, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, -1], [1, 0, 1]])
 PERIODS = [(1, 1, 1), (1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 0)]
@@ -56,7 +56,7 @@ DESCRIPTORS = {
 
 
 def fingerprint_of(name: str, **changes: object) -> Fingerprint:
-    """Every pooling at once: one program."""
+    """A fingerprint with all poolings, so that one program tests them all."""
     return Fingerprint(DESCRIPTORS[name], POOLINGS, max_atoms=SIZE, **changes)
 
 
@@ -76,11 +76,11 @@ MINIMUM = [
 
 
 @st.composite
-def periodic(draw: st.DrawFn, largest: int = SIZE, *, every: bool = True) -> Atoms:
-    """Crystals, slabs and wires."""
+def periodic(draw: st.DrawFn, largest: int = SIZE, *, along_all: bool = False) -> Atoms:
+    """Crystals, slabs and wires, or only crystals."""
     seed, atoms = draw(seeds), draw(st.integers(1, largest))
     crystal = random_crystal(seed, atoms, ELEMENTS[: draw(st.integers(1, len(ELEMENTS)))])
-    if every:
+    if not along_all:
         crystal.pbc = draw(st.sampled_from(PERIODS))
     return crystal
 
@@ -102,7 +102,7 @@ def values(fingerprint: Fingerprint, atoms: Atoms) -> np.ndarray:
 
 
 def blocks(fingerprint: Fingerprint, numbers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Each pooling and its numbers."""
+    """The poolings and the numbers of each of them."""
     start, groups = 0, len(fingerprint.descriptor.elements) if fingerprint.per_element else 1
     for pool in fingerprint.pools:
         end = start + groups * pool.size * fingerprint.descriptor.size
@@ -115,18 +115,18 @@ def assert_same(
     fingerprint: Fingerprint,
     changed: np.ndarray,
     expected: np.ndarray,
-    what: str,
-    but: tuple[str, ...] = (),
+    change: str,
+    except_for: tuple[str, ...] = (),
 ) -> None:
     pairs = zip(blocks(fingerprint, changed), blocks(fingerprint, expected), strict=True)
     for (kind, ours), (_, theirs) in pairs:
-        if kind not in but:
-            # A moment of entries that agree is the round-off of their power.
+        if kind not in except_for:
+            # A moment of equal entries is the round-off of a power of them.
             scale = max(np.abs(expected).max() * 1e-3, np.abs(theirs).max())
-            # A smooth extreme is a temperature times a logarithm of nearly 1.
+            # A smooth extreme is a temperature times the logarithm of a number that may be near 1.
             least = 1e-11 * scale + 1e-15 * fingerprint.temperature
             np.testing.assert_allclose(
-                ours, theirs, rtol=1e-9, atol=least, err_msg=f"{kind} under {what}"
+                ours, theirs, rtol=1e-9, atol=least, err_msg=f"{kind} under {change}"
             )
 
 
@@ -134,7 +134,7 @@ def turned(atoms: Atoms, rng: np.random.Generator, *, mirror: bool) -> Atoms:
     other, frame = atoms.copy(), random_frame(rng, mirror=mirror)
     other.positions = other.positions @ frame
     if other.pbc.any():
-        # The mirror image of a right-handed basis is left-handed; its inversion spans the same.
+        # The mirror image of a right-handed basis is left-handed; its negative spans the same cell.
         other.set_cell(other.cell.array @ frame * (-1.0 if mirror else 1.0))
     return other
 
@@ -166,17 +166,17 @@ CHANGES: dict[str, Callable[[Atoms, np.random.Generator], Atoms]] = {
 
 def assert_invariant(fingerprint: Fingerprint, atoms: Atoms, seed: int) -> None:
     expected = values(fingerprint, atoms)
-    for what, change in CHANGES.items():
+    for name, change in CHANGES.items():
         other = change(atoms, np.random.default_rng(seed))
-        but = ("none",) if what == "permutation" else ()
-        assert_same(fingerprint, values(fingerprint, other), expected, what, but)
+        except_for = ("none",) if name == "permutation" else ()
+        assert_same(fingerprint, values(fingerprint, other), expected, name, except_for)
 
 
 @pytest.mark.parametrize("fingerprint", FREE)
 @given(atoms=clusters(largest=SIZE), seed=seeds)
 @settings(max_examples=8)
 def test_free(fingerprint: Fingerprint, atoms: Atoms, seed: int) -> None:
-    # The strategy's clusters are as wide as they have atoms: closer, they see each other.
+    # Clusters of many atoms are wide: bring the atoms closer, so that most are neighbours.
     atoms.positions *= 0.5
     assert_invariant(fingerprint, atoms, seed)
 
@@ -200,18 +200,17 @@ def test_minimum_image(fingerprint: Fingerprint, atoms: Atoms, seed: int) -> Non
 @given(atoms=periodic(largest=2))
 @settings(max_examples=8)
 def test_supercells(fingerprint: Fingerprint, atoms: Atoms) -> None:
-    """Twice along every axis that repeats: a sum grows, all else is the same."""
+    """A supercell of two cells along every periodic axis has larger sums; all else is the same."""
     assume(fits(atoms))
     expected = values(fingerprint, atoms)
     larger = values(fingerprint, atoms * (1 + atoms.pbc))
-    but = ("sum", "sorted", "none")
-    assert_same(fingerprint, larger, expected, "repetition", but)
-    sums = (dict(blocks(fingerprint, each))["sum"] for each in (larger, expected))
-    np.testing.assert_allclose(next(sums), 2 ** atoms.pbc.sum() * next(sums), rtol=1e-9, atol=1e-9)
+    assert_same(fingerprint, larger, expected, "repetition", ("sum", "sorted", "none"))
+    sums, cell_sums = (dict(blocks(fingerprint, value))["sum"] for value in (larger, expected))
+    np.testing.assert_allclose(sums, 2 ** atoms.pbc.sum() * cell_sums, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("fingerprint", PERIODIC)
-@given(atoms=periodic(largest=6, every=False))
+@given(atoms=periodic(largest=6, along_all=True))
 @settings(max_examples=8)
 def test_another_choice_of_cell(fingerprint: Fingerprint, atoms: Atoms) -> None:
     others = [make_supercell(atoms, matrix) for matrix in SHEARS]
@@ -222,7 +221,7 @@ def test_another_choice_of_cell(fingerprint: Fingerprint, atoms: Atoms) -> None:
 
 
 def many_atoms() -> list[Atoms]:
-    """More than a cell list begins with: free, a crystal and a slab."""
+    """Structures with so many atoms that a cell list is used: free, a crystal and a slab."""
     free, crystal, slab = (random_crystal(seed, 66) for seed in range(3))
     for atoms in (free, crystal, slab):
         atoms.set_cell(atoms.cell.array * 1.5, scale_atoms=True)
@@ -232,32 +231,34 @@ def many_atoms() -> list[Atoms]:
 
 @pytest.mark.parametrize("name", ["crystal", "gastegger2018"])
 def test_many_atoms(name: str) -> None:
-    """By a cell list; and the same as among all pairs."""
+    """Neighbours by a cell list give the same numbers as among all pairs, and invariant ones."""
     poolings = ("max", "min", "mean", "moment2", "smooth_max", "sorted")
     fingerprint = Fingerprint(DESCRIPTORS[name], poolings, max_atoms=66)
-    some = many_atoms()
+    structures = many_atoms()
     rng = np.random.default_rng(0)
-    variants = [[atoms, *(change(atoms, rng) for change in CHANGES.values())] for atoms in some]
+    variants = [
+        [atoms, *(change(atoms, rng) for change in CHANGES.values())] for atoms in structures
+    ]
     bounds = bounds_of([atoms for row in variants for atoms in row], R_CUT)
     assert bounds.bins is not None
-    pairs = bounds_of(some[1:], R_CUT, size=len(some[0]))
-    counts = np.max([bounds_of([a], R_CUT, size=1).counts for a in some[1:]], axis=0)
+    pairs = bounds_of(structures[1:], R_CUT, size=len(structures[0]))
+    counts = np.max([bounds_of([atoms], R_CUT, size=1).counts for atoms in structures[1:]], axis=0)
     pairs = Bounds(pairs.capacity, tuple(map(int, counts)))
     with jax.enable_x64(True):
         for row in variants:
             found = [
-                np.asarray(compiled(fingerprint, from_ase(each, None, bounds))) for each in row
+                np.asarray(compiled(fingerprint, from_ase(atoms, None, bounds))) for atoms in row
             ]
-            for what, changed in zip(CHANGES, found[1:], strict=True):
-                assert_same(fingerprint, changed, found[0], what)
+            for name, changed in zip(CHANGES, found[1:], strict=True):
+                assert_same(fingerprint, changed, found[0], name)
             if row[0].pbc.any():
                 expected = compiled(fingerprint, from_ase(row[0], None, pairs))
                 assert_same(fingerprint, found[0], np.asarray(expected), "cell list")
 
 
 @pytest.mark.parametrize("fingerprint", PERIODIC)
-def test_it_is_no_constant(fingerprint: Fingerprint) -> None:
-    """Moving one atom, exchanging its element, or straining a crystal changes every pooling."""
+def test_every_pooling_changes_with_the_structure(fingerprint: Fingerprint) -> None:
+    """Moving an atom, exchanging its element, or straining a crystal changes every pooling."""
     crystal = Atoms("PtO2", [(0, 0, 0), (1, 2, 1), (2, 1, 3)], cell=[4, 4.4, 4.8], pbc=True)
     for atoms in (molecule("H2O2"), crystal):
         displaced, exchanged, strained = (atoms.copy() for _ in range(3))
@@ -270,14 +271,15 @@ def test_it_is_no_constant(fingerprint: Fingerprint) -> None:
         expected = dict(blocks(fingerprint, values(fingerprint, atoms)))
         for other in (displaced, exchanged, strained):
             for kind, numbers in blocks(fingerprint, values(fingerprint, other)):
-                # The lone atom of an element has no moments, and may see nothing at the least.
+                # The only atom of an element has moments of 0, and a minimum may be 0 before and
+                # after.
                 if not kind.startswith(("moment", "min")) or (other is strained and kind == "min"):
                     assert np.abs(numbers - expected[kind]).max() > 1e-4
 
 
 @pytest.mark.parametrize("fingerprint", [FREE[0], PERIODIC[2]])
 def test_padding_and_precision(fingerprint: Fingerprint) -> None:
-    """The same numbers without padding, and in the precision of the positions."""
+    """Numbers are the same without padding, and are in the precision of the positions."""
     atoms = random_crystal(1, 4) if fingerprint == fingerprint_of("everything") else None
     atoms = atoms or random_cluster(1, 4)
     bounds = BOUNDS if atoms.pbc.any() else None
@@ -299,10 +301,10 @@ def test_dtype_is_kept(enabled: bool) -> None:
 
     def everything(structure: Structure) -> tuple[jax.Array, ...]:
         value, jacobian = fingerprint.with_jacobian(structure)
-        shares = attribution(fingerprint, structure, value)
+        by_atom = attribution(fingerprint, structure, value)
         equations = normal_equations(fingerprint, structure, value)
         bound = bound_equations(fingerprint, structure, value)
-        return fingerprint(structure), value, jacobian, shares, *equations, *bound
+        return fingerprint(structure), value, jacobian, by_atom, *equations, *bound
 
     with jax.enable_x64(enabled):
         crystal, cluster = random_crystal(1, 2), Atoms("Pt2", [(0, 0, 0), (2.5, 0, 0)])
@@ -319,7 +321,7 @@ def test_dtype_is_kept(enabled: bool) -> None:
 
 
 def test_cells_of_slabs_stay_right_handed() -> None:
-    """The changes of this battery are such that nothing is refused."""
+    """No change of these tests makes a cell that is refused."""
     for pbc in PERIODS:
         crystal = random_crystal(0, 2)
         crystal.pbc = pbc

@@ -1,4 +1,4 @@
-"""Rows of one channel over lanes, and their pull-back: against matrix products and autodiff."""
+"""Rows of a single channel and their reverse mode, against matrix products and JAX."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ SETS = {
     "plain": replace(PLAIN, elements=("Pt",)),
     "shifted": replace(SHIFTED, elements=("Pt",)),
     "weighted": WEIGHTED,
-    "no sums over pairs": TWO_BODY,
-    "only sums over pairs": THREE_BODY,
+    "two-body": TWO_BODY,
+    "three-body": THREE_BODY,
     "one wave": replace(TWO_BODY, g2_eta=(), g3_kappa=(0.7,)),
     "few": replace(THREE_BODY, g1=True, g2_eta=(0.1, 2.0), g2_r_s=(1.0,)),
 }
 FEW = SETS["few"]
 
 
-def some_neighbors(seed: int, m: int, atoms: int = 3) -> Neighbors:
-    """Beside usual neighbours masked ones, foreigners, some beyond the cutoff and coincident."""
+def random_neighbors(seed: int, m: int, atoms: int = 3) -> Neighbors:
+    """Neighbours with padding, unknown elements, atoms beyond the cutoff and coincident atoms."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(atoms, m, 3)) * 1.6
     vectors[rng.random((atoms, m)) < 0.1] *= 4.0
@@ -62,37 +62,41 @@ def some_neighbors(seed: int, m: int, atoms: int = 3) -> Neighbors:
 
 
 @partial(jax.jit, static_argnums=0)
-def both(config: ACSF, seen: Neighbors, weights: jax.Array) -> tuple[tuple, tuple]:
-    """Rows and their weighted sum's derivative by the vectors: the fast ones and the plain ones."""
+def both(config: ACSF, environments: Neighbors, weights: jax.Array) -> tuple[tuple, tuple]:
+    """Rows, and the derivatives of their weighted sum by the vectors: fast ones and plain ones."""
 
-    def of(rows: object) -> tuple[jax.Array, jax.Array]:
-        found, pull = jax.vjp(lambda x: rows(seen._replace(vectors=x)), seen.vectors)
-        return found, *pull(weights)
+    def differentiate(rows: object) -> tuple[jax.Array, jax.Array]:
+        values, pull_back = jax.vjp(
+            lambda vectors: rows(environments._replace(vectors=vectors)), environments.vectors
+        )
+        return values, *pull_back(weights)
 
-    return of(config), of(partial(dense.rows, config))
+    return differentiate(config), differentiate(partial(dense.rows, config))
 
 
-def assert_both(config: ACSF, seen: Neighbors) -> float:
-    """To the round-off of float64, feature by feature; how large the largest feature is."""
-    shape = (len(seen.vectors), config.size)
+def assert_both(config: ACSF, environments: Neighbors) -> float:
+    """Compare fast and plain rows to the round-off of float64, and return the largest number."""
+    shape = (len(environments.vectors), config.size)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=shape))
-    (found, pulled), (expected, slopes) = jax.tree.map(np.asarray, both(config, seen, weights))
+    (found, pulled), (expected, gradient) = jax.tree.map(
+        np.asarray, both(config, environments, weights)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12 * np.abs(expected).max())
-    np.testing.assert_allclose(pulled, slopes, rtol=1e-9, atol=1e-12 * np.abs(slopes).max())
-    assert not pulled[~np.asarray(seen.mask)].any()
+    np.testing.assert_allclose(pulled, gradient, rtol=1e-9, atol=1e-12 * np.abs(gradient).max())
+    assert not pulled[~np.asarray(environments.mask)].any()
     return np.abs(expected).max(initial=0.0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
-def test_rows_and_pull_back_are_those_of_the_plain_twin(name: str) -> None:
+def test_rows_and_reverse_mode_are_those_of_matrix_products(name: str) -> None:
     largest = []
 
     @given(seed=seeds)
     @settings(max_examples=15)
     def check(seed: int) -> None:
         with jax.enable_x64(True):
-            largest.append(assert_both(SETS[name], some_neighbors(seed, 7)))
+            largest.append(assert_both(SETS[name], random_neighbors(seed, 7)))
 
     check()
     assert max(largest) > 1e-3
@@ -101,24 +105,29 @@ def test_rows_and_pull_back_are_those_of_the_plain_twin(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("m", [1, 2, 31, 32, one_channel.MOST_NEIGHBORS])
 def test_any_number_of_neighbours(m: int, x64: None) -> None:
-    """One, a few, those up to which XLA adds one by one (31) and beyond, and the most."""
+    """One, two, the most that XLA adds one by one (31), one more, and the most allowed."""
     for seed in range(3):
-        seen = some_neighbors(seed, m)
-        largest = assert_both(replace(WEIGHTED, g5_eta=(0.05,), g4_eta=(0.02,)), seen)
-        assert largest > 0.1 or not seen.mask.all()
+        environments = random_neighbors(seed, m)
+        largest = assert_both(replace(WEIGHTED, g5_eta=(0.05,), g4_eta=(0.02,)), environments)
+        assert largest > 0.1 or not environments.mask.all()
 
 
-def test_pull_back_is_a_difference_quotient(x64: None) -> None:
-    """Of the rows themselves: of both, not of what they have in common."""
-    seen, step = some_neighbors(3, 5, 1), 1e-6
-    seen = seen._replace(vectors=jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 3)) * 1.5))
+def test_reverse_mode_gives_difference_quotients(x64: None) -> None:
+    """This also tests what fast and plain rows have in common."""
+    environments, step = random_neighbors(3, 5, 1), 1e-6
+    environments = environments._replace(
+        vectors=jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 3)) * 1.5)
+    )
     weights = jnp.asarray(np.random.default_rng(1).normal(size=WEIGHTED.size))
-    value = jax.jit(lambda x: (WEIGHTED(seen._replace(vectors=x)) @ weights)[0])
-    slopes = jax.jit(jax.grad(value))(seen.vectors)
+    value = jax.jit(lambda x: (WEIGHTED(environments._replace(vectors=x)) @ weights)[0])
+    gradient = jax.jit(jax.grad(value))(environments.vectors)
     moves = step * np.eye(15).reshape(15, 1, 5, 3)
-    quotients = [(value(seen.vectors + d) - value(seen.vectors - d)) / (2 * step) for d in moves]
-    assert np.abs(slopes).max() > 10
-    np.testing.assert_allclose(slopes.ravel(), quotients, rtol=1e-6, atol=1e-5)
+    quotients = [
+        (value(environments.vectors + d) - value(environments.vectors - d)) / (2 * step)
+        for d in moves
+    ]
+    assert np.abs(gradient).max() > 10
+    np.testing.assert_allclose(gradient.ravel(), quotients, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -130,32 +139,32 @@ def test_pull_back_is_a_difference_quotient(x64: None) -> None:
         (PLAIN, 3, False),
     ],
 )
-def test_where_matrix_products_are_faster_there_are_some(
+def test_matrix_products_are_used_where_they_are_faster(
     config: ACSF, m: int, fast: bool, x64: None
 ) -> None:
-    seen = some_neighbors(0, m)
-    assert ("custom_vjp_call" in str(jax.make_jaxpr(config)(seen))) == fast
+    environments = random_neighbors(0, m)
+    assert ("custom_vjp_call" in str(jax.make_jaxpr(config)(environments))) == fast
     if not fast and config.weighted:
-        assert_both(config, seen)
+        assert_both(config, environments)
 
 
-def test_channels_of_the_elements_that_are_there(x64: None) -> None:
-    """One of three elements, asked for by its number: one channel, and the others are not seen."""
-    seen, one = some_neighbors(0, 7), jnp.array([8])
+def test_a_single_channel_of_several_elements(x64: None) -> None:
+    """Asking for one of three elements by its number makes one channel and ignores the others."""
+    environments, oxygen = random_neighbors(0, 7), jnp.array([8])
     few = replace(FEW, elements=("H", "O", "Pt"))
-    rows = jax.jit(lambda elements: few(seen, elements))(one)
+    rows = jax.jit(lambda elements: few(environments, elements))(oxygen)
     assert rows.shape == (3, FEW.size)
-    np.testing.assert_allclose(rows, dense.rows(few, seen, one), rtol=1e-12, atol=1e-14)
-    alone = jax.jit(replace(FEW, elements=("O",)))(seen)
+    np.testing.assert_allclose(rows, dense.rows(few, environments, oxygen), rtol=1e-12, atol=1e-14)
+    alone = jax.jit(replace(FEW, elements=("O",)))(environments)
     np.testing.assert_allclose(rows, alone, rtol=1e-12, atol=1e-14)
     assert rows.any()
 
 
 def test_round_off_of_float32() -> None:
-    """Of some of the published functions, with powers of 64, from rounded positions.
+    """Round-off of some of the published functions, with powers of 64, from rounded positions.
 
-    Rows are off by up to 73 units of the last place of the largest number of a function, slopes by
-    22 of the largest slope, measured over twelve clusters; by matrix products as much (73 and 22).
+    Over twelve clusters the largest error of a row was 73 float32 epsilons of the largest number of
+    a function, that of a gradient 22 epsilons of its largest number; the same with matrix products.
     """
     config = ACSF(("Pt",), g2_eta=(0.01, 5.0), g5_zeta=(1, 64), g5_eta=(0.06, 1.0))
     for seed in (2, 3, 8):
@@ -163,7 +172,7 @@ def test_round_off_of_float32() -> None:
         weights = np.random.default_rng(seed).normal(size=(10, config.size))
         with jax.enable_x64(True):
             found = both(config, neighbors(from_ase(atoms)), jnp.asarray(weights))
-            exact, slopes = map(np.asarray, found[1])
+            exact, gradient = map(np.asarray, found[1])
         found = both(config, neighbors(from_ase(atoms)), jnp.asarray(weights, jnp.float32))
         for rows, pulled in found:
             assert rows.dtype == pulled.dtype == np.float32
@@ -171,7 +180,7 @@ def test_round_off_of_float32() -> None:
             off = np.abs(np.asarray(rows, float) - exact).max(axis=0)
             assert (off <= 100 * unit * exact.max(axis=0)).all()
             np.testing.assert_allclose(
-                pulled, slopes, rtol=0.0, atol=30 * unit * np.abs(slopes).max()
+                pulled, gradient, rtol=0.0, atol=30 * unit * np.abs(gradient).max()
             )
 
 
@@ -190,12 +199,12 @@ CURVED = Fingerprint(FEW, ("max", "mean", "min", "moment2"))
 
 
 def loss(positions: jax.Array) -> jax.Array:
-    """Of positions near the origin, whose target is not zero."""
+    """A squared distance to a target, for structures of five atoms."""
     structure = placed(cluster_of(1), positions)
     return jnp.sum((CURVED(structure) - jnp.linspace(0.1, 1.0, CURVED.size)) ** 2)
 
 
-slope = jax.jit(jax.grad(loss))
+gradient = jax.jit(jax.grad(loss))
 SECOND = [
     pytest.param(jax.jit(jax.hessian(loss)), id="forward over reverse"),
     pytest.param(jax.jit(jax.jacrev(jax.grad(loss))), id="reverse over reverse"),
@@ -205,10 +214,10 @@ SECOND = [
 @pytest.mark.slow
 @pytest.mark.parametrize("second", SECOND)
 def test_second_derivatives(second: Callable, x64: None) -> None:
-    """Difference quotients of the first; finite where atoms coincide."""
+    """They are difference quotients of the first ones, and finite where atoms coincide."""
     x, step = cluster_of(1).positions, 1e-5
     moves = step * np.eye(15).reshape(15, 5, 3)
-    quotients = np.array([(slope(x + d) - slope(x - d)) / (2 * step) for d in moves])
+    quotients = np.array([(gradient(x + d) - gradient(x - d)) / (2 * step) for d in moves])
     quotients = quotients.reshape(5, 3, 5, 3)
     largest = np.abs(quotients).max()
     assert largest > 0.1
@@ -218,38 +227,40 @@ def test_second_derivatives(second: Callable, x64: None) -> None:
 
 
 @partial(jax.jit, static_argnums=0)
-def of_all(fingerprint: Fingerprint, structures: Structure) -> tuple[jax.Array, ...]:
-    """Value, gradient of a sum and closed Jacobian of each of a batch."""
+def compute(fingerprint: Fingerprint, structures: Structure) -> tuple[jax.Array, ...]:
+    """The fingerprints of a batch, the gradients of sums over them, and their Jacobians."""
 
-    def one(structure: Structure) -> tuple[jax.Array, ...]:
+    def of_structure(structure: Structure) -> tuple[jax.Array, ...]:
         def total(positions: jax.Array) -> jax.Array:
             return jnp.sum(jnp.sin(fingerprint(placed(structure, positions))))
 
         gradient = jax.grad(total)(structure.positions)
         return fingerprint(structure), gradient, *fingerprint.with_jacobian(structure)
 
-    return jax.vmap(one)(structures)
+    return jax.vmap(of_structure)(structures)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fewest", [lanes.FEWEST, 5])
-def test_a_batch_is_its_structures(fewest: int, monkeypatch: pytest.MonkeyPatch, x64: None) -> None:
-    """Of several sizes, over more lanes; block after block too, with lanes to spare in the last."""
+def test_a_batch_equals_single_structures(
+    fewest: int, monkeypatch: pytest.MonkeyPatch, x64: None
+) -> None:
+    """In more lanes, at once and in blocks of which the last is not full."""
     monkeypatch.setattr(lanes, "FEWEST", fewest)
     if fewest == 5:
         monkeypatch.setattr(lanes, "INPUT_OF_BLOCK", 1)
         jax.clear_caches()
-    # Not the same value in both cases: no program is shared.
+    # A different setting in both cases: they do not share a compiled program.
     fingerprint = Fingerprint(FEW, temperature=float(fewest))
     clusters = [random_cluster(seed, 4 + seed, ("Pt",)) for seed in range(3)]
     batch = padded(clusters, 6)
     assert "scan" in str(jax.make_jaxpr(jax.vmap(fingerprint))(batch))
-    found = of_all(fingerprint, batch)
+    found = compute(fingerprint, batch)
     for i, atoms in enumerate(clusters):
         structure = from_ase(atoms, 6)
         value, jacobian = (
             dense.numbers(fingerprint, structure),
-            selected_jacobian(fingerprint, structure),
+            forward_jacobian(fingerprint, structure),
         )
         gradient = jnp.einsum("p,pnx->nx", jnp.cos(value), jacobian)
         for ours, theirs in zip(found, (value, gradient, value, jacobian), strict=True):
@@ -257,14 +268,14 @@ def test_a_batch_is_its_structures(fewest: int, monkeypatch: pytest.MonkeyPatch,
 
 
 @partial(jax.jit, static_argnums=0)
-def selected_jacobian(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
+def forward_jacobian(fingerprint: Fingerprint, structure: Structure) -> jax.Array:
     return jax.jacfwd(lambda x: dense.numbers(fingerprint, placed(structure, x)))(
         structure.positions
     )
 
 
-def test_more_atoms_than_a_block_of_them(x64: None) -> None:
-    """Rows of 66 atoms are mapped over and computed anew on the way back."""
+def test_more_atoms_than_in_a_block(x64: None) -> None:
+    """Rows of 66 atoms are computed in two blocks, and again in reverse mode."""
     atoms = random_cluster(0, 66, ("Pt",))
     atoms.set_cell(np.eye(3) * 18.0)
     atoms.pbc = True
@@ -275,10 +286,10 @@ def test_more_atoms_than_a_block_of_them(x64: None) -> None:
 
     @partial(jax.jit, static_argnums=0)
     def total(rows: object, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def of(positions: jax.Array) -> jax.Array:
+        def weighted(positions: jax.Array) -> jax.Array:
             return jnp.sum(weights * rows(image_neighbors(placed(structure, positions), R_CUT)))
 
-        return jax.value_and_grad(of)(positions)
+        return jax.value_and_grad(weighted)(positions)
 
     ours, theirs = (total(rows, structure.positions) for rows in (FEW, Dense(FEW)))
     assert np.abs(theirs[1]).max() > 1
@@ -288,9 +299,9 @@ def test_more_atoms_than_a_block_of_them(x64: None) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """The plain twin as a function that is equal to itself."""
+    """The plain rows as a hashable function."""
 
     config: ACSF
 
-    def __call__(self, seen: Neighbors) -> jax.Array:
-        return dense.rows(self.config, seen)
+    def __call__(self, environments: Neighbors) -> jax.Array:
+        return dense.rows(self.config, environments)

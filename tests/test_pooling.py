@@ -1,4 +1,4 @@
-"""Reductions over atoms and their derivatives, against NumPy, SciPy and autodiff."""
+"""Poolings and their derivatives against NumPy, SciPy and JAX."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from jaxrecon.structures.neighbors import Neighbors
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-ATOMS, FEATURES, TARGETS, TEMPERATURE = 7, 4, 9, 0.3
+ATOMS, FEATURES, MAX_ATOMS, TEMPERATURE = 7, 4, 9, 0.3
 AVERAGING = [kind for kind in POOLINGS if kind not in SELECTING]
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-12}
 
@@ -37,11 +37,11 @@ compiled_weights = jax.jit(weights, static_argnums=0)
 
 
 def pool_of(kind: str, temperature: float = TEMPERATURE) -> Pool:
-    return Pool(kind, TARGETS, temperature)
+    return Pool(kind, MAX_ATOMS, temperature)
 
 
 def random_rows(seed: int, dtype: type = np.float64) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, and a group of at least one atom that leaves out what would spoil every pooling."""
+    """Rows and a group of at least one atom; the entries of all other atoms are very large."""
     rng = np.random.default_rng(seed)
     group = rng.random(ATOMS) < 0.6
     group[rng.integers(ATOMS)] = True
@@ -51,7 +51,7 @@ def random_rows(seed: int, dtype: type = np.float64) -> tuple[np.ndarray, np.nda
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", POOLINGS)
-def test_pooling_is_numpys_on_the_rows_of_the_group(kind: str, dtype: type) -> None:
+def test_pooling_equals_numpy_on_the_rows_of_the_group(kind: str, dtype: type) -> None:
     @given(seed=seeds)
     @settings(max_examples=10)
     def check(seed: int) -> None:
@@ -62,11 +62,11 @@ def test_pooling_is_numpys_on_the_rows_of_the_group(kind: str, dtype: type) -> N
             order = np.random.default_rng(seed).permutation(ATOMS)
             shuffled = np.asarray(compiled(pool_of(kind), rows[order], group[order]))
         assert value.dtype == dtype
-        assert value.shape == (TARGETS if kind in PER_ATOM else 1, FEATURES)
-        expected = by_numpy(kind, entries, TARGETS, TEMPERATURE)
+        assert value.shape == (MAX_ATOMS if kind in PER_ATOM else 1, FEATURES)
+        expected = by_numpy(kind, entries, MAX_ATOMS, TEMPERATURE)
         np.testing.assert_allclose(value, expected, atol=TOLERANCE[dtype])
         if kind == "none":
-            expected = by_numpy(kind, rows[order][group[order]], TARGETS, TEMPERATURE)
+            expected = by_numpy(kind, rows[order][group[order]], MAX_ATOMS, TEMPERATURE)
         np.testing.assert_allclose(shuffled, expected, atol=TOLERANCE[dtype])
 
     check()
@@ -77,7 +77,7 @@ def test_smooth_extremes_lie_between_mean_and_extreme(seed: int) -> None:
     with jax.enable_x64(True):
         rows, group = random_rows(seed)
         entries = rows[group]
-        room = np.log(group.sum())
+        log_number = np.log(group.sum())
         for temperature in (1e-3, 0.3, 1e5):
             highest, lowest = (
                 np.asarray(compiled(pool_of(kind, temperature), rows, group))[0]
@@ -85,85 +85,85 @@ def test_smooth_extremes_lie_between_mean_and_extreme(seed: int) -> None:
             )
             mean, slack = entries.mean(axis=0), 1e-9
             assert (highest <= entries.max(axis=0) + slack).all()
-            assert (highest >= entries.max(axis=0) - temperature * room - slack).all()
+            assert (highest >= entries.max(axis=0) - temperature * log_number - slack).all()
             assert (lowest >= entries.min(axis=0) - slack).all()
-            assert (lowest <= entries.min(axis=0) + temperature * room + slack).all()
+            assert (lowest <= entries.min(axis=0) + temperature * log_number + slack).all()
             assert (highest >= mean - slack).all()
             assert (lowest <= mean + slack).all()
-        # At the last temperature, the highest.
+        # At the last, highest temperature both are the mean.
         np.testing.assert_allclose(highest, mean, atol=1e-4)
         np.testing.assert_allclose(lowest, mean, atol=1e-4)
 
 
 def test_smooth_extremes_do_not_overflow() -> None:
     rows = jnp.array([[500.0], [-500.0], [499.0]])
-    everybody = jnp.ones(3, bool)
-    assert np.isclose(pooled(pool_of("smooth_max", 1e-2), rows, everybody), 500.0, atol=0.02)
-    assert np.isclose(pooled(pool_of("smooth_min", 1e-2), rows, everybody), -500.0, atol=0.02)
+    group = jnp.ones(3, bool)
+    assert np.isclose(pooled(pool_of("smooth_max", 1e-2), rows, group), 500.0, atol=0.02)
+    assert np.isclose(pooled(pool_of("smooth_min", 1e-2), rows, group), -500.0, atol=0.02)
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
-def test_a_group_of_nobody_is_zero_with_zero_slopes(kind: str) -> None:
-    rows, nobody = jnp.ones((3, 2)), jnp.zeros(3, bool)
-    value, slopes = jax.value_and_grad(lambda x: pooled(pool_of(kind), x, nobody).sum())(rows)
+def test_a_group_without_atoms_gives_zero_with_zero_derivatives(kind: str) -> None:
+    rows, group = jnp.ones((3, 2)), jnp.zeros(3, bool)
+    value, gradient = jax.value_and_grad(lambda x: pooled(pool_of(kind), x, group).sum())(rows)
     assert value == 0
-    assert not slopes.any()
-    assert not pooled(pool_of(kind), rows, nobody).any()
+    assert not gradient.any()
+    assert not pooled(pool_of(kind), rows, group).any()
     if kind in AVERAGING:
-        assert not weights(pool_of(kind), rows, nobody).any()
+        assert not weights(pool_of(kind), rows, group).any()
     else:
-        assert not selection(pool_of(kind), rows, nobody).present.any()
+        assert not selection(pool_of(kind), rows, group).present.any()
 
 
 @pytest.mark.parametrize("kind", AVERAGING)
-def test_weights_are_the_derivatives(kind: str) -> None:
-    """In forward mode, entry by entry; no feature depends on the entries of another."""
+def test_weights_are_derivatives(kind: str) -> None:
+    """They equal forward mode, and no feature depends on the entries of another."""
     with jax.enable_x64(True):
         rows, group = map(jnp.asarray, random_rows(3))
-        share = compiled_weights(pool_of(kind), rows, group)
-        slopes = jax.jit(jax.jacfwd(lambda x: pooled(pool_of(kind), x, group)[0]))(rows)
-    slopes = np.asarray(slopes)
-    np.testing.assert_allclose(share, np.einsum("fif->if", slopes), atol=1e-12)
-    assert np.abs(share).max() > 0.1
-    assert not np.asarray(share)[~np.asarray(group)].any()
-    assert np.count_nonzero(slopes) <= np.count_nonzero(share)
+        found = compiled_weights(pool_of(kind), rows, group)
+        derivatives = jax.jit(jax.jacfwd(lambda x: pooled(pool_of(kind), x, group)[0]))(rows)
+    derivatives = np.asarray(derivatives)
+    np.testing.assert_allclose(found, np.einsum("fif->if", derivatives), atol=1e-12)
+    assert np.abs(found).max() > 0.1
+    assert not np.asarray(found)[~np.asarray(group)].any()
+    assert np.count_nonzero(derivatives) <= np.count_nonzero(found)
 
 
-def test_winners_are_the_atoms_that_set_the_features() -> None:
+def test_selected_atoms_have_the_extremes() -> None:
     rows = jnp.array([[9.0, -9.0], [1.0, 2.0], [3.0, 2.0], [2.0, 0.5]])
     group = jnp.array([False, True, True, True])
-    # Of a tie, the first one.
+    # Of equal entries that of the first atom is selected.
     assert selection(Pool("max"), rows, group).atom.tolist() == [[2, 1]]
     assert selection(Pool("min"), rows, group).atom.tolist() == [[1, 3]]
     order = selection(Pool("sorted", max_atoms=5), rows, group)
     assert order.atom[:3].tolist() == [[2, 1], [3, 2], [1, 3]]
     assert order.present.tolist() == [[True] * 2] * 3 + [[False] * 2] * 2
-    as_they_come = selection(Pool("none", max_atoms=2), rows, group)
-    assert as_they_come.atom.tolist() == [[1, 1], [2, 2]]
-    assert as_they_come.present.all()
+    unsorted = selection(Pool("none", max_atoms=2), rows, group)
+    assert unsorted.atom.tolist() == [[1, 1], [2, 2]]
+    assert unsorted.present.all()
 
 
-def test_what_a_target_binds() -> None:
-    """A winner, and whoever is beyond the target; never who is not of the group."""
+def test_entries_that_a_target_binds() -> None:
+    """The entry of the selected atom and those beyond the target; none outside the group."""
     rows = jnp.array([[1.0, 5.0], [2.0, 4.0], [3.0, 3.0], [99.0, -99.0]])
     group = jnp.array([True, True, True, False])
     highest, lowest = jnp.array([1.5, 9.0]), jnp.array([2.5, 3.0])
     difference, bound = deviations(Pool("max"), rows, highest, group)
     np.testing.assert_array_equal(difference, rows - highest[None])
-    # The largest is to be 1.5: two are above. It is to be 9: the nearest, the winner, must grow.
+    # The target 1.5 binds the two entries above it; the target 9 binds the largest, which is below.
     np.testing.assert_array_equal(bound, [[False, True], [True, False], [True, False], [False] * 2])
-    # Who is just there is not beyond.
+    # An entry at the target is not beyond it.
     _, bound = deviations(Pool("max"), rows, jnp.array([2.0, 4.0]), group)
     np.testing.assert_array_equal(bound, [[False, True], [False] * 2, [True, False], [False] * 2])
     difference, bound = deviations(Pool("min"), rows, lowest, group)
     np.testing.assert_array_equal(difference, rows - lowest[None])
-    # The smallest is to be 2.5: two are below. It is to be 3: the winner has it already.
+    # The target 2.5 binds the two entries below it; the target 3 binds the smallest, which has it.
     np.testing.assert_array_equal(bound, [[True, False], [True, False], [False, True], [False] * 2])
 
 
 @pytest.mark.parametrize("kind", EXTREMES)
 @given(seed=seeds)
-def test_nothing_bound_is_off_exactly_at_the_target(kind: str, seed: int) -> None:
+def test_deviations_are_zero_exactly_at_the_target(kind: str, seed: int) -> None:
     rows, group = map(jnp.asarray, random_rows(seed, np.float32))
     target = compiled(Pool(kind), rows, group)[0]
     at_target, bound = compiled_deviations(Pool(kind), rows, target, group)
@@ -181,8 +181,8 @@ def test_nothing_bound_is_off_exactly_at_the_target(kind: str, seed: int) -> Non
 @pytest.mark.parametrize(
     "kinds", [("min",), ("mean",), ("sum", "max", *POOLINGS[::-1]), ("none", "max", "sorted")]
 )
-def test_jacobian_is_that_of_autodiff(kinds: tuple[str, ...], images: bool) -> None:
-    """Of rows that are linear in the vectors; two groups, one of nobody, and some of no group."""
+def test_jacobian_is_that_of_jax(kinds: tuple[str, ...], images: bool) -> None:
+    """For rows that are linear in the vectors; three groups, one without atoms, and other atoms."""
     rng = np.random.default_rng(0)
     m = 9 if images else ATOMS
     by_vectors, start = rng.normal(size=(ATOMS, FEATURES, m, 3)), rng.normal(size=(ATOMS, FEATURES))
@@ -197,12 +197,12 @@ def test_jacobian_is_that_of_autodiff(kinds: tuple[str, ...], images: bool) -> N
             return start + jnp.einsum("ifmx,imx->if", by_vectors, vectors)
 
         def numbers(positions: jax.Array) -> jax.Array:
-            some = [
+            values = [
                 pooled(pool, rows(positions), jnp.asarray(group)).ravel()
                 for pool in pools
                 for group in groups
             ]
-            return jnp.concatenate(some)
+            return jnp.concatenate(values)
 
         positions = jnp.asarray(rng.normal(size=(ATOMS, 3)) / 10)
         closed = jax.jit(jacobian, static_argnums=0)(
@@ -212,46 +212,48 @@ def test_jacobian_is_that_of_autodiff(kinds: tuple[str, ...], images: bool) -> N
             jnp.asarray(groups),
             neighbors_of(positions, end, images=images),
         )
-        slopes = jax.jit(jax.jacfwd(numbers))(positions)
-    assert np.abs(slopes).max() > 0.1
-    np.testing.assert_allclose(closed, slopes, atol=1e-12)
+        expected = jax.jit(jax.jacfwd(numbers))(positions)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(closed, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("kinds", [("mean",), ("max", "moment2"), ("none", "sum")])
-def test_jacobian_by_the_strain_is_that_of_autodiff(kinds: tuple[str, ...]) -> None:
-    """Of rows that are linear in the vectors, which a strain of the space turns and stretches."""
+def test_jacobian_by_the_strain_is_that_of_jax(kinds: tuple[str, ...]) -> None:
+    """For rows that are linear in the vectors, which a strain rotates and stretches."""
     rng = np.random.default_rng(1)
     by_vectors = jnp.asarray(rng.normal(size=(ATOMS, FEATURES, 9, 3)), jnp.float32)
     source = jnp.asarray(rng.integers(0, ATOMS, (ATOMS, 9)))
     pools, groups = tuple(map(pool_of, kinds)), jnp.ones((1, ATOMS), bool)
-    seen = neighbors_of(jnp.asarray(rng.normal(size=(ATOMS, 3)), jnp.float32), source, images=True)
-    seen = seen._replace(mask=seen.mask.at[:, 4:6].set(False))
-    there = jnp.where(seen.mask[:, :, None], seen.vectors, 0.0)
+    environments = neighbors_of(
+        jnp.asarray(rng.normal(size=(ATOMS, 3)), jnp.float32), source, images=True
+    )
+    environments = environments._replace(mask=environments.mask.at[:, 4:6].set(False))
+    vectors = jnp.where(environments.mask[:, :, None], environments.vectors, 0.0)
 
     def numbers(strain: jax.Array) -> jax.Array:
-        vectors = there @ (jnp.eye(3) + (strain + strain.T) / 2.0)
-        rows = jnp.einsum("ifmx,imx->if", by_vectors, vectors)
+        strained = vectors @ (jnp.eye(3) + (strain + strain.T) / 2.0)
+        rows = jnp.einsum("ifmx,imx->if", by_vectors, strained)
         return jnp.concatenate([pooled(pool, rows, groups[0]).ravel() for pool in pools])
 
-    slopes = jax.jacfwd(numbers)(jnp.zeros((3, 3)))
-    rows = jnp.einsum("ifmx,imx->if", by_vectors, there)
-    closed = jacobian(pools, rows, by_vectors, groups, seen, strain=True)
-    alone = jacobian(pools, rows, by_vectors, groups, seen)
+    expected = jax.jacfwd(numbers)(jnp.zeros((3, 3)))
+    rows = jnp.einsum("ifmx,imx->if", by_vectors, vectors)
+    closed = jacobian(pools, rows, by_vectors, groups, environments, strain=True)
+    alone = jacobian(pools, rows, by_vectors, groups, environments)
     np.testing.assert_array_equal(closed[:, :-3], alone)
-    assert np.abs(slopes).max() > 0.1
-    np.testing.assert_allclose(closed[:, -3:], slopes, atol=2e-5)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(closed[:, -3:], expected, atol=2e-5)
 
 
 def neighbors_of(positions: jax.Array, source: jax.Array, *, images: bool) -> Neighbors:
-    """What atoms see if each sees these others."""
+    """Environments in which the neighbours of each atom are these atoms."""
     vectors = positions[source] - positions[:, None, :]
-    there = jnp.ones(source.shape, bool)
-    return Neighbors(vectors, source, there, source if images else None)
+    mask = jnp.ones(source.shape, bool)
+    return Neighbors(vectors, source, mask, source if images else None)
 
 
 @pytest.mark.parametrize("images", [False, True])
 def test_derivatives_by_positions(images: bool) -> None:
-    """A vector from centre i to atom s moves with s, and against i: each J counts for both."""
+    """A vector from centre i to atom s changes with the position of s, and oppositely with i."""
     rng = np.random.default_rng(0)
     n, f, m = 4, 3, 9 if images else 4
     by_vectors = rng.normal(size=(n, f, m, 3))
@@ -260,9 +262,9 @@ def test_derivatives_by_positions(images: bool) -> None:
     flat = by_vectors.reshape(n * f, m, 3)[::-1].copy()
     with jax.enable_x64(True):
         end = jnp.asarray(np.tile(np.arange(n), (n, 1)) if source is None else source)
-        seen = neighbors_of(jnp.zeros((n, 3)), end, images=images)
-        derivative = by_positions(jnp.asarray(flat), jnp.asarray(centre), seen)
-        entries = entries_by_positions(jnp.asarray(by_vectors), seen)
+        environments = neighbors_of(jnp.zeros((n, 3)), end, images=images)
+        derivative = by_positions(jnp.asarray(flat), jnp.asarray(centre), environments)
+        entries = entries_by_positions(jnp.asarray(by_vectors), environments)
     expected = np.zeros((n, f, n, 3))
     for i, feature, neighbor in np.ndindex(n, f, m):
         end = neighbor if source is None else source[i, neighbor]
@@ -272,7 +274,7 @@ def test_derivatives_by_positions(images: bool) -> None:
     np.testing.assert_allclose(derivative, expected.reshape(-1, n, 3)[::-1], atol=1e-13)
 
 
-def test_names_and_rows() -> None:
+def test_names_and_sizes() -> None:
     assert Pool("max").names("") == ["max"]
     assert Pool("moment2").names("O") == ["moment2[O]"]
     assert Pool("sorted", max_atoms=2).names("O") == ["sorted0[O]", "sorted1[O]"]

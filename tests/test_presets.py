@@ -1,4 +1,4 @@
-"""The published sets of parameters, against the numbers in print."""
+"""Presets of symmetry functions against the parameters in print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from jaxrecon import ACSF
 from jaxrecon.descriptors.acsf.presets import bonds, gastegger2018
 
-# The published parameters of Fung et al., written down here a second time.
+# The published parameters of Fung et al., written here a second time.
 ETA2 = (0.01, 0.06, 0.1, 0.2, 0.4, 0.7, 1, 2, 3.5, 5)
 R_S = (0, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10)
 ZETA = (1, 2, 4, 16, 64)
@@ -37,7 +37,7 @@ def test_order_of_the_published_features() -> None:
 
 
 def test_the_supplement_of_gastegger2018() -> None:
-    """Its table of 22 shifted functions within 8 Angstrom: eta = 4.5, 0.5 to 7.5 in thirds."""
+    """Its table has 22 shifted functions: eta = 4.5, r_s = 0.5 to 7.5 Angstrom in steps of 1/3."""
     config = gastegger2018(["C", "H", "O"])
     assert config.r_cut == 8.0
     assert config.weighted
@@ -51,7 +51,7 @@ def test_the_supplement_of_gastegger2018() -> None:
 
 @pytest.mark.parametrize("r_cut", [4.0, 12.5])
 def test_centred_grids(r_cut: float) -> None:
-    """A Gaussian at the centre is as wide as its auxiliary radius: 1/e of its square root there."""
+    """At its auxiliary radius a centred Gaussian has fallen to exp(-1/2)."""
     config = gastegger2018(["C"], r_cut, radial=4, angular=3, zeta=(1, 8), centered=True)
     assert config.g2_r_s == (0,)
     assert config.g4_zeta == (1, 8)
@@ -62,7 +62,7 @@ def test_centred_grids(r_cut: float) -> None:
 
 @pytest.mark.parametrize("r_cut", [4.0, 12.5])
 def test_shifted_grids(r_cut: float) -> None:
-    """Each Gaussian falls by the root of e from its centre to the next."""
+    """At the centre of the next one a shifted Gaussian has fallen to exp(-1/2)."""
     config = gastegger2018(["C"], r_cut, radial=7)
     radii = np.array(config.g2_r_s)
     assert len(radii) == 7
@@ -73,9 +73,9 @@ def test_shifted_grids(r_cut: float) -> None:
 def test_weighted_length_does_not_grow_with_the_elements() -> None:
     sizes = [gastegger2018(elements).size for elements in ("H", "HC", ("H", "C", "O", "Pt"))]
     assert sizes == [32] * 3
-    # Two-body functions for each element and three-body ones for each pair.
-    each = gastegger2018(("H", "C", "O", "Pt"), weighted=False)
-    assert each.size == 4 * 22 + 10 * 10
+    # Without weights there are two-body functions for each element, three-body ones for each pair.
+    channels = gastegger2018(("H", "C", "O", "Pt"), weighted=False)
+    assert channels.size == 4 * 22 + 10 * 10
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_weighted_length_does_not_grow_with_the_elements() -> None:
         ({"elements": ()}, "expected elements as chemical symbols"),
     ],
 )
-def test_grids_without_room(changes: dict[str, object], message: str) -> None:
+def test_impossible_grids_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gastegger2018(**{"elements": ("Pt",), **changes})
 

@@ -1,4 +1,4 @@
-"""Two-body functions: against jax-md, and their closed-form slopes against autodiff."""
+"""Two-body functions against jax-md, and their derivatives in closed form."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL = Radial(True, (0.05, 1.0), (0.0, 1.5, 3.0), (0.0, 0.7))
 
 @pytest.mark.parametrize("cell", [None, np.diag([12.0, 11.0, 10.0]) + 0.4])
 def test_jax_md(cell: np.ndarray | None) -> None:
-    """The same G2 in the same order, all centred, one channel for each element that is there."""
+    """jax-md has the same G2 in the same order, with r_s = 0 and a channel for each element."""
     from jax_md._nn.behler_parrinello import radial_symmetry_functions
 
     positions = 0.6 * random_cluster(1, 8).positions
@@ -46,13 +46,13 @@ def test_jax_md(cell: np.ndarray | None) -> None:
 
 
 @pytest.mark.parametrize(("cutoff", "weighted"), [("cosine", False), ("tanh3", True)])
-def test_closed_form_slopes(cutoff: str, weighted: bool) -> None:
-    """Zero for what is masked and for an element without a channel."""
+def test_closed_form_derivatives(cutoff: str, weighted: bool) -> None:
+    """They are those of JAX, and 0 for padding and for an element without a channel."""
     rng = np.random.default_rng(0)
     species, mask = np.array([1, 8, 78, 8, 6, 1, 78]), np.array([True] * 6 + [False])
 
     @jax.jit
-    def found(vectors: jax.Array) -> tuple[jax.Array, ...]:
+    def compute(vectors: jax.Array) -> tuple[jax.Array, ...]:
         def at(vectors: jax.Array) -> Environment:
             elements = jnp.array([1, 8, 78])
             parts = (jnp.asarray(species), jnp.asarray(mask), elements)
@@ -68,7 +68,7 @@ def test_closed_form_slopes(cutoff: str, weighted: bool) -> None:
         )
 
     with jax.enable_x64(True):
-        values, same, closed, by_autodiff = found(jnp.asarray(rng.normal(size=(7, 3)) * 1.4))
+        values, same, closed, by_autodiff = compute(jnp.asarray(rng.normal(size=(7, 3)) * 1.4))
     assert values.shape == (1 if weighted else 3, ALL.size)
     np.testing.assert_array_equal(values, same)
     assert np.abs(closed[:, :, [0, 1, 2, 3, 5]]).max(axis=(0, 1, 3)).min() > 1e-3
@@ -88,5 +88,5 @@ def test_names_and_size() -> None:
         "G3[Pt] kappa=0.7",
     ]
     assert ALL.size == 9
-    for none in (Radial(False, (), (1.0,), ()), Radial(False, (1.0,), (), ())):
-        assert (features(none), none.size) == ([], 0)
+    for empty in (Radial(False, (), (1.0,), ()), Radial(False, (1.0,), (), ())):
+        assert (features(empty), empty.size) == ([], 0)

@@ -1,4 +1,4 @@
-"""The Jacobian of the atoms that win a pooling alone: against that of all entries."""
+"""The Jacobian from the selected atoms alone, against that from all entries."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ SETS = {
 def single_entries(
     config: ACSF, structure: Structure, atom: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The closed form, and forward mode through the plain twin of all entries."""
+    """The closed form, and forward mode through the plain rows of ``dense``."""
 
     def rows(positions: jax.Array) -> jax.Array:
         return dense.rows(config, neighbors(dataclasses.replace(structure, positions=positions)))
 
     entries = jax.jacfwd(rows)(structure.positions)
-    chosen = entries.at[atom, jnp.arange(config.size)[None]].get(mode="fill", fill_value=0.0)
-    return config.selected_jacobian(neighbors(structure), atom), chosen
+    selected = entries.at[atom, jnp.arange(config.size)[None]].get(mode="fill", fill_value=0.0)
+    return config.selected_jacobian(neighbors(structure), atom), selected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
-def test_slopes_of_single_entries(name: str) -> None:
-    """Of any atom for each function, of padding too, which sees nothing, and of nobody."""
+def test_derivatives_of_single_entries(name: str) -> None:
+    """With random selected atoms, among them padding and an index without an atom."""
     largest = []
 
     @given(seed=seeds)
@@ -86,13 +86,13 @@ def test_slopes_of_single_entries(name: str) -> None:
 
 
 def close_by(seed: int, atoms: int, elements: tuple[str, ...]) -> Atoms:
-    """Every atom sees all others."""
+    """A cluster in which all atoms are neighbours of each other."""
     cluster = random_cluster(seed, atoms, elements)
     cluster.positions *= 0.5
     return cluster
 
 
-# What an entry is does not matter any more: which one it is.
+# The functions are tested above: few of them are enough to test which entries are taken.
 TINY = replace(SMALL, g2_eta=(0.5,), g3_kappa=(), g4_zeta=(), g5_zeta=(4,))
 CHAIN = Atoms("OOO", [(-1.5, 0, 0), (0, 0, 0), (1.5, 0, 0)])
 CASES = {
@@ -113,12 +113,12 @@ CASES = {
         random_cluster(6, 6, ("O", "Pt")),
         {"size": 7},
     ),
-    "elements to spare": (
+    "unused channel": (
         Fingerprint(TINY, ("min",), per_element=True),
         close_by(6, 6, ("O", "Pt", "C")),
         {"size": 7, "bounds": Bounds(7, elements=2)},
     ),
-    "weighted, elements to spare": (
+    "weighted, with fewer elements": (
         Fingerprint(replace(TINY, weighted=True), ("max",), per_element=True),
         random_cluster(6, 6, ("Pt",)),
         {"size": 7, "bounds": Bounds(7, elements=2)},
@@ -137,14 +137,14 @@ CASES = {
 
 
 def both(fingerprint: Fingerprint, structure: Structure) -> list[tuple[np.ndarray, ...]]:
-    """Values and Jacobian by the winners alone and from all entries."""
+    """Values and Jacobian from the selected atoms alone and from all entries."""
     found = []
-    for by_winners in (True, False):
+    for by_selected in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            if not by_winners:
+            if not by_selected:
                 patch.setattr(Fingerprint, "_selected_suffice", lambda self, view: False)
-            assert fingerprint._selected_suffice(fingerprint.view(structure)) == by_winners
-            # Another function each time: a program is not used again.
+            assert fingerprint._selected_suffice(fingerprint.view(structure)) == by_selected
+            # A new function, for which a program is compiled anew.
             compiled = jax.jit(lambda structure: fingerprint.with_jacobian(structure))
             found.append(tuple(map(np.asarray, compiled(structure))))
     return found
@@ -152,20 +152,20 @@ def both(fingerprint: Fingerprint, structure: Structure) -> list[tuple[np.ndarra
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_jacobian_of_the_winners(name: str, x64: None) -> None:
+def test_jacobian_of_the_selected_atoms(name: str, x64: None) -> None:
     fingerprint, atoms, sizes = CASES[name]
     structure = from_ase(atoms, **sizes)
-    (value, slopes), (same, expected) = both(fingerprint, structure)
+    (value, jacobian), (same, expected) = both(fingerprint, structure)
     np.testing.assert_allclose(value, same, rtol=1e-12, atol=1e-14)
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(slopes, expected, rtol=1e-11, atol=1e-13 * scale)
+    np.testing.assert_allclose(jacobian, expected, rtol=1e-11, atol=1e-13 * scale)
     assert scale > 0.1
-    assert slopes.shape == (fingerprint.size, len(structure.mask), 3)
-    assert not slopes[:, len(atoms) :].any()
+    assert jacobian.shape == (fingerprint.size, len(structure.mask), 3)
+    assert not jacobian[:, len(atoms) :].any()
 
 
-def test_of_a_tie_the_first_one(x64: None) -> None:
-    """Both ends of a chain see the same, and both more than an atom far off."""
+def test_of_equal_entries_that_of_the_first_atom_is_selected(x64: None) -> None:
+    """Both ends of a chain have equal rows, with larger entries than those of a distant atom."""
     fingerprint, atoms, sizes = CASES["ties"]
     structure = from_ase(atoms, **sizes)
     entries = np.asarray(jax.jit(fingerprint.descriptor)(neighbors(structure)))
@@ -177,18 +177,18 @@ def test_of_a_tie_the_first_one(x64: None) -> None:
     expected = np.asarray(single_entries(fingerprint.descriptor, structure, first)[1])[0, tied]
     other = np.asarray(single_entries(fingerprint.descriptor, structure, first + 2)[1])[0, tied]
     assert np.abs(expected - other).max() > 1e-3
-    for _, slopes in both(fingerprint, structure):
-        np.testing.assert_allclose(slopes[tied], expected, rtol=1e-10, atol=1e-13)
+    for _, jacobian in both(fingerprint, structure):
+        np.testing.assert_allclose(jacobian[tied], expected, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("per_element", [False, True])
-def test_of_nobody_there_are_no_slopes(per_element: bool, x64: None) -> None:
+def test_derivatives_are_zero_without_atoms(per_element: bool, x64: None) -> None:
     fingerprint = Fingerprint(replace(TINY, weighted=True), ("max",), per_element=per_element)
     structure = from_ase(random_cluster(1, 6, ("H",)), 7)
-    nobody = dataclasses.replace(structure, mask=jnp.zeros(7, bool))
-    for value, slopes in both(fingerprint, nobody):
+    empty = dataclasses.replace(structure, mask=jnp.zeros(7, bool))
+    for value, jacobian in both(fingerprint, empty):
         assert not value.any()
-        assert not slopes.any()
+        assert not jacobian.any()
 
 
 @pytest.mark.parametrize(
@@ -200,13 +200,13 @@ def test_of_nobody_there_are_no_slopes(per_element: bool, x64: None) -> None:
         (Fingerprint(TINY), 49),
     ],
 )
-def test_all_entries_where_they_are_taken(fingerprint: Fingerprint, atoms: int) -> None:
-    """By other poolings, by too many groups for so few atoms; and of many atoms."""
+def test_all_entries_are_used_where_they_are_needed(fingerprint: Fingerprint, atoms: int) -> None:
+    """For other poolings, for many groups of few atoms, and for many atoms."""
     structure = from_ase(random_cluster(0, atoms))
     assert not fingerprint._selected_suffice(fingerprint.view(structure))
 
 
-def test_all_entries_where_neighbours_are_images() -> None:
+def test_all_entries_are_used_where_neighbours_are_images() -> None:
     crystal = random_crystal(0, 12)
     structure = from_ase(crystal, bounds=Bounds(30, counts=(3, 3, 3)))
     assert not Fingerprint(TINY)._selected_suffice(Fingerprint(TINY).view(structure))
