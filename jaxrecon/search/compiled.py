@@ -172,8 +172,8 @@ def compiled_polish(
     """The program that makes one round of polishing: Levenberg-Marquardt on one structure.
 
     Where largest or smallest values are pooled, it uses the equations of all atoms that the target
-    binds. Those lead from 0.1 Angstrom off a dodecahedron back to it in all of six tries; those of
-    the selected atoms alone stop at ties in five.
+    binds. Started 0.1 Angstrom off a dodecahedron, these always lead back to it, while those of the
+    selected atoms alone stop at ties in five of six tries.
 
     Args:
         fingerprint: the fingerprint of the target.

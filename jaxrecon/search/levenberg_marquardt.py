@@ -19,7 +19,7 @@ ACCEPTED, REJECTED = 0.2, 4.0
 """Factors of the damping after a step that lowers the squared residual, and after any other."""
 
 CURVATURE_FLOOR = 1e-6
-"""Fraction of the mean diagonal entry that is added to each one it damps, as some may be zero."""
+"""Fraction of the mean diagonal entry that the damping adds to every entry: some may be zero."""
 
 
 class NormalEquations(NamedTuple):

@@ -25,7 +25,7 @@ from jaxrecon.search.store import Store, description
 from jaxrecon.search.target_state import TargetState
 
 WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
-"""Function that is called after a hop with the target's index and the residuals of its replicas."""
+"""Function of the position of a target among the targets and the residuals of its replicas."""
 
 
 def reconstruct(
@@ -66,14 +66,13 @@ def reconstruct(
             composition of each, as a formula or as the symbols of the atoms in order. None if the
             compositions are unknown.
         atoms: number of atoms in every structure, or a list with the number in each, where the
-            compositions are unknown. They are found from the fingerprint by
-            :func:`~jaxrecon.search.compositions.candidates`. Where several are possible, the search
-            tries them in turn, with ``hops`` hops for each, until one converges; the result counts
-            the work on all.
+            compositions are unknown: :func:`~jaxrecon.search.compositions.candidates` finds them in
+            the fingerprint. Where several are possible, the search tries them in turn, with
+            ``hops`` hops for each, until one converges; the result counts the work on all.
         cell: None for free structures. Otherwise the cell of all structures: lattice vectors as
             rows in Angstrom, shape ``(3, 3)``, or three lengths, or three lengths and three angles
-            in degrees; or ``"unknown"`` if the cell is to be found as well. Or a list with a
-            ``(3, 3)`` array, None or ``"unknown"`` for each target.
+            in degrees, or ASE's cell; or ``"unknown"`` if the cell is to be found as well. Or a
+            list with a ``(3, 3)`` array, None or ``"unknown"`` for each target.
         positions: known positions: a list with an array of shape ``(n, 3)`` in Angstrom for each
             target, in the order of its symbols, or None. These atoms stay in place; rows of NaN are
             atoms that are to be found.
@@ -88,10 +87,10 @@ def reconstruct(
             interrupted run, which are not searched for again.
         progress: True to show a progress bar; or a function that is called after every hop with the
             numbers of targets that ended and of fingerprint evaluations since its last call.
-        watch: function that is called after every hop of a target with the index of the target and
-            the residuals of all its replicas, for
-            :func:`~jaxrecon.plotting.residuals.residual_curves`. Each process calls it for its own
-            targets.
+        watch: function that is called after every hop of a target with the position of the target
+            among ``targets`` and the residuals of all its replicas;
+            :func:`~jaxrecon.plotting.residuals.residual_curves` draws them. Each process calls it
+            for its own targets.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
 
     Returns:
