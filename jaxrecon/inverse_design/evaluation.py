@@ -98,9 +98,9 @@ def impossible(
     """
     # The way to coordinates and back moves an impossible fingerprint to a possible one.
     coordinates = Coordinates.of(fingerprint)
-    there = coordinates.forward_many(fingerprints)
+    values = coordinates.forward_many(fingerprints)
     with jax.enable_x64(True):
-        back = np.asarray(jax.vmap(coordinates.backward)(jnp.asarray(there)))
+        back = np.asarray(jax.vmap(coordinates.backward)(jnp.asarray(values)))
     limit = ROUND_OFF * np.maximum(1.0, np.abs(fingerprints))
     return (np.abs(back - fingerprints) > limit).any(axis=1)
 

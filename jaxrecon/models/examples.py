@@ -91,8 +91,8 @@ class Examples:
         Raises:
             ValueError: as for the class.
         """
-        every, none = np.arange(len(values)), np.zeros(0, int)
-        return cls(fingerprint, fingerprints, values, every, none, structures, gradients)
+        training, validation = np.arange(len(values)), np.zeros(0, int)
+        return cls(fingerprint, fingerprints, values, training, validation, structures, gradients)
 
     @property
     def centre(self) -> float:
