@@ -12,7 +12,7 @@ from ase.build import molecule
 from inverting import CONFIG, PLATINUM, compact, fingerprint_of, impossible
 from strategies import random_crystal
 
-import jaxrecon.descriptors.fingerprint
+import jaxrecon.descriptors.view
 import jaxrecon.search.arguments
 import jaxrecon.search.compiled
 import jaxrecon.search.reconstruct
@@ -204,9 +204,7 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
         jaxrecon.search.compiled, "propose", counted(jaxrecon.search.compiled.propose)
     )
     monkeypatch.setattr(
-        jaxrecon.descriptors.fingerprint,
-        "neighbors",
-        counted(jaxrecon.descriptors.fingerprint.neighbors),
+        jaxrecon.descriptors.view, "neighbors", counted(jaxrecon.descriptors.view.neighbors)
     )
     targets = impossible(3)
     # No other test has compiled anything for these settings.

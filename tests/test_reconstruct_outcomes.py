@@ -99,8 +99,8 @@ def test_a_run_as_data() -> None:
         assert "residual" not in result.atoms.info
     assert [len(part) for part in (found[:1], found[1:], found[2:])] == [1, 1, 0]
     lines = str(found).splitlines()
-    assert len(lines) == 4
-    assert lines[-1].startswith(f"{found.converged} of 2 converged")
+    assert lines[3].startswith("0 of 2 converged")
+    assert lines[4:] == [f"stalled: {ResultCode.STALLED.advice}"]
 
 
 @quick
@@ -146,7 +146,6 @@ GOOD = {"targets": np.zeros((2, PLATINUM.size)), "symbols": "Pt2"}
         ({"symbols": ""}, "expected a chemical formula like 'Pt10' or 'TiO2', got ''"),
         ({"symbols": "PtO"}, r"expected elements among \('Pt',\), got \['O'\]"),
         ({"cell": np.zeros((3, 3))}, "expected a cell with a volume, got a singular one"),
-        ({"cell": [[0, 4, 0], [4, 0, 0], [0, 0, 4]]}, "expected a right-handed cell, got"),
         ({"cell": [4, 4, np.nan]}, "expected a finite cell, got"),
         ({"cell": 4.0}, "expected a cell as 3 lengths, .*, got 4.0"),
         ({"cell": [np.eye(3) * 4] * 3}, "expected one cell or 2, one for each target, got 3"),
@@ -158,7 +157,7 @@ GOOD = {"targets": np.zeros((2, PLATINUM.size)), "symbols": "Pt2"}
     ],
 )
 def test_bad_input_is_refused_before_anything_compiles(
-    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, unchecked: None
 ) -> None:
     def compiles(*_: Any) -> None:
         raise AssertionError("compiled")

@@ -254,7 +254,7 @@ def _bounds(cell: np.ndarray, r_cut: float, atoms: int, variable: bool) -> Bound
 def _cell_of_each_target(cell: Cell | Sequence[Cell], count: int) -> list[Cell]:
     """The cell of each target: the one cell of all targets, or the items of a list."""
     argument: Any = cell
-    if argument is None or isinstance(argument, str):
+    if isinstance(argument, str) or not np.iterable(argument):
         return [argument] * count
     # Three or six items may be numbers of one cell, or cells: None and "unknown" are always cells.
     is_list = any(item is None or isinstance(item, str) for item in argument)
