@@ -36,7 +36,8 @@ in_one_directory = settings(
 def structures(draw: st.DrawFn) -> Atoms:
     """Structures with atoms in any order: free, free in a box, or periodic."""
     symbols = draw(st.lists(st.sampled_from(["H", "O"]), min_size=1, max_size=12))
-    boxed, periodic = draw(st.sampled_from([(False, False), (True, False), (True, True)]))
+    axes = [False, True, (True, True, False), (False, False, True)]
+    boxed, periodic = draw(st.sampled_from([(False, False), *((True, pbc) for pbc in axes)]))
     shape = draw(arrays(np.float64, (3, 3), elements=st.floats(-0.4, 0.4)))
     return Atoms(
         symbols,
@@ -70,8 +71,9 @@ def test_npz_returns_what_was_written(tmp_path, frames, data):
     assert file.fingerprint == SMALL
     assert file.formulas == [str(atoms.symbols) for atoms in frames]
     assert file.cells is not None
+    assert file.pbc == [tuple(atoms.pbc.tolist()) for atoms in frames]
     for cell, atoms in zip(file.cells, frames, strict=True):
-        if atoms.pbc.all():
+        if atoms.pbc.any():
             np.testing.assert_array_equal(cell, atoms.cell.array)
         else:
             assert cell is None
@@ -118,11 +120,29 @@ def test_csv_dialects(tmp_path, text):
     assert file.values.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
+def test_a_first_line_that_counts_the_columns_is_a_header(tmp_path):
+    """As pandas writes frames without names. Numbers like them, written as floats, are data."""
+    counted = read_fingerprints(write(tmp_path / "fp.csv", "0,1,2\n5,6,7\n"))
+    assert counted.values.tolist() == [[5.0, 6.0, 7.0]]
+    data = read_fingerprints(write(tmp_path / "fp.csv", "0.0,1.0,2.0\n5,6,7\n"))
+    assert data.values.tolist() == [[0.0, 1.0, 2.0], [5.0, 6.0, 7.0]]
+    two = read_fingerprints(write(tmp_path / "fp.csv", "0,1\n5,6\n"))
+    assert two.values.tolist() == [[0.0, 1.0], [5.0, 6.0]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("1,2\n3," + "x" * 999, "column 1 of FILE, got 'xxxxxxxxxxxxxxxxxxxx ... xxxxxxxxxxxxxxxx"),
         ("a,b\n1,2\n3,x\n", "row 1 (line 3), column 1 of FILE, got 'x'"),
-        ("1,2\n3,\n", "row 1 (line 2), column 1 of FILE, got ''"),
+        ("1,2\n3,\n", "expected finite numbers, got nan in row 1, column 1 of FILE"),
+        ("1,2\n,\n5,6\n", "expected finite numbers, got nan in row 1, column 0 of FILE"),
+        ("NA,N/A\n5,6\n", "expected finite numbers, got nan in row 0, column 0 of FILE"),
+        (",\n5,6\n", "expected finite numbers, got nan in row 0, column 0 of FILE"),
+        ("a,1\n5,6\n", "expected a number in row 0 (line 1), column 0 of FILE, got 'a'"),
+        (",0,1\n0,5,6\n", "expected fingerprints without an index in FILE, got a column of one"),
+        ("1e0 2\n3 4\n", "expected commas between the numbers in row 0 (line 1) of FILE, got b"),
+        ("0,1,2\n", "expected lines of comma-separated numbers in FILE, got none"),
         ("1,2\n3;4,5\n", "row 1 (line 2), column 0 of FILE, got '3;4'"),
         ("1,2\n3\n", "expected columns 0-1 in row 1 (line 2) of FILE, got columns 0-0"),
         ("1,2\n3,4,5\n", "expected columns 0-1 in row 1 (line 2) of FILE, got columns 0-2"),
@@ -142,7 +162,7 @@ def test_csv_errors_name_the_place(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "expected version 1 of the format"),
+        ({"version": 1}, "expected version 2 of the format"),
         ({"values": None}, "without ['values']"),
         ({"version": None, "fingerprint": None}, "without ['fingerprint', 'version']"),
         ({"pbc": None}, "without ['pbc']"),

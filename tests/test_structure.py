@@ -24,6 +24,7 @@ from jaxrecon.structures.structure import (
     from_ase,
     is_periodic,
     padded,
+    right_handed,
     spanning_cell,
     to_ase,
 )
@@ -139,7 +140,6 @@ def test_cells_are_ases(cell: object) -> None:
         (np.zeros((3, 3)), "expected a cell with a volume, got a singular one"),
         ([[1, 0, 0], [0, 1, 0], [1, 1, 0]], "expected a cell with a volume, got a singular one"),
         ([[1e3, 0, 0], [0, 1e-9, 0], [1e3, 1e-9, 0]], "expected a cell with a volume, got a sing"),
-        ([[0, 4, 0], [4, 0, 0], [0, 0, 4]], "expected a right-handed cell, got determinant -64"),
         ([4, 4, np.nan], "expected a finite cell, got"),
         ([4, 4, np.inf], "expected a finite cell, got"),
         ([4, 4], "expected a cell as 3 lengths.* got [4, 4]"),
@@ -161,9 +161,23 @@ def test_a_thin_cell_is_a_cell() -> None:
         np.testing.assert_array_equal(checked_cell(np.eye(3) * scale), np.eye(3) * scale)
 
 
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 1, 0), (0, 1, 0)])
+def test_a_left_handed_cell_is_described_by_right_handed_vectors_of_its_lattice(pbc) -> None:
+    left = np.array([[0.0, 4.0, 0.5], [5.0, 0.0, 0.0], [0.0, 0.3, 6.0]])
+    assert np.linalg.det(left) < 0
+    found = completed_cell(Atoms("Pt", cell=left, pbc=pbc))
+    np.testing.assert_array_equal(found, -left)
+    atoms = Atoms("NaCl", [(0, 0, 0), (1, 2, 3)], cell=left, pbc=pbc)
+    turned = atoms.copy()
+    assert right_handed(turned)
+    assert not right_handed(turned)
+    np.testing.assert_array_equal(turned.positions, atoms.positions)
+    np.testing.assert_allclose(
+        turned.get_all_distances(mic=True), atoms.get_all_distances(mic=True)
+    )
+
+
 def test_from_ase_checks_the_cell() -> None:
-    with pytest.raises(ValueError, match="expected a right-handed cell, got"):
-        from_ase(Atoms("Pt", cell=[[0, 4, 0], [4, 0, 0], [0, 0, 4]], pbc=True))
     with pytest.raises(ValueError, match="expected a cell with a volume, got"):
         from_ase(Atoms("Pt", pbc=True))
 
@@ -184,7 +198,6 @@ PLANE = [[4, 0, 0], [1, 4, 0], [2, 2, 0]]
         (np.zeros((3, 3)), (0, 1, 0), "expected a cell vector along every axis of pbc=[False  Tr"),
         (PLANE, (1, 1, 0), "expected a cell with a volume, got a singular one"),
         ([[4, 0, 0], [8, 0, 0], [0, 0, 0]], (1, 1, 0), "expected a cell with a volume, got a sing"),
-        ([[0, 4, 0], [4, 0, 0], [0, 0, 4]], (1, 1, 0), "expected a right-handed cell, got determ"),
         ([[4, 0, 0], [0, np.nan, 0], [0, 0, 4]], (0, 1, 0), "expected a finite cell, got"),
         ([[4, 0, 0], [0, np.nan, 0], [0, 0, 4]], (1, 1, 1), "expected a finite cell, got"),
     ],

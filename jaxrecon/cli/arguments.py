@@ -60,7 +60,7 @@ def parse_cell(text: str) -> np.ndarray | str:
         The lattice vectors as rows in Angstrom, shape ``(3, 3)``; or ``"unknown"``.
 
     Raises:
-        ValueError: if the text can't be parsed, or the cell is singular, left-handed or impossible.
+        ValueError: if the text can't be parsed, or the cell is singular or impossible.
 
     >>> parse_cell("3 4 5").diagonal().tolist()
     [3.0, 4.0, 5.0]

@@ -74,8 +74,8 @@ def featurize(
 
     Raises:
         ValueError: if a structure has no atoms, an element that the fingerprint does not have,
-            positions that are not finite, more atoms than ``max_atoms``, or a singular or
-            left-handed cell; or if the given bounds are too small for a structure.
+            positions that are not finite, more atoms than ``max_atoms``, or a singular cell; or if
+            the given bounds are too small for a structure.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import Fingerprint

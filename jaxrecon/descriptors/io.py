@@ -5,6 +5,7 @@ the formula and the cell. It never holds positions.
 """
 
 import csv
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +17,14 @@ from ase import Atoms
 from jaxtyping import Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.runtime.archives import check_version, member, read_archive, reason
+from jaxrecon.runtime.archives import check_version, member, read_archive, reason, shortened
 from jaxrecon.runtime.files import existing, replacing
-from jaxrecon.structures.structure import is_periodic
 
-VERSION = 1
+VERSION = 2
 """Version of the .npz format: increased by any change that an older jaxrecon would misread."""
+
+MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none")
+"""What programs write, in capitals or not, for a number that they do not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,14 @@ class FingerprintFile:
             file does not have them.
         cells: the lattice vectors of each target as rows in Angstrom, or None for a free structure;
             None if the file does not have them.
+        pbc: along which of them each target repeats; None if the file does not have it.
     """
 
     values: Float[np.ndarray, "targets p"]
     fingerprint: Fingerprint | None = None
     formulas: list[str] | None = None
     cells: list[np.ndarray | None] | None = None
+    pbc: list[tuple[bool, bool, bool]] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -65,6 +70,7 @@ class FingerprintFile:
             values=self.values[list(rows)],
             formulas=None if self.formulas is None else [self.formulas[row] for row in rows],
             cells=None if self.cells is None else [self.cells[row] for row in rows],
+            pbc=None if self.pbc is None else [self.pbc[row] for row in rows],
         )
 
 
@@ -100,15 +106,11 @@ def write_fingerprints(
     if structures is not None:
         if len(structures) != len(values):
             raise ValueError(f"expected {len(values)} structures, got {len(structures)}")
-        periodic = [is_periodic(atoms) for atoms in structures]
         # In many data sets a free structure has a box around it, which is not a cell.
-        cells = [
-            atoms.cell.array if repeats else np.zeros((3, 3))
-            for atoms, repeats in zip(structures, periodic, strict=True)
-        ]
+        cells = [atoms.cell.array if atoms.pbc.any() else np.zeros((3, 3)) for atoms in structures]
         content["formulas"] = np.array([str(atoms.symbols) for atoms in structures], dtype=np.str_)
         content["cells"] = np.array(cells, dtype=np.float64)
-        content["pbc"] = np.array(periodic, dtype=np.bool_)
+        content["pbc"] = np.array([atoms.pbc for atoms in structures], dtype=np.bool_)
     with replacing(path) as draft:
         np.savez_compressed(draft, **content)
 
@@ -116,7 +118,9 @@ def write_fingerprints(
 def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
     """Read fingerprints from an .npz file of jaxrecon, or from a .csv file of numbers.
 
-    A .csv file has one target in each line; blank lines and a first line of names are skipped.
+    A .csv file has one target in each line. Blank lines are skipped, and so is a first line that
+    can't be data: names in all columns, or the numbers 0, 1, 2, ... of the columns, as pandas
+    writes them. Everything else that is not a finite number is refused by row and column.
 
     Args:
         path: path of the file, which ends in ``.npz`` or ``.csv``.
@@ -158,55 +162,89 @@ def _read_npz(path: Path) -> FingerprintFile:
     count = len(values)
     formulas = member(content, "formulas", "U", (count,), expected)
     cells = member(content, "cells", "f", (count, 3, 3), expected)
-    periodic = member(content, "pbc", "b", (count,), expected)
+    pbc = member(content, "pbc", "b", (count, 3), expected)
     return FingerprintFile(
         values,
         fingerprint,
         formulas=[str(formula) for formula in formulas],
-        cells=[cell if repeats else None for cell, repeats in zip(cells, periodic, strict=True)],
+        cells=[cell if axes.any() else None for cell, axes in zip(cells, pbc, strict=True)],
+        pbc=[(bool(a), bool(b), bool(c)) for a, b, c in pbc],
     )
 
 
 def _read_csv(path: Path) -> np.ndarray:
-    """Read a table of numbers, and say in errors where it has something else."""
+    """Read a table of numbers; a cell without a number becomes NaN, other text is refused."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            lines = [(reader.line_num, cells) for cells in reader if "".join(cells).strip()]
+            lines = [(reader.line_num, cells) for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"expected lines of comma-separated numbers in {path}, got {reason(error)}"
         ) from error
-    # A first line without any number has the names of the columns.
-    if lines and all(_number(cell) is None for cell in lines[0][1]):
+    # A line of blanks alone is no line of empty cells.
+    lines = [(line, cells) for line, cells in lines if len(cells) > 1 or cells[0].strip()]
+    if lines and _is_header(lines[0][1], path):
         lines = lines[1:]
     if not lines:
         raise ValueError(f"expected lines of comma-separated numbers in {path}, got none")
     width = len(lines[0][1])
     values = np.empty((len(lines), width))
     for row, (line, cells) in enumerate(lines):
+        place = f"row {row} (line {line})"
         for column, cell in enumerate(cells[:width]):
             number = _number(cell)
+            if number is None and _is_a_line(cell):
+                raise ValueError(
+                    f"expected commas between the numbers in {place} of {path}, got blanks: write "
+                    "them with numpy.savetxt(..., delimiter=',')"
+                )
             if number is None:
                 raise ValueError(
-                    f"expected a number in row {row} (line {line}), column {column} of {path}, "
-                    f"got {cell!r}"
+                    f"expected a number in {place}, column {column} of {path}, "
+                    f"got {shortened(cell, 40)!r}"
                 )
             values[row, column] = number
         if len(cells) != width:
             raise ValueError(
-                f"expected columns 0-{width - 1} in row {row} (line {line}) of {path}, "
+                f"expected columns 0-{width - 1} in {place} of {path}, "
                 f"got columns 0-{len(cells) - 1}"
             )
     return values
 
 
+def _is_header(cells: list[str], path: Path) -> bool:
+    """Whether the first line has names, or the numbers 0, 1, 2, ..., for all of its columns.
+
+    Raises:
+        ValueError: if it has these numbers behind a column of an index.
+    """
+    words = [cell.strip() for cell in cells]
+    if words[0] == "" and words[1:] and words[1:] == list(map(str, range(len(words) - 1))):
+        raise ValueError(
+            f"expected fingerprints without an index in {path}, got a column of one: write them "
+            "with to_csv(..., index=False)"
+        )
+    if len(words) > 2 and words == list(map(str, range(len(words)))):
+        return True
+    return all(_number(word) is None and not _is_a_line(word) for word in words)
+
+
 def _number(cell: str) -> float | None:
-    """The number that a cell of a table holds; None if it holds something else."""
+    """The number that a cell of a table holds, NaN for a missing one; None for other text."""
+    word = cell.strip()
+    if word.lower() in MISSING:
+        return math.nan
     try:
-        return float(cell)
+        return float(word)
     except ValueError:
         return None
+
+
+def _is_a_line(cell: str) -> bool:
+    """Whether a cell is a line of several numbers, with blanks between them."""
+    words = cell.split()
+    return len(words) > 1 and all(_number(word) is not None for word in words)
 
 
 def _check_values(values: np.ndarray, fingerprint: Fingerprint | None, path: Path) -> None:

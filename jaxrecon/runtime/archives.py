@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+LONGEST = 160
+"""Number of characters of a library's message that become part of an error message."""
+
 
 def read_archive(path: Path, expected: str) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz file.
@@ -83,4 +86,16 @@ def member(
 
 def reason(error: Exception) -> str:
     """Type and text of an exception that a library raised, as a part of an error message."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = shortened(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shortened(text: str, length: int = LONGEST) -> str:
+    """Text on one line, its middle left out where it is longer than some length.
+
+    >>> shortened("one\\n  two"), shortened("0123456789" * 9, 11)
+    ('one two', '01234 ... 56789')
+    """
+    line = " ".join(text.split())
+    half = length // 2
+    return line if len(line) <= length else f"{line[:half]} ... {line[-half:]}"

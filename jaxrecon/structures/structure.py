@@ -223,6 +223,25 @@ def spanning_cell(atoms: Atoms) -> Float[np.ndarray, "3 3"]:
     return np.where(atoms.pbc, 1.0, extent)[:, None] * cell
 
 
+def right_handed(atoms: Atoms) -> bool:
+    """Negate the cell vectors of a periodic structure if they are left-handed.
+
+    Negated vectors span the same lattice, so that no atom moves.
+
+    Args:
+        atoms: changed in place.
+
+    Returns:
+        Whether the vectors were negated.
+    """
+    if not atoms.pbc.any() or not np.linalg.det(atoms.cell.array) < 0:
+        return False
+    atoms.set_cell(-atoms.cell.array)
+    if getattr(atoms.calc, "atoms", None) is not None:
+        atoms.calc.atoms.set_cell(atoms.cell)
+    return True
+
+
 def checked_cell(cell: object) -> np.ndarray:
     """Check a cell and return it as row vectors.
 
@@ -231,10 +250,11 @@ def checked_cell(cell: object) -> np.ndarray:
             Angstrom and degrees.
 
     Returns:
-        The lattice vectors as rows in Angstrom, shape ``(3, 3)``, in float64.
+        The lattice vectors as rows in Angstrom, shape ``(3, 3)``, in float64. Left-handed vectors
+        are negated, which gives right-handed ones of the same lattice.
 
     Raises:
-        ValueError: if it is no cell, or is singular or left-handed.
+        ValueError: if it is no cell, or is singular.
 
     >>> checked_cell([4.0, 4.0, 4.0]).diagonal().tolist()
     [4.0, 4.0, 4.0]
@@ -261,8 +281,4 @@ def checked_cell(cell: object) -> np.ndarray:
     box = math.hypot(*a) * math.hypot(*b) * math.hypot(*c)
     if not math.isfinite(box) or abs(volume) <= 1e-6 * max(box, 1e-300):
         raise ValueError(f"expected a cell with a volume, got a singular one: {array.tolist()}")
-    if volume < 0:
-        raise ValueError(
-            f"expected a right-handed cell, got determinant {volume:.6g} A^3: {array.tolist()}"
-        )
-    return array
+    return -array if volume < 0 else array
