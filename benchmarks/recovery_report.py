@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from ase import Atoms
 from recovery_sets import Target
 
 from jaxrecon.plotting.runs import Curve, cumulative
 from jaxrecon.search.results import Result
-from jaxrecon.structures.compare import Match
+from jaxrecon.structures.compare import Match, corrected_rms, matched_by_any
 
 CERTIFIED = 1e-6
 """Mean absolute residual, in float64, that hits the target exactly."""
@@ -99,6 +100,7 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
         "seconds_in_all": sum(trial.seconds for trial in trials),
         "seconds_compiling": sum(trial.result.seconds - trial.seconds for trial in trials),
         "evaluations_in_all": sum(trial.evaluations for trial in trials),
+        **crystal_figures(trials),
     }
     for name, spent in {
         "evaluations": [trial.evaluations for trial in solved],
@@ -110,6 +112,33 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
             "longest": max(spent, default=None),
         }
     return figures
+
+
+def crystal_figures(trials: Sequence[Trial]) -> dict[str, float]:
+    """Of crystals the median RMSD in Angstrom, and METRe and cRMSE (arXiv 2509.12178).
+
+    METRe is the fraction of true structures that any structure found for their composition matches
+    loosely, cRMSE the mean rms in (V/N)^(1/3) in which a miss counts 0.5.
+    """
+    known = [trial for trial in trials if trial.match is not None and trial.target.cell is not None]
+    matches = [trial.match for trial in known if trial.match is not None]
+    corrected = corrected_rms(matches)
+    if corrected is None:
+        return {}
+    found: dict[str, list[Atoms]] = {}
+    for trial in known:
+        found.setdefault(trial.result.atoms.get_chemical_formula(), []).append(trial.result.atoms)
+    reached = 0
+    for trial in known:
+        truth = trial.target.truth
+        others = found[trial.result.atoms.get_chemical_formula()]
+        reached += trial.loose or (truth is not None and any(matched_by_any([truth], others)))
+    finite = [match.rmsd for match in matches if math.isfinite(match.rmsd)]
+    return {
+        "median_rmsd": statistics.median(finite) if finite else math.inf,
+        "METRe": reached / len(known),
+        "cRMSE": corrected,
+    }
 
 
 def by_atoms(trials: Sequence[Trial]) -> dict[int, dict[str, int]]:
@@ -170,6 +199,11 @@ def text(trials: Sequence[Trial]) -> str:
         spent = figures[name]
         each = ", ".join(f"{which} {_number(value)}" for which, value in spent.items())
         lines.append(f"{name} to a certified solution: {each}")
+    if "METRe" in figures:
+        lines.append(
+            f"METRe {figures['METRe']:.3f}, cRMSE {figures['cRMSE']:.4f} (V/N)^(1/3), median RMSD "
+            f"{figures['median_rmsd']:.1e} A; tight matches scale nothing, loose ones the volume"
+        )
     search, compiling = (_number(figures[f"seconds_{part}"]) for part in ("in_all", "compiling"))
     lines.append(f"in all {search} s of search, beside it {compiling} s to compile")
     lines += ["", f"{'atoms':>6}{'targets':>9}" + "".join(f"{name:>17}" for name in names)]

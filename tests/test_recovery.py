@@ -65,7 +65,7 @@ def test_by_atoms_and_the_list_of_what_was_not_found() -> None:
     trials = [
         trial(0, match=tight, atoms=salt),
         trial(1, match=loose, atoms=salt),
-        trial(2, match=compare.NONE, atoms=salt * (2, 1, 1), residual=0.1),
+        trial(2, match=match(np.inf, None, False, False), atoms=salt * (2, 1, 1), residual=0.1),
     ]
     assert report.by_atoms(trials) == {
         2: {"targets": 2, "certified": 2, "matched": 1, "matched loosely": 2},
