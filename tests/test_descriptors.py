@@ -19,9 +19,20 @@ import pytest
 from ase import Atoms
 from ase.build import make_supercell
 from inverting import CONFIG, compact
+from learning import CONFIGS, labelled
 from strategies import random_cluster, random_crystal, random_frame
 
-from jaxrecon import ACSF, Custom, Fingerprint, featurize, from_ase, reconstruct
+from jaxrecon import (
+    ACSF,
+    Custom,
+    Fingerprint,
+    featurize,
+    from_ase,
+    load_model,
+    reconstruct,
+    save_model,
+    train,
+)
 from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.io import read_fingerprints, write_fingerprints
 from jaxrecon.descriptors.registry import DESCRIPTORS, PRESETS
@@ -332,3 +343,27 @@ def rows_of(descriptor: Descriptor, atoms: Atoms, size: int | None = None) -> np
 
 def close(found: np.ndarray, expected: np.ndarray, relative: float = 1e-9) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=relative * np.abs(expected).max())
+
+
+@every_family
+def test_a_model_learns_with_it_and_is_read_back(make: Make, tmp_path: Path) -> None:
+    """Also with numbers that may be negative: none is cut off on the way to the model and back."""
+    fingerprint = Fingerprint(make(), ("mean", "moment2"))
+    model = train(labelled(), CONFIGS["default"], fingerprint=fingerprint)
+    assert model.fingerprint == fingerprint.restricted(["Pt"])
+    save_model(model, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert again.fingerprint == model.fingerprint
+    values = featurize(list(labelled().structures)[:5], model.fingerprint)
+    np.testing.assert_array_equal(again.predict(values)[0], model.predict(values)[0])
+    drawn = again.sample(2.7, count=6, seed=1)
+    np.testing.assert_array_equal(drawn, model.sample(2.7, count=6, seed=1))
+    features = model.fingerprint.descriptor.features
+    impossible = [
+        number
+        for number, value in zip(model.fingerprint.features, drawn.min(axis=0), strict=True)
+        if value < 0 and (number.pooling == "moment2" or features[number.feature].nonnegative)
+    ]
+    assert impossible == []
+    if not any(feature.nonnegative for feature in features):
+        assert drawn.min() < 0.0

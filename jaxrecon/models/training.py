@@ -34,6 +34,7 @@ def train(
     labelled: LabelledSet,
     config: TrainConfig | None = None,
     *,
+    fingerprint: Fingerprint | None = None,
     symbols: str | None = None,
     folder: str | os.PathLike[str] | None = None,
     progress: bool | ProgressFn = False,
@@ -47,8 +48,10 @@ def train(
 
     Args:
         labelled: structures of one composition with their formation energies in eV/atom, or
-            fingerprints alone, which must be those that the settings name.
+            fingerprints alone, which must be those that are named here.
         config: settings; None for the preset ``"default"``.
+        fingerprint: what to learn with, of any descriptor family; None for the preset and the
+            poolings that the settings name.
         symbols: chemical formula of the structures; needed for fingerprints alone.
         folder: folder of checkpoints, from which an interrupted training continues; None for none.
         progress: True shows a progress bar; a function is called after each chunk of epochs with
@@ -59,8 +62,8 @@ def train(
 
     Raises:
         ValueError: if there are fewer than 50 examples, a formation energy is not finite, all are
-            equal, there are several compositions, the formula is missing, or the folder belongs to
-            another training.
+            equal, there are several compositions, the formula is missing, the fingerprint lacks an
+            element, or the folder belongs to another training.
         OSError: if a checkpoint can't be written.
 
     >>> from jaxrecon import save_model
@@ -71,9 +74,13 @@ def train(
     """
     config = config or TrainConfig()
     symbols = _checked(labelled, symbols)
-    fingerprint = Fingerprint.preset(
-        config.fingerprint, composition_of(symbols), poolings=config.poolings
-    )
+    composition = composition_of(symbols)
+    if fingerprint is None:
+        fingerprint = Fingerprint.preset(config.fingerprint, composition, poolings=config.poolings)
+    elif foreign := sorted(set(composition) - set(fingerprint.descriptor.elements)):
+        raise ValueError(f"expected a fingerprint with elements {foreign}, got one without them")
+    else:
+        fingerprint = fingerprint.restricted(composition)
     if labelled.structures is not None:
         labelled = replace(labelled, fingerprints=featurize(labelled.structures, fingerprint))
     examples = _examples(labelled, fingerprint, config, symbols)
@@ -149,8 +156,8 @@ def _examples(
     assert labelled.fingerprints is not None, "structures have been featurized"
     if labelled.fingerprints.shape[1] != fingerprint.size:
         raise ValueError(
-            f"expected fingerprints of {fingerprint.size} numbers, as {config.fingerprint} with "
-            f"{config.poolings} has of {symbols}, got {labelled.fingerprints.shape[1]}"
+            f"expected fingerprints of {fingerprint.size} numbers, as the settings give for "
+            f"{symbols}, got {labelled.fingerprints.shape[1]}"
         )
     # The property is an energy per atom, whose derivatives are minus the forces per atom.
     structures, gradients = labelled.structures, None
