@@ -27,12 +27,18 @@ def run(line: str) -> int:
     return main.main(shlex.split(line))
 
 
-def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in a new process with an empty cache."""
+def python(
+    *arguments: str, folder: Path, own_cache: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in a new process, with the cache of all tests or a cache in the folder."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    if own_cache:
+        for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+            environment.pop(name, None)
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -40,12 +46,18 @@ def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def process(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return python("-m", "jaxrecon.cli.main", *shlex.split(line), folder=folder)
+def process(
+    line: str, folder: Path, *, own_cache: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a new process."""
+    words = ("-m", "jaxrecon.cli.main", *shlex.split(line))
+    return python(*words, folder=folder, own_cache=own_cache)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() if path.is_file() else b"" for path in folder.iterdir()}
+    """The content of all files of a folder; folders other than the cache count as empty."""
+    paths = [path for path in folder.iterdir() if path.name != "cache"]
+    return {path.name: path.read_bytes() if path.is_file() else b"" for path in paths}
 
 
 def flawed(folder: Path) -> dict[str, bytes]:

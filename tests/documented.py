@@ -60,8 +60,16 @@ class Public:
         return found
 
     @property
-    def decorators(self) -> list[str]:
-        return [ast.unparse(each) for each in self.node.decorator_list]
+    def is_property(self) -> bool:
+        names = {ast.unparse(decorator) for decorator in self.node.decorator_list}
+        return bool(names & {"property", "cached_property"})
+
+    @property
+    def overrides(self) -> bool:
+        """Whether a base class has a method of this name, whose docstring holds for this one."""
+        owner, _, name = self.path.partition(".")
+        bases = getattr(importlib.import_module(self.module), owner).__mro__[1:] if name else ()
+        return any(getattr(vars(base).get(name), "__doc__", None) for base in bases)
 
     @property
     def parameters(self) -> list[str]:
@@ -80,7 +88,9 @@ class Public:
             return []
         lines = [line for line in self.node.body if isinstance(line, ast.AnnAssign)]
         names = [
-            ast.unparse(line.target) for line in lines if "init=False" not in ast.unparse(line)
+            ast.unparse(line.target)
+            for line in lines
+            if not any(word in ast.unparse(line) for word in ("init=False", "ClassVar"))
         ]
         return [name for name in names if name.islower() and not name.startswith("_")]
 

@@ -72,12 +72,12 @@ def asked(monkeypatch) -> dict[str, Any]:
 def test_water_there_and_back(tmp_path):
     water = molecule("H2O")
     ase.io.write("water.xyz", water)
-    first = process("fingerprint water.xyz -o water.npz", tmp_path)
+    first = process("fingerprint water.xyz -o water.npz", tmp_path, own_cache=True)
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout == "water.npz: 1 fingerprints of 232 numbers\n"
 
     search = "reconstruct water.npz --replicas 16 --hops 5 --seed 3 -o"
-    cold = process(f"{search} found.extxyz", tmp_path)
+    cold = process(f"{search} found.extxyz", tmp_path, own_cache=True)
     assert cold.returncode == 0, cold.stderr
     assert "1 of 1 converged" in cold.stdout
     assert "1/1" in cold.stderr
@@ -107,7 +107,8 @@ def test_water_there_and_back(tmp_path):
     stored = sorted(Path("cache").rglob("*-cache"))
     assert {path.name.split("-")[0] for path in stored} >= {"jit_local", "jit_polish"}
     words = f"{search} again.extxyz --quiet"
-    warm = python("-c", textwrap.dedent(WARM), *shlex.split(words), folder=tmp_path)
+    code = textwrap.dedent(WARM)
+    warm = python("-c", code, *shlex.split(words), folder=tmp_path, own_cache=True)
     # XLA logs errors for cached programs by default.
     assert (warm.returncode, warm.stderr) == (0, "")
     assert warm.stdout.splitlines()[-1] == "[]"

@@ -367,6 +367,9 @@ class Fingerprint:
     def from_json(cls, text: str) -> "Fingerprint":
         """Make the fingerprint from the text that :meth:`to_json` gave.
 
+        Args:
+            text: the settings as JSON.
+
         Raises:
             ValueError: as :meth:`from_dict`, or if the text is not JSON.
         """

@@ -67,7 +67,9 @@ def columns(
 
 
 def find(names: Sequence[str], words: str) -> Int[np.ndarray, " found"]:
-    """Find the names that contain all of some words; see :meth:`Fingerprint.find`.
+    """Find the names that contain all of some words.
+
+    It is the search of :meth:`jaxrecon.descriptors.fingerprint.Fingerprint.find`.
 
     Args:
         names: the names to search, of words separated by blanks.
