@@ -254,12 +254,13 @@ def _bounds(cell: np.ndarray, r_cut: float, atoms: int, variable: bool) -> Bound
 def _cell_of_each_target(cell: Cell | Sequence[Cell], count: int) -> list[Cell]:
     """The cell of each target: the one cell of all targets, or the items of a list."""
     argument: Any = cell
+    repeated: list[Any] = [argument] * count
     if isinstance(argument, str) or not np.iterable(argument):
-        return [argument] * count
+        return repeated
     # Three or six items may be numbers of one cell, or cells: None and "unknown" are always cells.
     is_list = any(item is None or isinstance(item, str) for item in argument)
     is_cell = not is_list and _shape(argument) in {(3,), (6,), (3, 3)}
-    return [argument] * count if is_cell else list(argument)
+    return repeated if is_cell else list(argument)
 
 
 def _shape(values: Any) -> tuple[int, ...] | None:
