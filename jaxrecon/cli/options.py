@@ -12,6 +12,7 @@ import typer
 
 from jaxrecon.runtime.interruption import interruptible
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.runtime.seeds import MAX_SEED
 
 if TYPE_CHECKING:
     from jaxrecon.runtime.run_store import RunStore
@@ -23,7 +24,7 @@ NOTICE = "stopping after this piece of work; press Ctrl-C again to stop at once"
 
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show a progress bar.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random numbers.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the same run where it stopped, if it was begun.")
 ]

@@ -19,6 +19,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.potentials.labels import LabelStore, Piece, Work, label_piece
 from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.runtime.versions import versions
 from jaxrecon.structures.formulas import composition_of
 
@@ -97,6 +98,7 @@ def build(
         raise ValueError(f"expected perturbed >= 0 and < 1, got {perturbed}")
     if steps < 1 or not math.isfinite(max_e_form):
         raise ValueError(f"expected steps >= 1 and finite max_e_form, got {steps}, {max_e_form}")
+    seed = checked_seed(seed)
     reference = reference_calculator(calculator)
     settings = Relaxing(steps=steps, max_e_form=max_e_form)
     fingerprint = Fingerprint.preset(PRESET, composition)

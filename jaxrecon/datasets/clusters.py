@@ -8,10 +8,12 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
+from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.structures.formulas import composition_of
+from jaxrecon.structures.packing import PACKING
 
-PACKING = 0.6
-"""Fraction of the volume of a compact cluster that is within a covalent radius of an atom."""
+LOOSENESS = 7 / 6
+"""Volume of the cube of a compact cluster, in units of that which its atoms need when packed."""
 
 SIZES = (0.9, 2.6)
 """Range of container lengths in units of a compact cluster's: from compact to dissociated."""
@@ -60,7 +62,9 @@ def relaxed(symbols: str, seed: int = 0, *, steps: int = 200) -> Atoms:
     foreign = sorted(set(composition) - set(parameters))
     if foreign:
         raise ValueError(f"expected elements among {sorted(parameters)}, got {foreign}")
-    atoms = Atoms(composition, positions=_spread(composition, np.random.default_rng(seed)))
+    atoms = Atoms(
+        composition, positions=_spread(composition, np.random.default_rng(checked_seed(seed)))
+    )
     atoms.calc = EMT()
     FIRE(atoms, logfile=None).run(fmax=0.02, steps=steps)
     atoms.calc = None
@@ -109,7 +113,7 @@ def random_cluster(
         raise ValueError(f"expected size > 0, got {size}")
     if not 0.0 <= least < math.inf:
         raise ValueError(f"expected least >= 0, got {least}")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(checked_seed(seed))
     # All numbers are drawn, needed or not, so that an argument does not change the other choices.
     either, between = random.random(2)
     stretches = SHAPES * random.normal(size=3)
@@ -169,7 +173,7 @@ def _radii(composition: tuple[str, ...]) -> np.ndarray:
 
 def _compact_edge(radii: np.ndarray) -> float:
     """Return the edge in Angstrom of the cube that a compact cluster of these atoms would fill."""
-    return float((np.sum(4.0 / 3.0 * np.pi * radii**3) / PACKING) ** (1.0 / 3.0))
+    return float((np.sum(4.0 / 3.0 * np.pi * radii**3) / PACKING * LOOSENESS) ** (1.0 / 3.0))
 
 
 def _spread(composition: tuple[str, ...], random: np.random.Generator) -> np.ndarray:

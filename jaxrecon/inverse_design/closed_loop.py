@@ -26,6 +26,7 @@ from jaxrecon.potentials.labels import LabelStore, digest
 from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.search.store import Store
 from jaxrecon.structures.io import read_structures, write_structures
 
@@ -115,6 +116,7 @@ def design(
         if number < least:
             raise ValueError(f"expected {name} >= {least}, got {number}")
     training, making = train_config or TrainConfig(), generate_config or GenerateConfig()
+    seed = checked_seed(seed)
     folder = Path(folder)
     _claim(
         folder,

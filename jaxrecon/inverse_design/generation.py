@@ -19,6 +19,7 @@ from jaxrecon.inverse_design.config import GenerateConfig, Wanted, info_of, miss
 from jaxrecon.inverse_design.generated import Generated, diversity, widths_of
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.runtime.versions import versions
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.reconstruct import reconstruct
@@ -79,7 +80,7 @@ def generate(
     >>> made = generate(model, (2.7, 2.9), 100)  # doctest: +SKIP
     >>> [atoms.info["predicted"] for atoms in made.screened()]  # doctest: +SKIP
     """
-    config = (config or GenerateConfig()).replace(**settings)
+    config, seed = (config or GenerateConfig()).replace(**settings), checked_seed(seed)
     if count < 1:
         raise ValueError(f"expected count >= 1, got {count}")
     _check_alike(model, also)

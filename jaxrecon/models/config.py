@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from jaxrecon.models.registry import GENERATORS, SCALINGS, SURROGATES
+from jaxrecon.runtime.seeds import checked_seed
 
 SplitName = Literal["trajectory", "random"]
 
@@ -100,7 +101,7 @@ class TrainConfig:
             _check_whole(self, name)
         _check(self, "beta", "a number >= 0", self.beta >= 0)
         _check(self, "validation", "a fraction in (0, 1)", 0 < self.validation < 1)
-        _check(self, "seed", "a whole number >= 0", isinstance(self.seed, int) and self.seed >= 0)
+        object.__setattr__(self, "seed", checked_seed(self.seed))
 
     @classmethod
     def preset(cls, name: str) -> "TrainConfig":

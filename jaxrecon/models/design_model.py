@@ -14,6 +14,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.generators.base import Generator
 from jaxrecon.models.surrogates.base import Surrogate
+from jaxrecon.runtime.seeds import checked_seed
 
 MAX_DRAWS = 20
 """Largest number of times that a sample is drawn until the surrogate agrees with it."""
@@ -93,6 +94,7 @@ class DesignModel:
         Raises:
             ValueError: if there are neither one nor ``count`` values.
         """
+        seed = checked_seed(seed)
         values = np.asarray(value, np.float64)
         if values.ndim and values.shape != (count,):
             raise ValueError(f"expected one value or {count}, got shape {values.shape}")

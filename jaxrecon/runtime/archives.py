@@ -91,9 +91,9 @@ def reason(error: Exception) -> str:
 
 
 def shortened(text: str, length: int = LONGEST) -> str:
-    """Text on one line, its middle left out where it is longer than some length.
+    r"""Text on one line, its middle left out where it is longer than some length.
 
-    >>> shortened("one\\n  two"), shortened("0123456789" * 9, 11)
+    >>> shortened("one\n  two"), shortened("0123456789" * 9, 11)
     ('one two', '01234 ... 56789')
     """
     line = " ".join(text.split())

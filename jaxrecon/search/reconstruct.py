@@ -14,6 +14,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime import distributed
 from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.search.arguments import Cell, Symbols, Targets, problems_of
 from jaxrecon.search.compiled import Population, compiled_hop, device_mesh, targets_in_memory
 from jaxrecon.search.config import ReconstructConfig
@@ -112,6 +113,7 @@ def reconstruct(
     """
     config = (config or ReconstructConfig()).replace(**settings)
     # Check all arguments before anything compiles.
+    seed = checked_seed(seed)
     move_weights(config)
     alternatives = problems_of(
         targets, fingerprint, symbols, cell, positions, indices, atoms, guidance
