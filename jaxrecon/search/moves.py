@@ -234,8 +234,8 @@ def shake(
     image, preserves = _images(config, task, parent, chances[1])
     atoms = noise[: len(image)]
     odd = (atoms - atoms[image]) / 2**0.5
-    # Not ``noise.at[: len(image)].set(...)``: where the cell is known this sets the whole array, and
-    # jax 0.11.2 crashes when it compiles that for several CPU devices.
+    # Not ``noise.at[: len(image)].set(...)``: with a known cell that sets the whole array, and then
+    # jax 0.11.2 crashes when it compiles for several CPU devices.
     noise = jnp.concatenate([jnp.where(preserves, odd, atoms), noise[len(image) :]])
     return task.join(*task.split(task.moved(parent, noise)))
 
