@@ -240,7 +240,8 @@ def _slab_rmsd(truth: Atoms, found: Atoms) -> float:
         boxed.append(crystal)
     # StructureMatcher's unit depends on the vacuum.
     unit = float(np.mean([np.cbrt(atoms.get_volume() / len(atoms)) for atoms in boxed]))
-    rms = _rms(*boxed, TIGHT_LENGTHS, 0.5 / unit, TIGHT_ANGLES, scale=False)
+    true, other = boxed
+    rms = _rms(true, other, TIGHT_LENGTHS, 0.5 / unit, TIGHT_ANGLES, scale=False)
     return math.inf if rms is None else rms * unit
 
 
