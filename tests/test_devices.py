@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import os
+import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from commands import process
 
 from jaxrecon import use_all_cores
 from jaxrecon.runtime import devices
@@ -30,3 +36,48 @@ def test_widest_vectors_where_the_processor_has_them(
     monkeypatch.setattr(devices, "_instruction_sets", lambda: abilities)
     use_all_cores()
     assert os.environ["XLA_FLAGS"] == (after or before or "")
+
+
+@pytest.mark.parametrize(
+    ("platforms", "installed", "message"),
+    [
+        ("cuda", [], 'JAX_PLATFORMS=cuda, which is not installed: pip install "jax[cuda12]", or'),
+        ("gpu", [], 'JAX_PLATFORMS=gpu, which is not installed: pip install "jax[cuda12]", or'),
+        ("rocm,cpu", [], 'pip install "jax[rocm'),
+        ("tpu", ["jax_cuda12_plugin"], 'pip install "jax[tpu]"'),
+        ("cuda", ["jax_cuda12_plugin"], "got no such device (AssertionError): check the driver"),
+        ("cuda", ["jax-cuda13-plugin"], "unset JAX_PLATFORMS for the CPU"),
+        ("coda", [], "JAX_PLATFORMS=coda, which is none of cpu, cuda, gpu, rocm, tpu: unset"),
+        ("cpu", [], "JAX_PLATFORMS=cpu, got AssertionError"),
+        ("", [], "expected JAX to start, got AssertionError"),
+        (None, [], "expected JAX to start, got AssertionError"),
+    ],
+)
+def test_a_missing_platform_is_named_with_the_remedy(
+    platforms: str | None, installed: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise AssertionError
+
+    config = SimpleNamespace(jax_platforms=platforms)
+    monkeypatch.setattr(devices, "jax", SimpleNamespace(local_device_count=fail, config=config))
+    packages = [SimpleNamespace(name=name) for name in installed]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: packages)
+    with pytest.raises(OSError, match=re.escape(message)):
+        devices.device_count()
+
+
+def test_a_process_without_its_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verb that needs JAX ends with the remedy; doctor reports all else that it finds."""
+    monkeypatch.setenv("JAX_PLATFORMS", "rocm")
+    done = process("dataset sample pt10 -n 3 -o out.npz", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("jaxrecon: error: expected JAX to start with JAX_PLATFORMS=rocm")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.npz").exists()
+    done = process("doctor --json", tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    found = json.loads(done.stdout)
+    assert found["cache"]["on"]
+    assert found["calculators"]["emt"] is None
+    assert [fault for fault in found["faults"] if 'pip install "jax[rocm' in fault]

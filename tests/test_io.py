@@ -133,7 +133,7 @@ def test_a_first_line_that_counts_the_columns_is_a_header(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2\n3," + "x" * 999, "column 1 of FILE, got 'xxxxxxxxxxxxxxxxxxxx ... xxxxxxxxxxxxxxxx"),
+        ("1,2\n3," + "x" * 999, "column 1 of FILE, got 'xxxxxxxxxxxxxxxxxx ... xxxxxxxxxxxxxxxxx'"),
         ("a,b\n1,2\n3,x\n", "row 1 (line 3), column 1 of FILE, got 'x'"),
         ("1,2\n3,\n", "expected finite numbers, got nan in row 1, column 1 of FILE"),
         ("1,2\n,\n5,6\n", "expected finite numbers, got nan in row 1, column 0 of FILE"),

@@ -19,6 +19,7 @@ from jaxrecon.cli.options import (
     reporting,
 )
 from jaxrecon.cli.verbs import Report, Verbs
+from jaxrecon.runtime.messages import LONGEST_LINE, shortened
 
 WIDTH = 88
 """Largest number of characters of a value that `info` prints."""
@@ -92,7 +93,8 @@ def judge(
     write_structures(output, judged.structures)
     write_json(details, {"structures": str(structures), **judged.metadata})
     failures = [
-        f"structure {number} has no energy: {reason}" for number, reason in judged.failures.items()
+        shortened(f"structure {number} has no energy: {reason}", LONGEST_LINE)
+        for number, reason in judged.failures.items()
     ]
     return Report(
         "\n".join([*failures, f"{output}: {judged}"]),
@@ -170,7 +172,9 @@ def build(
         )
     write_labelled(output, labelled)
     failures = labelled.metadata["failures"]
-    lines = [f"{name} failed: {reason}" for name, reason in failures.items()]
+    lines = [
+        shortened(f"{name} failed: {reason}", LONGEST_LINE) for name, reason in failures.items()
+    ]
     if len(labelled) < size:
         lines.append(f"only {len(labelled)} of {size} different structures were found")
     lines.append(f"{output}: {summary.text(labelled)}")

@@ -16,7 +16,6 @@ from jaxrecon.cli.options import (
     Resume,
     Seed,
     reporting,
-    warnings_as_lines,
 )
 from jaxrecon.cli.verbs import Report
 from jaxrecon.inverse_design.config import GenerateConfig
@@ -131,7 +130,7 @@ def train(
     if force:
         _remove(checkpoints, "training.json")
     try:
-        with warnings_as_lines(), reporting(None, total_epochs(config), WORDS, quiet) as progress:
+        with reporting(None, total_epochs(config), WORDS, quiet) as progress:
             model = train(examples, config, symbols=symbols, folder=checkpoints, progress=progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"checkpoints are in {checkpoints}") from None
@@ -198,7 +197,7 @@ def generate(
     results = options.open_store(Store, output, details, resume=resume, force=force)
     options.start_jax()
     words = ("generating", "evaluations")
-    with warnings_as_lines(), reporting(results, samples, words, quiet) as progress:
+    with reporting(results, samples, words, quiet) as progress:
         made = generation.generate(
             trained, wanted, samples, seed=seed, config=config, store=results, progress=progress
         )
@@ -268,7 +267,7 @@ def design(
     options.start_jax()
     total = closed_loop.total(count, rounds, labels)
     try:
-        with warnings_as_lines(), reporting(None, total, closed_loop.WORDS, quiet) as progress:
+        with reporting(None, total, closed_loop.WORDS, quiet) as progress:
             result = closed_loop.design(
                 examples,
                 wanted,

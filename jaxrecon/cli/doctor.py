@@ -14,10 +14,20 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from jaxrecon import __version__
+from jaxrecon.runtime.messages import LONGEST_LINE, reason, shortened
 from jaxrecon.runtime.versions import version_of
 
 MEMORY = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES")
 """Names of the numbers of all pages of memory and of the free ones."""
+
+
+TITLES = {
+    "devices": "JAX ended with",
+    "cache": "looking for the cache ended with",
+    "calculators": "looking for calculators ended with",
+    "trial": "the trial ended with",
+}
+"""Beginnings of the faults of parts of the installation."""
 
 
 def examine(start: Callable[[], None]) -> dict[str, Any]:
@@ -36,15 +46,26 @@ def examine(start: Callable[[], None]) -> dict[str, Any]:
         "extras": _extras(),
         "machine": _machine(),
     }
-    try:
-        start()
-        found |= {"devices": _devices(), "cache": _cache(), "calculators": _calculators()}
-        found["trial"] = trial = _trial()
-        if not trial["certified"]:
-            faults.append(f"the trial ended with a residual of {trial['residual']:.1e}")
-    # A broken installation may raise anything, and that is the result.
-    except Exception as error:
-        faults.append(f"the trial ended with {type(error).__name__}: {error}"[:300])
+    # Each part of a broken installation may raise anything, and that is a result: go on with the
+    # other parts.
+    parts: dict[str, Callable[[], Any]] = {
+        "devices": lambda: _devices(start),
+        "cache": _cache,
+        "calculators": _calculators,
+        "trial": _trial,
+    }
+    for name, examine_part in parts.items():
+        if name == "trial" and "devices" not in found:
+            continue
+        try:
+            found[name] = examine_part()
+        except Exception as error:
+            # The text of an error about devices says all.
+            own = name == "devices" and isinstance(error, OSError)
+            text = str(error) if own else f"{TITLES[name]} {reason(error)}"
+            faults.append(shortened(text, LONGEST_LINE - len("fault: ")))
+    if "trial" in found and not found["trial"]["certified"]:
+        faults.append(f"the trial ended with a residual of {found['trial']['residual']:.1e}")
     return {**found, "faults": faults}
 
 
@@ -149,8 +170,9 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _devices() -> list[dict[str, Any]]:
-    """Kinds of devices, with their number and the memory of each in bytes."""
+def _devices(start: Callable[[], None]) -> list[dict[str, Any]]:
+    """Start JAX; kinds of its devices, with their number and the memory of each in bytes."""
+    start()
     import jax
 
     from jaxrecon.runtime.devices import memory_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Seed, warnings_as_lines
+from jaxrecon.cli.options import Force, Seed
 from jaxrecon.cli.verbs import Report
 
 if TYPE_CHECKING:
@@ -97,11 +97,10 @@ def evaluate(
     if output is not None and is_figure:
         from jaxrecon.plotting.canvas import save
 
-        with replacing(output) as draft, warnings_as_lines():
+        with replacing(output) as draft:
             save(_figure(what, models, files, targets, samples, seed), draft)
         return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])
-    with warnings_as_lines():
-        tables = _tables(models, files, targets, samples, seed)
+    tables = _tables(models, files, targets, samples, seed)
     text = [f"{name}:\n{evaluation.text(rows)}" for name, rows in tables.items()]
     payload: dict[str, Any] = {"tables": tables}
     if len(tables) > 1:

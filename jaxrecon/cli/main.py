@@ -9,14 +9,18 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jaxrecon import __version__
 from jaxrecon.cli import check, dataset, design, evaluate, explore, reconstruct
+from jaxrecon.cli.options import warnings_as_lines
+from jaxrecon.cli.streams import open_missing, unfailing
 from jaxrecon.cli.verbs import JSON, Verbs
 from jaxrecon.runtime.interruption import INTERRUPTED, error_line, leave
+from jaxrecon.runtime.messages import LONGEST_LINE, reason
 
 FAULT, BAD_INPUT = 1, 2
 """Exit codes after an error in jaxrecon and after bad input."""
@@ -49,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the name of the program; None for those of this process.
 
     Returns:
-        The exit code: 0 after success, 1 after an error in jaxrecon, 2 after bad input, 130 after
-        an interruption.
+        The exit code: 0 after success, 1 after an error in jaxrecon or where the report can't be
+        printed, 2 after bad input, 130 after an interruption, 141 if the reader of the output has
+        closed it. The outputs of a verb are written in each of these cases but 2 and 130.
     """
     if arguments is None:
         _prepare_process()
@@ -58,23 +63,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # XLA logs a harmless error for every program in the cache (openxla/xla issue 44565). JAX reads
     # this variable when it is imported; real failures also raise exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with unfailing() as (out, _):
+        with warnings_as_lines():
+            code = _run(words)
+        out.flush()
+        if code != 0 or out.error is None:
+            return code
+        # The work is done. The reader of a pipe, for example `head`, may have closed it.
+        if isinstance(out.error, BrokenPipeError):
+            return CLOSED
+        message = f"expected to print the report, got {reason(out.error)}; the outputs are written"
+        print(error_line(message, as_json=False), file=sys.stderr)
+        return FAULT
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command line, report its error, and return the exit code."""
     try:
-        try:
-            command = typer.main.get_command(app)
-            with command.make_context("jaxrecon", words or ["--help"]) as context:
-                context.command.invoke(context)
-        finally:
-            # A closed pipe must show here: while Python exits it can't be handled any more.
-            sys.stdout.flush()
+        command = typer.main.get_command(app)
+        with command.make_context("jaxrecon", list(words) or ["--help"]) as context:
+            context.command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
-    except BrokenPipeError:
-        # The reader, for example `head`, has closed the pipe: discard the remaining output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED
     except KeyboardInterrupt as stop:
-        rest = f": {stop}; to continue: {_resuming(words)}" if str(stop) else ""
-        return _fail(f"interrupted{rest}", INTERRUPTED, words)
+        return _fail(_interrupted(str(stop), words), INTERRUPTED, words)
     except USAGE_ERROR as error:
         message = getattr(error, "format_message", error.__str__)()
         return _fail(f"{message} (see jaxrecon --help)", BAD_INPUT, words)
@@ -86,13 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if DEBUG in os.environ:
             raise
-        what = f"{type(error).__name__}: {error}"[:500]
-        return _fail(f"internal error, {what} ({DEBUG}=1 shows where)", FAULT, words)
+        return _fail(f"internal error, {_named(error)} ({DEBUG}=1 shows where)", FAULT, words)
     return 0
 
 
 def _prepare_process() -> None:
     """Settings of a process that runs a command line and nothing else."""
+    open_missing()
     signal.signal(signal.SIGINT, leave)
     # Imports and traces make millions of objects that stay. With Python's default threshold of 700
     # new objects, the search for garbage takes a tenth of the time until the search begins.
@@ -106,12 +118,29 @@ def _fail(message: str, code: int, words: Sequence[str]) -> int:
     return code
 
 
-def _resuming(words: Sequence[str]) -> str:
-    """The command line that continues an interrupted one."""
+def _named(error: Exception) -> str:
+    """Type and text of an error; of one without a text the place where it was raised."""
+    place = error.__traceback__
+    if str(error) or place is None:
+        return reason(error)
+    while place.tb_next is not None:
+        place = place.tb_next
+    return f"{reason(error)} in {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}"
+
+
+def _interrupted(finished: str, words: Sequence[str]) -> str:
+    """The message after an interruption, with the command line that continues the work."""
     from jaxrecon.runtime.database import without_password
 
+    if not finished:
+        return "interrupted"
     rest = [without_password(word) for word in words if word not in {"--force", "--resume"}]
-    return shlex.join(["jaxrecon", *rest, "--resume"])
+    command = shlex.join(["jaxrecon", *rest, "--resume"])
+    message = f"interrupted: {finished}; to continue: {command}"
+    # A command without its middle would be of no use.
+    if len(error_line(message, as_json=False, longest=None)) > LONGEST_LINE:
+        message = f"interrupted: {finished}; to continue, repeat the command with --resume"
+    return message
 
 
 def _print_version(wanted: bool) -> bool:
@@ -131,9 +160,9 @@ The same with other random numbers, from the settings beside the output:
   jaxrecon reconstruct --config found.extxyz.yaml -o other.extxyz --seed 1
 
 Lengths are in Angstrom, energies in eV, angles in degrees. No file is replaced without --force.
-Exit codes: 0 done, 1 internal error or a fault that `doctor` found, 2 bad input (one line explains
-it), 130 interrupted. With --json every verb prints one object on stdout; after an error it is
-{"error": "..."}.""",
+Exit codes: 0 done; 1 internal error, a fault that `doctor` found, or a report that can't be
+printed; 2 bad input (one line explains it); 130 interrupted. With --json every verb prints one
+object on stdout; after an error it is {"error": "..."}.""",
 )
 def _jaxrecon(
     version: Annotated[

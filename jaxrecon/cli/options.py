@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 import typer
 
 from jaxrecon.runtime.interruption import interruptible
+from jaxrecon.runtime.messages import LONGEST_LINE, shortened
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.seeds import MAX_SEED
 
@@ -69,11 +70,15 @@ def output(metavar: str, help: str) -> Any:
 
 
 def start_jax() -> None:
-    """Let JAX use all CPU cores, and store the programs that it compiles."""
+    """Let JAX use all CPU cores, and store the programs that it compiles.
+
+    Raises:
+        OSError: if JAX can't start, for instance without the platform that ``JAX_PLATFORMS`` names.
+    """
     from jaxrecon.runtime import devices
 
-    devices.use_all_cores()
     devices.enable_compilation_cache()
+    devices.use_all_cores()
 
 
 def details_path(output: Path) -> Path:
@@ -183,19 +188,24 @@ def reporting(
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Print each warning of the library as one line on stderr."""
+    """Print each different warning as one line on stderr, once."""
+    said = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        prefix = "jaxrecon: warning: "
+        text = prefix + shortened(str(message), LONGEST_LINE - len(prefix))
+        if text not in said:
+            said.add(text)
+            print(text, file=sys.stderr)
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            print(f"jaxrecon: warning: {' '.join(str(message).split())}", file=sys.stderr)
-
         warnings.showwarning = show
         yield

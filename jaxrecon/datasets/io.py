@@ -14,8 +14,8 @@ from jaxrecon.datasets.frames import from_frames, to_frames
 from jaxrecon.datasets.labelled import LabelledSet, Quantity
 from jaxrecon.datasets.labelled_npz import read_npz, write_npz
 from jaxrecon.descriptors.io import read_fingerprints
-from jaxrecon.runtime.archives import reason
 from jaxrecon.runtime.files import existing
+from jaxrecon.runtime.messages import reason
 from jaxrecon.structures.io import read_structures, write_structures
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")

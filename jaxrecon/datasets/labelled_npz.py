@@ -9,8 +9,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from jaxrecon.datasets.labelled import LabelledSet
-from jaxrecon.runtime.archives import check_version, member, read_archive, reason
+from jaxrecon.runtime.archives import check_version, member, read_archive
 from jaxrecon.runtime.files import existing, replacing
+from jaxrecon.runtime.messages import reason
 
 VERSION = 1
 """Version of the format, to be raised by changes that older versions of jaxrecon would misread."""

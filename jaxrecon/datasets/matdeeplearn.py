@@ -15,8 +15,8 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.datasets.labelled import LabelledSet, Quantity
-from jaxrecon.runtime.archives import reason
 from jaxrecon.runtime.files import existing
+from jaxrecon.runtime.messages import reason
 from jaxrecon.structures.io import read_structures
 
 TARGETS = "targets.csv"

@@ -17,8 +17,9 @@ from ase import Atoms
 from jaxtyping import Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.runtime.archives import check_version, member, read_archive, reason, shortened
+from jaxrecon.runtime.archives import check_version, member, read_archive
 from jaxrecon.runtime.files import existing, replacing
+from jaxrecon.runtime.messages import reason, shortened
 
 VERSION = 2
 """Version of the .npz format: increased by any change that an older jaxrecon would misread."""

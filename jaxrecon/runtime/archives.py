@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-LONGEST = 160
-"""Number of characters of a library's message that become part of an error message."""
+from jaxrecon.runtime.messages import reason
 
 
 def read_archive(path: Path, expected: str) -> dict[str, np.ndarray]:
@@ -82,20 +81,3 @@ def member(
     if not fits or array.dtype.kind != kind:
         raise ValueError(f"{expected} with {name} of shape {array.shape} and type {array.dtype}")
     return array.astype(np.float64) if kind == "f" else array
-
-
-def reason(error: Exception) -> str:
-    """Type and text of an exception that a library raised, as a part of an error message."""
-    text = shortened(str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def shortened(text: str, length: int = LONGEST) -> str:
-    r"""Text on one line, its middle left out where it is longer than some length.
-
-    >>> shortened("one\n  two"), shortened("0123456789" * 9, 11)
-    ('one two', '01234 ... 56789')
-    """
-    line = " ".join(text.split())
-    half = length // 2
-    return line if len(line) <= length else f"{line[:half]} ... {line[-half:]}"

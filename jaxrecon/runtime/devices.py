@@ -2,12 +2,24 @@
 
 import contextlib
 import hashlib
+import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 
 import jax
 from jaxlib.version import __version__ as jaxlib_version
+
+from jaxrecon.runtime.messages import reason
+
+PACKAGES = {
+    "cuda": "jax-cuda[0-9]+-plugin",
+    "gpu": "jax-cuda[0-9]+-plugin",
+    "rocm": "jax-rocm[0-9]+-plugin",
+    "tpu": "libtpu",
+}
+"""Packages that give JAX a platform, as patterns of their names, by the name of the platform."""
 
 
 def use_all_cores() -> int:
@@ -23,6 +35,9 @@ def use_all_cores() -> int:
     Returns:
         The number of local devices.
 
+    Raises:
+        OSError: if JAX can't start, for instance without the platform that ``JAX_PLATFORMS`` names.
+
     >>> use_all_cores() >= 1
     True
     """
@@ -35,7 +50,49 @@ def use_all_cores() -> int:
         # A RuntimeError means that JAX has started: its devices can't be changed any more.
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", cores or 1)
-    return jax.local_device_count()
+    return device_count()
+
+
+def device_count() -> int:
+    """The number of local devices.
+
+    Raises:
+        OSError: if JAX can't start; the message says what to install or to change.
+    """
+    try:
+        return jax.local_device_count()
+    # A missing platform raises a RuntimeError, or an AssertionError without a text.
+    except Exception as error:
+        wanted = getattr(jax.config, "jax_platforms", None)
+        lack = f"got {reason(error)}" if not wanted else _lack(wanted, error)
+        setting = f" with JAX_PLATFORMS={wanted}" if wanted else ""
+        raise OSError(f"expected JAX to start{setting}, {lack}") from error
+
+
+def _lack(platforms: str, error: Exception) -> str:
+    """Why JAX has none of some platforms, and what to do about it."""
+    names = [name.strip() for name in platforms.lower().split(",")]
+    known = ("cpu", *PACKAGES)
+    if not set(names) <= set(known):
+        return f"which is none of {', '.join(known)}: unset JAX_PLATFORMS for what JAX finds"
+    name = next((name for name in names if name in PACKAGES), None)
+    if name is None:
+        return f"got {reason(error)}"
+    if not any(
+        re.fullmatch(PACKAGES[name], str(package.name).lower().replace("_", "-"))
+        for package in importlib.metadata.distributions()
+    ):
+        extras = importlib.metadata.metadata("jax").get_all("Provides-Extra") or []
+        kind = "cuda" if name == "gpu" else name
+        extra = next((extra for extra in extras if re.fullmatch(f"{kind}[0-9]+.*", extra)), kind)
+        return (
+            f'which is not installed: pip install "jax[{extra}]", or unset JAX_PLATFORMS for the '
+            "CPU"
+        )
+    return (
+        f"got no such device ({reason(error)}): check the driver (nvidia-smi) and "
+        "CUDA_VISIBLE_DEVICES, or unset JAX_PLATFORMS for the CPU"
+    )
 
 
 def enable_compilation_cache() -> Path | None:

@@ -7,8 +7,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
+from jaxrecon.runtime.messages import LONGEST_LINE, shortened
 from jaxrecon.runtime.progress import ProgressFn
 
 NOTICE = "stopping after this hop; press Ctrl-C again to stop at once"
@@ -26,24 +27,35 @@ def leave(*_: object) -> None:
     that are not in a store.
     """
     # A progress bar has hidden the cursor of the terminal: show it again.
-    os.write(2, b"\x1b[?25h\n" if sys.stderr.isatty() else b"")
+    _write(2, "\x1b[?25h\n" if sys.stderr.isatty() else "")
     as_json = "--json" in sys.argv
-    os.write(1 if as_json else 2, f"{error_line('interrupted', as_json=as_json)}\n".encode())
+    _write(1 if as_json else 2, f"{error_line('interrupted', as_json=as_json)}\n")
     os._exit(INTERRUPTED)
 
 
-def error_line(message: str, *, as_json: bool) -> str:
+def error_line(message: str, *, as_json: bool, longest: int | None = LONGEST_LINE) -> str:
     """The line that reports an error.
 
     Args:
         message: the error.
         as_json: whether the line is a JSON object for programs, else text for people.
+        longest: largest number of characters; the middle of a longer message is left out. None for
+            any number.
 
     Returns:
         One line, without its end.
     """
+    prefix = "jaxrecon: error: "
     message = " ".join(message.split())
-    return json.dumps({"error": message}) if as_json else f"jaxrecon: error: {message}"
+    if longest is not None:
+        message = shortened(message, longest - len(prefix))
+    return json.dumps({"error": message}) if as_json else prefix + message
+
+
+def _write(descriptor: int, text: str) -> None:
+    """Write to a standard stream, whatever has become of it."""
+    with suppress(OSError):
+        os.write(descriptor, text.encode())
 
 
 def interruptible(progress: ProgressFn, notice: str = NOTICE) -> AbstractContextManager[ProgressFn]:
@@ -97,7 +109,7 @@ def stoppable(
             stop.set()
             # Overwrite a progress bar, which is drawn again below.
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-            os.write(2, f"{clear}jaxrecon: {notice}\n".encode())
+            _write(2, f"{clear}jaxrecon: {notice}\n")
 
     def report(targets: int, evaluations: int) -> None:
         progress(targets, evaluations)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from jaxrecon.runtime.messages import shortened
 from jaxrecon.structures import matching
 from jaxrecon.structures.structure import completed_cell
 
@@ -41,6 +42,9 @@ TIGHT_VOLUME = 0.02
 
 VACUUM = 15.0
 """Angstrom of vacuum beside slabs and wires, which keeps StructureMatcher from crossing it."""
+
+WIDEST_FORMULA = 40
+"""Largest number of characters of a formula in a table."""
 
 TINY = 1e-6
 """Volume in cubic Angstrom below which a cell counts as singular."""
@@ -85,13 +89,13 @@ def match(truth: Atoms, found: Atoms) -> Match:
         return Match(math.inf, None, False, False, reason=reason)
     if not truth.pbc.any():
         deviation = matching.rmsd(truth, found)
-        near = deviation <= FREE_RMSD
+        near = bool(deviation <= FREE_RMSD)
         return Match(deviation, None, near, near)
     if not truth.pbc.all():
         deviation = _slab_rmsd(truth, found)
-        near = deviation <= FREE_RMSD
+        near = bool(deviation <= FREE_RMSD)
         return Match(deviation, None, near, near)
-    volume = (found.get_volume() / len(found)) / (truth.get_volume() / len(truth)) - 1.0
+    volume = float((found.get_volume() / len(found)) / (truth.get_volume() / len(truth)) - 1.0)
     loose = _rms(truth, found, LOOSE_LENGTHS, LOOSE_SITES, LOOSE_ANGLES, scale=True)
     tight = _rms(truth, found, TIGHT_LENGTHS, TIGHT_SITES, TIGHT_ANGLES, scale=False)
     size = float(np.cbrt(truth.get_volume() / len(truth)))
@@ -104,7 +108,7 @@ def match(truth: Atoms, found: Atoms) -> Match:
         rmsd=deviation,
         rms=loose,
         loose=loose is not None,
-        tight=tight is not None and abs(volume) <= TIGHT_VOLUME,
+        tight=tight is not None and bool(abs(volume) <= TIGHT_VOLUME),
         volume=volume,
         lengths=_difference_of_lengths(truth, found),
     )
@@ -149,8 +153,8 @@ def text(matches: Sequence[Match], truth: Sequence[Atoms]) -> str:
         lengths = "-" if pair.lengths is None else f"{100.0 * pair.lengths:.2f}"
         how = "tight" if pair.tight else "loose" if pair.loose else "none"
         if pair.reason is not None:
-            how = f"- ({pair.reason})"
-        formula = atoms.get_chemical_formula()
+            how = f"- ({shortened(pair.reason)})"
+        formula = shortened(atoms.get_chemical_formula(), WIDEST_FORMULA)
         lines.append(
             f"{number:>6}  {formula:<12}  {rmsd:>8}  {rms:>7}  {volume:>8}  {lengths:>7}  {how}"
         )

@@ -18,8 +18,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from jaxrecon.runtime.archives import reason
 from jaxrecon.runtime.files import existing, replacing
+from jaxrecon.runtime.messages import reason
 from jaxrecon.structures.structure import right_handed
 
 Source = str | os.PathLike[str]
