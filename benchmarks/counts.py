@@ -93,7 +93,7 @@ class Problem(NamedTuple):
 
     @property
     def atoms(self) -> int:
-        """n."""
+        """N."""
         return len(self.seen)
 
     @property
@@ -108,7 +108,7 @@ class Problem(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """s."""
+        """S."""
         return len(self.composition)
 
     @property
@@ -124,7 +124,7 @@ class Problem(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """p."""
+        """P."""
         return self.poolings * self.features
 
 

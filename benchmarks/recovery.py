@@ -20,9 +20,9 @@ told otherwise.
 
 A target is *certified* if the residual, computed in float64, is at most 1e-6, and *matched* if the
 structure is the one behind it: jaxrecon/structures/compare.py says how that is decided. A *budget*
-is in loss-and-gradient evaluations a target: what a hop costs in those is measured first. Medians and
-curves of the work and the time are of all targets; a target that is not solved counts as never. The
-time of a target is that of its search, without what JAX took to trace and compile meanwhile.
+is in loss-and-gradient evaluations a target: what a hop costs in them is measured first. Medians
+and curves of the work and the time are of all targets; a target that is not solved counts as never.
+The time of a target is that of its search, without what JAX took to trace and compile meanwhile.
 
 Prints tables; writes SET.json and SET.extxyz, what was found, after every target, SET_curves.png,
 the part solved against work and time, and for prototypes a picture, truth beside reconstruction.

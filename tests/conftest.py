@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# One cache of compiled programs for all workers of a run and the processes that they start: JAX
-# reads these names when it is imported. A directory that is named already stays.
+# One cache of compiled programs for all workers of a run, the processes that they start, and later
+# runs: compiling is most of what the tests do. JAX reads these names when it is imported. A
+# directory that is named already stays; removing this one only costs time.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _cache = tempfile.mkdtemp(prefix="jaxrecon-tests-")
-    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+    _programs = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_programs)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 import hypothesis
