@@ -89,7 +89,7 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
         ("fingerprint none.xyz -o out.npz", "got none.xyz, which does not exist"),
         ("fingerprint text.xyz -o out.npz", "structures that ASE can read, got text.xyz"),
         ("fingerprint water.xyz -o out.npz --preset soap", "expected a preset among"),
-        ("fingerprint water.xyz -o out.npz --elements H,Q", "as chemical symbols, got ('H', 'Q')"),
+        ("fingerprint water.xyz -o out.npz --elements H,Q", "as chemical symbols, got 'H,Q'"),
         ("fingerprint water.xyz -o out.npz --elements H", "in structure 0, got ['O']"),
         ("invert", "No such command 'invert'"),
     ],

@@ -60,7 +60,7 @@ def fingerprint(
 
     check_output(output, force, suffix=".npz")
     frames = read_structures(structures)
-    names = elements.split(",") if elements is not None else elements_of(frames)
+    names = elements_of(frames) if elements is None else elements
     default = CRYSTAL_PRESET if any(is_periodic(atoms) for atoms in frames) else PRESET
     chosen = Fingerprint.preset(preset or default, elements=names)
     options.start_jax()

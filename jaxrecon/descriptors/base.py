@@ -1,7 +1,7 @@
 """The interface of descriptor families: what a new family defines, and what it inherits."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -12,6 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.descriptors.checks import Elements, element_symbols
 from jaxrecon.descriptors.environment import element_channels
 from jaxrecon.structures.neighbors import Neighbors
 
@@ -295,16 +296,16 @@ class Descriptor(ABC):
         place = jnp.searchsorted(species, elements).clip(0, len(species) - 1)
         return place, species[place] == elements
 
-    def with_elements(self: D, elements: Iterable[str]) -> D:
+    def with_elements(self: D, elements: Elements) -> D:
         """Make a descriptor with the same settings for other elements.
 
         Args:
-            elements: chemical symbols in any order.
+            elements: chemical symbols in any order, or a text like ``"NaCl"``.
 
         Returns:
             The descriptor.
         """
-        return replace(self, elements=tuple(elements))  # type: ignore[type-var]
+        return replace(self, elements=element_symbols(elements))  # type: ignore[type-var]
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data for JSON, and the name of the family under ``"family"``."""

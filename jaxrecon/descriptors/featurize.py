@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.structures.bounds import MANY, bounds_of, is_wide, most_neighbors
+from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell, padded, padded_arrays
 
 MOST_PROGRAMS = 4
@@ -50,7 +51,7 @@ class _Bucket:
 
 
 def featurize(
-    structures: Atoms | Sequence[Atoms],
+    structures: Structures,
     fingerprint: Fingerprint,
     *,
     bounds: Bounds | None = None,
@@ -63,7 +64,8 @@ def featurize(
     in later calls with structures of similar size.
 
     Args:
-        structures: one structure or several; free, or periodic along one, two or three axes.
+        structures: one structure or several, free or periodic along one, two or three axes: of ASE
+            or of pymatgen, or the names of files that ASE can read.
         fingerprint: the fingerprint to compute.
         bounds: static sizes for all structures; None to find those that each shape needs.
         dtype: ``numpy.float64``, or ``numpy.float32`` for twice the speed and 6 digits.
@@ -75,14 +77,14 @@ def featurize(
     Raises:
         ValueError: if a structure has no atoms, an element that the fingerprint does not have,
             positions that are not finite, more atoms than ``max_atoms``, or a singular cell; or if
-            the given bounds are too small for a structure.
+            the given bounds are too small for a structure; or if it is no structure.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import Fingerprint
     >>> featurize([molecule("H2O"), molecule("H2")], Fingerprint.preset("fung2022", "HO")).shape
     (2, 860)
     """
-    items = [structures] if isinstance(structures, Atoms) else list(structures)
+    items = as_structures(structures)
     _check(items, fingerprint)
     values: np.ndarray = np.empty((len(items), fingerprint.size), dtype)
     running: list[tuple[list[int], Array]] = []
@@ -118,12 +120,12 @@ def featurize(
 
 
 def batch(
-    structures: Sequence[Atoms], fingerprint: Fingerprint, *, size: int | None = None
+    structures: Structures, fingerprint: Fingerprint, *, size: int | None = None
 ) -> Structure:
     """Make one padded batch of ASE structures, for programs of your own with ``vmap`` and ``grad``.
 
     Args:
-        structures: all free, or all periodic along some axes.
+        structures: as for :func:`featurize`; all free, or all periodic along some axes.
         fingerprint: the fingerprint that will be computed, which decides on the static sizes.
         size: padded number of atoms; None for that of the largest structure.
 
@@ -142,7 +144,7 @@ def batch(
     >>> jax.jit(jax.vmap(fingerprint))(crystals).shape
     (2, 184)
     """
-    items = list(structures)
+    items = as_structures(structures)
     if not items:
         raise ValueError("expected at least one structure, got none")
     _check(items, fingerprint)
@@ -155,12 +157,12 @@ def batch(
 
 
 def batches(
-    structures: Sequence[Atoms], fingerprint: Fingerprint
+    structures: Structures, fingerprint: Fingerprint
 ) -> list[tuple[Int[np.ndarray, " b"], Structure]]:
     """Make at most four padded batches of ASE structures of any kind.
 
     Args:
-        structures: structures of any sizes, compositions and periodicity.
+        structures: as for :func:`featurize`, of any sizes, compositions and periodicity.
         fingerprint: the fingerprint that will be computed, which decides on the static sizes.
 
     Returns:
@@ -176,7 +178,7 @@ def batches(
     >>> [indices.tolist() for indices, _ in batches(mixed, fingerprint)]
     [[2, 0], [1]]
     """
-    items = list(structures)
+    items = as_structures(structures)
     _check(items, fingerprint)
     result = []
     for bucket in _buckets(items, fingerprint, None):

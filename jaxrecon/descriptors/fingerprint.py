@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors import pooling
 from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.descriptors.checks import Elements, element_symbols
 from jaxrecon.descriptors.layout import PooledFeature, columns, find
 from jaxrecon.descriptors.pooling import EXTREMES, PER_ATOM, POOLINGS, Pool, PoolingName
 from jaxrecon.descriptors.registry import PRESETS, descriptor_of
@@ -86,7 +87,7 @@ class Fingerprint:
             raise ValueError(f"expected temperature > 0, got {self.temperature}")
 
     @classmethod
-    def preset(cls, name: str, elements: Iterable[str], **changes: Any) -> "Fingerprint":
+    def preset(cls, name: str, elements: Elements, **changes: Any) -> "Fingerprint":
         """Make a fingerprint with published or proven settings.
 
         - ``"default"``: broad functions within 12 Angstrom; mean and variance over the atoms of
@@ -102,7 +103,7 @@ class Fingerprint:
 
         Args:
             name: name of the preset.
-            elements: chemical symbols of the elements that structures may have.
+            elements: elements that structures may have: symbols, or a text like ``"NaCl"``.
             **changes: attributes with another value than in the preset, like
                 ``poolings=("mean",)``; or arguments of the preset's descriptor, like ``r_cut=8.0``,
                 which :mod:`jaxrecon.descriptors.acsf.presets` describes.
@@ -122,13 +123,15 @@ class Fingerprint:
         own = {key: changes.pop(key) for key in OWN_SETTINGS if key in changes}
         if unknown := sorted(set(changes) - set(inspect.signature(preset.descriptor).parameters)):
             raise ValueError(f"expected changes that preset {name!r} takes, got {unknown}")
-        return cls(preset.descriptor(tuple(elements), **changes), **{**preset.settings, **own})
+        return cls(
+            preset.descriptor(element_symbols(elements), **changes), **{**preset.settings, **own}
+        )
 
-    def restricted(self, elements: Iterable[str]) -> "Fingerprint":
+    def restricted(self, elements: Elements) -> "Fingerprint":
         """Restrict the fingerprint to structures of some of its elements.
 
         Args:
-            elements: chemical symbols of these elements.
+            elements: these elements, as for :meth:`preset`.
 
         Returns:
             The fingerprint without the numbers that are 0 for all such structures.
@@ -171,9 +174,7 @@ class Fingerprint:
         return view.spread(value, self.size), view.spread(jacobian, self.size)
 
     def overflow(self, structure: Structure) -> Bool[Array, ""]:
-        """Whether a structure has more neighbours, elements or atoms than static sizes allow.
-
-        The static sizes are the bounds of the structure and ``max_atoms``.
+        """Whether a structure has more neighbours, elements or atoms than its bounds, or max_atoms.
 
         Args:
             structure: one structure.

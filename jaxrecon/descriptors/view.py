@@ -59,7 +59,15 @@ def channel_elements(
     Returns:
         The atomic numbers of the channels, ascending, with 0 for a channel that is not needed; and
         whether the structure has more elements than its bounds allow.
+
+    Raises:
+        ValueError: if it is a structure of another package.
     """
+    if not isinstance(structure, Structure):
+        raise ValueError(
+            f"expected a structure of jaxrecon, got {type(structure).__name__}: jaxrecon.featurize "
+            "takes those of ASE and pymatgen, and jaxrecon.from_ase converts them"
+        )
     bounds, numbers, mask = structure.bounds, structure.species, structure.mask
     elements, overflow = jnp.asarray(species), jnp.zeros((), bool)
     if bounds is not None and bounds.elements is not None and bounds.elements < len(elements):

@@ -121,6 +121,11 @@ def total_epochs(config: TrainConfig) -> int:
 
 def _checked(labelled: LabelledSet, symbols: str | None) -> str:
     """Return the formula of all structures; raise ValueError if nothing can be learned."""
+    if not isinstance(labelled, LabelledSet):
+        raise ValueError(
+            f"expected a labelled set, got {type(labelled).__name__}: use "
+            "jaxrecon.datasets.read_labelled for a file and LabelledSet.of for structures"
+        )
     # There have to be enough energies, all of them known, that are not all equal.
     values = labelled.formation_energies
     if len(labelled) < MIN_EXAMPLES:

@@ -13,6 +13,7 @@ from jaxrecon.potentials.labels import FAILED, LabelStore, Work, digest, label_p
 from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.versions import versions
+from jaxrecon.structures.inputs import Structures, as_structures
 
 WORDS = ("judging", "energies")
 """Title and unit of the progress bar."""
@@ -68,7 +69,7 @@ class Judgement(Sequence[Atoms]):
 
 
 def judge(
-    structures: Sequence[Atoms],
+    structures: Structures,
     calculator: str,
     *,
     bulk: Mapping[str, float] | None = None,
@@ -82,7 +83,7 @@ def judge(
     whatever its cell. Structures at which the calculator fails are recorded with the reason.
 
     Args:
-        structures: positions and cells in Angstrom.
+        structures: as for :func:`jaxrecon.featurize`; positions and cells in Angstrom.
         calculator: name for :func:`~jaxrecon.potentials.registry.reference_calculator`.
         bulk: energies of reference crystals in eV/atom; those of other elements are computed.
         jobs: number of processes; None for joblib's setting.
@@ -102,7 +103,7 @@ def judge(
     >>> round(judged[0].info["e_form"], 2)
     1.6
     """
-    reference = reference_calculator(calculator)
+    reference, structures = reference_calculator(calculator), as_structures(structures)
     started = time.perf_counter()
     # A store refuses to resume a run whose description differs.
     description = {

@@ -1,10 +1,12 @@
 """Check the arguments of a search and turn them into problems."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.cell import Cell as AseCell
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -148,12 +150,19 @@ def _paired(
     targets: Targets, fingerprints: Fingerprint | Sequence[Fingerprint]
 ) -> tuple[list[np.ndarray], list[Fingerprint]]:
     """The target vectors, and the fingerprint that each one belongs to."""
+    if isinstance(targets, str | os.PathLike | Atoms):
+        raise ValueError(
+            f"expected fingerprints as numbers, got {type(targets).__name__}: use "
+            "jaxrecon.descriptors.io.read_fingerprints(...).values for a file of them and "
+            "jaxrecon.featurize for structures"
+        )
     if isinstance(fingerprints, Fingerprint):
         try:
             array = np.atleast_2d(np.asarray(targets, dtype=np.float64))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
-                f"expected fingerprints of length {fingerprints.size}, got several lengths"
+                f"expected fingerprints of length {fingerprints.size}, got several lengths or no "
+                "numbers"
             ) from error
         if array.ndim != 2:
             raise ValueError(f"expected one row of numbers per target, got shape {array.shape}")

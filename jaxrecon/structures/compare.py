@@ -26,6 +26,7 @@ from ase import Atoms
 
 from jaxrecon.runtime.messages import shortened
 from jaxrecon.structures import matching
+from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import completed_cell
 
 FREE_RMSD = 0.05
@@ -114,11 +115,11 @@ def match(truth: Atoms, found: Atoms) -> Match:
     )
 
 
-def compare(found: Sequence[Atoms], truth: Sequence[Atoms]) -> list[Match]:
+def compare(found: Structures, truth: Structures) -> list[Match]:
     """Compare structures pair by pair.
 
     Args:
-        found: structures; positions and cells in Angstrom.
+        found: structures as for :func:`jaxrecon.featurize`; positions and cells in Angstrom.
         truth: as many structures, in the same order.
 
     Returns:
@@ -127,9 +128,11 @@ def compare(found: Sequence[Atoms], truth: Sequence[Atoms]) -> list[Match]:
     Raises:
         ValueError: if the numbers of structures differ.
     """
-    if len(found) != len(truth):
-        raise ValueError(f"expected as many structures, got {len(found)} and {len(truth)}")
-    return [match(second, first) for first, second in zip(found, truth, strict=True)]
+    pairs = as_structures(found), as_structures(truth)
+    counts = [len(structures) for structures in pairs]
+    if counts[0] != counts[1]:
+        raise ValueError(f"expected as many structures, got {counts[0]} and {counts[1]}")
+    return [match(second, first) for first, second in zip(*pairs, strict=True)]
 
 
 def text(matches: Sequence[Match], truth: Sequence[Atoms]) -> str:

@@ -18,6 +18,8 @@ from ase import Atoms
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
+from jaxrecon.structures.inputs import as_atoms
+
 Points = Float[np.ndarray, "n 3"]
 Squares = Float[np.ndarray, "k n n"]
 Basis = Float[np.ndarray, "3 3"]
@@ -91,7 +93,7 @@ def rmsd(a: Atoms, b: Atoms) -> float:
     >>> round(rmsd(water, moved), 9)
     0.0
     """
-    match = _match(a, b)
+    match = _match(as_atoms(a), as_atoms(b))
     return float("inf") if match is None else match.rmsd
 
 
@@ -117,6 +119,7 @@ def align(a: Atoms, b: Atoms) -> Atoms:
     >>> bool(np.allclose(align(a, b).positions, a.positions))
     True
     """
+    a, b = as_atoms(a), as_atoms(b)
     match = _match(a, b)
     if match is None:
         cells = [atoms.cell.cellpar().round(4).tolist() for atoms in (a, b)]

@@ -82,13 +82,18 @@ def from_ase(atoms: Atoms, size: int | None = None, bounds: Bounds | None = None
         ``(size,)``; the cell in Angstrom, ``(3, 3)``, unless it is free.
 
     Raises:
-        ValueError: if the cell is singular or left-handed, or ``size`` is smaller than the number
-            of atoms.
+        ValueError: if it is no structure of ASE, the cell is singular, or ``size`` is smaller than
+            the number of atoms.
 
     >>> from ase.build import molecule
     >>> from_ase(molecule("H2O"), size=4).species.tolist()
     [8, 1, 1, 0]
     """
+    if not isinstance(atoms, Atoms):
+        raise ValueError(
+            f"expected ASE Atoms, got {type(atoms).__name__}: jaxrecon.featurize also takes "
+            "structures of pymatgen and names of files"
+        )
     size = len(atoms) if size is None else size
     arrays = padded_arrays([atoms], size, bounds)
     return Structure(**{key: jnp.asarray(value[0]) for key, value in arrays.items()}, bounds=bounds)
