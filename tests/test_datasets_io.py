@@ -99,14 +99,14 @@ def test_energies_of_another_name_and_formation_energies(tmp_path):
     for atoms, energy in zip(frames, (-7.0, -14.0), strict=True):
         atoms.info["dft"] = energy
     ase.io.write(tmp_path / "set.extxyz", frames)
-    found = read_labelled(tmp_path / "set.extxyz", key="dft", bulk={"H": -3.0, "O": -5.0})
+    found = read_labelled(tmp_path / "set.extxyz", energy_key="dft", bulk={"H": -3.0, "O": -5.0})
     assert found.energies.tolist() == [-7.0, -14.0]
     np.testing.assert_allclose(found.formation_energies, [-0.5, -1.0])
     assert found.columns == {}
     with pytest.raises(ValueError, match=re.escape("expected energies of the bulk of ['O']")):
-        read_labelled(tmp_path / "set.extxyz", key="dft", bulk={"H": -3.0})
+        read_labelled(tmp_path / "set.extxyz", energy_key="dft", bulk={"H": -3.0})
     with pytest.raises(ValueError, match=r"expected a number 'pbe' of structure 0 of .*, got none"):
-        read_labelled(tmp_path / "set.extxyz", key="pbe")
+        read_labelled(tmp_path / "set.extxyz", energy_key="pbe")
 
 
 def test_database(tmp_path):
@@ -223,7 +223,8 @@ def test_folders_that_are_not_whole(tmp_path, targets, message):
     if targets == "one,1\n":
         folder(path / "again")
     archive = packed(path, tmp_path / "set.tar")
-    for source in (path, archive):
+    # A folder without a table is one of structures.
+    for source in (path, archive) if targets is not None else (archive,):
         wanted = re.escape(message.replace("PATH", str(source)))
         with pytest.raises(ValueError, match=wanted) as error:
             read_labelled(source)
@@ -285,7 +286,7 @@ def test_published_pairs(data):
 
 
 def test_published_clusters(data):
-    found = read_labelled(data / "pt10_pbe1000.extxyz", key="dft_energy", bulk={"Pt": -6.10})
+    found = read_labelled(data / "pt10_pbe1000.extxyz", energy_key="dft_energy", bulk={"Pt": -6.10})
     assert len(found) == 1000
     np.testing.assert_allclose(found.formation_energies, found.energies / 10 + 6.10)
     assert 1.7 < found.formation_energies.min() < found.formation_energies.max() < 2.6

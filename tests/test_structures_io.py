@@ -143,9 +143,25 @@ def test_a_folder_and_several_files(tmp_path: Path) -> None:
         ValueError, match=r"expected files of structures in the folder .*, got none"
     ):
         read_structures(tmp_path / "empty")
-    write(tmp_path / "notes.txt", "nothing")
-    with pytest.raises(ValueError, match=r"expected structures that ASE can read, got .*notes.txt"):
+    write(tmp_path / "notes.dat", "nothing")
+    with pytest.raises(ValueError, match=r"expected structures that ASE can read, got .*notes.dat"):
         read_structures(tmp_path)
+
+
+def test_files_in_a_folder_that_hold_no_structures(tmp_path: Path) -> None:
+    """Those that jaxrecon writes beside an output are known; others are named."""
+    ase.io.write(tmp_path / "found.extxyz", molecule("H2O"))
+    for name in ("found.extxyz.yaml", "found.json", "found.db"):
+        write(tmp_path / name, "{}")
+    assert len(read_structures(tmp_path)) == 1
+    for name in ("README.md", "notes.txt", "other.yaml"):
+        write(tmp_path / name, "nothing")
+    with pytest.warns(UserWarning, match=r"left out of the folder .*: README.md, notes.txt, other"):
+        assert len(read_structures(tmp_path)) == 1
+    # Details without an output may be structures of ASE.
+    ase.io.write(tmp_path / "alone.json", molecule("CO"))
+    with pytest.warns(UserWarning, match="left out"):
+        assert [len(atoms) for atoms in read_structures(tmp_path)] == [2, 3]
 
 
 @pytest.mark.parametrize("suffix", ["xyz", "extxyz", "cif"])

@@ -1,16 +1,27 @@
 """Labelled sets as lists of ASE structures that carry their labels, and back."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 
 from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.runtime.messages import shortened
 
 E_FORM, TRAJECTORY, KIND, METADATA = "e_form", "trajectory", "kind", "metadata"
 """Keys of ``Atoms.info`` that hold these labels."""
+
+ENERGY, FORCES = "energy", "forces"
+"""Names of these results of ASE's calculators."""
+
+NO_ENERGIES = frozenset({E_FORM, TRAJECTORY, KIND, METADATA})
+"""Entries of ``Atoms.info`` that are other labels."""
+
+NO_FORCES = frozenset({"positions", "momenta", "numbers", "initial_magmoms"})
+"""Arrays of ``Atoms`` that are something else."""
 
 
 def to_frames(labelled: LabelledSet) -> list[Atoms]:
@@ -67,45 +78,65 @@ def to_frames(labelled: LabelledSet) -> list[Atoms]:
 def from_frames(
     frames: Sequence[Atoms],
     *,
-    key: str | None = None,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
     source: str | os.PathLike[str] = "the structures",
 ) -> LabelledSet:
     """Collect ASE structures and their labels into a set: the inverse of :func:`to_frames`.
 
     Numbers, flags and words in ``info`` become columns; entries of other types, or of different
-    types in different structures, are left out.
+    types in different structures, are left out. Energies of another name than those of the
+    calculators have neither the formation energies nor the forces of these.
 
     Args:
         frames: structures, with labels in ``info`` and in the results of their calculators.
-        key: name in ``info`` of the total energies in eV; None takes those of the calculators.
+        energy_key: name of the total energies in eV, in ``info`` or among the results; None takes
+            the ``energy`` of the calculators.
+        forces_key: name of the forces in eV/Angstrom, in ``arrays`` or among the results; None
+            takes the ``forces`` of the calculators.
         source: file or other origin of the structures, for error messages.
 
     Returns:
         The set; structures without a ``trajectory`` are trajectories of their own.
 
     Raises:
-        ValueError: if a structure has no number under ``key``.
+        ValueError: if a structure has no number under ``energy_key``, or no forces under
+            ``forces_key``.
 
-    >>> from_frames([Atoms("Pt", info={"dft": -0.5})], key="dft").energies.tolist()
+    >>> from_frames([Atoms("Pt", info={"dft": -0.5})], energy_key="dft").energies.tolist()
     [-0.5]
     """
     infos = [dict(atoms.info) for atoms in frames]
     metadata = infos[0].pop(METADATA, {}) if infos else {}
     results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
-    # Under a key every structure must have its energy; a calculator may have none.
-    energies = [_number(known.get("energy", np.nan)) for known in results]
-    if key is not None:
-        energies = [_number(info.pop(key, np.nan)) for info in infos]
-        if np.isnan(energies).any():
-            number = int(np.isnan(energies).argmax())
-            raise ValueError(
-                f"expected a number {key!r} of structure {number} of {source}, got none"
-            )
+    # A calculator may have no energy, but under a key every structure must have its own.
+    energies = np.array([_number(known.get(ENERGY, np.nan)) for known in results])
+    formation = np.array([_number(info.pop(E_FORM, np.nan)) for info in infos])
     forces = [
-        np.asarray(known.get("forces", np.full((len(atoms), 3), np.nan)), np.float64)
-        for atoms, known in zip(frames, results, strict=True)
+        _forces(known.get(FORCES), len(atoms)) for atoms, known in zip(frames, results, strict=True)
     ]
-    formation = [_number(info.pop(E_FORM, np.nan)) for info in infos]
+    if energy_key is not None:
+        chosen = np.array(
+            [
+                _number(info.pop(energy_key, known.get(energy_key, np.nan)))
+                for info, known in zip(infos, results, strict=True)
+            ]
+        )
+        if np.isnan(chosen).any():
+            raise _missing("a number", energy_key, int(np.isnan(chosen).argmax()), frames, source)
+        if not np.array_equal(chosen, energies):
+            formation[:] = np.nan
+            if np.isfinite(energies).any():
+                forces = [_forces(None, len(atoms)) for atoms in frames]
+        energies = chosen
+    if forces_key is not None:
+        forces = [
+            _forces(atoms.arrays.get(forces_key, known.get(forces_key)), len(atoms))
+            for atoms, known in zip(frames, results, strict=True)
+        ]
+        lacking = [not np.isfinite(values).all() for values in forces]
+        if any(lacking):
+            raise _missing("forces", forces_key, lacking.index(True), frames, source)
     # What is left in info becomes columns; a trajectory or kind of another type is another
     # program's, and none of ours.
     columns = {name: _column(infos, name) for name in sorted({n for info in infos for n in info})}
@@ -120,6 +151,77 @@ def from_frames(
         columns={name: values for name, values in columns.items() if values is not None},
         metadata=metadata if isinstance(metadata, dict) else {},
     )
+
+
+class Keys(NamedTuple):
+    """Names under which structures have energies and forces.
+
+    Attributes:
+        energies: number of structures that have a number, by its name.
+        forces: number of structures that have three numbers for each atom, by their name.
+    """
+
+    energies: dict[str, int]
+    forces: dict[str, int]
+
+
+def keys_of(frames: Sequence[Atoms]) -> Keys:
+    """Find the names that ``energy_key`` and ``forces_key`` of :func:`from_frames` may have.
+
+    Args:
+        frames: structures, with labels in ``info``, in ``arrays`` and in the results of their
+            calculators.
+
+    Returns:
+        The names, most frequent first.
+
+    >>> keys_of([Atoms("Pt", info={"dft": -0.5, "id": "a"})])
+    Keys(energies={'dft': 1}, forces={})
+    """
+    energies: Counter[str] = Counter()
+    forces: Counter[str] = Counter()
+    for atoms in frames:
+        results = {} if atoms.calc is None else atoms.calc.results
+        numbers = {**atoms.info, **results}
+        energies.update(
+            name
+            for name, value in numbers.items()
+            if name not in NO_ENERGIES and _is_real(value) and np.ndim(value) == 0
+        )
+        forces.update(
+            name
+            for name, value in {**atoms.arrays, **results}.items()
+            if name not in NO_FORCES and _is_real(value) and np.shape(value) == (len(atoms), 3)
+        )
+    return Keys(dict(energies.most_common()), dict(forces.most_common()))
+
+
+def _missing(
+    what: str,
+    key: str,
+    number: int,
+    frames: Sequence[Atoms],
+    source: str | os.PathLike[str],
+) -> ValueError:
+    """The error for a structure without an energy or forces, which names the known names."""
+    energies, forces = keys_of(frames[number : number + 1])
+    known = ", ".join(forces if what == "forces" else energies) or "none"
+    return ValueError(
+        f"expected {what} {key!r} of structure {number} of {source}, got none: the structure has "
+        f"{shortened(known, 80)}"
+    )
+
+
+def _is_real(value: Any) -> bool:
+    """Return whether the value, or every value of an array, is a whole or decimal number."""
+    return np.asarray(value).dtype.kind in "iuf"
+
+
+def _forces(values: Any, atoms: int) -> np.ndarray:
+    """Return the values as forces, NaN where they are none."""
+    if values is None or not _is_real(values) or np.shape(values) != (atoms, 3):
+        return np.full((atoms, 3), np.nan)
+    return np.asarray(values, np.float64)
 
 
 def _is(values: np.ndarray | None, kind: str) -> bool:

@@ -1,6 +1,6 @@
 """Labelled sets as plain data: structures, their labels and their trajectories."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -176,6 +176,68 @@ class LabelledSet:
         )
 
 
+def joined(sets: Mapping[str, LabelledSet]) -> LabelledSet:
+    """Join labelled sets, each with trajectories of its own.
+
+    Labels and columns that a set does not have are NaN, or empty words, for its structures. A
+    column that has words in one set and numbers in another is left out.
+
+    Args:
+        sets: the sets by the names of their files, in order.
+
+    Returns:
+        One set; its metadata are those of the sets that have any, by name.
+
+    Raises:
+        ValueError: if there is no set, or some have structures and others fingerprints alone.
+
+    >>> pair = {name: LabelledSet.of([Atoms("Pt")] * 2, trajectories=[4, 4]) for name in "ab"}
+    >>> joined(pair).trajectories.tolist()
+    [0, 0, 1, 1]
+    """
+    parts = list(sets.values())
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {part.structures is None for part in parts}
+    if len(kinds) != 1:
+        found = ", ".join(sets) or "none"
+        raise ValueError(
+            f"expected sets that all have structures, or fingerprints alone, got {found}"
+        )
+    trajectories: list[np.ndarray] = []
+    first = 0
+    for part in parts:
+        numbers, member = np.unique(part.trajectories, return_inverse=True)
+        trajectories.append(first + member)
+        first += len(numbers)
+    fingerprints = [part.fingerprints for part in parts if part.fingerprints is not None]
+    widths = {values.shape[1] for values in fingerprints}
+    if kinds == {True} and len(widths) > 1:
+        raise ValueError(f"expected fingerprints of one length, got {sorted(widths)}")
+    names = dict.fromkeys(name for part in parts for name in part.columns)
+    columns = {name: _joined_column(parts, name) for name in names}
+    return LabelledSet.of(
+        None if kinds == {True} else [atoms for part in parts for atoms in part.structures or []],
+        energies=np.concatenate([part.energies for part in parts]),
+        formation_energies=np.concatenate([part.formation_energies for part in parts]),
+        trajectories=np.concatenate(trajectories),
+        kinds=[kind for part in parts for kind in part.kinds],
+        forces=None
+        if all(part.forces is None for part in parts)
+        else [
+            forces
+            for part in parts
+            for forces in part.forces
+            or [np.full((len(atoms), 3), np.nan) for atoms in part.structures or []]
+        ],
+        fingerprints=np.concatenate(fingerprints)
+        if len(fingerprints) == len(parts) and len(widths) == 1
+        else None,
+        columns={name: values for name, values in columns.items() if values is not None},
+        metadata={name: part.metadata for name, part in sets.items() if part.metadata},
+    )
+
+
 def split_by_trajectory(
     labelled: LabelledSet, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -212,6 +274,21 @@ def split_by_trajectory(
     misses = np.abs(np.cumsum(sizes[order])[:-1] - fraction * len(labelled))
     validation = np.isin(member, order[: 1 + int(np.argmin(misses))])
     return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def _joined_column(parts: Sequence[LabelledSet], name: str) -> np.ndarray | None:
+    """Join the columns of one name; None if some are words and others numbers."""
+    known = [part.columns.get(name) for part in parts]
+    words = {values.dtype.kind == "U" for values in known if values is not None}
+    if len(words) > 1:
+        return None
+    gap: str | float = "" if words == {True} else np.nan
+    return np.concatenate(
+        [
+            np.full(len(part), gap) if values is None else values
+            for part, values in zip(parts, known, strict=True)
+        ]
+    )
 
 
 def _selected(items: list[Any] | None, chosen: np.ndarray) -> list[Any] | None:

@@ -16,14 +16,14 @@ from ase import Atoms
 
 from jaxrecon.datasets.labelled import LabelledSet, Quantity
 from jaxrecon.runtime.files import existing
-from jaxrecon.runtime.messages import reason
-from jaxrecon.structures.io import read_structures
+from jaxrecon.runtime.messages import reason, shortened
+from jaxrecon.structures.io import NO_STRUCTURES, read_structures
 
 TARGETS = "targets.csv"
 """Name of the table of targets."""
 
-NO_STRUCTURES = {".csv", ".txt", ".md", ".py", ".yml", ".yaml"}
-"""Endings of files that hold no structure, though they may have the name of one."""
+NAME = "name"
+"""Column of the names of structures."""
 
 
 def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
@@ -31,7 +31,8 @@ def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
 
     The file of a structure is ``name.json`` or has another ending that ASE knows; files that the
     table does not name are ignored. Numbers after the first become columns, ``target_1`` and so on,
-    unless the first line names them.
+    unless the first line names them. Lines that repeat a structure with the same numbers are one
+    trajectory, so that they never are training and validation examples.
 
     Args:
         path: folder, or tar or zip archive.
@@ -44,7 +45,8 @@ def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
     Raises:
         FileNotFoundError: if the path does not exist.
         ValueError: if the table is missing or can't be read, a target has no structure or several,
-            ASE can't read a file, or an archive has links or names outside of it.
+            a structure has different targets, ASE can't read a file, or an archive has links or
+            names outside of it.
     """
     with tempfile.TemporaryDirectory() as scratch:
         files = _folder(path) if path.is_dir() else _archive(path, Path(scratch))
@@ -53,21 +55,32 @@ def read_folder(path: Path, quantity: Quantity) -> LabelledSet:
             raise ValueError(f"expected one {TARGETS} in {path}, got {len(tables)}")
         names, numbers, titles = _table(files[tables[0]], f"{TARGETS} of {path}")
         candidates = _by_name(files, tables[0].parent)
-        structures = []
-        for name in names:
+        structures, trajectories = [], []
+        first: dict[Path, int] = {}
+        for number, name in enumerate(names):
             matches = candidates.get(name, [])
             if len(matches) != 1:
                 raise ValueError(
                     f"expected one file of the structure {name!r} of {TARGETS} in {path}, got "
                     f"{len(matches)}"
                 )
+            # A structure may be named twice, with its ending and without.
+            before = first.setdefault(matches[0], number)
+            if not np.array_equal(numbers[before], numbers[number], equal_nan=True):
+                raise ValueError(
+                    f"expected one line of {names[before]!r} in {TARGETS} of {path}, got "
+                    f"{_listed(numbers[before])} for {names[before]!r} in row {before} and "
+                    f"{_listed(numbers[number])} for {name!r} in row {number}"
+                )
+            trajectories.append(before)
             structures.append(_structure(matches[0], name, path))
     columns = {title: numbers[:, 1 + place] for place, title in enumerate(titles[1:])}
-    columns["name"] = np.array(names)
+    columns[NAME] = np.array(names)
     return LabelledSet.of(
         structures,
         energies=numbers[:, 0] if quantity == "energy" else None,
         formation_energies=numbers[:, 0] if quantity == "e_form" else None,
+        trajectories=trajectories,
         columns=columns,
     )
 
@@ -135,6 +148,12 @@ def _table(file: Path, source: str) -> tuple[list[str], np.ndarray, list[str]]:
         titles = lines.pop(0)[1:]
     if not lines or width < 2:
         raise ValueError(f"expected lines name,number in {source}, got none")
+    twice = [title for place, title in enumerate(titles) if title in [*titles[:place], NAME]]
+    if twice:
+        raise ValueError(
+            f"expected titles that differ from each other and from {NAME!r} in {source}, got "
+            f"{twice[0]!r}"
+        )
     for line in lines:
         if len(line) != width or not all(map(_is_number, line[1:])):
             raise ValueError(
@@ -146,6 +165,11 @@ def _table(file: Path, source: str) -> tuple[list[str], np.ndarray, list[str]]:
         np.array([[*map(float, line[1:])] for line in lines]),
         titles,
     )
+
+
+def _listed(numbers: np.ndarray) -> str:
+    """The targets of a structure, for messages."""
+    return shortened(",".join(f"{number:g}" for number in numbers), 40)
 
 
 def _is_number(cell: str) -> bool:

@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from jaxrecon.runtime.files import existing, replacing
-from jaxrecon.runtime.messages import reason
+from jaxrecon.runtime.messages import reason, shortened
 from jaxrecon.structures.structure import right_handed
 
 Source = str | os.PathLike[str]
@@ -29,6 +29,12 @@ ISOTOPES = {"D": 1, "T": 1}
 """Symbols of deuterium and tritium, which are read as hydrogen."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+NO_STRUCTURES = frozenset({".csv", ".txt", ".md", ".py", ".yml", ".yaml", ".html", ".png", ".pdf"})
+"""Endings of files that hold no structure, though they may have the name of one."""
+
+DETAILS = frozenset({".json", ".db"})
+"""Endings of files that jaxrecon writes beside a file of structures."""
 
 FULL = 1e-3
 """Largest deviation from 1 of the occupancy of a site that counts as fully occupied."""
@@ -41,8 +47,8 @@ def read_structures(source: Source | Sequence[Source]) -> list[Atoms]:
     same lattice, with a warning.
 
     Args:
-        source: a file, a folder, of which all visible files are read in the order of their names,
-            ``"-"`` for standard input, or several of these.
+        source: a file, a folder for :func:`files_of`, ``"-"`` for standard input, or several of
+            these.
 
     Returns:
         The structures in order; positions and cells in Angstrom.
@@ -58,9 +64,45 @@ def read_structures(source: Source | Sequence[Source]) -> list[Atoms]:
         if os.fspath(one) == "-":
             structures += _read_standard_input()
             continue
-        for path in _files(Path(one)):
+        for path in files_of(one):
             structures += _read_file(path, str(path))
     return structures
+
+
+def files_of(source: Source) -> list[Path]:
+    """The files of a source of structures.
+
+    Args:
+        source: a file, or a folder.
+
+    Returns:
+        The file; or the visible files of the folder that may hold structures, in the order of their
+        names. Tables and notes hold none, which a warning names. Files that jaxrecon writes beside
+        an output are left out: its settings, and its details in .json and .db.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if the folder has no such files.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return [existing(path, "a file of structures")]
+    visible = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
+    names = {file.name for file in visible}
+    visible = [file for file in visible if file.suffix != ".yaml" or file.stem not in names]
+    found = [file for file in visible if file.suffix not in NO_STRUCTURES]
+    main = {file.stem for file in found if file.suffix not in DETAILS}
+    found = [file for file in found if file.suffix not in DETAILS or file.stem not in main]
+    if not found:
+        raise ValueError(f"expected files of structures in the folder {path}, got none")
+    others = [file.name for file in visible if file.suffix in NO_STRUCTURES]
+    if others:
+        warnings.warn(
+            f"files that hold no structures are left out of the folder {path}: "
+            f"{shortened(', '.join(others), 80)}",
+            stacklevel=2,
+        )
+    return found
 
 
 def write_structures(path: str | os.PathLike[str], structures: Sequence[Atoms]) -> None:
@@ -92,18 +134,6 @@ def check_format(path: str | os.PathLike[str], structures: Sequence[Atoms]) -> N
     """
     with tempfile.TemporaryDirectory() as directory:
         _write_frames(Path(directory) / Path(path).name, structures)
-
-
-def _files(path: Path) -> list[Path]:
-    """The file, or the visible files of a folder in the order of their names."""
-    if not path.is_dir():
-        return [existing(path, "a file of structures")]
-    found = sorted(
-        item for item in path.iterdir() if item.is_file() and not item.name.startswith(".")
-    )
-    if not found:
-        raise ValueError(f"expected files of structures in the folder {path}, got none")
-    return found
 
 
 def _read_standard_input() -> list[Atoms]:
