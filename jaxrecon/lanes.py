@@ -45,10 +45,10 @@ def over_lanes(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
     @wide.def_vmap
     def widen(size: int, batched: list[bool], *arrays: Array) -> tuple[Result, object]:
         joined = [
-            _join(array if is_batched else jnp.broadcast_to(array, (size, *array.shape)))
+            join_lanes(array if is_batched else jnp.broadcast_to(array, (size, *array.shape)))
             for array, is_batched in zip(arrays, batched, strict=True)
         ]
-        result = jax.tree.map(lambda array: _split(array, size), wide(*joined))
+        result = jax.tree.map(lambda array: split_lanes(array, size), wide(*joined))
         return result, jax.tree.map(lambda _: True, result)
 
     # custom_vmap can't be differentiated: the derivatives are those of the plain function.
@@ -77,18 +77,18 @@ def _in_blocks(function: Callable[..., Result], arrays: tuple[Array, ...]) -> Re
 
     def split(array: Array) -> Array:
         padding = [(0, 0)] * (array.ndim - 1) + [(0, count * block - lanes)]
-        return _split(jnp.pad(array, padding), count)
+        return split_lanes(jnp.pad(array, padding), count)
 
     result = jax.lax.map(lambda part: function(*part), tuple(map(split, arrays)))
-    return jax.tree.map(lambda array: _join(array)[..., :lanes], result)
+    return jax.tree.map(lambda array: join_lanes(array)[..., :lanes], result)
 
 
-def _join(array: Array) -> Array:
+def join_lanes(array: Array) -> Array:
     """Make the first axis part of the lanes, with the number of lanes before as its stride."""
     array = jnp.moveaxis(array, 0, -2)
     return array.reshape(*array.shape[:-2], -1)
 
 
-def _split(array: Array, size: int) -> Array:
-    """Make a first axis of this size out of the lanes: the inverse of :func:`_join`."""
+def split_lanes(array: Array, size: int) -> Array:
+    """Make a first axis of this size out of the lanes: the inverse of :func:`join_lanes`."""
     return jnp.moveaxis(array.reshape(*array.shape[:-1], size, -1), -2, 0)

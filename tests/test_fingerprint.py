@@ -141,7 +141,8 @@ def test_what_does_not_fit_gives_nan() -> None:
 def test_jacobian_by_positions(space: str, changes: dict, x64: None) -> None:
     """The closed form equals forward mode, and reverse mode of a weighted sum, for all poolings.
 
-    Forward mode goes through the plain rows of ``dense``, as the fast ones only have reverse mode.
+    Forward mode goes through the plain rows of ``dense``, which share no derivative with the fast
+    ones.
     """
     fingerprint = whole(**changes)
     elements = ("H", "O")

@@ -1,4 +1,4 @@
-"""Rows of a single channel and their reverse mode, against matrix products and JAX."""
+"""Rows of a single channel and their derivatives, against matrix products and JAX."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_matrix_products_are_used_where_they_are_faster(
     config: ACSF, m: int, fast: bool, x64: None
 ) -> None:
     environments = random_neighbors(0, m)
-    assert ("custom_vjp_call" in str(jax.make_jaxpr(config)(environments))) == fast
+    assert ("custom_jvp_call" in str(jax.make_jaxpr(config)(environments))) == fast
     if not fast and config.weighted:
         assert_both(config, environments)
 
@@ -206,9 +206,47 @@ def loss(positions: jax.Array) -> jax.Array:
 
 gradient = jax.jit(jax.grad(loss))
 SECOND = [
-    pytest.param(jax.jit(jax.hessian(loss)), id="forward over reverse"),
+    pytest.param(jax.jit(jax.jacfwd(jax.jacrev(loss))), id="forward over reverse"),
     pytest.param(jax.jit(jax.jacrev(jax.grad(loss))), id="reverse over reverse"),
+    pytest.param(jax.jit(jax.jacrev(jax.jacfwd(loss))), id="reverse over forward"),
+    pytest.param(jax.jit(jax.jacfwd(jax.jacfwd(loss))), id="forward over forward"),
 ]
+
+
+FORWARD = {
+    "one element": CURVED,
+    "weighted": Fingerprint(replace(FEW, weighted=True, elements=("O", "Pt")), CURVED.poolings),
+}
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_forward_mode_equals_reverse_mode(name: str, x64: None) -> None:
+    """Along one direction and in all directions, for one structure and for a batch."""
+    fingerprint, structure = FORWARD[name], cluster_of(1)
+    rng = np.random.default_rng(0)
+    batch = jnp.stack([cluster_of(seed).positions for seed in range(3)])
+    directions = jnp.asarray(rng.normal(size=batch.shape))
+
+    def value(positions: jax.Array) -> jax.Array:
+        return fingerprint(placed(structure, positions))
+
+    def along(positions: jax.Array, direction: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.jvp(value, (positions,), (direction,))
+
+    reverse = jax.jit(jax.vmap(jax.jacrev(value)))(batch)
+    assert_close = partial(np.testing.assert_allclose, rtol=1e-10)
+    scale = 1e-12 * np.abs(reverse).max()
+    assert scale > 0
+    assert_close(jax.jit(jax.jacfwd(value))(batch[1]), reverse[1], atol=scale)
+    assert_close(jax.jit(jax.vmap(jax.jacfwd(value)))(batch), reverse, atol=scale)
+    expected = jnp.einsum("bpnx,bnx->bp", reverse, directions)
+    found = jax.jit(jax.vmap(along))(batch, directions)[1]
+    assert_close(found, expected, atol=10 * scale)
+    # One direction for all structures, and several directions of one structure.
+    same = jax.jit(jax.vmap(along, (0, None)))(batch, directions[0])[1]
+    assert_close(same, jnp.einsum("bpnx,nx->bp", reverse, directions[0]), atol=10 * scale)
+    same = jax.jit(jax.vmap(along, (None, 0)))(batch[0], directions)[1]
+    assert_close(same, jnp.einsum("pnx,bnx->bp", reverse[0], directions), atol=10 * scale)
 
 
 @pytest.mark.slow

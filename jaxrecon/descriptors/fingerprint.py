@@ -36,10 +36,10 @@ class Fingerprint:
     compute it for ASE structures of any size and composition.
 
     For programs of your own, a fingerprint is a pure function of one
-    :class:`~jaxrecon.structures.structure.Structure` that ``jit``, ``vmap`` and ``grad`` transform;
-    it has derivatives by the positions and the cell. It is hashable: pass it to ``jit`` as a static
-    argument or close over it. Forward mode (``jvp``) is not defined for symmetry functions of one
-    element, whose reverse mode is a closed form: use :meth:`with_jacobian` instead.
+    :class:`~jaxrecon.structures.structure.Structure` that ``jit``, ``vmap``, ``grad`` and ``jvp``
+    transform; it has derivatives by the positions and the cell. It is hashable: pass it to ``jit``
+    as a static argument or close over it. For the whole Jacobian, :meth:`with_jacobian` is faster
+    than ``jacrev`` and ``jacfwd``.
 
     Attributes:
         descriptor: the descriptor, of any family in
