@@ -33,6 +33,10 @@ Words that have one meaning in the whole package:
 - *reference calculator*: the method whose energies count as true. To *judge* is to ask it.
 - *run*: one call and its *pieces of work*, each of which is committed to a *store* when it is done.
 - *device*: a CPU core or an accelerator on which JAX computes. A *process* is one of Python's.
+
+Pools of processes: once JAX has computed anything, a process that is forked from yours hangs when
+it uses JAX. Start processes by ``multiprocessing.get_context("spawn")`` instead; see
+:mod:`jaxrecon.runtime.parallel`.
 """
 
 import lazy_loader

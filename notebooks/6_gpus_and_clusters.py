@@ -159,6 +159,11 @@ for one, other in zip(ase.io.read(folder / "found.extxyz", ":"), whole, strict=T
 # Energies by ASE's calculators are independent calls, spread by joblib: `jobs=` processes of this
 # machine, or whatever backend `joblib.parallel_config` is set to: joblib has some for clusters.
 # EMT stands for any of the calculators here.
+#
+# These processes are started afresh. Do the same in pools of your own: JAX runs threads, and a
+# process that is forked after JAX has computed anything hangs when it uses JAX. `fork` is the
+# default on Linux before Python 3.14; `multiprocessing.get_context("spawn").Pool()` is safe, as is
+# `ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))`.
 
 # %%
 import joblib

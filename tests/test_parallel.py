@@ -39,6 +39,17 @@ def test_the_backend_is_the_callers() -> None:
     assert threading.main_thread().name not in names
 
 
+def test_processes_are_started_afresh_and_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked process would have the memory of its parent, and hang once JAX has run."""
+    monkeypatch.setattr(sys, "of_the_parent", True, raising=False)
+    assert list(unordered(hasattr, [(sys, "of_the_parent")] * 2, jobs=2)) == [False] * 2
+    with (
+        joblib.parallel_config(backend="multiprocessing", n_jobs=2),
+        pytest.raises(ValueError, match=r"expected a backend.*afresh.*got 'multiprocessing'"),
+    ):
+        next(unordered(pow, [(1, 2)]))
+
+
 def test_results_are_yielded_one_by_one() -> None:
     """Calls begin only when results are requested."""
     begun = []

@@ -1,4 +1,12 @@
-"""Many independent calls, which joblib spreads over processes or its configured backend."""
+"""Many independent calls, which joblib spreads over processes or its configured backend.
+
+Processes are started afresh, never forked. JAX runs threads, and a forked process inherits the
+locks that they hold but not the threads: it hangs when it uses JAX. The same holds for process
+pools of your own. Once JAX has computed anything, use
+``multiprocessing.get_context("spawn").Pool()`` or ``concurrent.futures.ProcessPoolExecutor`` with
+``mp_context=multiprocessing.get_context("spawn")``; ``fork`` is the default on Linux before Python
+3.14.
+"""
 
 import multiprocessing
 import os
@@ -33,7 +41,7 @@ def unordered(
         The results.
 
     Raises:
-        ValueError: if ``jobs`` is below 1.
+        ValueError: if ``jobs`` is below 1, or the backend is ``"multiprocessing"``, which forks.
         OSError: if a process dies.
     """
     import joblib
@@ -41,6 +49,12 @@ def unordered(
 
     if jobs is not None and jobs < 1:
         raise ValueError(f"expected at least 1 job, got {jobs}")
+    backend, _ = joblib.parallel.get_active_backend()
+    if isinstance(backend, joblib.parallel.BACKENDS["multiprocessing"]):
+        raise ValueError(
+            "expected a backend of joblib that starts processes afresh, like 'loky', got "
+            "'multiprocessing', whose forked processes hang once JAX has run"
+        )
     with _deaf_children():
         spread = joblib.Parallel(
             n_jobs=jobs, return_as="generator_unordered", initializer=_end_with_parent
