@@ -57,7 +57,7 @@ def test_judge_writes_structures_and_details(capsys: pytest.CaptureFixture[str])
     assert said.err == ""
     details = json.loads(Path("out.json").read_text())
     assert details["calculator"] == {"calculator": "emt"}
-    assert details["structures"] == "in.extxyz"
+    assert details["structures"] == ["in.extxyz"]
     assert details["failures"] == {}
     for atoms, given in zip(
         ase.io.read("out.extxyz", ":"), ase.io.read("in.extxyz", ":"), strict=True

@@ -84,10 +84,10 @@ def test_energies_and_forces_of_other_names(tmp_path: Path) -> None:
     np.testing.assert_allclose(both.formation_energies, [-0.5, -2.0 / 3.0])
     assert both.forces is not None
     assert [forces.max() for forces in both.forces] == [1.0, 2.0]
-    names = "the structure has dft_forces, forces"
+    names = "the structure has forces, dft_forces"
     with pytest.raises(ValueError, match=f"expected forces 'none' of structure 0 of .*: {names}"):
         read_labelled(path, forces_key="none")
-    with pytest.raises(ValueError, match=r"a number 'label' of structure 0 .*has dft, energy"):
+    with pytest.raises(ValueError, match=r"a number 'label' of structure 0 .*has energy, dft"):
         read_labelled(path, energy_key="label")
     # The columns of a set of jaxrecon's have names, too.
     write_labelled(tmp_path / "set.npz", plain)

@@ -196,7 +196,7 @@ def test_settings_are_written_in_full() -> None:
     assert text.startswith("# jaxrecon ")
     assert yaml.safe_load(text) == {
         "verb": "fingerprint",
-        "structures": "water.xyz",
+        "structures": ["water.xyz"],
         "output": "a.npz",
         "preset": None,
         "elements": "H,O,C",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import FingerprintFile
@@ -126,14 +127,18 @@ def parse_bulk_energies(text: str | None) -> dict[str, float] | None:
     """
     if text is None:
         return None
-    energies = {}
+    energies: dict[str, float] = {}
     for word in text.split(","):
-        match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*=\s*([-+]?[0-9.]+)\s*", word, re.ASCII)
+        symbol, _, number = (part.strip() for part in word.partition("="))
         try:
-            symbol, number = match.groups() if match else ("", "")
-            energies[symbol] = float(number)
+            value = float(number)
         except ValueError:
-            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}") from None
+            value = math.nan
+        # The same energy may stand there twice, another one not.
+        known = energies.get(symbol, value)
+        if not atomic_numbers.get(symbol) or not math.isfinite(value) or known != value:
+            raise ValueError(f"expected --bulk like Pt=-5.83,Au=-3.2, got {text!r}")
+        energies[symbol] = value
     return energies
 
 
@@ -169,19 +174,30 @@ def choose_formulas(file: FingerprintFile, symbols: str | None, rows: Sequence[i
     return [symbols] * len(file)
 
 
-def choose_cells(file: FingerprintFile, cell: str | None) -> list[np.ndarray | str | None]:
+def choose_cells(
+    file: FingerprintFile, cell: str | None, rows: Sequence[int]
+) -> list[np.ndarray | str | None]:
     """The cell of each target: the one given, else those of the file.
 
     Args:
         file: the targets.
         cell: value of ``--cell``; None for the cells of the file.
+        rows: the rows of the targets in their file, for messages.
 
     Returns:
         For each target lattice vectors as rows in Angstrom, ``"unknown"``, or None if it is free.
 
     Raises:
-        ValueError: as :func:`parse_cell`.
+        ValueError: as :func:`parse_cell`, or if a target is a slab or a wire.
     """
+    for row, axes in zip(rows, file.pbc or [], strict=False):
+        if any(axes) and not all(axes):
+            kind = "a slab" if sum(axes) == 2 else "a wire"
+            pbc = " ".join("FT"[axis] for axis in axes)
+            raise ValueError(
+                "expected free structures or crystals, the only ones that can be recovered, got "
+                f"{kind} in row {row} (periodic axes {pbc}): choose other rows by --rows"
+            )
     if cell is None and file.cells is not None:
         return list(file.cells)
     return [None if cell is None else parse_cell(cell)] * len(file)

@@ -23,15 +23,16 @@ def match(
     found: Annotated[
         Path,
         typer.Argument(
-            metavar="FOUND.extxyz",
-            help="File in any format of ASE, in Angstrom; all of its frames are compared.",
+            metavar="FOUND",
+            help="A file in any format of ASE, in Angstrom, a folder of such files, or - for "
+            "standard input; all frames are compared.",
         ),
     ],
     truth: Annotated[
         Path,
         typer.Argument(
-            metavar="TRUTH.extxyz",
-            help="File with as many frames, of the same compositions and in the same order.",
+            metavar="TRUTH",
+            help="The same with as many frames, of the same compositions and in the same order.",
         ),
     ],
     output: Annotated[
@@ -52,6 +53,8 @@ def match(
 
     if output is not None:
         check_output(output, force, suffix=".json")
+    if str(found) == str(truth) == "-":
+        raise ValueError("expected standard input for FOUND or TRUTH, got it for both")
     frames, others = read_structures(found), read_structures(truth)
     matches = compare.compare(frames, others)
     payload = {**compare.summary(matches), "matches": [pair._asdict() for pair in matches]}

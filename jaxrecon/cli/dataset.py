@@ -10,19 +10,24 @@ from jaxrecon.cli import options
 from jaxrecon.cli.options import (
     Bulk,
     Calculator,
+    EnergyKey,
     Force,
+    ForcesKey,
     Jobs,
     Quiet,
     Resume,
     Seed,
+    SetBulk,
+    Sets,
     StorePath,
+    Structures,
     reporting,
 )
 from jaxrecon.cli.verbs import Report, Verbs
 from jaxrecon.runtime.messages import LONGEST_LINE, shortened
 
-WIDTH = 88
-"""Largest number of characters of a value that `info` prints."""
+WIDTH = 120
+"""Largest number of characters of a name or value that `info` prints."""
 
 JUDGE_EXAMPLES = """\b
 Examples:
@@ -35,25 +40,9 @@ app = Verbs(
     no_args_is_help=True,
 )
 
-File = Annotated[
-    Path,
-    typer.Argument(
-        metavar="SET",
-        help="Labelled set: a file that `dataset build` wrote, or structures in a format of ASE; "
-        "or the name of a set that comes with the package: pt10 or pt10_pbe.",
-    ),
-]
-
 
 def judge(
-    structures: Annotated[
-        Path,
-        typer.Argument(
-            metavar="IN.extxyz",
-            help="File in any format of ASE, in Angstrom; all of its frames are used. Structures "
-            "that are periodic along all three axes are crystals, all others free clusters.",
-        ),
-    ],
+    structures: Structures,
     output: Annotated[
         Path,
         options.output(
@@ -72,9 +61,11 @@ def judge(
 ) -> Report:
     """Compute energies with a reference calculator.
 
-    The structures are not relaxed. The formation energy is E_form = (E - sum of the bulk energies
-    of the atoms) / N in eV/atom, with bulk crystals of the same calculator. A structure for which
-    the calculator fails gets a `reason` instead of an energy.
+    The structures are not relaxed. Those that are periodic along all three axes are crystals, and
+    those along none are free clusters, whatever their cell. The formation energy is E_form = (E -
+    sum of the bulk energies of the atoms) / N in eV/atom, with bulk crystals of the same
+    calculator. A slab or wire, and a structure for which the calculator fails, gets a `reason`
+    instead of an energy.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.potentials import judge as judging
@@ -91,7 +82,7 @@ def judge(
             frames, calculator, bulk=references, jobs=jobs, store=labels, progress=progress
         )
     write_structures(output, judged.structures)
-    write_json(details, {"structures": str(structures), **judged.metadata})
+    write_json(details, {"structures": [str(path) for path in structures], **judged.metadata})
     failures = [
         shortened(f"structure {number} has no energy: {reason}", LONGEST_LINE)
         for number, reason in judged.failures.items()
@@ -184,20 +175,41 @@ def build(
 
 @app.command(
     epilog="""\b
-Example:
-  jaxrecon dataset info pt10"""
+Examples:
+  jaxrecon dataset info pt10
+  jaxrecon dataset info relaxations.extxyz --energy-key dft --bulk Pt=-5.83"""
 )
-def info(file: File) -> Report:
-    """Describe a set: its structures and energies, and how it was made."""
-    from jaxrecon.datasets import summary
-    from jaxrecon.datasets.io import read_labelled
+def info(
+    sets: Sets,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    bulk: SetBulk = None,
+) -> Report:
+    """Describe a set: its structures, energies and forces, and how it was made.
 
-    labelled = read_labelled(file)
-    columns = summary.columns(labelled)
-    lines = [f"{file}: {summary.text(labelled)}"]
-    lines += [f"  {name}: {column}" for name, column in columns.items()]
-    lines += [f"  {name}: {_shorten(value)}" for name, value in labelled.metadata.items()]
-    payload = {**summary.summary(labelled), "columns": columns, "metadata": labelled.metadata}
+    The names that --energy-key and --forces-key may have are listed, each with the number of
+    structures that have it.
+    """
+    from jaxrecon.cli import arguments
+    from jaxrecon.datasets import summary
+    from jaxrecon.datasets.io import read_with_keys
+
+    references = arguments.parse_bulk_energies(bulk)
+    labelled, keys = read_with_keys(
+        sets, energy_key=energy_key, forces_key=forces_key, bulk=references
+    )
+    labels, columns = summary.labels(labelled, keys), summary.columns(labelled)
+    lines = [f"{shortened(' '.join(sets), WIDTH)}: {summary.text(labelled)}"]
+    for texts in (labels, columns, labelled.metadata):
+        lines += [f"  {shortened(name, WIDTH)}: {_shorten(value)}" for name, value in texts.items()]
+    payload = {
+        **summary.summary(labelled),
+        "labels": labels,
+        "energy_keys": keys.energies,
+        "forces_keys": keys.forces,
+        "columns": columns,
+        "metadata": labelled.metadata,
+    }
     return Report("\n".join(lines), payload)
 
 
@@ -207,7 +219,7 @@ Example:
   jaxrecon dataset sample pt10 -n 300 -o pt10_300.extxyz"""
 )
 def sample(
-    file: File,
+    sets: Sets,
     count: Annotated[
         int,
         typer.Option("--count", "-n", metavar="N", min=1, help="Number of structures to choose."),
@@ -219,6 +231,9 @@ def sample(
             metavar="NAME", help="Parameters of the fingerprint by which structures are chosen."
         ),
     ] = "default",
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    bulk: SetBulk = None,
     force: Force = False,
 ) -> Report:
     """Choose structures that differ as much as possible, by furthest-point sampling.
@@ -226,6 +241,7 @@ def sample(
     The first structure has the fingerprint furthest from the mean. Each further one has the
     fingerprint furthest from those of all chosen before.
     """
+    from jaxrecon.cli import arguments
     from jaxrecon.datasets import summary
     from jaxrecon.datasets.io import read_labelled, write_labelled
     from jaxrecon.datasets.sampling import furthest_points
@@ -235,7 +251,8 @@ def sample(
     from jaxrecon.structures.formulas import elements_of
 
     check_output(output, force)
-    labelled = read_labelled(file)
+    references = arguments.parse_bulk_energies(bulk)
+    labelled = read_labelled(sets, energy_key=energy_key, forces_key=forces_key, bulk=references)
     options.start_jax()
     values = labelled.fingerprints
     if labelled.structures is not None:
@@ -249,5 +266,4 @@ def sample(
 
 def _shorten(value: object) -> str:
     """A value of the metadata in one line."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4]} ..."
+    return shortened(value if isinstance(value, str) else json.dumps(value), WIDTH)

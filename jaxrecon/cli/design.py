@@ -10,11 +10,15 @@ from jaxrecon.cli import options
 from jaxrecon.cli.options import (
     Bulk,
     Calculator,
+    EnergyKey,
     Force,
+    ForcesKey,
     Jobs,
     Quiet,
     Resume,
     Seed,
+    SetBulk,
+    Sets,
     reporting,
 )
 from jaxrecon.cli.verbs import Report
@@ -26,6 +30,7 @@ DEFAULTS = GenerateConfig()
 TRAIN_EXAMPLES = """\b
 Examples:
   jaxrecon train pt10 -o model
+  jaxrecon train relaxations.extxyz -o model --energy-key dft --bulk Pt=-5.83
   jaxrecon train pt10_300.extxyz -o published --learning fung2022"""
 GENERATE_EXAMPLES = """\b
 Examples:
@@ -35,15 +40,6 @@ DESIGN_EXAMPLES = """\b
 Example:
   jaxrecon design pt10_pbe --target 1.9 --count 100 --rounds 2 --calculator gpaw -o low"""
 
-Set = Annotated[
-    str,
-    typer.Argument(
-        metavar="SET",
-        help="Labelled set: a file of structures, like one that `dataset build` wrote; a file of "
-        "fingerprints, like name_x.csv beside name_y.csv; or the name of a set that comes with "
-        "the package: pt10 or pt10_pbe.",
-    ),
-]
 Learning = Annotated[
     str,
     typer.Option(
@@ -99,10 +95,13 @@ Trust = Annotated[
 
 
 def train(
-    labelled: Set,
+    labelled: Sets,
     output: Annotated[Path, options.output("MODEL", "Folder of the model to write.")],
     learning: Learning = "default",
     symbols: Symbols = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    bulk: SetBulk = None,
     seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
@@ -125,7 +124,10 @@ def train(
         raise NotADirectoryError(f"expected a directory to write {output} to, got none")
     options.check_new(output, checkpoints, resume=resume, force=force, resumable=checkpoints)
     config = arguments.read_train_config(learning).replace(seed=seed)
-    examples = read_labelled(labelled)
+    references = arguments.parse_bulk_energies(bulk)
+    examples = read_labelled(
+        labelled, energy_key=energy_key, forces_key=forces_key, bulk=references
+    )
     options.start_jax()
     if force:
         _remove(checkpoints, "training.json")
@@ -209,7 +211,7 @@ def generate(
 
 
 def design(
-    labelled: Set,
+    labelled: Sets,
     output: Annotated[
         Path,
         options.output(
@@ -232,6 +234,8 @@ def design(
     ] = 20,
     calculator: Calculator = "emt",
     bulk: Bulk = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
     jobs: Jobs = None,
     learning: Learning = "default",
     symbols: Symbols = None,
@@ -247,10 +251,13 @@ def design(
 
     Each round trains a model, makes structures with it, judges them with the reference calculator
     and adds them to the set. At the end --count structures are made, which are not judged. Hits,
-    yield and the number of judged structures are printed for each round.
+    yield and the number of judged structures are printed for each round. For a set with total
+    energies alone, --bulk has to name its elements.
     """
+    import numpy as np
+
     from jaxrecon.cli import arguments
-    from jaxrecon.datasets.io import read_labelled, write_labelled
+    from jaxrecon.datasets.io import read_labelled, with_formation_energies, write_labelled
     from jaxrecon.inverse_design import closed_loop
     from jaxrecon.inverse_design.evaluation import text
     from jaxrecon.structures.io import write_structures
@@ -261,7 +268,9 @@ def design(
     generate_config = _generate_config(False, False, hops, pull, trust)
     references = arguments.parse_bulk_energies(bulk)
     train_config = arguments.read_train_config(learning).replace(seed=seed)
-    examples = read_labelled(labelled)
+    examples = read_labelled(labelled, energy_key=energy_key, forces_key=forces_key)
+    if references and not np.isfinite(examples.formation_energies).all():
+        examples = with_formation_energies(examples, references, ", ".join(labelled))
     if force:
         _remove(output, "run.json")
     options.start_jax()

@@ -53,8 +53,9 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Models (folders that `train` wrote) for table1 and figure6; files of judged "
-            "structures for table2, figure7 and figure8; one model and such files for figure9.",
+            help="Models (folders that `train` wrote) for table1 and figure6; judged structures "
+            "for table2, figure7 and figure8: files, folders of files, or - for standard input; "
+            "one model and such files for figure9.",
         ),
     ],
     output: Annotated[
@@ -116,11 +117,15 @@ def _read(
     what: What, inputs: Sequence[Path]
 ) -> tuple[dict[str, "DesignModel"], dict[str, "list[Atoms]"]]:
     """Read models and structures by the names of their inputs, and check that they fit."""
-    from jaxrecon.models.folder import load_model
+    from jaxrecon.models.folder import ABOUT, load_model
     from jaxrecon.structures.io import read_structures
 
-    models = {str(path): load_model(path) for path in inputs if path.is_dir()}
-    files = {str(path): read_structures(path) for path in inputs if not path.is_dir()}
+    # Where models are expected, another folder is refused as one that is none.
+    folders = [path for path in inputs if path.is_dir()]
+    if what not in FROM_MODELS:
+        folders = [path for path in folders if (path / ABOUT).is_file()]
+    models = {str(path): load_model(path) for path in folders}
+    files = {str(path): read_structures(path) for path in inputs if path not in folders}
     if what in FROM_MODELS:
         fits, expected = bool(models) and not files, "models alone"
     elif what is What.FIGURE9:

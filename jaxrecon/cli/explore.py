@@ -25,16 +25,19 @@ class Map(StrEnum):
 
 def explore(
     run: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="RUN",
-            help="Output of a verb: structures, an .npz file of a labelled set, an ASE database, "
-            "or the folder of `design`.",
+            metavar="RUN...",
+            help="Outputs of verbs, which are shown together: structures, an .npz file of a "
+            "labelled set, an ASE database, a folder of structures or that of `design`; or - for "
+            "structures on standard input.",
         ),
     ],
     output: Annotated[
         Path | None,
-        options.output("OUT.html", "Page to write.  [default: RUN.html]"),
+        options.output(
+            "OUT.html", "Page to write.  [default: RUN.html, with the name of the first RUN]"
+        ),
     ] = None,
     method: Annotated[
         Map,
@@ -64,13 +67,17 @@ def explore(
     from jaxrecon.plotting import explorer
     from jaxrecon.runtime.files import check_output
 
-    page = output or run.with_suffix(".html")
+    if output is None and str(run[0]) == "-":
+        raise ValueError("expected --output with a page like out.html for standard input, got none")
+    # A folder may be given as `.` or with a slash at the end.
+    title = " ".join(path.name or path.resolve().name for path in run)
+    page = output or (run[0] if run[0].name else run[0].resolve()).with_suffix(".html")
     check_output(page, force, suffix=".html")
     explorer.check_packages(method.value)
     labelled = explorer.read(run)
     options.start_jax()
     shown = explorer.explore(
-        labelled, page, title=run.name, method=method.value, preset=preset, seed=seed
+        labelled, page, title=title, method=method.value, preset=preset, seed=seed
     )
     left_out = len(labelled) - shown
     text = f"{page}: {shown} structures"

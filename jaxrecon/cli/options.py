@@ -23,6 +23,48 @@ S = TypeVar("S")
 NOTICE = "stopping after this piece of work; press Ctrl-C again to stop at once"
 """Message at the first Ctrl-C."""
 
+SOURCES = (
+    "Files in any format of ASE, in Angstrom, folders of such files, or - for standard input; all "
+    "frames are used, in order."
+)
+"""What verbs read structures from, in their help."""
+
+Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURES...", help=SOURCES)]
+Sets = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SET...",
+        help="Labelled sets, which are joined: files of structures, like those that `dataset "
+        "build` wrote, folders of such files, or - for standard input; files of fingerprints, like "
+        "name_x.csv beside name_y.csv; or sets that come with the package: pt10 or pt10_pbe.",
+    ),
+]
+EnergyKey = Annotated[
+    str | None,
+    typer.Option(
+        "--energy-key",
+        metavar="NAME",
+        help="Name of the total energies in eV in the files; `dataset info` lists the names.  "
+        "[default: energy]",
+    ),
+]
+ForcesKey = Annotated[
+    str | None,
+    typer.Option(
+        "--forces-key",
+        metavar="NAME",
+        help="Name of the forces in eV/Angstrom in the files.  [default: forces]",
+    ),
+]
+SetBulk = Annotated[
+    str | None,
+    typer.Option(
+        "--bulk",
+        metavar="Pt=-5.83,Au=-3.2",
+        help="Energies of the elements in eV/atom, from which formation energies are computed for "
+        "total energies.  [default: none]",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show a progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random numbers.")]

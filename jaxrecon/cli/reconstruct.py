@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Quiet, Resume, Seed, StorePath, reporting
+from jaxrecon.cli.options import Force, Quiet, Resume, Seed, StorePath, Structures, reporting
 from jaxrecon.cli.verbs import Report
 from jaxrecon.runtime import interruption
 from jaxrecon.search.config import ReconstructConfig
@@ -15,18 +15,13 @@ PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
 """Presets of the fingerprint: for free structures, for crystals, and for files without one."""
 
 FINGERPRINT_EXAMPLES = """\b
-Example:
-  jaxrecon fingerprint water.xyz -o water.npz --elements H,O"""
+Examples:
+  jaxrecon fingerprint water.xyz -o water.npz --elements H,O
+  jaxrecon fingerprint crystals/ more.cif -o all.npz"""
 
 
 def fingerprint(
-    structures: Annotated[
-        Path,
-        typer.Argument(
-            metavar="STRUCTURES",
-            help="File in any format of ASE, in Angstrom; all of its frames are used.",
-        ),
-    ],
+    structures: Structures,
     output: Annotated[Path, options.output("FP.npz", "File of fingerprints to write.")],
     preset: Annotated[
         str | None,
@@ -47,8 +42,10 @@ def fingerprint(
 ) -> Report:
     """Compute the fingerprints of structures.
 
-    FP.npz has the fingerprint, the formula and the cell of each structure (no cell unless it is
-    periodic along all three axes). This is all that `reconstruct` needs; positions are not in it.
+    FP.npz has the fingerprint, the formula, and the cell and periodic axes of each structure. This
+    is all that `reconstruct` needs; positions are not in it. Structures may be free, or periodic
+    along one axis (wires), two (slabs) or three (crystals), also mixed; `reconstruct` takes free
+    ones and crystals.
     """
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -56,12 +53,11 @@ def fingerprint(
     from jaxrecon.runtime.files import check_output
     from jaxrecon.structures.formulas import elements_of
     from jaxrecon.structures.io import read_structures
-    from jaxrecon.structures.structure import is_periodic
 
     check_output(output, force, suffix=".npz")
     frames = read_structures(structures)
     names = elements_of(frames) if elements is None else elements
-    default = CRYSTAL_PRESET if any(is_periodic(atoms) for atoms in frames) else PRESET
+    default = CRYSTAL_PRESET if any(atoms.pbc.any() for atoms in frames) else PRESET
     chosen = Fingerprint.preset(preset or default, elements=names)
     options.start_jax()
     write_fingerprints(output, featurize(frames, chosen), chosen, frames)
@@ -187,7 +183,7 @@ def reconstruct(
     numbers = arguments.parse_rows(rows, len(file))
     file = file.select(numbers)
     formulas = arguments.choose_formulas(file, symbols, numbers)
-    cells = arguments.choose_cells(file, cell)
+    cells = arguments.choose_cells(file, cell, numbers)
     chosen = arguments.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas)
     check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)

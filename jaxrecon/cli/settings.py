@@ -98,6 +98,9 @@ def _check(value: Any, annotation: Any, where: str) -> Any:
     """The value, if its type is that of the annotation; numbers of YAML as floats."""
     kind = _type_of(annotation)
     if get_origin(kind) is list:
+        # A single item may be written without the brackets.
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            value = [value]
         if not isinstance(value, list):
             raise ValueError(f"expected {where} to be a list, got {reprlib.repr(value)}")
         return [_check(item, get_args(kind)[0], where) for item in value]

@@ -182,7 +182,7 @@ def keys_of(frames: Sequence[Atoms]) -> Keys:
     forces: Counter[str] = Counter()
     for atoms in frames:
         results = {} if atoms.calc is None else atoms.calc.results
-        numbers = {**atoms.info, **results}
+        numbers = {**results, **atoms.info}
         energies.update(
             name
             for name, value in numbers.items()
@@ -190,7 +190,7 @@ def keys_of(frames: Sequence[Atoms]) -> Keys:
         )
         forces.update(
             name
-            for name, value in {**atoms.arrays, **results}.items()
+            for name, value in {**results, **atoms.arrays}.items()
             if name not in NO_FORCES and _is_real(value) and np.shape(value) == (len(atoms), 3)
         )
     return Keys(dict(energies.most_common()), dict(forces.most_common()))

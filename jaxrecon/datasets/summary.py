@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxrecon.datasets.frames import Keys
 from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.structures.formulas import elements_of
 
 
 def summary(labelled: LabelledSet) -> dict[str, Any]:
@@ -52,6 +54,43 @@ def text(labelled: LabelledSet) -> str:
     return line
 
 
+def labels(labelled: LabelledSet, keys: Keys) -> dict[str, str]:
+    """Describe the energies and forces of a set, and the names that they may have in its files.
+
+    Args:
+        labelled: the set.
+        keys: the names, from :func:`~jaxrecon.datasets.io.read_with_keys`.
+
+    Returns:
+        Texts by name.
+
+    >>> from ase import Atoms
+    >>> alone = LabelledSet.of([Atoms("Pt")], energies=[-0.5])
+    >>> labels(alone, Keys({"energy": 1}, {}))["energies"]
+    'total energies of 1 of 1 structures in eV, -0.5 to -0.5'
+    """
+    count = len(labelled)
+    texts = {}
+    if labelled.structures is not None:
+        texts["elements"] = ", ".join(elements_of(labelled.structures))
+    for name, words, values in (
+        ("energies", "total energies of {} structures in eV", labelled.energies),
+        ("e_form", "formation energies of {} structures in eV/atom", labelled.formation_energies),
+    ):
+        known = values[np.isfinite(values)]
+        texts[name] = words.format(f"{len(known)} of {count}") + _range(known)
+    if not np.isfinite(labelled.formation_energies).any():
+        texts["e_form"] += "; --bulk with the energy of each element gives them"
+    norms = [np.linalg.norm(f, axis=1).max() for f in labelled.forces or [] if np.isfinite(f).all()]
+    texts["forces"] = f"forces of {len(norms)} of {count} structures"
+    if norms:
+        texts["forces"] += f" in eV/Angstrom, largest {max(norms):.6g}"
+    for name, found in (("--energy-key", keys.energies), ("--forces-key", keys.forces)):
+        known = ", ".join(f"{key} ({number})" for key, number in found.items())
+        texts[f"names for {name}"] = known or "none"
+    return texts
+
+
 def columns(labelled: LabelledSet) -> dict[str, str]:
     """Describe the further columns of a set.
 
@@ -69,5 +108,9 @@ def _describe(values: np.ndarray) -> str:
     if values.dtype.kind != "f":
         return f"{len(set(values.tolist()))} different values"
     known = values[np.isfinite(values)]
-    spread = f", {known.min():.6g} to {known.max():.6g}" if len(known) else ""
-    return f"{len(known)} numbers{spread}"
+    return f"{len(known)} numbers{_range(known)}"
+
+
+def _range(known: np.ndarray) -> str:
+    """The smallest and the largest number as the end of a text."""
+    return f", {known.min():.6g} to {known.max():.6g}" if len(known) else ""

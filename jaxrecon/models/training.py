@@ -133,9 +133,13 @@ def _checked(labelled: LabelledSet, symbols: str | None) -> str:
             f"expected at least {MIN_EXAMPLES} examples to learn from, got {len(labelled)}"
         )
     if len(unknown := np.flatnonzero(~np.isfinite(values))):
+        total = np.isfinite(labelled.energies[unknown]).all()
+        remedy = "" if total else "the name of the total energies by --energy-key and "
         raise ValueError(
             f"expected formation energies of all {len(labelled)} examples, got "
-            f"{values[unknown[0]]} for {len(unknown)} of them, the first at index {unknown[0]}"
+            f"{values[unknown[0]]} for {len(unknown)} of them, the first at index {unknown[0]}: "
+            f"give {remedy}the energies of the elements by --bulk, in Python energy_key and bulk "
+            "of read_labelled"
         )
     if np.ptp(values) == 0.0:
         raise ValueError(f"expected formation energies that differ, got {values[0]} for all")

@@ -1,6 +1,7 @@
 """Explorer: a page with a map of fingerprints and the structures beside it, for a browser."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from jaxrecon.datasets.frames import from_frames, to_frames
 from jaxrecon.datasets.io import read_labelled
-from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.datasets.labelled import LabelledSet, joined
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import widths_of
@@ -18,7 +19,7 @@ from jaxrecon.plotting.explorer_page import Projection, page
 from jaxrecon.runtime.files import replacing
 from jaxrecon.runtime.versions import version_of
 from jaxrecon.structures.formulas import elements_of
-from jaxrecon.structures.io import read_structures
+from jaxrecon.structures.io import Source, read_structures
 
 Method = Literal["pca", "umap"]
 """Principal components, or uniform manifold approximation and projection."""
@@ -31,16 +32,16 @@ MIN_FOR_UMAP = 5
 """Smallest number of structures that UMAP can project."""
 
 
-def read(path: str | os.PathLike[str]) -> LabelledSet:
-    """Read structures and their properties from a file or from the folder of a design.
+def read(source: Source | Sequence[Source]) -> LabelledSet:
+    """Read structures and their properties from files or from the folder of a design.
 
     From the folder of a design, the training set, the structures that were judged in each round and
     those that were made at the end are read, as far as the design has come; the column ``set`` says
     which is which.
 
     Args:
-        path: a file or folder for :func:`~jaxrecon.datasets.io.read_labelled`, or a folder that
-            :func:`~jaxrecon.inverse_design.closed_loop.design` has written to.
+        source: a source for :func:`~jaxrecon.datasets.io.read_labelled`, or a folder that
+            :func:`~jaxrecon.inverse_design.closed_loop.design` has written to; or several of these.
 
     Returns:
         The structures as a labelled set.
@@ -49,9 +50,18 @@ def read(path: str | os.PathLike[str]) -> LabelledSet:
         FileNotFoundError: if there is no such file or folder.
         ValueError: if it can't be read, or has no structures.
     """
-    path = Path(path)
-    if not (path / "run.json").is_file():
-        return read_labelled(path)
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    parts: dict[str, LabelledSet] = {}
+    for item in sources:
+        name = os.fspath(item)
+        is_design = (Path(item) / "run.json").is_file()
+        labelled = _read_design(Path(item)) if is_design else read_labelled(item)
+        parts[name if name not in parts else f"{name} ({len(parts)})"] = labelled
+    return joined(parts)
+
+
+def _read_design(path: Path) -> LabelledSet:
+    """Read the structures in the folder of a design."""
     # By length first, so that round-10 comes after round-9.
     judged = sorted(path.glob("round-*/judged.extxyz"), key=lambda file: (len(str(file)), file))
     parts = {file.parent.name: read_structures(file) for file in judged}
