@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from jaxrecon import (
     ACSF,
     Custom,
     Fingerprint,
+    Structure,
+    batch,
     featurize,
     from_ase,
     load_model,
@@ -329,16 +332,18 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
 
 def rows_of(descriptor: Descriptor, atoms: Atoms, size: int | None = None) -> np.ndarray:
     """The rows in float64 of all atoms, and of padding up to a size."""
-    fingerprint = Fingerprint(descriptor)
     with jax.enable_x64(True):
         if atoms.pbc.any():
-            from jaxrecon import batch
-
-            structure = jax.tree.map(lambda leaf: leaf[0], batch([atoms], fingerprint, size=size))
+            several = batch([atoms], Fingerprint(descriptor), size=size)
+            structure = jax.tree.map(lambda leaf: leaf[0], several)
         else:
             structure = from_ase(atoms, size=size)
-        view = fingerprint.view(structure)
-        return np.asarray(descriptor(view.neighbors))
+        return np.asarray(compiled_rows(descriptor, structure))
+
+
+@partial(jax.jit, static_argnums=0)
+def compiled_rows(descriptor: Descriptor, structure: Structure) -> jax.Array:
+    return descriptor(Fingerprint(descriptor).view(structure).neighbors)
 
 
 def close(found: np.ndarray, expected: np.ndarray, relative: float = 1e-9) -> None:

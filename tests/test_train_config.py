@@ -60,7 +60,6 @@ NAN = float("nan")
         ],
         *[("beta", value, "a number >= 0") for value in (-1.0, NAN)],
         *[("validation", value, r"a fraction in \(0, 1\)") for value in (0.0, 1.0, NAN)],
-        *[("seed", value, "a whole number >= 0") for value in (-1, 0.5)],
         ("poolings", (), "at least one name"),
         ("scaling", "none", r"among \('minmax', 'principal'\) or module:class"),
         ("generator", "gan", r"among \('autoencoder',\) or module:class"),
