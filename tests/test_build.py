@@ -213,6 +213,29 @@ def test_bad_arguments(change: dict[str, Any], said: str) -> None:
         build(**{**SMALL, **change})
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"size": 12}, {"size": 20}),
+        ({"steps": 5}, {"steps": 60}),
+        ({"size": 12, "steps": 5}, {"size": 20, "steps": 60}),
+    ],
+)
+def test_larger_limits_go_on(tmp_path: Path, before: dict[str, int], after: dict[str, int]) -> None:
+    """The set is that of a run that was begun with them, and what stays is not computed again."""
+    settings = {**SMALL, "size": 20, "steps": 60}
+    whole = build(**{**settings, **after})
+    build(**{**settings, **before}, store=LabelStore(tmp_path / "set.db"))
+    store = LabelStore(tmp_path / "set.db", resume=True)
+    assert_same(build(**{**settings, **after}, store=store), whole)
+    assert store.repeated > 0
+    once = LabelStore(tmp_path / "set.db", resume=True)
+    assert_same(build(**{**settings, **after}, store=once), whole)
+    assert once.repeated == 0
+    with pytest.raises(ValueError, match="got another: "):
+        build(**{**settings, **before}, store=LabelStore(tmp_path / "set.db", resume=True))
+
+
 def test_another_run_is_refused(tmp_path: Path) -> None:
     few = {**SMALL, "size": 3}
     build(**few, store=LabelStore(tmp_path / "set.db"))

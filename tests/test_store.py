@@ -153,6 +153,89 @@ def test_another_run_is_refused(tmp_path: Path, place: str, value: Any, said: st
     assert path.read_bytes() == before
 
 
+LISTS = {
+    "targets": ["aa", "bb"],
+    "symbols": ["Pt3", "PtO2"],
+    "cells": [None, None],
+    "positions": [None, None],
+    "indices": [0, 1],
+}
+
+
+def described(hops: int = 600, count: int = 2, **changes: Any) -> dict[str, Any]:
+    """A description with larger or smaller limits."""
+    lists = {name: (values * 2)[:count] for name, values in LISTS.items()}
+    return {**changed("config.hops", hops), **lists, **changes}
+
+
+STALLED = {"code": ResultCode.STALLED, "residual": 0.1}
+
+
+def test_more_hops_keep_what_they_can_not_change(tmp_path: Path) -> None:
+    """A target was solved within the hops of its first composition, or it is searched again."""
+    results = {
+        0: result(0, hops=7),
+        1: result(1, hops=600, **STALLED),
+        2: result(2, hops=600),
+        3: result(3, hops=601),  # the first of two compositions stalled
+        4: result(4, hops=600, code=ResultCode.OVERFLOW, residual=np.inf),
+    }
+    store = Store(tmp_path / "found.db")
+    store.begin(described())
+    for index, found in results.items():
+        store.commit(index, found)
+    more = Store(tmp_path / "found.db", resume=True)
+    done = more.begin(described(hops=700))
+    assert sorted(done) == [0, 2]
+    assert more.repeated == 3
+    for index, found in done.items():
+        assert_same(found, results[index])
+    more.commit(1, result(9))
+    # A process of the former run that still works does no harm.
+    store.commit(3, results[3])
+    again = Store(tmp_path / "found.db", resume=True)
+    assert sorted(again.begin(described(hops=700))) == [0, 1, 2]
+    assert again.repeated == 0
+    database = ase.db.connect(tmp_path / "found.db")
+    assert database.metadata["jaxrecon"]["config"]["hops"] == 700
+    with pytest.raises(ValueError, match=r"got another: config\.hops: 700 != 600"):
+        Store(tmp_path / "found.db", resume=True).begin(described())
+    with pytest.raises(ValueError, match="got another: seed: 3 != 4"):
+        Store(tmp_path / "found.db", resume=True).begin(described(hops=800, seed=4))
+
+
+def test_more_hops_where_several_solutions_are_wanted(tmp_path: Path) -> None:
+    near, far = solution(1), solution(2)._replace(residual=0.1)
+    config = ReconstructConfig(solutions=3).to_dict()
+    store = Store(tmp_path / "found.db")
+    store.begin(described(config=config))
+    for index, others in enumerate(((near, near), (near, far), (near,), ())):
+        store.commit(index, result(index, others=others))
+    more = Store(tmp_path / "found.db", resume=True)
+    assert sorted(more.begin(described(config={**config, "hops": 900}))) == [0]
+
+
+def test_further_targets_are_appended(tmp_path: Path) -> None:
+    store = Store(tmp_path / "found.db")
+    store.begin(described())
+    results = [result(0), result(1, **STALLED)]
+    for index, found in enumerate(results):
+        store.commit(index, found)
+    more = Store(tmp_path / "found.db", resume=True)
+    done = more.begin(described(count=4))
+    assert sorted(done) == [0, 1]
+    assert more.repeated == 0
+    both = Store(tmp_path / "found.db", resume=True)
+    assert sorted(both.begin(described(hops=601, count=4))) == [0]
+    for other in (
+        described(hops=601, count=3),
+        described(hops=601, count=4, targets=["aa", "cc", "aa", "bb"]),
+        described(hops=601, count=4, indices=[1, 2, 3, 4]),
+    ):
+        with pytest.raises(ValueError, match="got another: "):
+            Store(tmp_path / "found.db", resume=True).begin(other)
+
+
 def test_other_versions_go_on_and_the_first_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "found.db"
     store = Store(path)

@@ -169,7 +169,8 @@ def build(
     if len(labelled) < size:
         lines.append(f"only {len(labelled)} of {size} different structures were found")
     lines.append(f"{output}: {summary.text(labelled)}")
-    payload = {**summary.summary(labelled), "failures": failures}
+    lines += options.repeated(labels, "pieces of work")
+    payload = {**summary.summary(labelled), "failures": failures, "repeated": labels.repeated}
     return Report("\n".join(lines), payload, [output])
 
 

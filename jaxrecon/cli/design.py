@@ -207,7 +207,9 @@ def generate(
     report = made.to_dict()
     write_json(details, {"model_folder": str(model), **report})
     payload = {name: report[name] for name in ("wanted", "raw", "screened", "versions")}
-    return Report(str(made), payload, [output, details])
+    payload["repeated"] = results.repeated
+    lines = [str(made), *options.repeated(results, "samples")]
+    return Report("\n".join(lines), payload, [output, details])
 
 
 def design(

@@ -69,7 +69,12 @@ Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs."
 Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show a progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random numbers.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue the same run where it stopped, if it was begun.")
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue the same run where it stopped, if it was begun. Limits of its length may "
+        "be larger than before: --hops, --rows, --samples, --size, --steps, --rounds, --count.",
+    ),
 ]
 StorePath = Annotated[
     str | None,
@@ -226,6 +231,23 @@ def reporting(
             if store is None or not store.begun:
                 raise
             raise KeyboardInterrupt(f"{store.committed} {pieces} are in {store}") from None
+
+
+def repeated(store: "RunStore[Any, Any]", pieces: str) -> list[str]:
+    """Say which finished work was done again, because a limit of the run is larger than before.
+
+    Args:
+        store: store of the run.
+        pieces: name of the pieces of work.
+
+    Returns:
+        One line, or none.
+    """
+    if not store.repeated:
+        return []
+    return [
+        f"{store.repeated} {pieces} that ended at a smaller limit were done again from the start"
+    ]
 
 
 @contextmanager

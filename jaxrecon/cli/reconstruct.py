@@ -159,7 +159,8 @@ def reconstruct(
 
     Each frame of OUT.extxyz has its `residual` and `result_code`: converged, stalled (the best
     structure has another fingerprint), non_finite or overflow. Ctrl-C stops after the current hop;
-    finished targets are in the database, and --resume continues from them.
+    finished targets are in the database, and --resume continues from them. With more --hops than
+    before, --resume searches again for the targets that were not solved, from their start.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.descriptors.io import read_fingerprints
@@ -220,7 +221,9 @@ def reconstruct(
     report = found.to_dict()
     write_json(details, {"inputs": inputs, **report})
     payload = {name: report[name] for name in ("converged", "targets", "evaluations", "versions")}
-    return Report(str(found), payload, [output, details])
+    payload["repeated"] = results.repeated
+    lines = [str(found), *options.repeated(results, "targets")]
+    return Report("\n".join(lines), payload, [output, details])
 
 
 DEMO_EXAMPLES = """\b

@@ -24,6 +24,7 @@ from jaxrecon.models.training import train
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, digest
 from jaxrecon.potentials.registry import reference_calculator
+from jaxrecon.runtime.descriptions import difference, growth
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.seeds import checked_seed
@@ -32,6 +33,9 @@ from jaxrecon.structures.io import read_structures, write_structures
 
 WORDS = ("designing", "evaluations")
 """Name of the work, and of what is counted, on the progress bar."""
+
+MORE = ("count", "rounds")
+"""Settings of a run that may be larger when it is continued."""
 
 KIND = "generated"
 """Kind of the structures that are added to the labelled set."""
@@ -80,7 +84,8 @@ def design(
     In each round a model is trained and some structures are made with it. They are judged, except
     duplicates, known structures and those with atoms too close, and added to the labelled set. At
     the end, a last model makes the structures that are returned, which are not judged. The folder
-    stores everything: the same call continues an interrupted run.
+    stores everything: the same call continues an interrupted run, and a call with a larger
+    ``count`` or more ``rounds`` goes on from there, as if it had been begun with these.
 
     Args:
         labelled: labelled set to begin with.
@@ -183,7 +188,10 @@ def _identity(labelled: LabelledSet) -> list[Any]:
 
 
 def _claim(folder: Path, description: dict[str, Any]) -> None:
-    """Make the folder of this run, or raise ValueError if it belongs to another one."""
+    """Make the folder of this run, or raise ValueError if it belongs to another one.
+
+    A run may have more rounds than it was begun with, and make more structures at the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path, expected = folder / "run.json", json.loads(json.dumps(description))
     if not path.exists():
@@ -192,12 +200,17 @@ def _claim(folder: Path, description: dict[str, Any]) -> None:
             raise ValueError(f"expected an empty folder or one of such a run, got {folder}")
         write_json(path, expected)
     known = json.loads(path.read_text())
-    for name in expected:
-        if known.get(name) != expected[name]:
-            raise ValueError(
-                f"expected the run that {folder} was begun with, got another: {name}: "
-                f"{known.get(name)} != {expected[name]}"
-            )
+    less, more = growth(known, expected, MORE, ())
+    if other := difference(known, less):
+        raise ValueError(f"expected the run that {folder} was begun with, got another: {other}")
+    if more:
+        # The last round made structures that were not judged: it is repeated with the same model.
+        last = folder / f"round-{known['rounds']}"
+        for name in ("generated.extxyz", "generated.json"):
+            (last / name).unlink(missing_ok=True)
+        if "rounds" in more:
+            (last / "generated.db").unlink(missing_ok=True)
+        write_json(path, expected)
 
 
 def _seed(seed: int, number: int) -> int:

@@ -30,6 +30,7 @@ class LabelStore(RunStore[str, list[Atoms]]):
     """
 
     PIECE = "piece"
+    LIMITS = ("size", "relaxing.steps")
 
     def _rows(self, value: list[Atoms]) -> list[Row]:
         rows = []
@@ -49,6 +50,16 @@ class LabelStore(RunStore[str, list[Atoms]]):
                 atoms.calc.get_property("energy", atoms, allow_calculation=False)
             structures.append(atoms)
         return structures
+
+    def _same(self, key: str, value: list[Atoms], known: dict[str, Any], more: set[str]) -> bool:
+        """Whether a piece of a larger set is the same."""
+        if key.startswith("bulk-"):
+            return True
+        # The parents of perturbed copies are the lowest of all relaxed structures.
+        if key.startswith("copy-"):
+            return False
+        unrelaxed = any(atoms.info["kind"] == "unrelaxed" for atoms in value)
+        return not (unrelaxed and "relaxing.steps" in more)
 
 
 def labelled(atoms: Atoms, known: Label, **info: Any) -> Atoms:

@@ -103,6 +103,23 @@ class Database:
         for table in reversed(all_tables):
             self._handle.connection.cursor().execute(f"DELETE FROM {table}")
 
+    def change_rows(self, names: dict[str, str], removed: list[int]) -> None:
+        """Rename and remove rows, as a part of the current transaction.
+
+        Args:
+            names: new unique names by the former ones.
+            removed: numbers of the rows to remove.
+        """
+        from ase.db.sqlite import all_tables
+
+        cursor = self._handle.connection.cursor()
+        for before, after in names.items():
+            cursor.execute("UPDATE systems SET unique_id = ? WHERE unique_id = ?", (after, before))
+        # ASE's own method ends the transaction.
+        for table in reversed(all_tables):
+            for number in removed:
+                cursor.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
+
     def _check(self, file: Path) -> None:
         """Raise if SQLite finds the file damaged, or its length does not fit."""
         with self._explained(), closing(sqlite3.connect(file, LOCK_TIMEOUT)) as connection:

@@ -5,7 +5,6 @@ each structure. Each piece of work is one transaction, and its rows have unique 
 database is consistent after any end of the process, and several processes can work on one run.
 """
 
-import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 from ase import Atoms
 
 from jaxrecon.runtime.database import Database
+from jaxrecon.runtime.descriptions import difference, digest, growth
 
 KEY = "jaxrecon"
 """Key of the description of the run in the metadata of the database."""
@@ -46,7 +46,14 @@ class RunStore(ABC, Generic[K, V]):
     and later ones are ignored. A SQLite file must be on a local disk, as network file systems do
     not lock reliably.
 
+    A run may be continued with larger limits, those of :attr:`LIMITS` and :attr:`LISTS`, as if it
+    had been begun with them. Pieces that ended because of a smaller limit are then done again from
+    their beginning; :attr:`repeated` is their number.
+
     A subclass binds the types of keys and results, and converts results to rows and back.
+
+    Attributes:
+        repeated: number of pieces that were in the database and are done again with larger limits.
 
     Args:
         url: a file ending in ``.db`` (SQLite), or ``postgresql://user:password@host/name``, for
@@ -64,6 +71,12 @@ class RunStore(ABC, Generic[K, V]):
     PIECE: ClassVar[str]
     """Name of the key of a piece in its rows."""
 
+    LIMITS: ClassVar[tuple[str, ...]] = ()
+    """Places of numbers in descriptions that only say how long a run goes on."""
+
+    LISTS: ClassVar[tuple[str, ...]] = ()
+    """Places of lists in descriptions whose items are independent pieces, in order."""
+
     def __init__(
         self, url: str | os.PathLike[str], *, resume: bool = False, force: bool = False
     ) -> None:
@@ -73,6 +86,7 @@ class RunStore(ABC, Generic[K, V]):
         self._resume, self._force = resume, force
         self._run = ""
         self._committed: set[K] = set()
+        self.repeated = 0
         if self._database.file is not None and self.begun and not resume and not force:
             raise self._in_the_way()
 
@@ -98,13 +112,24 @@ class RunStore(ABC, Generic[K, V]):
     def _value(self, rows: list[Row]) -> V:
         """Convert such rows back. Any exception means that another program wrote them."""
 
+    def _same(self, key: K, value: V, known: dict[str, Any], more: set[str]) -> bool:
+        """Whether a result stays the same with larger limits.
+
+        Args:
+            key: the key of the piece.
+            value: its result.
+            known: the description with the smaller limits.
+            more: places of the limits and lists that grow.
+        """
+        return True
+
     def begin(self, description: dict[str, Any]) -> dict[K, V]:
         """Make the database, or read the results that it has of the same run.
 
         Args:
             description: all settings that decide the results, as plain data for JSON. They have to
-                be those with which the run was begun, except for ``versions``, of which the
-                database has the first.
+                be those with which the run was begun, except for larger limits, and for
+                ``versions``, of which the database has the first.
 
         Returns:
             The results in the database, by key.
@@ -117,8 +142,7 @@ class RunStore(ABC, Generic[K, V]):
         """
         # A short digest of the settings becomes a part of the names of all rows.
         wanted = json.loads(json.dumps(description))
-        deciding = {key: value for key, value in wanted.items() if key != "versions"}
-        self._run = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+        self._run = digest(wanted)
         self._open()
         with self._database.transaction() as database:
             known = database.metadata.get(KEY)
@@ -133,10 +157,14 @@ class RunStore(ABC, Generic[K, V]):
                 self._database.clear()
             if known is None or self._force:
                 database.metadata = {KEY: wanted}
-            elif difference := _difference(known, wanted):
-                raise ValueError(
-                    f"expected the run that {self} was begun with, got another: {difference}"
-                )
+            else:
+                less, more = growth(known, wanted, self.LIMITS, self.LISTS)
+                if other := difference(known, less):
+                    raise ValueError(
+                        f"expected the run that {self} was begun with, got another: {other}"
+                    )
+                if more:
+                    self._prolong(database, known, wanted, more)
             done = self._read(database)
         self._committed = set(done)
         return done
@@ -178,6 +206,27 @@ class RunStore(ABC, Generic[K, V]):
                     row = AtomsRow({**atoms2dict(atoms), **about, "unique_id": name})
                     database.write(row, {self.PIECE: key, **pairs}, data)
         self._committed.add(key)
+
+    def _prolong(
+        self, database: Any, known: dict[str, Any], wanted: dict[str, Any], more: set[str]
+    ) -> None:
+        """Give the results that stay to the run with larger limits, and remove the others."""
+        self._run, prolonged = digest(known), self._run
+        done = self._read(database)
+        same = {key for key, value in done.items() if self._same(key, value, known, more)}
+        self.repeated = len(done) - len(same)
+        names, removed = {}, []
+        for row in database.select():
+            name = row["unique_id"]
+            if name.startswith(f"{self._run}-"):
+                if row.key_value_pairs[self.PIECE] in same:
+                    names[name] = name.replace(self._run, prolonged, 1)
+                else:
+                    removed.append(row.id)
+        self._database.change_rows(names, removed)
+        self._run = prolonged
+        # The versions are those of the first results.
+        database.metadata = {KEY: {**wanted, "versions": known.get("versions")}}
 
     def _open(self) -> None:
         """Open the database; with ``force``, replace a file that is none."""
@@ -221,31 +270,3 @@ class RunStore(ABC, Generic[K, V]):
     def _in_the_way(self) -> FileExistsError:
         """The error for a database that exists already."""
         return FileExistsError(f"expected no file in the way, --resume or --force, got {self}")
-
-
-def _difference(known: Any, wanted: Any, place: str = "") -> str | None:
-    """Describe the first difference of two descriptions: its place and both values."""
-    if isinstance(known, dict) and isinstance(wanted, dict):
-        # Targets come last: their values say little, so name them only if all else is the same.
-        keys = sorted({**known, **wanted}, key="targets".__eq__)
-        pairs = [
-            (f"{place}.{key}" if place else key, known.get(key), wanted.get(key))
-            for key in keys
-            if place or key != "versions"
-        ]
-    elif isinstance(known, list) and isinstance(wanted, list) and len(known) == len(wanted):
-        pairs = [
-            (f"{place}[{number}]", *items)
-            for number, items in enumerate(zip(known, wanted, strict=True))
-        ]
-    else:
-        same = json.dumps(known) == json.dumps(wanted)
-        return None if same else f"{place}: {_short(known)} != {_short(wanted)}"
-    differences = (_difference(first, second, where) for where, first, second in pairs)
-    return next((difference for difference in differences if difference), None)
-
-
-def _short(value: Any) -> str:
-    """A value as JSON, cut to 40 characters."""
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:30]}...{text[-7:]}"

@@ -20,7 +20,9 @@ class Store(RunStore[int, Result]):
     A result is durable when its commit returns. Positions, cell and residual come back bit for bit;
     from a server, except for the sign of a zero. The work on a target that was interrupted is lost:
     ``seconds`` counts from its last start. A run may be continued with other versions of the
-    packages, as its residual certifies a result.
+    packages, as its residual certifies a result; with more ``hops``, where targets that were not
+    solved are searched again from their beginning; and with further targets after those it has.
+    Its results are those of a run that was begun with these.
 
     Several processes may use one store for the same run. The first result of a target is stored,
     and later ones are ignored. A SQLite file must be on a local disk, as network file systems do
@@ -44,6 +46,8 @@ class Store(RunStore[int, Result]):
     """
 
     PIECE = "target"
+    LIMITS = ("config.hops",)
+    LISTS = ("targets", "fingerprints", "symbols", "cells", "positions", "indices")
 
     def _rows(self, value: Result) -> list[Row]:
         """Convert a result to its one row."""
@@ -70,6 +74,16 @@ class Store(RunStore[int, Result]):
             others=tuple(Solution(**other) for other in data["others"]),
         )
 
+    def _same(self, key: int, value: Result, known: dict[str, Any], more: set[str]) -> bool:
+        """Whether the search for a target ended before its limit, with all solutions."""
+        if "config.hops" not in more:
+            return True
+        config = known["config"]
+        residuals = [value.residual, *(other.residual for other in value.others)]
+        solved = sum(residual <= config["tolerance"] for residual in residuals)
+        # With more hops in all than the limit, several compositions were tried, each up to it.
+        return bool(solved >= config["solutions"] and value.hops <= config["hops"])
+
 
 def description(
     alternatives: list[list[Problem]], config: ReconstructConfig, seed: int
@@ -84,9 +98,9 @@ def description(
     Returns:
         The description, by name.
     """
-    # Targets and guidance may be large: a hash shows as well whether they are the same.
+    # Targets and guidance may be large: hashes show as well whether they are the same.
     problems = [possible[0] for possible in alternatives]
-    targets = hashlib.sha256(b"".join(problem.target.tobytes() for problem in problems))
+    targets = [hashlib.sha256(problem.target.tobytes()).hexdigest()[:16] for problem in problems]
     fingerprints = list(dict.fromkeys(problem.fingerprint for problem in problems))
     known = [problem.positions for problem in problems]
     guidance = problems[0].guidance if problems else None
@@ -97,7 +111,7 @@ def description(
         "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
         "config": config.to_dict(),
         "seed": seed,
-        "targets": targets.hexdigest(),
+        "targets": targets,
         "symbols": [" ".join("".join(p.symbols) for p in possible) for possible in alternatives],
         "cells": [
             None if p.cell is None else "unknown" if p.volume is not None else p.cell.tolist()
