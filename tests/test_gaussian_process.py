@@ -122,8 +122,6 @@ def test_with_many_examples_a_sample_decides_the_variance(
         (lambda rows, values: (rows * np.nan, values), "finite"),
     ],
 )
-def test_useless_data_are_refused(
-    change, message, rows: np.ndarray
-) -> None:
+def test_useless_data_are_refused(change, message, rows: np.ndarray) -> None:
     with np.errstate(divide="ignore"), pytest.raises(ValueError, match=message):
         GaussianProcess.fit(Examples.of(FINGERPRINT, *change(rows, energies(rows))))
