@@ -48,7 +48,7 @@ class RunStore(ABC, Generic[K, V]):
 
     A run may be continued with larger limits, those of :attr:`LIMITS` and :attr:`LISTS`, as if it
     had been begun with them. Pieces that ended because of a smaller limit are then done again from
-    their beginning; :attr:`repeated` is their number.
+    their beginning; ``repeated`` is their number.
 
     A subclass binds the types of keys and results, and converts results to rows and back.
 
