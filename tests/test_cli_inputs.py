@@ -71,7 +71,7 @@ def test_a_run_on_several_sources_and_its_repetition(typed: Typed) -> None:
     assert run("fingerprint one.xyz --config all.npz.yaml -o other.npz") == 0
     assert read_fingerprints("other.npz").formulas == ["O2H2"]
     # One source may stand without brackets.
-    Path("one.yaml").write_text("structures: one.xyz\npreset: fung2022\n")
+    Path("one.yaml").write_text("\ufeffstructures: one.xyz\npreset: fung2022\n", encoding="utf-8")
     assert run("fingerprint --config one.yaml -o single.npz") == 0
     assert read_fingerprints("single.npz").formulas == ["O2H2"]
 
@@ -228,6 +228,10 @@ def test_sets_with_total_energies(
     report = json.loads(capsys.readouterr().out)
     assert report["energy_keys"] == {"energy": 60, "free_energy": 60, "dft": 60}
     assert report["forces_keys"] == {"dft_forces": 60, "forces": 60}
+
+    assert run("design total.extxyz --target 1 -o loop --quiet") == 2
+    assert "expected formation energies of all 60 examples" in capsys.readouterr().err
+    assert not Path("loop").exists()
 
     keys = "--energy-key dft --forces-key dft_forces --bulk Cu=0.5"
     assert run(f"dataset info total.extxyz {keys}") == 0

@@ -59,10 +59,22 @@ def test_a_missing_platform_is_named_with_the_remedy(
     def fail() -> int:
         raise AssertionError
 
-    config = SimpleNamespace(jax_platforms=platforms)
+    config = SimpleNamespace(jax_platforms=platforms, jax_platform_name="")
     monkeypatch.setattr(devices, "jax", SimpleNamespace(local_device_count=fail, config=config))
     packages = [SimpleNamespace(name=name) for name in installed]
     monkeypatch.setattr(importlib.metadata, "distributions", lambda: packages)
+    with pytest.raises(OSError, match=re.escape(message)):
+        devices.device_count()
+
+
+def test_the_older_name_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise RuntimeError("Unknown backend cuda")
+
+    config = SimpleNamespace(jax_platforms="", jax_platform_name="cuda")
+    monkeypatch.setattr(devices, "jax", SimpleNamespace(local_device_count=fail, config=config))
+    monkeypatch.setattr(importlib.metadata, "distributions", list)
+    message = 'with JAX_PLATFORM_NAME=cuda, which is not installed: pip install "jax[cuda12]", or'
     with pytest.raises(OSError, match=re.escape(message)):
         devices.device_count()
 

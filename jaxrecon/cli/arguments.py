@@ -270,7 +270,7 @@ def read_train_config(name: str) -> TrainConfig:
     if not name.endswith(".json"):
         return TrainConfig.preset(name)
     try:
-        return TrainConfig.from_dict(json.loads(Path(name).read_text()))
+        return TrainConfig.from_dict(json.loads(Path(name).read_text(encoding="utf-8-sig")))
     except (json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"expected settings of models in {name}, got {error}") from error
 

@@ -86,12 +86,29 @@ def _parse(path: Path) -> Any:
     """The content of a file of JSON or YAML."""
     import yaml
 
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """Loads YAML, and refuses a name that has two values."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            return _once(self.construct_pairs(node, deep=True))
+
     try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".json":
+            return json.loads(text, object_pairs_hook=_once)
+        return yaml.load(text, Loader)
+    except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ValueError(f"expected YAML or JSON in {path}, got {reason}") from error
+
+
+def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The pairs as a dictionary, if no name has two values."""
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise ValueError(f"expected one value of {name!r}, got {found[name]!r} and {value!r}")
+    return found
 
 
 def _check(value: Any, annotation: Any, where: str) -> Any:

@@ -20,7 +20,7 @@ from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.folder import load_model, save_model
-from jaxrecon.models.training import train
+from jaxrecon.models.training import checked_formula, train
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, digest
 from jaxrecon.potentials.registry import reference_calculator
@@ -120,6 +120,8 @@ def design(
     for name, number, least in (("count", count, 1), ("rounds", rounds, 0), ("labels", labels, 1)):
         if number < least:
             raise ValueError(f"expected {name} >= {least}, got {number}")
+    # A set that can't be learned from must not leave a folder behind.
+    checked_formula(labelled, symbols)
     training, making = train_config or TrainConfig(), generate_config or GenerateConfig()
     seed = checked_seed(seed)
     folder = Path(folder)

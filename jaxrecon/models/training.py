@@ -73,7 +73,7 @@ def train(
     >>> save_model(model, "model")  # doctest: +SKIP
     """
     config = config or TrainConfig()
-    symbols = _checked(labelled, symbols)
+    symbols = checked_formula(labelled, symbols)
     composition = composition_of(symbols)
     if fingerprint is None:
         fingerprint = Fingerprint.preset(config.fingerprint, composition, poolings=config.poolings)
@@ -110,17 +110,19 @@ def train(
     return replace(model, surrogate=surrogate.refit(examples, config, calibration))
 
 
-def total_epochs(config: TrainConfig) -> int:
-    """Number of epochs that a training reports.
+def checked_formula(labelled: LabelledSet, symbols: str | None) -> str:
+    """Check that models can learn from a labelled set.
 
     Args:
-        config: settings of the training.
+        labelled: the set, as for :func:`train`.
+        symbols: chemical formula; needed for fingerprints alone.
+
+    Returns:
+        The formula of all structures.
+
+    Raises:
+        ValueError: as :func:`train`.
     """
-    return GENERATORS[config.generator].epochs(config) + SURROGATES[config.surrogate].epochs(config)
-
-
-def _checked(labelled: LabelledSet, symbols: str | None) -> str:
-    """Return the formula of all structures; raise ValueError if nothing can be learned."""
     if not isinstance(labelled, LabelledSet):
         raise ValueError(
             f"expected a labelled set, got {type(labelled).__name__}: use "
@@ -156,6 +158,15 @@ def _checked(labelled: LabelledSet, symbols: str | None) -> str:
     if symbols is not None and sorted(composition_of(symbols)) != sorted(composition_of(found)):
         raise ValueError(f"expected structures of {symbols}, got {found}")
     return found
+
+
+def total_epochs(config: TrainConfig) -> int:
+    """Number of epochs that a training reports.
+
+    Args:
+        config: settings of the training.
+    """
+    return GENERATORS[config.generator].epochs(config) + SURROGATES[config.surrogate].epochs(config)
 
 
 def _examples(

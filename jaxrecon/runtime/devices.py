@@ -13,6 +13,9 @@ from jaxlib.version import __version__ as jaxlib_version
 
 from jaxrecon.runtime.messages import reason
 
+VARIABLES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
+"""Environment variables that name platforms, which are JAX's settings of the same names, too."""
+
 PACKAGES = {
     "cuda": "jax-cuda[0-9]+-plugin",
     "gpu": "jax-cuda[0-9]+-plugin",
@@ -63,35 +66,37 @@ def device_count() -> int:
         return jax.local_device_count()
     # A missing platform raises a RuntimeError, or an AssertionError without a text.
     except Exception as error:
-        wanted = getattr(jax.config, "jax_platforms", None)
-        lack = f"got {reason(error)}" if not wanted else _lack(wanted, error)
-        setting = f" with JAX_PLATFORMS={wanted}" if wanted else ""
-        raise OSError(f"expected JAX to start{setting}, {lack}") from error
+        for variable in VARIABLES:
+            if platforms := getattr(jax.config, variable.lower(), None):
+                lack = _lack(variable, platforms, error)
+                raise OSError(
+                    f"expected JAX to start with {variable}={platforms}, {lack}"
+                ) from error
+        raise OSError(f"expected JAX to start, got {reason(error)}") from error
 
 
-def _lack(platforms: str, error: Exception) -> str:
-    """Why JAX has none of some platforms, and what to do about it."""
+def _lack(variable: str, platforms: str, error: Exception) -> str:
+    """Why JAX has none of the platforms that a variable names, and what to do about it."""
     names = [name.strip() for name in platforms.lower().split(",")]
     known = ("cpu", *PACKAGES)
     if not set(names) <= set(known):
-        return f"which is none of {', '.join(known)}: unset JAX_PLATFORMS for what JAX finds"
+        return f"which is none of {', '.join(known)}: unset {variable} for what JAX finds"
     name = next((name for name in names if name in PACKAGES), None)
     if name is None:
         return f"got {reason(error)}"
-    if not any(
-        re.fullmatch(PACKAGES[name], str(package.name).lower().replace("_", "-"))
+    packages = [
+        str(package.name).lower().replace("_", "-")
         for package in importlib.metadata.distributions()
-    ):
+    ]
+    if not any(re.fullmatch(PACKAGES[name], package) for package in packages):
         extras = importlib.metadata.metadata("jax").get_all("Provides-Extra") or []
         kind = "cuda" if name == "gpu" else name
         extra = next((extra for extra in extras if re.fullmatch(f"{kind}[0-9]+.*", extra)), kind)
-        return (
-            f'which is not installed: pip install "jax[{extra}]", or unset JAX_PLATFORMS for the '
-            "CPU"
-        )
+        install = f'pip install "jax[{extra}]"'
+        return f"which is not installed: {install}, or unset {variable} for the CPU"
     return (
         f"got no such device ({reason(error)}): check the driver (nvidia-smi) and "
-        "CUDA_VISIBLE_DEVICES, or unset JAX_PLATFORMS for the CPU"
+        f"CUDA_VISIBLE_DEVICES, or unset {variable} for the CPU"
     )
 
 
