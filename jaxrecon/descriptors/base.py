@@ -292,8 +292,8 @@ class Descriptor(ABC):
             The index of each number among :attr:`elements`, arbitrary for a number that is not one
             of them; and whether it is one of them.
         """
-        species = jnp.asarray(self.species)
-        place = jnp.searchsorted(species, elements).clip(0, len(species) - 1)
+        species = jnp.asarray(self.species, elements.dtype)
+        place = jnp.searchsorted(species, elements).clip(0, len(species) - 1).astype(int)
         return place, species[place] == elements
 
     def with_elements(self: D, elements: Elements) -> D:
@@ -342,7 +342,8 @@ class Descriptor(ABC):
         elements: Int[Array, " e"] | None,
     ) -> Rows:
         """Apply a function of one environment to all atoms."""
-        numbers = jnp.asarray(self.species) if elements is None else elements
+        species = neighbors.species.dtype
+        numbers = jnp.asarray(self.species if elements is None else elements, species)
 
         def apply(atom: tuple[Array, Array, Array]) -> Rows:
             vectors, species, mask = atom

@@ -298,5 +298,6 @@ def _averaged(
     scaled = jnp.where(inside, sign * rows / pool.temperature, 0.0)
     # In a group without atoms sum over all atoms instead, and discard the result: the logarithm of
     # zero would have no finite derivative.
-    logarithm = jax.nn.logsumexp(scaled, axis=0, b=(inside | ~group.any()) / count)
+    counted = (inside | ~group.any()).astype(rows.dtype)
+    logarithm = jax.nn.logsumexp(scaled, axis=0, b=counted / count)
     return jnp.where(group.any(), sign * pool.temperature * logarithm, 0.0)

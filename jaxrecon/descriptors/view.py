@@ -69,7 +69,7 @@ def channel_elements(
             "takes those of ASE and pymatgen, and jaxrecon.from_ase converts them"
         )
     bounds, numbers, mask = structure.bounds, structure.species, structure.mask
-    elements, overflow = jnp.asarray(species), jnp.zeros((), bool)
+    elements, overflow = jnp.asarray(species, numbers.dtype), jnp.zeros((), bool)
     if bounds is not None and bounds.elements is not None and bounds.elements < len(elements):
         known = mask & (numbers[:, None] == elements[None, :]).any(axis=1)
         # The unique numbers are: 0 for padding and unknown elements, which the appended 0 puts

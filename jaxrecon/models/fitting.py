@@ -224,7 +224,8 @@ def _advance(
         step = partial(_step, loss, optimiser, items)
         batches = _batches(jax.random.fold_in(training_key, epoch), train, batch)
         (weights, moments), (losses, counts) = jax.lax.scan(step, (weights, moments), batches)
-        count = jnp.maximum(counts.sum(), 1)
+        count = jnp.maximum(counts.sum(), 1).astype(losses.dtype)
+        counts = counts.astype(losses.dtype)
         # The validation loss has the same draws in all epochs. With others, the least loss would
         # be that of lucky draws instead of that of the best weights.
         repeated = jnp.tile(validate, max(1, MIN_VALIDATION_LOSSES // len(validate)))
@@ -279,7 +280,9 @@ def _step(
     indices, key = batch
     count = (indices >= 0).sum()
     value, gradient = jax.value_and_grad(partial(_mean_loss, loss, items, indices, key))(weights)
-    updates, new_moments = optimiser.update(gradient, moments, weights)
+    # optax mixes types of numbers, which a user may have forbidden.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, new_moments = optimiser.update(gradient, moments, weights)
     new_weights = optax.apply_updates(weights, updates)
     # A batch of padding alone has no gradient, but Adam's momentum would still move the weights.
     carry = jax.tree.map(partial(jnp.where, count > 0), (new_weights, new_moments), carry)
@@ -293,4 +296,5 @@ def _mean_loss(
     selected = jax.tree.map(lambda array: array[indices], items)
     losses = jax.vmap(loss, (None, 0, 0))(weights, jax.random.split(key, len(indices)), selected)
     mask = indices >= 0
-    return jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.maximum(mask.sum(), 1)
+    count = jnp.maximum(mask.sum(), 1).astype(losses.dtype)
+    return jnp.sum(jnp.where(mask, losses, 0.0)) / count

@@ -6,6 +6,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -67,6 +69,7 @@ class Architecture:
         Returns:
             The output of the last layer.
         """
+        weights = jax.tree.map(lambda array: jnp.asarray(array, inputs.dtype), weights)
         return nnx.merge(_skeleton(self), weights)(inputs)
 
 

@@ -42,7 +42,10 @@ def adam(
         carry: tuple[Array, optax.OptState], _: None
     ) -> tuple[tuple[Array, optax.OptState], None]:
         positions, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(positions), state)
+        gradient = jax.grad(loss)(positions)
+        # optax mixes types of numbers, which a user may have forbidden.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(positions, updates), state), None
 
     (positions, _), _ = jax.lax.scan(step, (positions, optimizer.init(positions)), length=steps)

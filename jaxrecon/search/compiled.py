@@ -97,7 +97,8 @@ def hop(
     def moved(replica: Array) -> tuple[Array, Array]:
         parent_key, move_key = jax.random.split(jax.random.fold_in(hop_key, replica))
         chance = jax.random.uniform(parent_key, dtype=population.coordinates.dtype)
-        parent = population.coordinates[order[jnp.floor(chance * parents).astype(int)]]
+        rank = jnp.floor(chance * parents.astype(chance.dtype)).astype(int)
+        parent = population.coordinates[order[rank]]
         start = propose(move_key, fingerprint, config, task, parent, weights, afresh=found == 0)
         coordinates, residual = descend(fingerprint, config, task, start)
         # Infinity marks every failure, whatever the cause.

@@ -100,7 +100,7 @@ def bound_equations(
         if pool.kind in EXTREMES:
             deviations = jax.vmap(partial(pooling.deviations, pool, rows))
             deviation, bound = deviations(pool_target[:, 0], view.groups)
-            weight += bound.sum(0)
+            weight += bound.sum(0, dtype=rows.dtype)
             force += jnp.where(bound, deviation, 0.0).sum(0)
             squared += jnp.sum(jnp.where(bound, deviation**2, 0.0))
         else:

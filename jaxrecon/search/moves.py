@@ -130,7 +130,7 @@ def propose(
     # Moves that do not apply have no weight. If a fresh start is forced, it alone has a weight.
     possible = jnp.stack([jnp.asarray(move.applies(task)) for move in MOVES.values()])
     is_fresh = jnp.asarray([move.function is fresh for move in MOVES.values()])
-    weights = jnp.asarray(weights, parent.dtype) * possible
+    weights = jnp.asarray(weights, parent.dtype) * possible.astype(parent.dtype)
     weights = jnp.where(afresh, is_fresh.astype(parent.dtype), weights)
     return moved[_drawn(jax.random.uniform(first, dtype=parent.dtype), weights)]
 
@@ -262,7 +262,7 @@ def _drawn(chance: Float[Array, "*c"], weights: Float[Array, " n"]) -> Int[Array
     index = jnp.searchsorted(sums, chance * sums[-1], side="right", method="compare_all")
     # Round-off may lead beyond the last index that has a weight.
     last = len(weights) - 1 - jnp.argmax(weights[::-1] > 0.0)
-    return jnp.minimum(index, last)
+    return jnp.minimum(index, last.astype(index.dtype))
 
 
 def _atom_weights(task: Task, attributions: Float[Array, " n"]) -> Float[Array, " n"]:

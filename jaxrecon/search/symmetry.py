@@ -63,9 +63,10 @@ def centrosymmetric(
     paired = jnp.where((index == first)[:, None], positions, -positions[first])
     on_center = (partner == index) | (chances[first, 0] < ON_CENTERS)
     # The eight centres in random order, dealt to the atoms that lie on centres.
-    halves = ((jnp.arange(8)[:, None] >> jnp.arange(3)[None, :]) & 1) / 2.0
+    halves = (jnp.arange(8)[:, None] >> jnp.arange(3)[None, :]) & 1
     order = jnp.argsort(chances[:8, 1])
-    centers = halves.astype(positions.dtype)[order[(jnp.cumsum(on_center) - 1) % 8]] @ cell
+    halves = halves.astype(positions.dtype) / 2.0
+    centers = halves[order[(jnp.cumsum(on_center) - 1) % 8]] @ cell
     return jnp.where(on_center[:, None], centers, paired)
 
 

@@ -6,7 +6,8 @@ cell list.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -83,9 +84,24 @@ def displacement(
     if cell is None:
         return _difference
     # jax_md imports e3nn, sympy and more, which takes seconds: only for periodic structures.
-    from jax_md.space import periodic_general
+    with _mixing():
+        from jax_md.space import periodic_general
 
-    return periodic_general(cell.T, fractional_coordinates=False)[0]
+        between = periodic_general(cell.T, fractional_coordinates=False)[0]
+
+    def wrapped(a: Float[Array, " 3"], b: Float[Array, " 3"], **keywords: Any) -> Array:
+        with _mixing():
+            difference: Array = between(a, b, **keywords)
+        return difference
+
+    return wrapped
+
+
+@contextmanager
+def _mixing() -> Iterator[None]:
+    """Let jax-md mix types and shapes of numbers, also when it is imported: users may forbid it."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def _difference(a: Float[Array, " 3"], b: Float[Array, " 3"], **_: Any) -> Float[Array, " 3"]:
@@ -106,10 +122,9 @@ def neighbors(structure: Structure) -> Neighbors:
     n = positions.shape[0]
     vectors = direct = positions[None, :, :] - positions[:, None, :]
     if cell is not None:
-        from jax_md.space import map_product
-
-        # map_product gives out[i, j] = displacement(positions[j], positions[i]).
-        vectors = map_product(displacement(cell))(positions, positions)
+        # out[i, j] is displacement(positions[j], positions[i]).
+        pairs = jax.vmap(jax.vmap(displacement(cell), (0, None)), (None, 0))
+        vectors = pairs(positions, positions)
     if cell is not None and structure.pbc is not None:
         # jax-md wraps along all axes: undo this along those that do not repeat.
         wrapped = _fractional(stop_gradient(direct - vectors), cell)
@@ -148,14 +163,14 @@ def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
     if bounds.bins is None:
         found = _among_pairs(structure, bounds, pbc, r_cut)
         reach = jnp.floor(r_cut / heights * (1.0 - EDGE) + 0.5)
-        narrow = pbc & (reach > jnp.asarray(bounds.counts))
+        narrow = pbc & (reach > jnp.asarray(bounds.counts, reach.dtype))
         overflow = jnp.any(narrow)
     else:
         found, overflow = _among_bins(structure, bounds, pbc, r_cut)
-        bins = jnp.asarray(bounds.bins)
+        bins = jnp.asarray(bounds.bins, cell.dtype)
         reach = jnp.ceil(r_cut * bins / heights * (1.0 - EDGE))
         reach = jnp.where(pbc, reach, jnp.minimum(reach, bins - 1))
-        overflow |= jnp.any(reach > jnp.asarray(bounds.counts))
+        overflow |= jnp.any(reach > jnp.asarray(bounds.counts, reach.dtype))
     # The choice of images was made with constants: compute the displacements again, so that they
     # can be differentiated.
     positions = structure.positions
@@ -180,7 +195,7 @@ def _among_pairs(structure: Structure, bounds: Bounds, pbc: Array, r_cut: float)
         direct = positions - positions[i][None, :]
         # Whole cells to subtract, so that the direct vector is within half a cell on each axis.
         whole = jnp.where(pbc[None, :], jnp.round(_fractional(direct, cell)), 0.0)
-        cells = offsets[None, :, :] - whole.astype(int)[:, None, :]
+        cells = offsets[None, :, :] - whole.astype(offsets.dtype)[:, None, :]
         vectors = direct[:, None, :] + _cartesian(cells, cell)
         itself = (jnp.arange(len(mask)) == i)[:, None] & jnp.all(offsets == 0, axis=-1)[None, :]
         present = (mask[i] & mask)[:, None] & allowed[None, :] & ~itself
@@ -194,11 +209,13 @@ def _among_bins(
     structure: Structure, bounds: Bounds, pbc: Array, r_cut: float
 ) -> tuple[_Found, Array]:
     """Examine the atoms in the bins around each atom; also say whether a bin has overflowed."""
-    from jax_md.partition import cell_list
+    with _mixing():
+        from jax_md.partition import cell_list
 
     positions, mask, cell = _frozen(structure)
     assert bounds.bins is not None
-    n, bins = len(mask), jnp.asarray(bounds.bins)
+    n, offsets = len(mask), jnp.asarray(offsets_of(bounds.counts))
+    bins = jnp.asarray(bounds.bins, offsets.dtype)
     # Move all atoms into the cell, and into the box of the atoms along axes that do not repeat.
     fractional = _fractional(positions, cell) + ASIDE
     lowest = jnp.min(jnp.where(mask[:, None], fractional, jnp.inf), axis=0) - ASIDE
@@ -206,17 +223,17 @@ def _among_bins(
     inside = fractional - jnp.where(pbc[None, :], whole, lowest[None, :])
     # Spread padding evenly over the bins, so that it fills none of them.
     spread = jnp.stack(jnp.unravel_index(jnp.arange(n) % math.prod(bounds.bins), bounds.bins), -1)
-    inside = jnp.where(mask[:, None], inside, (spread + 0.5) / bins[None, :])
+    middle = (spread.astype(inside.dtype) + 0.5) / bins.astype(inside.dtype)[None, :]
+    inside = jnp.where(mask[:, None], inside, middle)
     sides = np.asarray(bounds.bins, dtype=np.float64)
-    with jax.numpy_rank_promotion("allow"):
+    with _mixing():
         # With this smallest side jax-md rounds to the requested number of bins.
         listed = cell_list(np.ones(3), 1.0 / (sides + 0.5)).update(
             jnp.clip(inside, 0.0, 1.0 - EDGE), bounds.bin_capacity
         )
-    atoms = listed.id_buffer.reshape(-1, bounds.bin_capacity)
-    home = listed.particle_cell_id.astype(int)
-    offsets = jnp.asarray(offsets_of(bounds.counts))
-    strides = jnp.asarray([1, bounds.bins[0], bounds.bins[0] * bounds.bins[1]])
+    atoms = listed.id_buffer.reshape(-1, bounds.bin_capacity).astype(int)
+    home = listed.particle_cell_id.astype(offsets.dtype)
+    strides = jnp.asarray([1, bounds.bins[0], bounds.bins[0] * bounds.bins[1]], offsets.dtype)
 
     def images_around(i: Array) -> _Found:
         # The atoms in the neighbouring bins, and the periodic images of the cell that these are in.
@@ -225,7 +242,8 @@ def _among_bins(
         candidates = atoms[jnp.sum((place - cells * bins[None, :]) * strides[None, :], axis=-1)]
         source = jnp.minimum(candidates, n - 1)
         allowed = jnp.all((cells == 0) | pbc[None, :], axis=-1)[:, None] & (candidates < n)
-        shift = cells[:, None, :] + (whole[i][None, None, :] - whole[source]).astype(int)
+        apart = (whole[i][None, None, :] - whole[source]).astype(cells.dtype)
+        shift = cells[:, None, :] + apart
         vectors = positions[source] - positions[i][None, None, :] + _cartesian(shift, cell)
         itself = (source == i) & jnp.all(cells == 0, axis=-1)[:, None]
         present = mask[i] & mask[source] & allowed & ~itself

@@ -243,7 +243,8 @@ class ACSF(Descriptor):
         # The atoms become lanes. As neighbour m is atom m for every central atom, they share the
         # weights in channels.
         vectors = jnp.moveaxis(neighbors.vectors, 0, -1)
-        numbers = jnp.asarray(self.species) if elements is None else elements
+        species = neighbors.species.dtype
+        numbers = jnp.asarray(self.species if elements is None else elements, species)
         everywhere = jnp.ones(len(vectors), bool)
         channel = self.channels(neighbors.species[0], everywhere, numbers, vectors.dtype)
         present = neighbors.mask.T.astype(vectors.dtype)
