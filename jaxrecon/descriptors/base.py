@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.checks import Elements, element_symbols
 from jaxrecon.descriptors.environment import element_channels
-from jaxrecon.structures.neighbors import Neighbors
+from jaxrecon.structures.neighbors import Neighbors, with_centers
 
 BLOCK = 64
 """Largest number of atoms whose rows are computed at once, which limits the memory needed."""
@@ -166,6 +166,11 @@ class Descriptor(ABC):
         """Whether the row has the same number of features for any elements."""
         return False
 
+    @property
+    def center_is_neighbor(self) -> bool:
+        """Whether the central atom is the last of its neighbours, at the vector zero."""
+        return False
+
     def channels(
         self,
         species: Int[Array, " m"],
@@ -280,7 +285,9 @@ class Descriptor(ABC):
         Returns:
             The rows, without a unit, and their derivatives in 1/Angstrom.
         """
-        return self._over_atoms(self.row_with_jacobian, neighbors, elements)
+        rows, jacobian = self._over_atoms(self.row_with_jacobian, neighbors, elements)
+        # The vector from an atom to itself does not change.
+        return rows, jacobian[:, :, :-1] if self.center_is_neighbor else jacobian
 
     def places(self, elements: Int[Array, " e"]) -> tuple[Int[Array, " e"], Bool[Array, " e"]]:
         """Find atomic numbers among the elements of the descriptor.
@@ -342,6 +349,8 @@ class Descriptor(ABC):
         elements: Int[Array, " e"] | None,
     ) -> Rows:
         """Apply a function of one environment to all atoms."""
+        if self.center_is_neighbor:
+            neighbors = with_centers(neighbors)
         species = neighbors.species.dtype
         numbers = jnp.asarray(self.species if elements is None else elements, species)
 

@@ -7,15 +7,19 @@ from jaxrecon.descriptors.acsf.acsf import ACSF
 from jaxrecon.descriptors.acsf.presets import PRESETS as ACSF_PRESETS
 from jaxrecon.descriptors.base import Descriptor, Preset
 from jaxrecon.descriptors.custom import Custom
+from jaxrecon.descriptors.soap.presets import PRESETS as SOAP_PRESETS
+from jaxrecon.descriptors.soap.soap import SOAP
 
 DESCRIPTORS: dict[str, type[Descriptor]] = {
     "acsf": ACSF,
+    "soap": SOAP,
     "custom": Custom,
 }
 """The descriptor families by the names that stand for them in files."""
 
 PRESETS: dict[str, Preset] = {
     **ACSF_PRESETS,
+    **SOAP_PRESETS,
 }
 """The presets by name: complete fingerprints, each for any elements."""
 

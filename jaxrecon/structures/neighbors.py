@@ -41,6 +41,8 @@ class Neighbors(NamedTuple):
         overflow: true if a neighbour within the cutoff may be missing: because an atom has more
             than ``Bounds.capacity`` neighbours, a bin has more than ``Bounds.bin_capacity`` atoms,
             or the cell is too narrow for ``Bounds.counts``.
+        center: atomic numbers of the central atoms, shape ``(n,)``; 0 for padding and for a centre
+            that is not an atom; None where they are not known.
     """
 
     vectors: Float[Array, "n m 3"]
@@ -48,6 +50,7 @@ class Neighbors(NamedTuple):
     mask: Bool[Array, "n m"]
     source: Int[Array, "n m"] | None = None
     overflow: Bool[Array, ""] | bool = False
+    center: Int[Array, " n"] | None = None
 
 
 class _Found(NamedTuple):
@@ -131,7 +134,8 @@ def neighbors(structure: Structure) -> Neighbors:
         cells = jnp.where(structure.pbc, jnp.round(wrapped), 0.0)
         vectors = direct - jnp.matmul(cells, cell, precision=Precision.HIGHEST)
     others = mask[:, None] & mask[None, :] & ~jnp.eye(n, dtype=bool)
-    return Neighbors(vectors, jnp.broadcast_to(structure.species[None, :], (n, n)), others)
+    species = jnp.broadcast_to(structure.species[None, :], (n, n))
+    return Neighbors(vectors, species, others, center=_centers(structure))
 
 
 def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
@@ -182,7 +186,38 @@ def image_neighbors(structure: Structure, r_cut: float) -> Neighbors:
         mask=jnp.arange(bounds.capacity)[None, :] < found.number[:, None],
         source=found.source,
         overflow=overflow | jnp.any(found.number > bounds.capacity),
+        center=_centers(structure),
     )
+
+
+def with_centers(neighbors: Neighbors) -> Neighbors:
+    """Append each central atom to its own neighbours, at the vector zero.
+
+    Args:
+        neighbors: environments whose central atoms are known.
+
+    Returns:
+        The environments with one neighbour more. The atoms of which neighbours are images are not
+        told, since the derivative by this vector means nothing.
+
+    Raises:
+        ValueError: if the central atoms are not known.
+    """
+    if neighbors.center is None:
+        raise ValueError("expected neighbors with the atomic numbers of their centers, got None")
+    center = neighbors.center[:, None]
+    own = jnp.zeros_like(neighbors.vectors[:, :1])
+    return Neighbors(
+        vectors=jnp.concatenate([neighbors.vectors, own], axis=1),
+        species=jnp.concatenate([neighbors.species, center], axis=1),
+        mask=jnp.concatenate([neighbors.mask, center > 0], axis=1),
+        overflow=neighbors.overflow,
+    )
+
+
+def _centers(structure: Structure) -> Int[Array, " n"]:
+    """The atomic numbers of all atoms; 0 for padding."""
+    return jnp.where(structure.mask, structure.species, 0)
 
 
 def _among_pairs(structure: Structure, bounds: Bounds, pbc: Array, r_cut: float) -> _Found:

@@ -1,0 +1,148 @@
+"""Presets: published and proven settings of SOAP, by name."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from jaxrecon.descriptors.base import Preset
+from jaxrecon.descriptors.soap.expansion import Scaling
+from jaxrecon.descriptors.soap.radial import BasisName
+from jaxrecon.descriptors.soap.soap import SOAP
+
+DECAY = 1e-3
+"""Value of a Gaussian at the distance by which DScribe extends its cutoff."""
+
+
+def soap(
+    elements: Iterable[str],
+    r_cut: float = 8.0,
+    *,
+    n_max: int = 6,
+    l_max: int = 4,
+    sigma: float = 1.0,
+    **settings: Any,
+) -> SOAP:
+    """Broad functions for inversion from means and variances.
+
+    Args:
+        elements: chemical symbols.
+        r_cut: cutoff in Angstrom.
+        n_max: number of radial functions.
+        l_max: largest degree of the spherical harmonics.
+        sigma: width of the Gaussians in Angstrom.
+        **settings: other settings of :class:`SOAP`.
+
+    Returns:
+        The descriptor.
+    """
+    return SOAP(tuple(elements), r_cut, n_max, l_max, sigma, **settings)
+
+
+def average_dscribe(
+    elements: Iterable[str],
+    r_cut: float = 6.0,
+    *,
+    n_max: int = 8,
+    l_max: int = 6,
+    sigma: float = 1.0,
+    basis: BasisName = "gto",
+) -> SOAP:
+    r"""What ``SOAP(average="outer")`` of DScribe gives, number by number.
+
+    DScribe counts atoms as neighbours up to :math:`r_c + \sigma \sqrt{-2 \ln 0.001}`, without a
+    smooth end.
+
+    Args:
+        elements: chemical symbols.
+        r_cut: DScribe's ``r_cut`` in Angstrom, the radius of the radial functions.
+        n_max: number of radial functions.
+        l_max: largest degree of the spherical harmonics.
+        sigma: width of the Gaussians in Angstrom.
+        basis: DScribe's ``rbf``.
+
+    Returns:
+        The descriptor.
+    """
+    reach = r_cut + sigma * math.sqrt(-2.0 * math.log(DECAY))
+    return SOAP(
+        tuple(elements), reach, n_max, l_max, sigma, basis=basis, radius=r_cut, cutoff_width=0.0
+    )
+
+
+def cgap2017(elements: Iterable[str]) -> SOAP:
+    """The environments of Gardner et al., Digital Discovery 2023, 2, 651, for amorphous carbon.
+
+    They are those of the potential C-GAP-17, Deringer and Csányi, Phys. Rev. B 95, 094203 (2017).
+
+    Args:
+        elements: chemical symbols.
+    """
+    return _published(elements, 3.7, 12, 6, 0.5)
+
+
+def chong2023_si(elements: Iterable[str]) -> SOAP:
+    """The settings of Chong et al., arXiv 2306.15638, for amorphous silicon.
+
+    Args:
+        elements: chemical symbols.
+    """
+    return _published(elements, 2.85, 10, 12, 0.5)
+
+
+def chong2023_c(elements: Iterable[str]) -> SOAP:
+    """The settings of Chong et al., arXiv 2306.15638, for amorphous carbon.
+
+    Args:
+        elements: chemical symbols.
+    """
+    return _published(elements, 1.85, 8, 8, 0.5)
+
+
+def chong2023_gaas(elements: Iterable[str]) -> SOAP:
+    """The settings of Chong et al., arXiv 2306.15638, for gallium arsenide.
+
+    Args:
+        elements: chemical symbols.
+    """
+    scaling = Scaling("pow", r_0=0.8, c=2.0, d=2.0, m=2.0)
+    return _published(elements, 5.0, 8, 4, 0.3, scaling)
+
+
+def _published(
+    elements: Iterable[str],
+    r_cut: float,
+    n_max: int,
+    l_max: int,
+    sigma: float,
+    scaling: Scaling | None = None,
+) -> SOAP:
+    """Normalised environments in the convention of librascal, which fade out over 0.5 Angstrom."""
+    return SOAP(
+        tuple(elements),
+        r_cut,
+        n_max,
+        l_max,
+        sigma,
+        basis="featomic",
+        cutoff_width=0.5,
+        scaling=scaling,
+        convention="featomic",
+        normalize=True,
+    )
+
+
+_SMOOTH = {"poolings": ("mean", "moment2"), "per_element": True}
+"""Settings of fingerprints that are smooth functions of the positions."""
+
+_MEAN = {"poolings": ("mean",)}
+"""Settings of the average over all atoms."""
+
+PRESETS: dict[str, Preset] = {
+    "soap": Preset(soap, _SMOOTH),
+    "average_dscribe": Preset(average_dscribe, _MEAN),
+    "cgap2017": Preset(cgap2017, _MEAN),
+    "chong2023_si": Preset(chong2023_si, _MEAN),
+    "chong2023_c": Preset(chong2023_c, _MEAN),
+    "chong2023_gaas": Preset(chong2023_gaas, _MEAN),
+}
+"""The presets of SOAP by name."""

@@ -1,0 +1,279 @@
+r"""SOAP: smooth overlap of atomic positions, the power spectrum of the density around each atom.
+
+Source: Bartók, Kondor and Csányi, Phys. Rev. B 87, 184115 (2013). The density of the neighbours of
+each element, and of the central atom itself, is expanded in radial functions and spherical
+harmonics (:mod:`~jaxrecon.descriptors.soap.expansion`). The products of these coefficients that a
+rotation does not change are the row of the atom (:mod:`~jaxrecon.descriptors.soap.spectrum`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrecon.descriptors.base import Descriptor, Feature
+from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
+from jaxrecon.descriptors.environment import element_channels
+from jaxrecon.descriptors.harmonics import MAX_DEGREE
+from jaxrecon.descriptors.soap import spectrum
+from jaxrecon.descriptors.soap.expansion import (
+    Density,
+    Scaling,
+    coefficients,
+    coefficients_with_jacobian,
+)
+from jaxrecon.descriptors.soap.radial import BASES, Basis, BasisName
+from jaxrecon.descriptors.soap.spectrum import (
+    COMPRESSIONS,
+    CONVENTIONS,
+    Compression,
+    Convention,
+    Entries,
+    entries,
+)
+from jaxrecon.numerics import safe_norm
+
+
+@dataclass(frozen=True)
+class SOAP(Descriptor):
+    """The power spectrum of the density around each atom.
+
+    Attributes:
+        elements: chemical symbols of the elements that structures may have, in any order; they are
+            sorted by atomic number.
+        r_cut: cutoff in Angstrom: atoms within it are neighbours.
+        n_max: number of radial functions.
+        l_max: largest degree of the spherical harmonics.
+        sigma: width of the Gaussian of each atom in Angstrom.
+        basis: the radial functions: ``"gto"`` and ``"polynomial"`` as in DScribe, ``"featomic"``;
+            see :class:`~jaxrecon.descriptors.soap.radial.Basis`.
+        radius: radius of the radial functions in Angstrom; None for the cutoff.
+        cutoff_width: width in Angstrom over which neighbours fade out before the cutoff (shifted
+            cosine). 0 for none, as in DScribe: the numbers then jump where an atom passes the
+            cutoff.
+        scaling: weight of neighbours by their distance; None for 1.
+        center_weight: weight of the central atom in its own density.
+        convention: which products are numbers of the row, their order and their factors:
+            ``"dscribe"``, ``"featomic"`` or ``"quippy"``; see
+            :func:`~jaxrecon.descriptors.soap.spectrum.entries`.
+        compression: ``"none"``: all pairs of elements; ``"mu2"``: no elements; ``"mu1nu1"``: each
+            element with all together; ``"crossover"``: each element with itself. The names are
+            those of DScribe; Darby et al., npj Comput. Mater. 8, 166 (2022).
+        weights: pairs of an element and its weight in the density, or a dictionary; None for 1.
+        normalize: whether each row is divided by its length.
+
+    Raises:
+        ValueError: if a setting is out of range.
+
+    >>> SOAP(elements=("O", "H"), r_cut=4.0, n_max=4, l_max=3).size
+    144
+    """
+
+    family: ClassVar[str] = "soap"
+
+    elements: tuple[str, ...]
+    r_cut: float = 6.0
+    n_max: int = 6
+    l_max: int = 4
+    sigma: float = 0.5
+    basis: BasisName = "gto"
+    radius: float | None = None
+    cutoff_width: float = 1.0
+    scaling: Scaling | None = None
+    center_weight: float = 1.0
+    convention: Convention = "dscribe"
+    compression: Compression = "none"
+    weights: Mapping[str, float] | tuple[tuple[str, float], ...] | None = None
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", checked_elements(self.elements))
+        object.__setattr__(self, "r_cut", checked_r_cut(self.r_cut))
+        for name, choices in (
+            ("basis", BASES),
+            ("convention", CONVENTIONS),
+            ("compression", COMPRESSIONS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"expected {name} among {choices}, got {getattr(self, name)!r}")
+        for name, least, most in (("n_max", 1, 40), ("l_max", 0, MAX_DEGREE)):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or not least <= value <= most:
+                raise ValueError(f"expected {name} from {least} to {most}, got {value!r}")
+            object.__setattr__(self, name, int(value))
+        if not 0.05 <= self.sigma < np.inf:
+            raise ValueError(f"expected sigma >= 0.05 Angstrom, got {self.sigma}")
+        if self.radius is not None and not 1.0 < self.radius < np.inf:
+            raise ValueError(f"expected radius > 1 Angstrom, got {self.radius}")
+        if not 0 <= self.cutoff_width <= self.r_cut:
+            raise ValueError(
+                f"expected cutoff_width between 0 and r_cut {self.r_cut}, got {self.cutoff_width}"
+            )
+        if not 0 <= self.center_weight < np.inf:
+            raise ValueError(f"expected center_weight >= 0, got {self.center_weight}")
+        if self.weights is not None:
+            weights = {symbol: float(weight) for symbol, weight in dict(self.weights).items()}
+            if not set(self.elements) <= set(weights) or not np.isfinite([*weights.values()]).all():
+                raise ValueError(f"expected weights of all elements {self.elements}, got {weights}")
+            object.__setattr__(self, "weights", tuple(sorted(weights.items())))
+
+    @property
+    def density(self) -> Density:
+        """How the density is made and expanded."""
+        radius = self.r_cut if self.radius is None else self.radius
+        basis = Basis(self.basis, self.n_max, self.l_max, radius, self.sigma, self.r_cut)
+        return Density(basis, self.cutoff_width, self.scaling, self.center_weight)
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The products of the power spectrum."""
+        if self.compression == "mu2":
+            symbols: tuple[tuple[str, tuple[str, ...]], ...] = (("all", ()),)
+        else:
+            symbols = tuple((symbol, (symbol,)) for symbol in self.elements)
+        features = []
+        for first, second, n, other_n, l, _ in zip(*self._entries(len(symbols)), strict=True):
+            name, needed = symbols[first]
+            other, other_needed = symbols[second]
+            if self.compression == "mu1nu1":
+                other, other_needed = "all", ()
+            features.append(
+                Feature(
+                    f"p[{name},{other}] n={n} n'={other_n} l={l}",
+                    needed if needed == other_needed else (*needed, *other_needed),
+                    nonnegative=bool(first == second and n == other_n)
+                    and self.compression != "mu1nu1",
+                )
+            )
+        return tuple(features)
+
+    @property
+    def center_is_neighbor(self) -> bool:
+        """True: an atom is part of the density around it."""
+        return True
+
+    @property
+    def order_only(self) -> bool:
+        """True, unless elements have weights."""
+        return self.weights is None
+
+    @property
+    def fixed_length(self) -> bool:
+        """True if the row has no channels of elements."""
+        return self.compression == "mu2"
+
+    def columns(self, elements: Int[Array, " e"]) -> Int[Array, " f"]:
+        """Find the places of the features for some elements; see :meth:`Descriptor.columns`."""
+        if self.compression == "mu2":
+            return jnp.arange(self.size)
+        place, known = self.places(elements)
+        own = self._entries(len(elements))
+        one, two, n, other_n, l = (jnp.asarray(array, int) for array in own[:-1])
+        first, second = place[one], place[two]
+        if self.compression == "mu1nu1":
+            return jnp.where(known[one], self._table[first, two, n, other_n, l], self.size)
+        # The first factor is that of the element with the smaller atomic number.
+        exchanged = first > second
+        whole = self._table[
+            jnp.where(exchanged, second, first),
+            jnp.where(exchanged, first, second),
+            jnp.where(exchanged, other_n, n),
+            jnp.where(exchanged, n, other_n),
+            l,
+        ]
+        return jnp.where(known[one] & known[two], whole, self.size)
+
+    def channels(
+        self,
+        species: Int[Array, " m"],
+        mask: Bool[Array, " m"],
+        elements: Int[Array, " e"],
+        dtype: jnp.dtype,
+    ) -> Float[Array, "m s"]:
+        """Weights in a channel for each element, or in a single one; see the base class."""
+        channel = element_channels(species, mask, elements, dtype=dtype)
+        if self.weights is not None:
+            place, known = self.places(elements)
+            by_symbol = dict(self.weights)
+            weights = jnp.asarray([by_symbol[symbol] for symbol in self.elements], dtype)
+            channel *= jnp.where(known, weights[place], 0.0)[None]
+        return channel.sum(axis=1, keepdims=True) if self.compression == "mu2" else channel
+
+    def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
+        """The power spectrum of one central atom; see :meth:`Descriptor.row`."""
+        found = coefficients(self.density, vectors, channel)
+        row = spectrum.spectrum(self._entries(channel.shape[1]), found, self._others(found))
+        if self.normalize:
+            length = safe_norm(row)
+            row = row / jnp.where(length > 0, length, 1.0)
+        return row
+
+    def row_with_jacobian(
+        self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
+    ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
+        """The row and its derivatives in closed form; see :meth:`Descriptor.row_with_jacobian`."""
+        chosen = self._entries(channel.shape[1])
+        found, by_vectors = coefficients_with_jacobian(self.density, vectors, channel)
+        others = self._others(found)
+        other_channel = channel
+        if self.compression == "mu1nu1":
+            other_channel = channel.sum(axis=1, keepdims=True)
+        row = spectrum.spectrum(chosen, found, others)
+        jacobian = spectrum.spectrum_jacobian(
+            chosen, found, others, by_vectors, channel, other_channel
+        )
+        if self.normalize:
+            length = safe_norm(row)
+            length = jnp.where(length > 0, length, 1.0)
+            row, jacobian = row / length, jacobian / length
+            along = jnp.sum(row[:, None, None] * jacobian, axis=0, keepdims=True)
+            jacobian -= row[:, None, None] * along
+        return row, jacobian
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "SOAP":
+        """Make a descriptor from the settings that :meth:`to_dict` gave.
+
+        Args:
+            settings: values by name, without the name of the family.
+
+        Returns:
+            The descriptor.
+
+        Raises:
+            ValueError: if a name is not a setting, or a value is out of range.
+        """
+        scaling = settings.get("scaling")
+        if isinstance(scaling, Mapping):
+            try:
+                scaling = Scaling(**scaling)
+            except TypeError as error:
+                raise ValueError(f"expected a scaling's settings, got {scaling}") from error
+        weights = settings.get("weights")
+        if weights is not None:
+            weights = tuple((symbol, weight) for symbol, weight in weights)
+        return super().from_dict({**settings, "scaling": scaling, "weights": weights})
+
+    def _others(self, coefficients: Float[Array, "k s n"]) -> Float[Array, "k t n"]:
+        """The coefficients of the second factors."""
+        if self.compression == "mu1nu1":
+            return coefficients.sum(axis=1, keepdims=True)
+        return coefficients
+
+    def _entries(self, channels: int) -> Entries:
+        """The products for a number of channels."""
+        return entries(self.convention, self.compression, channels, self.n_max, self.l_max)
+
+    @property
+    def _table(self) -> Int[Array, "s t n n l"]:
+        """Index of each product among the features."""
+        count, n_max = len(self.elements), self.n_max
+        own = self._entries(count)
+        shape = (count, 1 if self.compression == "mu1nu1" else count, n_max, n_max, self.l_max + 1)
+        table = np.full(shape, len(own.l), dtype=int)
+        table[own.first, own.second, own.n, own.other_n, own.l] = np.arange(len(own.l))
+        return jnp.asarray(table, int)

@@ -1,0 +1,182 @@
+r"""Power spectrum: invariant products of the coefficients of a density.
+
+.. math:: p^{ab}_l = f_l \sum_m c^a_{lm} c^b_{lm}
+
+where a and b stand for a channel and a radial function each. Programs differ in which of the equal
+numbers :math:`p^{ab}_l = p^{ba}_l` they keep, in their order, and in the prefactor :math:`f_l`.
+"""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrecon.descriptors.environment import einsum
+
+Convention = Literal["dscribe", "featomic", "quippy"]
+CONVENTIONS: tuple[str, ...] = get_args(Convention)
+"""The names of the conventions."""
+
+Compression = Literal["none", "mu2", "mu1nu1", "crossover"]
+COMPRESSIONS: tuple[str, ...] = get_args(Compression)
+"""The names of the compressions, those of DScribe."""
+
+
+class Entries(NamedTuple):
+    """Which products make up a power spectrum, one entry each in every array.
+
+    Attributes:
+        first: index of the channel of the first factor.
+        second: index of the channel of the second factor, not below :attr:`first`; 0 where the
+            second factor is the sum of all channels.
+        n: index of the radial function of the first factor.
+        other_n: index of the radial function of the second factor.
+        l: the degree.
+        factor: what the sum over m is multiplied by.
+    """
+
+    first: Int[np.ndarray, " f"]
+    second: Int[np.ndarray, " f"]
+    n: Int[np.ndarray, " f"]
+    other_n: Int[np.ndarray, " f"]
+    l: Int[np.ndarray, " f"]
+    factor: Float[np.ndarray, " f"]
+
+
+@lru_cache(maxsize=256)
+def entries(convention: str, compression: str, channels: int, n_max: int, l_max: int) -> Entries:
+    r"""List the products of a power spectrum, in their order.
+
+    - ``"dscribe"``: pairs of channels, then l, n and n'; each product once;
+      :math:`f_l = \pi \sqrt{8/(2l+1)}`.
+    - ``"featomic"``, also librascal's: pairs of channels, then l, n and n'; within one channel both
+      (n, n') and (n', n); products of two channels times :math:`\sqrt 2`;
+      :math:`f_l = 1/\sqrt{2l+1}`.
+    - ``"quippy"``: pairs of a channel and a radial function, the first not below the second, then
+      l; each product once, those of different factors times :math:`\sqrt 2`;
+      :math:`f_l = 1/\sqrt{2l+1}`.
+
+    Args:
+        convention: one of :data:`CONVENTIONS`.
+        compression: one of :data:`COMPRESSIONS`. ``"mu1nu1"`` multiplies each channel by the sum of
+            all, ``"crossover"`` by itself alone; with ``"mu2"`` there is one channel anyway.
+        channels: number of channels.
+        n_max: number of radial functions.
+        l_max: largest degree.
+
+    Returns:
+        The products.
+    """
+    mixed = compression == "mu1nu1"
+    found = []
+    for first in range(channels):
+        for second in range(first, channels):
+            if second != first and compression != "none":
+                continue
+            for n in range(n_max):
+                # Within a channel the products with n and n' exchanged are equal.
+                both = second != first or mixed or convention == "featomic"
+                for other_n in range(0 if both else n, n_max):
+                    for l in range(l_max + 1):
+                        found.append((first, 0 if mixed else second, n, other_n, l))
+    first, second, n, other_n, l = np.asarray(found).T
+    if convention == "dscribe":
+        factor = np.pi * np.sqrt(8.0 / (2 * l + 1))
+    else:
+        twice = first != second
+        if convention == "quippy":
+            twice |= n != other_n
+        factor = np.sqrt(np.where(twice & (not mixed), 2.0, 1.0) / (2 * l + 1))
+    # Bring them into the order of the convention; the last key is the most important one.
+    quippy = (l, n, first, other_n, second)
+    order = np.lexsort(quippy if convention == "quippy" else (other_n, n, l, second, first))
+    return Entries(*(array[order] for array in (first, second, n, other_n, l, factor)))
+
+
+def spectrum(
+    chosen: Entries, coefficients: Float[Array, "k s n"], other: Float[Array, "k t n"]
+) -> Float[Array, " f"]:
+    """Compute a power spectrum.
+
+    Args:
+        chosen: its entries.
+        coefficients: coefficients of the first factors, the harmonics along the first axis.
+        other: coefficients of the second factors.
+
+    Returns:
+        One number for each entry.
+    """
+    count = _count(coefficients)
+    products = [
+        einsum("ma,mb->ab", _degree(coefficients, l), _degree(other, l)) for l in range(count)
+    ]
+    places = np.ravel_multi_index(_places(chosen, coefficients), (count, *products[0].shape))
+    return jnp.stack(products).ravel()[jnp.asarray(places, int)] * _factor(chosen, coefficients)
+
+
+def spectrum_jacobian(
+    chosen: Entries,
+    coefficients: Float[Array, "k s n"],
+    other: Float[Array, "k t n"],
+    by_vectors: Float[Array, "m 3 k n"],
+    channel: Float[Array, "m s"],
+    other_channel: Float[Array, "m t"],
+) -> Float[Array, "f m 3"]:
+    """Compute the derivatives of a power spectrum by the vectors to the neighbours.
+
+    Args:
+        chosen: its entries.
+        coefficients: as for :func:`spectrum`.
+        other: as for :func:`spectrum`.
+        by_vectors: derivatives of what each neighbour adds to the coefficients of a channel in
+            which its weight is 1.
+        channel: weight of each neighbour in the channels of the first factors.
+        other_channel: the same for the second factors.
+
+    Returns:
+        The derivatives.
+    """
+    # A neighbour changes the coefficients of its own channels alone: sum over m before the weights
+    # of channels come in.
+    count = _count(coefficients)
+    parts = np.asarray([l**2 for l in range(count + 1)])
+    first, second = [], []
+    for l in range(count):
+        turned = by_vectors[:, :, parts[l] : parts[l + 1]]
+        first.append(einsum("jxmn,mb->njxb", turned, _degree(other, l)))
+        second.append(einsum("jxmn,ma->njxa", turned, _degree(coefficients, l)))
+    n_max = coefficients.shape[2]
+    factor = _factor(chosen, coefficients)[:, None, None]
+    a = chosen.first * n_max + chosen.n
+    b = chosen.second * n_max + chosen.other_n
+    places = (chosen.l, chosen.n, chosen.other_n, a, b)
+    degree, n, other_n, a, b = (jnp.asarray(array, int) for array in places)
+    one = (
+        jnp.stack(first)[degree, n, :, :, b] * channel.T[jnp.asarray(chosen.first, int)][:, :, None]
+    )
+    two = jnp.stack(second)[degree, other_n, :, :, a]
+    two *= other_channel.T[jnp.asarray(chosen.second, int)][:, :, None]
+    return factor * (one + two)
+
+
+def _count(coefficients: Array) -> int:
+    """The number of degrees, from the number of harmonics."""
+    return round(len(coefficients) ** 0.5)
+
+
+def _degree(coefficients: Array, l: int) -> Array:
+    """The coefficients of one degree, channels and radial functions along one axis."""
+    return coefficients[l**2 : (l + 1) ** 2].reshape(2 * l + 1, -1)
+
+
+def _places(chosen: Entries, coefficients: Array) -> tuple[np.ndarray, ...]:
+    """Where the entries stand among the products of all pairs."""
+    n_max = coefficients.shape[2]
+    return chosen.l, chosen.first * n_max + chosen.n, chosen.second * n_max + chosen.other_n
+
+
+def _factor(chosen: Entries, like: Array) -> Array:
+    """The factors in the data type of an array."""
+    return jnp.asarray(chosen.factor, like.dtype)
