@@ -195,9 +195,10 @@ def generate(
     details = options.details_path(output)
     wanted = arguments.wanted_energy(target, at_least, at_most)
     config = _generate_config(plain, direct, hops, pull, trust)
+    # Reading a model starts JAX, which can't be given more devices afterwards.
+    options.start_jax()
     trained = load_model(model)
     results = options.open_store(Store, output, details, resume=resume, force=force)
-    options.start_jax()
     words = ("generating", "evaluations")
     with reporting(results, samples, words, quiet) as progress:
         made = generation.generate(

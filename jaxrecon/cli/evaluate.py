@@ -93,8 +93,9 @@ def evaluate(
     if output is not None:
         check_output(output, force, suffix=None if is_figure else ".json")
     targets = target or evaluation.TARGETS
-    models, files = _read(what, inputs)
+    # Reading a model starts JAX, which can't be given more devices afterwards.
     options.start_jax()
+    models, files = _read(what, inputs)
     if output is not None and is_figure:
         from jaxrecon.plotting.canvas import save
 

@@ -55,6 +55,10 @@ def generate(
     is the same neither as an earlier one nor as a training structure. All structures are returned;
     :meth:`~jaxrecon.inverse_design.generated.Generated.screened` selects the accepted ones.
 
+    The drawn fingerprints depend on the seed alone. The structures are the same for the same number
+    of devices; with another number the search rounds differently and may find others, as in
+    :func:`~jaxrecon.search.reconstruct.reconstruct`.
+
     Args:
         model: model of the property; its generator is used unless ``config.sampled`` is False.
         wanted: a value of the property, or a range in its unit, of which one end may be infinite.

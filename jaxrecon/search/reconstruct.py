@@ -53,10 +53,14 @@ def reconstruct(
     steps on the squared residual. It follows algorithm 1 of Fung et al., arXiv 2207.13227, which
     descends by Adam; :class:`~jaxrecon.search.config.ReconstructConfig` has the settings of both.
 
-    The result for a target depends on ``seed`` and the index of the target. It does not depend on
-    the other targets, nor on the number of processes. Under :func:`jax.distributed.initialize`,
-    each process searches for some of the targets and all return all results; a store must then be a
-    file or server that all of them reach.
+    The random numbers of a target depend on ``seed`` and its index alone. On the same processor and
+    versions, its result is the same bit for bit whatever the other targets, the number of processes
+    or an interruption, if equally many devices divide its replicas. With more or fewer devices (or,
+    on accelerators, targets in a batch) XLA rounds differently, and the search may then find
+    another structure; :mod:`jaxrecon.search.compiled` says why.
+
+    Under :func:`jax.distributed.initialize`, each process searches for some of the targets and all
+    return all results; a store must then be a file or server that all of them reach.
 
     Args:
         targets: target fingerprints without a unit: an array of shape ``(targets, p)`` or ``(p,)``,
