@@ -198,7 +198,11 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     which.add_argument("--targets", type=int, metavar="K", help="so many evenly spaced rows")
     parser.add_argument("--budget", type=float, metavar="EVALS", help="evaluations a target")
     parser.add_argument("--seed", type=int, default=0, help="of the search")
-    parser.add_argument("--fingerprint", metavar="NAME", help="preset for all targets")
+    parser.add_argument(
+        "--fingerprint",
+        metavar="NAME",
+        help="preset for all targets, also with changes, like soap,n_max=4,poolings=mean",
+    )
     parser.add_argument("--cell", choices=("known", "unknown"), default="known", help="of crystals")
     parser.add_argument(
         "--elements",

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ase.io
 import numpy as np
 import recovery_clusters
+import yaml
 from ase import Atoms
 from ase.data import chemical_symbols
 
@@ -116,6 +117,23 @@ def spread(count: int, wanted: int | None) -> list[int]:
     return np.linspace(0, count - 1, wanted).round().astype(int).tolist()
 
 
+def preset_with_changes(text: str, elements: Sequence[str]) -> Fingerprint:
+    """A preset, and changes of it, as in ``"soap,n_max=4,poolings=mean+moment2"``.
+
+    >>> preset_with_changes("default,r_cut=8,poolings=mean", ["Pt"]).size
+    19
+    """
+    name, *changes = text.split(",")
+    settings: dict[str, Any] = {}
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key == "poolings":
+            settings[key] = tuple(value.split("+"))
+        else:
+            settings[key] = yaml.safe_load(value)
+    return Fingerprint.preset(name, tuple(elements), **settings)
+
+
 def fingerprints_of(
     structures: Sequence[Atoms], presets: Sequence[str]
 ) -> list[tuple[Fingerprint, np.ndarray]]:
@@ -127,14 +145,14 @@ def fingerprints_of(
     owns, renamed = [], []
     together: dict[Fingerprint, list[int]] = {}
     for number, (atoms, preset) in enumerate(zip(structures, presets, strict=True)):
-        own = Fingerprint.preset(preset, elements_of([atoms]))
+        own = preset_with_changes(preset, elements_of([atoms]))
         kinds = own.descriptor.elements
-        names = kinds if own.descriptor.weighted else chemical_symbols[1 : len(kinds) + 1]
+        names = chemical_symbols[1 : len(kinds) + 1] if own.descriptor.order_only else kinds
         other = atoms.copy()
         other.symbols = [names[kinds.index(symbol)] for symbol in atoms.symbols]
         owns.append(own)
         renamed.append(other)
-        together.setdefault(Fingerprint.preset(preset, names), []).append(number)
+        together.setdefault(preset_with_changes(preset, tuple(names)), []).append(number)
     values: list[np.ndarray] = [np.empty(0)] * len(owns)
     for fingerprint, numbers in together.items():
         found = featurize([renamed[number] for number in numbers], fingerprint)

@@ -82,12 +82,14 @@ class Density:
             a sharp end.
         scaling: weight of neighbours by their distance; None for 1.
         center_weight: weight of the central atom itself.
+        amplitude: the largest value of the Gaussian of an atom.
     """
 
     basis: Basis
     cutoff_width: float
     scaling: Scaling | None
     center_weight: float
+    amplitude: float = 1.0
 
     def weight(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
         """Compute the weight of neighbours at distances in Angstrom."""
@@ -100,7 +102,7 @@ class Density:
         if self.scaling is not None:
             weight *= self.scaling(r)
         # Only the central atom itself is at no distance.
-        return jnp.where(r > 0, weight, self.center_weight)
+        return self.amplitude * jnp.where(r > 0, weight, self.center_weight)
 
     def radial(self, r: Float[Array, "..."]) -> Float[Array, "n l ..."]:
         """Compute the radial functions at distances in Angstrom, weight included."""

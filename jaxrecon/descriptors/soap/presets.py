@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from jaxrecon.descriptors.base import Preset
 from jaxrecon.descriptors.soap.expansion import Scaling
@@ -17,10 +16,12 @@ def soap(
     elements: Iterable[str],
     r_cut: float = 8.0,
     *,
-    n_max: int = 6,
-    l_max: int = 4,
-    sigma: float = 1.0,
-    **settings: Any,
+    n_max: int = 4,
+    l_max: int = 3,
+    sigma: float = 0.5,
+    basis: BasisName = "gto",
+    cutoff_width: float = 1.0,
+    normalize: bool = False,
 ) -> SOAP:
     """Broad functions for inversion from means and variances.
 
@@ -30,12 +31,23 @@ def soap(
         n_max: number of radial functions.
         l_max: largest degree of the spherical harmonics.
         sigma: width of the Gaussians in Angstrom.
-        **settings: other settings of :class:`SOAP`.
+        basis: the radial functions.
+        cutoff_width: width in Angstrom over which neighbours fade out.
+        normalize: whether each row is divided by its length.
 
     Returns:
         The descriptor.
     """
-    return SOAP(tuple(elements), r_cut, n_max, l_max, sigma, **settings)
+    return SOAP(
+        tuple(elements),
+        r_cut,
+        n_max,
+        l_max,
+        sigma,
+        basis=basis,
+        cutoff_width=cutoff_width,
+        normalize=normalize,
+    )
 
 
 def average_dscribe(

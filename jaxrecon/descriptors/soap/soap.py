@@ -126,7 +126,9 @@ class SOAP(Descriptor):
         """How the density is made and expanded."""
         radius = self.r_cut if self.radius is None else self.radius
         basis = Basis(self.basis, self.n_max, self.l_max, radius, self.sigma, self.r_cut)
-        return Density(basis, self.cutoff_width, self.scaling, self.center_weight)
+        # DScribe's Gaussians have the peak 1, those of featomic the integral 1 of their square.
+        amplitude = (np.pi * self.sigma**2) ** -0.75 if self.convention == "featomic" else 1.0
+        return Density(basis, self.cutoff_width, self.scaling, self.center_weight, amplitude)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
@@ -135,18 +137,18 @@ class SOAP(Descriptor):
             symbols: tuple[tuple[str, tuple[str, ...]], ...] = (("all", ()),)
         else:
             symbols = tuple((symbol, (symbol,)) for symbol in self.elements)
-        features = []
-        for first, second, n, other_n, l, _ in zip(*self._entries(len(symbols)), strict=True):
+        mixed, features = self.compression == "mu1nu1", []
+        for first, second, n, other_n, l, factor in zip(
+            *self._entries(len(symbols)), strict=True
+        ):
             name, needed = symbols[first]
-            other, other_needed = symbols[second]
-            if self.compression == "mu1nu1":
-                other, other_needed = "all", ()
+            other, other_needed = ("all", ()) if mixed else symbols[second]
+            square = first == second and n == other_n and not mixed
             features.append(
                 Feature(
                     f"p[{name},{other}] n={n} n'={other_n} l={l}",
                     needed if needed == other_needed else (*needed, *other_needed),
-                    nonnegative=bool(first == second and n == other_n)
-                    and self.compression != "mu1nu1",
+                    nonnegative=bool(square and factor > 0),
                 )
             )
         return tuple(features)

@@ -51,9 +51,8 @@ def entries(convention: str, compression: str, channels: int, n_max: int, l_max:
 
     - ``"dscribe"``: pairs of channels, then l, n and n'; each product once;
       :math:`f_l = \pi \sqrt{8/(2l+1)}`.
-    - ``"featomic"``, also librascal's: pairs of channels, then l, n and n'; within one channel both
-      (n, n') and (n', n); products of two channels times :math:`\sqrt 2`;
-      :math:`f_l = 1/\sqrt{2l+1}`.
+    - ``"featomic"``: pairs of channels, then l, n and n'; within one channel both (n, n') and
+      (n', n); products of two channels times :math:`\sqrt 2`; :math:`f_l = (-1)^l/\sqrt{2l+1}`.
     - ``"quippy"``: pairs of a channel and a radial function, the first not below the second, then
       l; each product once, those of different factors times :math:`\sqrt 2`;
       :math:`f_l = 1/\sqrt{2l+1}`.
@@ -89,6 +88,8 @@ def entries(convention: str, compression: str, channels: int, n_max: int, l_max:
         if convention == "quippy":
             twice |= n != other_n
         factor = np.sqrt(np.where(twice & (not mixed), 2.0, 1.0) / (2 * l + 1))
+        if convention == "featomic":
+            factor *= (-1.0) ** l
     # Bring them into the order of the convention; the last key is the most important one.
     quippy = (l, n, first, other_n, second)
     order = np.lexsort(quippy if convention == "quippy" else (other_n, n, l, second, first))
