@@ -37,6 +37,7 @@ from jaxrecon import (
     train,
 )
 from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.descriptors.derivatives import entries_by_positions
 from jaxrecon.descriptors.io import read_fingerprints, write_fingerprints
 from jaxrecon.descriptors.registry import DESCRIPTORS, PRESETS
 from jaxrecon.descriptors.soap.soap import SOAP
@@ -190,6 +191,31 @@ def test_jacobian_is_that_of_jax(make: Make) -> None:
         scale = float(jnp.abs(jacobian).max())
         for atom in range(5):
             np.testing.assert_allclose(expected[atom, :, atom], jacobian[atom], atol=1e-10 * scale)
+
+
+@every_family
+@pytest.mark.parametrize("periodic", [False, True], ids=["free", "crystal"])
+def test_derivatives_by_positions_follow_from_the_jacobian(make: Make, periodic: bool) -> None:
+    """A family may sum over the images of an atom early; a strain moves all of them."""
+    descriptor = make()
+    atoms = random_crystal(7, 3) if periodic else random_cluster(7, 4)
+    with jax.enable_x64(True):
+        fingerprint = Fingerprint(descriptor)
+        structure = jax.tree.map(lambda leaf: leaf[0], batch([atoms], fingerprint, size=5))
+
+        @jax.jit
+        def compute(structure: Structure) -> tuple[jax.Array, ...]:
+            view = fingerprint.view(structure)
+            rows, derivatives = descriptor.with_derivatives(
+                view.neighbors, view.elements, strain=periodic
+            )
+            same, jacobian = descriptor.with_jacobian(view.neighbors, view.elements)
+            expected = entries_by_positions(jacobian, view.neighbors, strain=periodic)
+            return rows, derivatives.entries(), same, expected
+
+        rows, entries, same, expected = map(np.asarray, compute(structure))
+    close(rows[: len(atoms)], same[: len(atoms)])
+    close(entries[: len(atoms)], expected[: len(atoms)])
 
 
 @every_family

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_numbers
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxrecon.descriptors.checks import Elements, element_symbols
+from jaxrecon.descriptors.derivatives import ByVectors, RowDerivatives
 from jaxrecon.descriptors.environment import element_channels
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
@@ -289,6 +290,24 @@ class Descriptor(ABC):
         # The vector from an atom to itself does not change.
         return rows, jacobian[:, :, :-1] if self.center_is_neighbor else jacobian
 
+    def with_derivatives(
+        self, neighbors: Neighbors, elements: Int[Array, " e"], *, strain: bool = False
+    ) -> tuple[Float[Array, "n f"], RowDerivatives]:
+        """Compute the rows of all atoms and their derivatives by the positions.
+
+        A family may override this where it can sum over the images of an atom early.
+
+        Args:
+            neighbors: the environments of the atoms.
+            elements: as for :meth:`__call__`.
+            strain: whether to add the derivatives by the strain of space.
+
+        Returns:
+            The rows, without a unit, and their derivatives in 1/Angstrom.
+        """
+        rows, by_vectors = self.with_jacobian(neighbors, elements)
+        return rows, ByVectors(by_vectors, neighbors, strain)
+
     def places(self, elements: Int[Array, " e"]) -> tuple[Int[Array, " e"], Bool[Array, " e"]]:
         """Find atomic numbers among the elements of the descriptor.
 
@@ -354,16 +373,31 @@ class Descriptor(ABC):
         species = neighbors.species.dtype
         numbers = jnp.asarray(self.species if elements is None else elements, species)
 
-        def apply(atom: tuple[Array, Array, Array]) -> Rows:
+        def apply(atom: tuple[Array, ...]) -> Rows:
             vectors, species, mask = atom
             return function(vectors, self.channels(species, mask, numbers, vectors.dtype))
 
-        atoms = (neighbors.vectors, neighbors.species, neighbors.mask)
-        if len(neighbors.vectors) <= BLOCK:
-            return jax.vmap(apply)(atoms)
-        # With many atoms compute one block after the other, and compute a block again for its
-        # derivatives, instead of holding what all blocks need for these in memory.
-        return jax.lax.map(jax.checkpoint(apply), atoms, batch_size=BLOCK)
+        return in_blocks(apply, (neighbors.vectors, neighbors.species, neighbors.mask))
+
+
+def in_blocks(
+    function: Callable[[tuple[Array, ...]], Rows], atoms: tuple[Shaped[Array, "n ..."], ...]
+) -> Rows:
+    """Apply a function to all atoms, with many atoms for one block after the other.
+
+    A block is computed again for its derivatives, instead of holding what all blocks need for these
+    in memory.
+
+    Args:
+        function: a function of one atom.
+        atoms: its arguments for all atoms.
+
+    Returns:
+        The results of all atoms.
+    """
+    if len(atoms[0]) <= BLOCK:
+        return jax.vmap(function)(atoms)
+    return jax.lax.map(jax.checkpoint(function), atoms, batch_size=BLOCK)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,59 @@
 """Derivatives of rows by the positions, from those by the vectors between atoms."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jax import nn
 from jax.lax import Precision
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.structures.neighbors import Neighbors
+
+
+class ByVectors(NamedTuple):
+    """Derivatives by the vectors to the neighbours, turned into those by positions where needed.
+
+    Attributes:
+        by_vectors: the derivatives of all entries in 1/Angstrom.
+        neighbors: the environments of the atoms.
+        strain: whether to add the derivatives by the strain.
+    """
+
+    by_vectors: Float[Array, "n f m 3"]
+    neighbors: Neighbors
+    strain: bool
+
+    def entries(self) -> Float[Array, "n f x 3"]:
+        """The derivatives of all entries in 1/Angstrom."""
+        return entries_by_positions(self.by_vectors, self.neighbors, strain=self.strain)
+
+    def selected(self, atom: Int[Array, " r"], feature: Int[Array, " r"]) -> Float[Array, "r x 3"]:
+        """The derivatives of entries with these central atoms and features in 1/Angstrom."""
+        return by_positions(
+            self.by_vectors[atom, feature], atom, self.neighbors, strain=self.strain
+        )
+
+
+class ByPositions(NamedTuple):
+    """Derivatives that a family has computed by the positions.
+
+    Attributes:
+        values: the derivatives of all entries in 1/Angstrom.
+    """
+
+    values: Float[Array, "n f x 3"]
+
+    def entries(self) -> Float[Array, "n f x 3"]:
+        """The derivatives of all entries in 1/Angstrom."""
+        return self.values
+
+    def selected(self, atom: Int[Array, " r"], feature: Int[Array, " r"]) -> Float[Array, "r x 3"]:
+        """The derivatives of entries with these central atoms and features in 1/Angstrom."""
+        return self.values[atom, feature]
+
+
+RowDerivatives = ByVectors | ByPositions
+"""The derivatives of the entries of all rows by the positions, in a form of a family's choice."""
 
 
 def entries_by_positions(

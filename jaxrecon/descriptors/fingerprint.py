@@ -253,11 +253,10 @@ class Fingerprint:
             atom = jnp.where(present, selected, len(rows))
             derivatives = self.descriptor.selected_jacobian(view.neighbors, atom, view.elements)
             return self.pooled(view, rows), derivatives.reshape(-1, *derivatives.shape[2:])
-        rows, by_vectors = self.descriptor.with_jacobian(view.neighbors, view.elements)
-        derivatives = pooling.jacobian(
-            self.pools, rows, by_vectors, view.groups, view.neighbors, strain=strain
+        rows, by_entries = self.descriptor.with_derivatives(
+            view.neighbors, view.elements, strain=strain
         )
-        return self.pooled(view, rows), derivatives
+        return self.pooled(view, rows), pooling.jacobian(self.pools, rows, by_entries, view.groups)
 
     def _selected_suffice(self, view: View) -> bool:
         """Whether the derivatives of the selected entries alone cost less than all."""

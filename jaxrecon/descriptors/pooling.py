@@ -31,9 +31,8 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.derivatives import by_positions, entries_by_positions
+from jaxrecon.descriptors.derivatives import RowDerivatives
 from jaxrecon.numerics import masked_max, masked_min
-from jaxrecon.structures.neighbors import Neighbors
 
 PoolingName = Literal[
     "max",
@@ -230,25 +229,20 @@ def deviations(
 def jacobian(
     pools: Sequence[Pool],
     rows: Float[Array, "n f"],
-    by_vectors: Float[Array, "n f m 3"],
+    derivatives: RowDerivatives,
     groups: Bool[Array, "g n"],
-    neighbors: Neighbors,
-    *,
-    strain: bool = False,
 ) -> Float[Array, "q x 3"]:
     """Compute the derivatives of pooled numbers by the positions.
 
     Args:
         pools: the poolings.
         rows: rows of all atoms.
-        by_vectors: derivatives of the rows by the vectors to the neighbours in 1/Angstrom.
+        derivatives: derivatives of the rows by the positions in 1/Angstrom.
         groups: which atoms are pooled together; one group in each row.
-        neighbors: the environments of the atoms.
-        strain: whether to add the derivatives by the strain, as :func:`by_positions` does.
 
     Returns:
-        The derivatives in 1/Angstrom, shape ``(q, n, 3)``, or ``(q, n + 3, 3)`` with those by the
-        strain; the numbers are ordered by pooling, then group, value and feature.
+        The derivatives in 1/Angstrom, shape ``(q, n, 3)``, or ``(q, n + 3, 3)`` if those by the
+        strain are among them; the numbers are ordered by pooling, then group, value and feature.
     """
     features = rows.shape[1]
     selecting = [pool for pool in pools if pool.kind in SELECTING]
@@ -259,22 +253,20 @@ def jacobian(
         chosen = selected_atoms(selecting, rows, groups)
         selected = chosen.atom.ravel()
         feature = jnp.tile(jnp.arange(features), len(chosen.atom))
-        derivatives = by_positions(
-            by_vectors[selected, feature], selected, neighbors, strain=strain
-        )
-        derivatives = jnp.where(chosen.present.ravel()[:, None, None], derivatives, 0.0)
+        present = chosen.present.ravel()[:, None, None]
+        own = jnp.where(present, derivatives.selected(selected, feature), 0.0)
         ends = np.cumsum([len(groups) * pool.size * features for pool in selecting])[:-1]
-        blocks = dict(zip(selecting, jnp.split(derivatives, ends), strict=True))
+        blocks = dict(zip(selecting, jnp.split(own, ends), strict=True))
     averaging = [pool for pool in pools if pool.kind not in SELECTING]
     if averaging:
         # An averaging pooling takes the weighted sum over the derivatives of all entries. Do so for
         # all such poolings in one product, since reading the many derivatives is what takes time.
-        entries = entries_by_positions(by_vectors, neighbors, strain=strain)
+        entries = derivatives.entries()
         by_entries = [jax.vmap(partial(weights, pool, rows))(groups) for pool in averaging]
-        derivatives = jnp.einsum(
+        summed = jnp.einsum(
             "gif,ifnx->gfnx", jnp.concatenate(by_entries), entries, precision=Precision.HIGHEST
         )
-        parts = derivatives.reshape(len(averaging), -1, *derivatives.shape[2:])
+        parts = summed.reshape(len(averaging), -1, *summed.shape[2:])
         blocks |= dict(zip(averaging, parts, strict=True))
     # Put the poolings back in their order.
     return jnp.concatenate([blocks[pool] for pool in pools])

@@ -8,7 +8,6 @@ from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors import pooling
-from jaxrecon.descriptors.derivatives import entries_by_positions
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
 from jaxrecon.descriptors.view import View
@@ -79,10 +78,11 @@ def bound_equations(
         residual of the pooled numbers.
     """
     view = fingerprint.view(structure)
-    neighbors, strain = view.neighbors, strain_length is not None
     # Derivatives of all entries of all rows, as any of them may be bound.
-    rows, by_vectors = fingerprint.descriptor.with_jacobian(neighbors, view.elements)
-    entries = entries_by_positions(by_vectors, neighbors, strain=strain)
+    rows, by_entries = fingerprint.descriptor.with_derivatives(
+        view.neighbors, view.elements, strain=strain_length is not None
+    )
+    entries = by_entries.entries()
     flat = _unknowns(entries.reshape(rows.size, -1, 3), strain_length)
     wanted, absent = _split(fingerprint, view, target)
     difference = fingerprint.pooled(view, rows) - wanted
@@ -104,9 +104,7 @@ def bound_equations(
             force += jnp.where(bound, deviation, 0.0).sum(0)
             squared += jnp.sum(jnp.where(bound, deviation**2, 0.0))
         else:
-            derivatives = pooling.jacobian(
-                [pool], rows, by_vectors, view.groups, neighbors, strain=strain
-            )
+            derivatives = pooling.jacobian([pool], rows, by_entries, view.groups)
             derivatives = _unknowns(derivatives, strain_length)
             gram += _product(derivatives.T, derivatives)
             gradient += _product(pool_difference.ravel(), derivatives)
