@@ -17,8 +17,9 @@ from pooled import by_name
 from strategies import random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, batch, featurize
-from jaxrecon.descriptors import featurize as featurizing
-from jaxrecon.descriptors.featurize import MOST_PROGRAMS, batches
+from jaxrecon.descriptors import buckets
+from jaxrecon.descriptors.buckets import MOST_PROGRAMS
+from jaxrecon.descriptors.featurize import batches
 from jaxrecon.structures.bounds import MANY, bounds_of
 from jaxrecon.structures.structure import Bounds, Structure, to_ase
 
@@ -352,10 +353,10 @@ def test_bounds_that_are_too_small_are_refused(change: dict) -> None:
 
 def test_elements_are_counted_where_it_saves_channels() -> None:
     water, salt = molecule("H2O"), Atoms("NaO", [(0, 0, 0), (0, 0, 2)])
-    assert featurizing._most_elements([water, salt, Atoms("H")], SMALL) == 2
-    assert featurizing._most_elements([water], small(("H", "O"))) is None
-    assert featurizing._most_elements([Atoms("H")], small(("H",))) is None
+    assert buckets._most_elements([water, salt, Atoms("H")], SMALL) == 2
+    assert buckets._most_elements([water], small(("H", "O"))) is None
+    assert buckets._most_elements([Atoms("H")], small(("H",))) is None
     weighted = Fingerprint.preset("gastegger2018", FOUR)
-    assert featurizing._most_elements([water], weighted) is None
-    assert featurizing._most_elements([water], dataclasses.replace(weighted, per_element=True)) == 2
+    assert buckets._most_elements([water], weighted) is None
+    assert buckets._most_elements([water], dataclasses.replace(weighted, per_element=True)) == 2
     assert isinstance(batch([water], SMALL).bounds, Bounds)

@@ -92,6 +92,8 @@ def _run(words: Sequence[str]) -> int:
         return _fail(f"{message} (see jaxrecon --help)", BAD_INPUT, words)
     except (ValueError, OSError) as error:
         return _fail(str(error), BAD_INPUT, words)
+    except MemoryError as error:
+        return _fail(str(error) or "expected more memory, got too little", BAD_INPUT, words)
     except RecursionError:
         # Any parser may raise this at brackets within brackets.
         return _fail("expected less deeply nested input, got too many levels", BAD_INPUT, words)

@@ -9,6 +9,8 @@ from jax import Array
 from jax.lax import Precision
 from jaxtyping import Bool, Float, Int
 
+from jaxrecon.runtime.memory import check_memory
+
 BLOCK = 2048
 """Number of rows that are compared with as many others at once, so that distances fit a cache."""
 
@@ -155,6 +157,12 @@ def _checked(values: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n p"]:
     values = np.asarray(values, None if values.dtype == np.float32 else np.float64)
     if not len(values) or not values.shape[1]:
         raise ValueError(f"expected at least one row of numbers, got shape {values.shape}")
+    # Two copies are made: one in another order, and one for the device.
+    check_memory(
+        2 * values.nbytes,
+        f"copies of {len(values)} rows of {values.shape[1]} numbers",
+        "use shorter rows, as of a preset with weighted elements (gastegger2018)",
+    )
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]

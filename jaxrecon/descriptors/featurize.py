@@ -1,53 +1,42 @@
 """Fingerprints of many ASE structures, in a few padded shapes and spread over all devices.
 
 JAX compiles a program for every shape of arrays, which takes seconds. Structures of different sizes
-are therefore sorted into a few buckets, in each of which all are padded to one shape.
+are therefore sorted into a few :mod:`~jaxrecon.descriptors.buckets`, and padded to one shape in
+each.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxrecon.descriptors.buckets import (
+    LONG,
+    PER_CALL,
+    buckets_of,
+    common_bounds,
+    fitting_into_cache,
+    kind_of,
+    numbers_in,
+)
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.structures.bounds import MANY, bounds_of, is_wide, most_neighbors
+from jaxrecon.runtime.memory import check_memory
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell, padded, padded_arrays
 
-MOST_PROGRAMS = 4
-"""Largest number of buckets, for each of which a program is compiled."""
+IN_FLIGHT = 2**28
+"""Bytes of results of calls that run, or have ended, before the first of them is fetched."""
 
-WORTH_COMPILING = 50
-"""Number of structures for which another bucket is worth the seconds that compiling it takes."""
-
-PER_CALL = 16
-"""Largest number of structures that a device gets in one call."""
-
-WORKING_SET = 2**17
-"""Number of pairs of neighbours that a device works on at once and that fit into its cache."""
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    """Structures that are padded to one shape.
-
-    Attributes:
-        members: indices of the structures.
-        size: padded number of atoms.
-        bounds: static sizes for all of them.
-    """
-
-    members: list[int]
-    size: int
-    bounds: Bounds | None
+Found = tuple[Float[Array, "b q"], Int[Array, "b q"] | None]
+"""Numbers of several structures, and their columns; None where they are whole fingerprints."""
 
 
 def featurize(
@@ -60,8 +49,8 @@ def featurize(
     """Compute the fingerprints of ASE structures on all local devices.
 
     Structures of different sizes, compositions and periodicity may be mixed. They are padded to at
-    most four shapes. A program is compiled for each shape, which takes seconds, and is used again
-    in later calls with structures of similar size.
+    few shapes, at most four unless the fingerprint is very long. A program is compiled for each
+    shape, which takes seconds, and is used again in later calls with structures of similar size.
 
     Args:
         structures: one structure or several, free or periodic along one, two or three axes: of ASE
@@ -78,6 +67,8 @@ def featurize(
         ValueError: if a structure has no atoms, an element that the fingerprint does not have,
             positions that are not finite, more atoms than ``max_atoms``, or a singular cell; or if
             the given bounds are too small for a structure; or if it is no structure.
+        MemoryError: if the result does not fit into the available memory. It is raised before
+            anything is computed.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import Fingerprint
@@ -86,16 +77,44 @@ def featurize(
     """
     items = as_structures(structures)
     _check(items, fingerprint)
-    values: np.ndarray = np.empty((len(items), fingerprint.size), dtype)
-    running: list[tuple[list[int], Array]] = []
+    size, number_bytes = fingerprint.size, np.dtype(dtype).itemsize
+    check_memory(
+        len(items) * size * number_bytes,
+        f"{len(items)} fingerprints of {size} numbers",
+        "use weighted elements (--preset gastegger2018), or fewer structures at a time with their "
+        "--elements alone",
+    )
+    # Zeros that are never written take no memory.
+    values: np.ndarray = np.zeros((len(items), size), dtype)
+    overflowed = np.zeros(len(items), bool)
+    running: deque[tuple[list[int], Found]] = deque()
+    in_flight = 0
+
+    def fetch() -> int:
+        """Write the result of the oldest call, and return its bytes on the device."""
+        members, found = running.popleft()
+        numbers, places = jax.device_get(found)
+        overflowed[members] = np.isnan(numbers[: len(members), 0])
+        if places is None:
+            values[members] = numbers[: len(members)]
+        else:
+            for row, own, columns in zip(members, numbers, places, strict=False):
+                # Numbers of padded channels have no column.
+                inside = columns < size
+                values[row, columns[inside]] = own[inside]
+        return sum(array.nbytes for array in jax.tree.leaves(found))
+
     with jax.enable_x64(np.dtype(dtype) == np.float64):
-        for bucket in _buckets(items, fingerprint, bounds):
+        for bucket in buckets_of(items, fingerprint, bounds):
             # Give every device the same number of structures in a call: a power of two, so that few
             # different programs are compiled.
             devices = min(len(jax.local_devices()), len(bucket.members))
             count = math.ceil(len(bucket.members) / devices)
             per_device = min(PER_CALL, 1 << (count - 1).bit_length())
-            at_once = min(per_device, _fitting_into_cache(bucket))
+            if fingerprint.size > LONG:
+                most = IN_FLIGHT // (4 * number_bytes * devices * numbers_in(fingerprint, bucket))
+                per_device = min(per_device, 1 << max(0, most.bit_length() - 1))
+            at_once = min(per_device, fitting_into_cache(bucket))
             program = _compiled(fingerprint, bucket.bounds, at_once, devices)
             width = per_device * devices
             for members in _chunks(bucket.members, width):
@@ -106,13 +125,15 @@ def featurize(
                 # runs in the background while the next arrays are prepared.
                 arrays = padded_arrays(chunk, bucket.size, bucket.bounds)
                 running.append((members, program(arrays)))
-        for members, result in running:
-            values[members] = np.asarray(result)[: len(members)]
+                in_flight += sum(array.nbytes for array in jax.tree.leaves(running[-1][1]))
+                while in_flight > IN_FLIGHT and len(running) > 1:
+                    in_flight -= fetch()
+        while running:
+            fetch()
     # A fingerprint is NaN if static sizes were too small. Only given bounds can be.
-    overflowed = np.flatnonzero(np.isnan(values[:, :1]).any(axis=1))
-    if len(overflowed):
-        number = overflowed[0]
-        needed = _bounds([items[number]], fingerprint, "images", len(items[number]))
+    if overflowed.any():
+        number = int(np.flatnonzero(overflowed)[0])
+        needed = common_bounds([items[number]], fingerprint, "images", len(items[number]))
         raise ValueError(
             f"expected bounds of at least {needed} for structure {number}, got {bounds}"
         )
@@ -151,15 +172,15 @@ def batch(
     size = size or max(len(atoms) for atoms in items)
     # All structures of a batch share one way to find neighbours: take one that is right for all.
     # The minimum image is also right for wide cells, for which a cell list would be faster.
-    kinds = {_kind(atoms, fingerprint) for atoms in items}
+    kinds = {kind_of(atoms, fingerprint) for atoms in items}
     kind = next(kind for kind in ("minimum", "bins", "images", "pairs") if kind in kinds)
-    return padded(items, size, _bounds(items, fingerprint, kind, size))
+    return padded(items, size, common_bounds(items, fingerprint, kind, size))
 
 
 def batches(
     structures: Structures, fingerprint: Fingerprint
 ) -> list[tuple[Int[np.ndarray, " b"], Structure]]:
-    """Make at most four padded batches of ASE structures of any kind.
+    """Make a few padded batches of ASE structures of any kind, as :func:`featurize` does.
 
     Args:
         structures: as for :func:`featurize`, of any sizes, compositions and periodicity.
@@ -181,7 +202,7 @@ def batches(
     items = as_structures(structures)
     _check(items, fingerprint)
     result = []
-    for bucket in _buckets(items, fingerprint, None):
+    for bucket in buckets_of(items, fingerprint, None):
         members = [items[i] for i in bucket.members]
         result.append((np.array(bucket.members), padded(members, bucket.size, bucket.bounds)))
     return result
@@ -217,129 +238,6 @@ def _check(items: Sequence[Atoms], fingerprint: Fingerprint) -> None:
                 raise ValueError(f"{error} (structure {number})") from error
 
 
-def _kind(atoms: Atoms, fingerprint: Fingerprint) -> str:
-    """How the neighbours of a structure are found.
-
-    Returns:
-        ``"pairs"``: among all pairs of atoms of a free structure. ``"minimum"``: among the nearest
-        images. ``"images"``: among all periodic images. ``"bins"``: by a cell list, for many atoms.
-    """
-    # A cell list finds all images. These are the minimum images if the cell is wide enough.
-    if len(atoms) > MANY and (
-        fingerprint.images == "all"
-        or not atoms.pbc.any()
-        or is_wide(completed_cell(atoms), atoms.pbc, fingerprint.descriptor.r_cut)
-    ):
-        return "bins"
-    if not atoms.pbc.any():
-        return "pairs"
-    return "images" if fingerprint.images == "all" else "minimum"
-
-
-def _buckets(
-    items: Sequence[Atoms], fingerprint: Fingerprint, bounds: Bounds | None
-) -> list[_Bucket]:
-    """Sort structures into at most ``MOST_PROGRAMS`` buckets with similar work in each."""
-    # Each way to find neighbours has a program of its own.
-    kinds: dict[str, list[int]] = {}
-    for number, atoms in enumerate(items):
-        kinds.setdefault(_kind(atoms, fingerprint), []).append(number)
-    buckets = []
-    for kind, members in kinds.items():
-        r_cut = fingerprint.descriptor.r_cut
-        sizes = np.array([len(items[i]) for i in members])
-        most = sizes
-        if kind in ("images", "bins"):
-            most = np.array([most_neighbors(items[i], r_cut) for i in members])
-        # Split by the work of a structure, into as many parts as are worth a program each.
-        parts = min(MOST_PROGRAMS // len(kinds), 1 + len(members) // WORTH_COMPILING)
-        for part in _split(sizes, most, parts):
-            chosen = [items[members[i]] for i in part]
-            size = _rounded(int(sizes[part].max()))
-            if bounds is None:
-                own = _bounds(chosen, fingerprint, kind, size, int(most[part].max()))
-            else:
-                # Bins in the given bounds would turn the minimum image into all images.
-                own = bounds if kind in ("images", "bins") else replace(bounds, bins=None)
-            buckets.append(_Bucket([members[i] for i in part], size, own))
-    return buckets
-
-
-def _bounds(
-    items: Sequence[Atoms], fingerprint: Fingerprint, kind: str, size: int, most: int | None = None
-) -> Bounds | None:
-    """Bounds for structures whose neighbours are found in the same way; None if none are needed."""
-    elements = _most_elements(items, fingerprint)
-    if kind in ("images", "bins"):
-        r_cut = fingerprint.descriptor.r_cut
-        return bounds_of(items, r_cut, size=size, elements=elements, most=most)
-    return None if elements is None else Bounds(capacity=size, elements=elements)
-
-
-def _split(sizes: np.ndarray, most: np.ndarray, parts: int) -> Iterator[np.ndarray]:
-    """Split structures into parts of similar work, so that the padded work of all is smallest.
-
-    The work of a structure is its number of atoms times the square of their number of neighbours.
-    Padding makes the work of each structure of a part that of the largest numbers in it.
-    """
-    # Sort by work, and cut only between sixteen stretches: the search below is quadratic in these.
-    order = np.argsort(sizes * most.astype(float) ** 2, kind="stable")
-    cuts = np.unique(np.linspace(0, len(order), 17).astype(int))
-    last = len(cuts) - 1
-    # widest[i][j] has the largest numbers of atoms and neighbours from cut i to cut i + j + 1.
-    widest = [
-        np.maximum.accumulate(
-            [
-                [numbers[order[first:end]].max() for numbers in (sizes, most)]
-                for first, end in pairwise(cuts[start:])
-            ]
-        )
-        for start in range(last)
-    ]
-
-    def work(start: int, end: int) -> float:
-        """The padded work of all structures between two cuts."""
-        atoms, neighbors = widest[start][end - start - 1]
-        return float(cuts[end] - cuts[start]) * atoms * float(neighbors) ** 2
-
-    # Dynamic programming: best[end] is the smallest work of the structures up to a cut, and where
-    # to cut for it. Each round allows one part more, which begins at some cut in between.
-    best = {end: (work(0, end), [0, end]) for end in range(1, last + 1)}
-    for _ in range(parts - 1):
-        longer = dict(best)
-        for end in range(2, last + 1):
-            for middle in range(1, end):
-                total = best[middle][0] + work(middle, end)
-                if total < longer[end][0]:
-                    longer[end] = (total, [*best[middle][1], end])
-        best = longer
-    for start, end in pairwise(best[last][1]):
-        yield order[cuts[start] : cuts[end]]
-
-
-def _most_elements(items: Sequence[Atoms], fingerprint: Fingerprint) -> int | None:
-    """Largest number of different elements in a structure; None if all channels are needed."""
-    channels = len(fingerprint.descriptor.species)
-    if channels == 1 or (fingerprint.descriptor.fixed_length and not fingerprint.per_element):
-        return None
-    most = max(len(set(atoms.numbers.tolist())) for atoms in items)
-    return most if most < channels else None
-
-
-def _rounded(atoms: int) -> int:
-    """Round a number of atoms up, so that later calls with similar sizes use the same program."""
-    steps = [(32, 2), (64, 8), (math.inf, 64)]
-    step = next(step for limit, step in steps if atoms <= limit)
-    return step * math.ceil(atoms / step)
-
-
-def _fitting_into_cache(bucket: _Bucket) -> int:
-    """Number of structures, a power of two, that a device computes at once."""
-    neighbors = bucket.size if bucket.bounds is None else bucket.bounds.capacity
-    number = max(1, WORKING_SET // (bucket.size * neighbors**2))
-    return min(PER_CALL, 1 << (number.bit_length() - 1))
-
-
 def _chunks(members: list[int], length: int) -> Iterator[list[int]]:
     """Cut a list into pieces of a length; the last one may be shorter."""
     for start in range(0, len(members), length):
@@ -349,15 +247,21 @@ def _chunks(members: list[int], length: int) -> Iterator[list[int]]:
 @lru_cache(maxsize=64)
 def _compiled(
     fingerprint: Fingerprint, bounds: Bounds | None, at_once: int, devices: int
-) -> Callable[[dict[str, np.ndarray]], Array]:
+) -> Callable[[dict[str, np.ndarray]], Found]:
     """A program for arrays of structures, which it spreads over devices."""
     mesh = Mesh(np.asarray(jax.local_devices()[:devices]), ("structures",))
     split = PartitionSpec("structures")
 
-    def of_structure(arrays: dict[str, Array]) -> Array:
-        return fingerprint(Structure(**arrays, bounds=bounds))
+    def of_structure(arrays: dict[str, Array]) -> tuple[Array, Array | None]:
+        structure = Structure(**arrays, bounds=bounds)
+        if fingerprint.size <= LONG:
+            return fingerprint(structure), None
+        # The zeros of a long fingerprint, almost all of it, are never on the device.
+        view = fingerprint.view(structure)
+        numbers = fingerprint.pooled(view, fingerprint.rows(view))
+        return jnp.where(view.neighbors.overflow, jnp.nan, numbers), view.columns
 
-    def on_device(arrays: dict[str, Array]) -> Array:
+    def on_device(arrays: dict[str, Array]) -> tuple[Array, Array | None]:
         return jax.lax.map(of_structure, arrays, batch_size=at_once)
 
     return jax.jit(

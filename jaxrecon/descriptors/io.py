@@ -19,6 +19,7 @@ from jaxtyping import Float
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime.archives import check_version, member, read_archive
 from jaxrecon.runtime.files import existing, replacing
+from jaxrecon.runtime.memory import check_memory
 from jaxrecon.runtime.messages import reason, shortened
 
 VERSION = 2
@@ -26,6 +27,10 @@ VERSION = 2
 
 MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none")
 """What programs write, in capitals or not, for a number that they do not have."""
+
+
+CHECKED = 2**22
+"""Number of numbers that are checked at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +71,11 @@ class FingerprintFile:
         for row in rows:
             if not 0 <= row < len(self):
                 raise ValueError(f"expected rows among 0-{len(self) - 1}, got {row}")
+        # All rows in order need no copy, for which there may be no memory.
+        everything = list(rows) == list(range(len(self)))
         return replace(
             self,
-            values=self.values[list(rows)],
+            values=self.values if everything else self.values[list(rows)],
             formulas=None if self.formulas is None else [self.formulas[row] for row in rows],
             cells=None if self.cells is None else [self.cells[row] for row in rows],
             pbc=None if self.pbc is None else [self.pbc[row] for row in rows],
@@ -133,11 +140,15 @@ def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
         FileNotFoundError: if the file does not exist.
         ValueError: if its suffix or content is not that of one of the two formats, it has another
             version, or a number is not finite.
+        MemoryError: if the numbers do not fit into the available memory.
     """
     path = existing(path, "a file of fingerprints")
     if path.suffix == ".npz":
         return _read_npz(path)
     if path.suffix == ".csv":
+        # A number takes at least four times the memory of its text while the table is read.
+        size = 4 * path.stat().st_size
+        check_memory(size, f"the numbers of {shortened(str(path), 100)}", "use a part of its lines")
         values = _read_csv(path)
         _check_values(values, None, path)
         return FingerprintFile(values)
@@ -258,10 +269,13 @@ def _check_values(values: np.ndarray, fingerprint: Fingerprint | None, path: Pat
         raise ValueError(
             f"expected fingerprints of length {fingerprint.size} in {path}, got {values.shape[1]}"
         )
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"expected finite numbers, got {values[row, column]} in row {row}, column {column} "
-            f"of {path}"
-        )
+    # Some rows at a time: the mask of all numbers may not fit into memory beside them.
+    step = max(1, CHECKED // max(1, values.shape[1]))
+    for start in range(0, len(values), step):
+        bad = np.argwhere(~np.isfinite(values[start : start + step]))
+        if len(bad):
+            row, column = int(bad[0, 0]) + start, int(bad[0, 1])
+            raise ValueError(
+                f"expected finite numbers, got {values[row, column]} in row {row}, column {column} "
+                f"of {path}"
+            )

@@ -17,6 +17,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import widths_of
 from jaxrecon.plotting.explorer_page import Projection, page
 from jaxrecon.runtime.files import replacing
+from jaxrecon.runtime.memory import check_memory
 from jaxrecon.runtime.versions import version_of
 from jaxrecon.structures.formulas import elements_of
 from jaxrecon.structures.io import Source, read_structures
@@ -144,6 +145,11 @@ def project(fingerprints: Float[np.ndarray, "n p"], method: Method, seed: int = 
     Raises:
         ValueError: if there are too few structures for UMAP.
     """
+    check_memory(
+        2 * fingerprints.nbytes,
+        f"a map of {len(fingerprints)} fingerprints of {fingerprints.shape[1]} numbers",
+        "use weighted elements (--preset gastegger2018)",
+    )
     widths = widths_of(fingerprints)
     live = widths > 0.0
     standard = (fingerprints[:, live] - fingerprints[:, live].mean(axis=0)) / widths[live]

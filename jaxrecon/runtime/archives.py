@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrecon.runtime.messages import reason
+from jaxrecon.runtime.memory import check_memory
+from jaxrecon.runtime.messages import reason, shortened
 
 
 def read_archive(path: Path, expected: str) -> dict[str, np.ndarray]:
@@ -20,9 +21,18 @@ def read_archive(path: Path, expected: str) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: if the file is no archive of arrays, or a damaged one.
+        MemoryError: if the arrays do not fit into the available memory.
     """
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{expected}, which is no zip archive")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise ValueError(f"{expected} ({reason(error)})") from error
+    check_memory(
+        size, f"the arrays of {shortened(str(path), 100)}", "use a file with fewer structures"
+    )
     try:
         # NumPy would leave a file that it opened itself open where the archive is damaged.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
@@ -80,4 +90,4 @@ def member(
     )
     if not fits or array.dtype.kind != kind:
         raise ValueError(f"{expected} with {name} of shape {array.shape} and type {array.dtype}")
-    return array.astype(np.float64) if kind == "f" else array
+    return array.astype(np.float64, copy=False) if kind == "f" else array

@@ -1,6 +1,6 @@
 """Problems: checked targets, in a form in which many of them share compiled programs."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -193,11 +193,27 @@ def canonical(
         The fingerprint of these elements, and the columns of its numbers in the whole one.
     """
     own = fingerprint.restricted(symbols)
-    column = {name: index for index, name in enumerate(fingerprint.names)}
-    columns = np.asarray([column[name] for name in own.names])
+    # Only the names of features are compared: a fingerprint may have millions of numbers.
+    count, feature = _places(fingerprint.descriptor.names, own.descriptor.names)
+    groups, group = 1, np.zeros(1, int)
+    if fingerprint.per_element:
+        groups, group = _places(fingerprint.descriptor.elements, own.descriptor.elements)
+    # The numbers are ordered by pooling, then group, entry and feature.
+    start, blocks = 0, []
+    for pool in fingerprint.pools:
+        row = group[:, None] * pool.size + np.arange(pool.size)[None, :]
+        blocks.append((start + row[:, :, None] * count + feature[None, None, :]).ravel())
+        start += groups * pool.size * count
+    columns = np.concatenate(blocks)
     if not fingerprint.descriptor.order_only:
         return own, columns
     return own.restricted(chemical_symbols[1 : len(own.descriptor.elements) + 1]), columns
+
+
+def _places(names: Sequence[str], own: Sequence[str]) -> tuple[int, Int[np.ndarray, " own"]]:
+    """The number of names, and the places of some of them."""
+    place = {name: index for index, name in enumerate(names)}
+    return len(names), np.asarray([place[name] for name in own])
 
 
 def _padded(values: Any, size: int) -> np.ndarray:
