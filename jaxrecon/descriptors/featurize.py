@@ -8,7 +8,7 @@ each.
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxrecon.descriptors.buckets import (
     numbers_in,
 )
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.pooling import pooled
 from jaxrecon.runtime.memory import check_memory
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell, padded, padded_arrays
@@ -258,7 +259,13 @@ def _compiled(
             return fingerprint(structure), None
         # The zeros of a long fingerprint, almost all of it, are never on the device.
         view = fingerprint.view(structure)
-        numbers = fingerprint.pooled(view, fingerprint.rows(view))
+        rows = fingerprint.rows(view)
+        # One group of atoms after the other: together they need a copy of the rows for each group.
+        blocks = [
+            jax.lax.map(partial(pooled, pool, rows), view.groups).ravel()
+            for pool in fingerprint.pools
+        ]
+        numbers = jnp.concatenate(blocks)
         return jnp.where(view.neighbors.overflow, jnp.nan, numbers), view.columns
 
     def on_device(arrays: dict[str, Array]) -> tuple[Array, Array | None]:
