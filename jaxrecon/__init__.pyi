@@ -5,6 +5,7 @@ from .descriptors.featurize import batch as batch
 from .descriptors.featurize import batches as batches
 from .descriptors.featurize import featurize as featurize
 from .descriptors.fingerprint import Fingerprint as Fingerprint
+from .descriptors.soap.soap import SOAP as SOAP
 from .inverse_design.closed_loop import Design as Design
 from .inverse_design.closed_loop import design as design
 from .inverse_design.config import GenerateConfig as GenerateConfig
@@ -20,6 +21,7 @@ from .potentials.judge import Judgement as Judgement
 from .potentials.judge import judge as judge
 from .runtime.devices import use_all_cores as use_all_cores
 from .search.config import ReconstructConfig as ReconstructConfig
+from .search.degeneracy import degenerate_structures as degenerate_structures
 from .search.reconstruct import reconstruct as reconstruct
 from .search.results import Reconstruction as Reconstruction
 from .search.results import Result as Result

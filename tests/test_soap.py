@@ -20,14 +20,11 @@ from dscribe import descriptors as dscribe
 from jaxtyping import Array
 from strategies import random_crystal
 
-from jaxrecon import Fingerprint, batch, featurize
+from jaxrecon import SOAP, Fingerprint, batch, featurize
 from jaxrecon.descriptors.derivatives import entries_by_positions
 from jaxrecon.descriptors.soap.expansion import Scaling
 from jaxrecon.descriptors.soap.presets import average_dscribe
 from jaxrecon.descriptors.soap.radial import BASES, Basis, orbitals, radial_integrals
-from jaxrecon.descriptors.soap.soap import SOAP
-
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 ELEMENTS = ("H", "C", "O", "Pt")
 MOLECULES = [molecule("CH3OH"), molecule("H2CO"), Atoms("H")]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -398,18 +398,3 @@ def in_blocks(
     if len(atoms[0]) <= BLOCK:
         return jax.vmap(function)(atoms)
     return jax.lax.map(jax.checkpoint(function), atoms, batch_size=BLOCK)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A recipe for a fingerprint of any elements.
-
-    Attributes:
-        descriptor: function that makes the descriptor from chemical symbols. Its other arguments
-            have defaults, which a user of the preset may change.
-        settings: the settings of the fingerprint, besides the descriptor, that differ from the
-            defaults of :class:`~jaxrecon.Fingerprint`.
-    """
-
-    descriptor: Callable[..., Descriptor]
-    settings: Mapping[str, Any] = field(default_factory=dict)

@@ -5,8 +5,9 @@ from typing import Any
 
 from jaxrecon.descriptors.acsf.acsf import ACSF
 from jaxrecon.descriptors.acsf.presets import PRESETS as ACSF_PRESETS
-from jaxrecon.descriptors.base import Descriptor, Preset
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.custom import Custom
+from jaxrecon.descriptors.preset import Preset
 from jaxrecon.descriptors.soap.presets import PRESETS as SOAP_PRESETS
 from jaxrecon.descriptors.soap.soap import SOAP
 

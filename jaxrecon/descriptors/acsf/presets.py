@@ -7,7 +7,7 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
 from jaxrecon.descriptors.acsf.acsf import ACSF
-from jaxrecon.descriptors.base import Preset
+from jaxrecon.descriptors.preset import Preset
 
 
 def fung2022(elements: Iterable[str]) -> ACSF:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from jaxrecon.descriptors.base import Preset
+from jaxrecon.descriptors.preset import Preset
 from jaxrecon.descriptors.soap.expansion import Scaling
 from jaxrecon.descriptors.soap.radial import BasisName
 from jaxrecon.descriptors.soap.soap import SOAP

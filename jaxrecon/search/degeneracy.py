@@ -1,0 +1,72 @@
+"""Degenerate structures: different structures that have one fingerprint."""
+
+from typing import Any
+
+from ase import Atoms
+
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.search.reconstruct import reconstruct
+from jaxrecon.search.solutions import SAME_RMSD
+from jaxrecon.structures import matching
+from jaxrecon.structures.inputs import as_atoms
+
+
+def degenerate_structures(
+    structure: Atoms,
+    fingerprint: Fingerprint,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    progress: bool | ProgressFn = False,
+    **settings: Any,
+) -> list[Atoms]:
+    """Search for other structures that have the fingerprint of a given one.
+
+    A fingerprint that several structures share can't tell a model which of them it sees, whatever
+    the model: Pozdnyakov et al., Phys. Rev. Lett. 125, 166001 (2020). The search knows the
+    composition and the cell. That it finds nothing is no proof: a larger budget may find more.
+
+    Args:
+        structure: the structure, free or a crystal; positions in Angstrom.
+        fingerprint: the fingerprint.
+        count: number of other structures after which the search ends.
+        seed: seed of the random numbers.
+        progress: as for :func:`jaxrecon.reconstruct`.
+        **settings: changes to the settings of the search, by name; ``hops`` is its budget.
+
+    Returns:
+        The other structures, each with the ``residual`` of its fingerprint and its ``rmsd`` from
+        the given one in Angstrom in ``info``. They differ from it and from each other by an RMSD of
+        more than 0.05 Angstrom, mirror images being the same.
+
+    Raises:
+        ValueError: if a setting is out of range, or the structure has only some periodic axes.
+
+    >>> from ase.build import molecule
+    >>> fingerprint = Fingerprint.preset("fung2022", elements=["H", "O"])
+    >>> degenerate_structures(molecule("H2O"), fingerprint, hops=5)  # doctest: +SKIP
+    []
+    """
+    if count < 1:
+        raise ValueError(f"expected count >= 1 other structures, got {count}")
+    structure = as_atoms(structure)
+    result = reconstruct(
+        featurize(structure, fingerprint),
+        fingerprint,
+        symbols=[structure.get_chemical_symbols()],
+        cell=structure.cell.array if structure.pbc.any() else None,
+        seed=seed,
+        progress=progress,
+        **{**settings, "solutions": count + 1},
+    )
+    tolerance = result.config.tolerance
+    found = []
+    first = result[0]
+    for atoms, residual in [(first.atoms, first.residual), *first.others]:
+        distance = matching.rmsd(structure, atoms)
+        if residual <= tolerance and distance > SAME_RMSD:
+            atoms.info.update(residual=residual, rmsd=distance)
+            found.append(atoms)
+    return found[:count]
