@@ -137,7 +137,8 @@ def sparse_points(
         from skmatter import sample_selection
     except ImportError as error:
         raise ImportError(
-            'expected the package skmatter for sparse points, got none: pip install "jaxrecon[sparse]"'
+            "expected the package skmatter for sparse points, got none: "
+            'pip install "jaxrecon[sparse]"'
         ) from error
     selector = sample_selection.FPS if method == "fps" else sample_selection.CUR
     chosen = selector(n_to_select=count).fit(np.asarray(rows, np.float64))
