@@ -196,11 +196,12 @@ def test_whole_files_are_taken(
     def reached(*_: object, **__: object) -> None:
         raise Reached(ACCEPTED)
 
-    monkeypatch.setattr(options, "start_jax", reached)
+    words = [READERS[line] if word == "IN" else word for word in shlex.split(line)]
+    # Models are read after JAX has started.
+    monkeypatch.setattr(options, "start_jax", (lambda: None) if "model" in words else reached)
     monkeypatch.setattr(judge, "judge", reached)
     monkeypatch.setattr("jaxrecon.inverse_design.evaluation.table2", reached)
     monkeypatch.setattr("jaxrecon.plotting.explorer.check_packages", lambda _: None)
-    words = [READERS[line] if word == "IN" else word for word in shlex.split(line)]
     code = main.main(words)
     if "model" in words:
         # The settings are accepted, and the arrays beside them are missing.
