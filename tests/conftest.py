@@ -14,6 +14,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = Path(__file__).parents[1] / ".pytest_cache" / "programs"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_programs)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+# Without most optimisations a program compiles in half the time. The processes that tests start
+# inherit this; the fixture ``optimized`` compiles as a user does.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
 import jax
@@ -76,11 +79,13 @@ def x64() -> Iterator[None]:
 
 
 @pytest.fixture
-def quick_compile() -> Iterator[None]:
-    """Half the time to compile, for tests of what is done and not of the last digits."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def optimized(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All optimisations of the compiler, for tests of last digits and of whole examples."""
+    quick = jax.config.jax_disable_most_optimizations
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", quick)
 
 
 @pytest.fixture

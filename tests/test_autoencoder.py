@@ -12,8 +12,6 @@ from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.fitting import fit
 from jaxrecon.models.generators.autoencoder import Autoencoder
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SMALL = TrainConfig(generator_fit=FitConfig(2, 16, 3e-3, 300, 64), latent=2)
 
 

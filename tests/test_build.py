@@ -19,8 +19,6 @@ from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.potentials.labels import LabelStore
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 COPIES = {"rattled", "displaced", "strained"}
 SMALL: dict[str, Any] = {"symbols": "Pt4", "size": 40, "seed": 2, "bulk": {"Pt": -0.1}}
 

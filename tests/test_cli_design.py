@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("command_line")
 
 
 @pytest.fixture
-def files(command_line: None, quick_compile: None) -> None:
+def files(command_line: None) -> None:
     """A labelled set, settings, a model, and judged structures."""
     write_labelled("set.npz", labelled())
     Path("small.json").write_text(json.dumps(LEARNING.to_dict()))

@@ -31,8 +31,6 @@ from jaxrecon import (
 from jaxrecon.search.compositions import candidates
 from jaxrecon.structures.formulas import composition_of, elements_of
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ORGANIC = Fingerprint.preset("default", ["H", "C", "N", "O", "S"])
 METAL = Fingerprint.preset("default", ["H", "O", "Pt"])
 # A descriptor with few functions compiles quickly.

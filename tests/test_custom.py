@@ -21,8 +21,6 @@ from jaxrecon.descriptors.pooling import POOLINGS
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.structures import matching
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 R_CUT = 5.0
 CENTRES = (0.5, 1.5, 2.5, 3.5)
 SMOOTH: dict[str, Any] = {"poolings": ("mean", "moment2"), "per_element": True}

@@ -36,7 +36,7 @@ from jaxrecon.plotting.demo import DesignSummary, design_summary
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
+pytestmark = pytest.mark.slow
 
 CHECKING = LEARNING.replace(
     surrogate="network", surrogate_fit=FitConfig(1, 8, 1e-2, 2, 50), members=2

@@ -13,11 +13,9 @@ from learning import CONFIGS, FINGERPRINT, learned
 from jaxrecon.models import design_model
 from jaxrecon.models.design_model import DesignModel
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(params=list(CONFIGS))
-def model(request, quick_compile) -> DesignModel:
+def model(request) -> DesignModel:
     return learned(request.param)
 
 

@@ -85,7 +85,6 @@ def test_what_is_wrong_is_said(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compile")
 def test_the_trial_is_certified() -> None:
     trial = doctor._trial()
     assert trial["certified"]

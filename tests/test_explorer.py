@@ -129,9 +129,7 @@ def test_few_structures_have_points_too(count: int) -> None:
     assert data["properties"]["PC 2"]["values"] == [0.0] * count
 
 
-def test_the_map_is_of_the_fingerprints_of_the_preset(
-    monkeypatch: pytest.MonkeyPatch, quick_compile: None
-) -> None:
+def test_the_map_is_of_the_fingerprints_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explorer, "featurize", featurize.featurize)
     frames = clusters()
     data = made(LabelledSet.of(frames), preset="default")

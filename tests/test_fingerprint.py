@@ -23,9 +23,6 @@ from jaxrecon.search.objectives import mean_absolute_residual
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
-
 # Numbers
 
 
@@ -59,8 +56,11 @@ def test_smooth_extremes_have_the_temperature(x64: None) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"per_element": True}, {"weighted": True}], ids=str)
-@pytest.mark.parametrize("space", ["free", "all"])
+@pytest.mark.parametrize(
+    ("space", "changes"),
+    [("free", {}), ("all", {"per_element": True}), ("free", {"weighted": True})],
+    ids=str,
+)
 def test_channels_of_the_present_elements(space: str, changes: dict, x64: None) -> None:
     """They give the same numbers as the channels of all elements, with an unused channel or not."""
     fingerprint = whole(FOUR, **changes)
@@ -131,9 +131,7 @@ def test_what_does_not_fit_gives_nan() -> None:
     ("space", "changes"),
     [
         ("free", {}),
-        ("free", {"per_element": True}),
         ("minimum", {"per_element": True, "images": "minimum"}),
-        ("all", {}),
         ("all", {"per_element": True, "weighted": True}),
     ],
     ids=str,

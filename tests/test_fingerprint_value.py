@@ -21,8 +21,6 @@ from jaxrecon import ACSF, Fingerprint, featurize, from_ase
 from jaxrecon.descriptors.registry import PRESETS
 from jaxrecon.structures.structure import Structure, padded
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ROOT = Path(__file__).parents[1]
 
 

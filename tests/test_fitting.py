@@ -19,7 +19,6 @@ from jaxrecon.models.config import FitConfig
 from jaxrecon.models.fitting import fit
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 @dataclass(frozen=True)
@@ -161,8 +160,6 @@ def test_progress_and_chunks(monkeypatch):
 
 KILLED = """
     import os, sys
-    import jax
-    jax.config.update("jax_disable_most_optimizations", True)
     sys.path.insert(0, "tests")
     from jaxrecon.models import fitting
     from test_fitting import CHUNKED, Line, items

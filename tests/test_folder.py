@@ -14,8 +14,6 @@ from learning import CONFIGS, learned
 
 from jaxrecon import Fingerprint, load_model, save_model
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_a_model_is_the_same_after_reading(name, tmp_path):

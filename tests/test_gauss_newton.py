@@ -21,8 +21,6 @@ from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SQUARE = [(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0), (1, 1, 1.7)]
 
 

@@ -23,8 +23,6 @@ from jaxrecon.models.surrogates.gradient_kernel import (
     posterior,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 FINGERPRINT = Fingerprint(
     ACSF(("Pt",), 8.0, g2_eta=(1.0,), g2_r_s=(1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)),
     ("mean", "moment2"),

@@ -25,8 +25,6 @@ from jaxrecon.search.gauss_newton import attribution, bound_equations, normal_eq
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SIZE, R_CUT = 16, 3.5
 # These are enough for most cells; the same for all, they need one program.
 BOUNDS = Bounds(capacity=48, counts=(2, 2, 2))

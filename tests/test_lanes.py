@@ -13,8 +13,6 @@ import pytest
 from jaxrecon import lanes
 from jaxrecon.lanes import over_lanes
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 LANES = 3
 Function = Callable[[jax.Array, jax.Array], tuple[jax.Array, ...]]
 

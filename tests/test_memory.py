@@ -149,7 +149,6 @@ def test_the_command_line_says_how_to_need_less(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compile")
 def test_long_fingerprints_have_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """They leave the device without zeros, sorted by the number of elements, in small calls."""
     for settings in ({}, {"per_element": False}, {"poolings": ("sorted", "mean"), "max_atoms": 5}):
@@ -179,7 +178,6 @@ def test_long_fingerprints_of_given_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     featurizing._compiled.cache_clear()
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_files_that_do_not_fit(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     fingerprint = Fingerprint.preset("crystal", ["Pt"])
     values = featurize(bulk("Pt"), fingerprint)

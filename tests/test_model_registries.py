@@ -23,8 +23,6 @@ from jaxrecon.models.scalings.base import Scaling
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.training import train
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 PROBE = 2.6
 """A value of the property between those of the training examples, in eV/atom."""
 

@@ -22,8 +22,6 @@ from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure, padded
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 R_CUT = PLAIN.r_cut
 TWO_BODY = ACSF(("Pt",), R_CUT, g2_eta=(0.3,), g2_r_s=(1.0, 2.0), g3_kappa=(1.5,), g5_zeta=())
 THREE_BODY = ACSF(
@@ -297,7 +295,7 @@ def test_a_batch_equals_single_structures(
     for i, atoms in enumerate(clusters):
         structure = from_ase(atoms, 6)
         value, jacobian = (
-            dense.numbers(fingerprint, structure),
+            jax.jit(dense.numbers, static_argnums=0)(fingerprint, structure),
             forward_jacobian(fingerprint, structure),
         )
         gradient = jnp.einsum("p,pnx->nx", jnp.cos(value), jacobian)

@@ -55,7 +55,6 @@ def test_predicted_against_judged() -> None:
     assert "-0.200" in above.get_title()
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_generated_fingerprints_and_maps() -> None:
     model = trained()
     energies = published.generated_energies({"one": model}, targets=[4.0, 5.0], samples=30)

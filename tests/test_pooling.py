@@ -25,8 +25,6 @@ from jaxrecon.descriptors.pooling import (
 )
 from jaxrecon.structures.neighbors import Neighbors
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ATOMS, FEATURES, MAX_ATOMS, TEMPERATURE = 7, 4, 9, 0.3
 AVERAGING = [kind for kind in POOLINGS if kind not in SELECTING]
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-12}

@@ -14,8 +14,6 @@ from jaxrecon import Store, featurize, reconstruct
 from jaxrecon.descriptors.io import write_fingerprints
 from jaxrecon.structures.io import read_structures
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def targets() -> np.ndarray:
     """One target that is found at once, and two on which all hops are spent."""

@@ -14,7 +14,6 @@ import warnings
 warnings.simplefilter("ignore")
 import jax
 assert jax.config.jax_numpy_dtype_promotion == "strict"
-jax.config.update("jax_disable_most_optimizations", True)
 import numpy as np
 from ase.build import bulk, molecule
 from jaxrecon import Fingerprint, ReconstructConfig, featurize, generate, reconstruct, train

@@ -22,8 +22,6 @@ from jaxrecon.structures.matching import rmsd
 
 MINIMUM = fingerprint_of("O", "Pt", images="minimum")
 
-quick = pytest.mark.usefixtures("quick_compile")
-
 
 def assert_found(result: Result, truth: Atoms, fingerprint: Fingerprint) -> None:
     """Check that a result is the true structure, and that its residual is right."""
@@ -37,7 +35,6 @@ def assert_found(result: Result, truth: Atoms, fingerprint: Fingerprint) -> None
 
 
 @pytest.mark.slow
-@quick
 def test_clusters_of_several_sizes_in_order() -> None:
     sizes = [3, 2, 3, 3, 2, 3]
     truths = [compact(size) for size in sizes]
@@ -66,7 +63,6 @@ def test_clusters_of_several_sizes_in_order() -> None:
 
 
 @pytest.mark.slow
-@quick
 def test_a_molecule_of_three_elements() -> None:
     fingerprint = fingerprint_of("H", "C", "O")
     truth = molecule("HCOOH")
@@ -74,7 +70,6 @@ def test_a_molecule_of_three_elements() -> None:
     assert_found(result[0], truth, fingerprint)
 
 
-@quick
 def test_absent_elements_and_pooling_by_element() -> None:
     """A fingerprint made for a data set of many elements, pooled for each central element."""
     fingerprint = fingerprint_of(
@@ -86,7 +81,6 @@ def test_absent_elements_and_pooling_by_element() -> None:
 
 
 @pytest.mark.slow
-@quick
 @pytest.mark.parametrize("images", ["all", "minimum"])
 def test_a_crystal_of_two_atoms(images: str) -> None:
     fingerprint = fingerprint_of("O", "Pt") if images == "all" else MINIMUM
@@ -113,7 +107,6 @@ def assert_same(a: Result, b: Result) -> None:
     assert (a.residual, a.hops, a.code) == (b.residual, b.hops, b.code)
 
 
-@quick
 def test_the_answer_depends_on_seed_and_index_alone() -> None:
     """It does not depend on other targets or other calls."""
     # No structure has these targets: small differences would grow over all hops.
@@ -140,7 +133,6 @@ def test_the_answer_depends_on_seed_and_index_alone() -> None:
 
 
 @pytest.mark.slow
-@quick
 @pytest.mark.parametrize("width", [2, 4])
 def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several targets are in one batch, as on an accelerator; the next replaces one that ends."""
@@ -188,7 +180,6 @@ def test_a_population_without_progress_starts_again() -> None:
     assert (state.best_since_restart, state.hops_without_progress) == (9.0, 0)
 
 
-@quick
 def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     traces = []
 
@@ -218,7 +209,6 @@ def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch
     assert traces == []
 
 
-@quick
 def test_a_cell_for_each_target() -> None:
     first, second = 4.0 * np.eye(3), np.array([[5.0, 0, 0], [1, 4, 0], [0, 1, 6]])
     targets, options = np.zeros((4, MINIMUM.size)), {"symbols": "OPt", "config": CONFIG}
@@ -235,7 +225,6 @@ def test_a_cell_for_each_target() -> None:
         np.testing.assert_allclose(result.atoms.cell.array, np.diag([4, 5, 6]), atol=1e-12)
 
 
-@quick
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_cells_may_all_be_none(count: int) -> None:
     """A list of three or six numbers is a cell, but a list of three or six times None is not."""
@@ -244,7 +233,6 @@ def test_cells_may_all_be_none(count: int) -> None:
     assert not any(result.atoms.pbc.any() for result in found)
 
 
-@quick
 def test_compositions_of_each_target() -> None:
     targets = np.zeros((4, MINIMUM.size))
     symbols = ["OPt", "Pt2", ["Pt", "O"], ("O", "O")]
@@ -259,7 +247,6 @@ def test_compositions_of_each_target() -> None:
     assert [list(result.atoms.symbols) for result in found] == [["O", "Pt"]] * 2
 
 
-@quick
 def test_with_float64_enabled(x64: None) -> None:
     """The search is in float32 and polishing in float64, whatever the default of the user is."""
     truth = compact(3)

@@ -18,10 +18,7 @@ import jaxrecon.search.target_state
 from jaxrecon import Fingerprint, ResultCode, featurize, reconstruct
 from jaxrecon.structures.bounds import bounds_of
 
-quick = pytest.mark.usefixtures("quick_compile")
 
-
-@quick
 def test_a_target_that_no_structure_has() -> None:
     """All hops are used up, and the best structure is returned."""
     rng = np.random.default_rng(0)
@@ -38,7 +35,6 @@ def test_a_target_that_no_structure_has() -> None:
     assert runs[1].residual <= runs[0].residual
 
 
-@quick
 def test_a_target_with_an_infinite_residual() -> None:
     target = np.full(PLATINUM.size, 1e308)
     with jax.debug_nans(False), np.errstate(all="ignore"):
@@ -49,7 +45,6 @@ def test_a_target_with_an_infinite_residual() -> None:
     assert found.converged == 0
 
 
-@quick
 def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """A structure with neighbours beyond the bounds is never a result."""
     fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
@@ -80,7 +75,6 @@ def test_result_codes(residual: float, code: ResultCode) -> None:
     assert ResultCode.of(residual, 1e-6) is code
 
 
-@quick
 def test_a_run_as_data() -> None:
     found = reconstruct(impossible(2), PLATINUM, symbols="Pt3", config=CONFIG, seed=3)
     plain = json.loads(json.dumps(found.to_dict()))
@@ -103,7 +97,6 @@ def test_a_run_as_data() -> None:
     assert lines[4:] == [f"stalled: {ResultCode.STALLED.advice}"]
 
 
-@quick
 def test_the_progress_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     reconstruct(impossible(1), PLATINUM, symbols="Pt3", config=CONFIG, progress=True)
     shown = capsys.readouterr()

@@ -275,7 +275,7 @@ def test_each_kind_is_searched_with_its_settings_and_judged_one_by_one(
 
 @pytest.mark.slow
 def test_a_run_measures_searches_judges_and_writes(
-    tmp_path: Path, quick_compile: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recovery = module("recovery")
     some = [target(molecule("H2"), row=4), target(molecule("H2"), row=2)]

@@ -21,9 +21,7 @@ def test_rows_are_evenly_spaced() -> None:
 
 
 @pytest.mark.parametrize("preset", ["crystal", "gastegger2018"])
-def test_structures_computed_together_have_the_numbers_of_each_alone(
-    preset: str, quick_compile: None
-) -> None:
+def test_structures_computed_together_have_the_numbers_of_each_alone(preset: str) -> None:
     structures = [molecule("H2O"), molecule("CO2"), molecule("H2")]
     made = module("recovery_sets").fingerprints_of(structures, [preset] * 3)
     for atoms, (own, values) in zip(structures, made, strict=True):
@@ -31,7 +29,7 @@ def test_structures_computed_together_have_the_numbers_of_each_alone(
         np.testing.assert_allclose(values, featurize(atoms, own)[0], rtol=1e-12, atol=1e-12)
 
 
-def test_the_preset_may_change_from_one_structure_to_the_next(quick_compile: None) -> None:
+def test_the_preset_may_change_from_one_structure_to_the_next() -> None:
     made = list(
         module("recovery_sets").fingerprints_of(
             [molecule("H2"), bulk("Pt"), molecule("H2")], ["fung2022", "crystal", "fung2022"]
@@ -66,7 +64,7 @@ def test_files_have_the_rows_that_the_sets_say(data: Path, name: str) -> None:
     )
 
 
-def test_the_cell_may_be_kept_back(data: Path, quick_compile: None) -> None:
+def test_the_cell_may_be_kept_back(data: Path) -> None:
     targets_of = module("recovery_sets").targets_of
     told, kept = (
         targets_of("perov5_200", data, preset=None, rows=None, count=2, cell_known=known)

@@ -20,8 +20,6 @@ from jaxrecon import ACSF, Fingerprint, from_ase
 from jaxrecon.structures.neighbors import neighbors
 from jaxrecon.structures.structure import Bounds, Structure
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SMALL = ACSF(
     ("H", "O", "Pt"),
     5.0,

@@ -14,7 +14,6 @@ from jaxrecon.search.solutions import SAME_RMSD, Solutions
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.matching import rmsd
 
-quick = pytest.mark.usefixtures("quick_compile")
 # Averages of distances alone: several shapes of four atoms have the same fingerprint.
 DISTANCES = Fingerprint(
     ACSF(
@@ -65,7 +64,6 @@ def planar(*points: tuple[int, int]) -> Atoms:
     return Atoms("Pt4", 1.5 * np.pad(np.array(points, float), ((0, 0), (0, 1))))
 
 
-@quick
 def test_different_structures_with_the_same_distances() -> None:
     """At least two shapes of four points on a grid have the same six distances."""
     shapes = [planar((0, 0), (0, 2), (1, 3), (2, 0)), planar((0, 0), (1, 1), (1, 3), (3, 1))]
@@ -117,7 +115,6 @@ def test_without_means_the_volume_is_that_of_a_packing() -> None:
 
 
 @pytest.mark.slow
-@quick
 def test_a_crystal_and_its_cell() -> None:
     truth = bulk("NaCl", "rocksalt", a=5.2)
     fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"], r_cut=5.0)
@@ -149,7 +146,6 @@ def test_a_cell_that_was_unknown_has_the_shortest_vectors() -> None:
 
 
 @pytest.mark.slow
-@quick
 def test_missing_atoms_of_a_molecule_are_found_with_smallest_distances() -> None:
     """Two hydrogen atoms are found; all others stay at their known positions."""
     truth = molecule("CH3OH")

@@ -18,8 +18,6 @@ from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.formulas import composition_of
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CELL = np.array([[6.1, 0.0, 0.0], [1.3, 5.7, 0.0], [-0.9, 1.1, 6.6]])
 EVEN, ODD = "Na4Cl2O6", "Na3Cl1O5"
 KEYS = jax.random.split(jax.random.key(3), 64)

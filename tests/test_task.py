@@ -22,8 +22,6 @@ from jaxrecon.search.task import STRAIN_LENGTH, Task
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.structure import Structure
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CELL = np.array([[4.0, 0.0, 0.0], [1.0, 4.5, 0.0], [0.5, -0.5, 5.0]])
 POSITIONS = np.array([(0, 0, 0), (2, 0.1, 0.3), (0.2, 2, 2.3)])
 NUMBERS = jnp.array([8, 78, 78])

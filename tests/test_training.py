@@ -19,8 +19,6 @@ from jaxrecon.models.surrogates import gradient_kernel
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
 from jaxrecon.models.training import total_epochs, train
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_a_model_and_its_validation(name):

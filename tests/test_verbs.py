@@ -203,7 +203,7 @@ def test_settings_are_written_in_full() -> None:
     }
 
 
-@pytest.mark.usefixtures("water", "quick_compile")
+@pytest.mark.usefixtures("water")
 def test_settings_repeat_reconstruct(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("fingerprint water.xyz -o water.npz") == 0
     options = "--hops 2 --replicas 4 --seed 5 --min-distance 0.3 --tolerance 1e-5 --quiet"
@@ -228,7 +228,6 @@ def test_settings_repeat_a_build() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compile")
 def test_settings_repeat_a_generation() -> None:
     save_model(trained(), "model")
     line = "generate model --target 4.5 --samples 2 --hops 1 --seed 6 --pull 0.2 --quiet"
