@@ -135,11 +135,17 @@ def test_jacobian_is_that_of_jax(make: Make) -> None:
     descriptor = make(("H", "O"))
     with jax.enable_x64(True):
         environments = neighbors(from_ase(random_cluster(4, 5, ("H", "O")), size=6))
-        rows, jacobian = descriptor.with_jacobian(environments)
-        expected = jax.jacrev(lambda vectors: descriptor(environments._replace(vectors=vectors)))(
-            environments.vectors
-        )
-        np.testing.assert_allclose(rows, descriptor(environments), rtol=1e-12, atol=1e-12)
+
+        def numbers(vectors: jax.Array) -> jax.Array:
+            return descriptor(environments._replace(vectors=vectors))
+
+        @jax.jit
+        def compute(vectors: jax.Array) -> tuple[jax.Array, ...]:
+            pair = descriptor.with_jacobian(environments._replace(vectors=vectors))
+            return *pair, numbers(vectors), jax.jacrev(numbers)(vectors)
+
+        rows, jacobian, same, expected = compute(environments.vectors)
+        np.testing.assert_allclose(rows, same, rtol=1e-12, atol=1e-12)
         scale = float(jnp.abs(jacobian).max())
         for atom in range(5):
             np.testing.assert_allclose(expected[atom, :, atom], jacobian[atom], atol=1e-10 * scale)
@@ -179,12 +185,12 @@ def test_selected_derivatives_are_those_of_the_jacobian(make: Make) -> None:
         if not descriptor.selects(environments):
             pytest.skip("this family computes the whole Jacobian")
         atom = np.random.default_rng(0).integers(0, 6, size=(2, descriptor.size))
-        found = descriptor.selected_jacobian(environments, jnp.asarray(atom))
+        found = jax.jit(descriptor.selected_jacobian)(environments, jnp.asarray(atom))
 
         def rows(positions: jax.Array) -> jax.Array:
             return descriptor(neighbors(replace(structure, positions=positions)))
 
-        whole = jax.jacrev(rows)(structure.positions)
+        whole = jax.jit(jax.jacrev(rows))(structure.positions)
     picked = np.asarray(whole)[atom, np.arange(descriptor.size)]
     np.testing.assert_allclose(found, picked, atol=1e-10 * np.abs(picked).max())
 
@@ -281,9 +287,10 @@ def test_coordinates_keep_signs(make: Make) -> None:
         [random_cluster(seed, 6) for seed in range(6)], fingerprint, dtype=np.float64
     )
     with jax.enable_x64(True):
-        again = jax.vmap(lambda value: coordinates.backward(coordinates.forward(value)))(values)
+        there_and_back = jax.vmap(lambda value: coordinates.backward(coordinates.forward(value)))
+        again = jax.jit(there_and_back)(values)
         random = jnp.asarray(np.random.default_rng(0).normal(size=values.shape[1]))
-        drawn = np.asarray(coordinates.backward(random))
+        drawn = np.asarray(jax.jit(coordinates.backward)(random))
     np.testing.assert_allclose(again, values, rtol=1e-9, atol=1e-9)
     for number, value in zip(fingerprint.features, drawn, strict=True):
         nonnegative = fingerprint.descriptor.features[number.feature].nonnegative
