@@ -16,7 +16,7 @@ import jax
 assert jax.config.jax_numpy_dtype_promotion == "strict"
 import numpy as np
 from ase.build import bulk, molecule
-from jaxrecon import Fingerprint, ReconstructConfig, featurize, generate, reconstruct, train
+from jaxrecon import ACSF, Fingerprint, ReconstructConfig, featurize, generate, reconstruct, train
 
 SEARCH = ReconstructConfig(hops=2, replicas=4, refine_steps=2, polish_steps=1, restart_after=1)
 """
@@ -31,9 +31,11 @@ for dtype in (np.float32, np.float64):
     featurize(water, pooled, dtype=dtype)
     featurize(salt * (4, 4, 4), crystal, dtype=dtype)
     featurize(salt, minimum, dtype=dtype)
-targets = featurize(water, fung)
+featurize(water, fung)
+small = Fingerprint(ACSF("HO", 5.0, g2_eta=(1.0,), g2_r_s=(1.0, 2.0), g5_zeta=(1,), g5_eta=(0.1,)))
+targets = featurize(water, small)
 known = [np.where([[True], [False], [False]], water.positions, np.nan)]
-reconstruct(targets, fung, symbols="OH2", adam_steps=1, positions=known, config=SEARCH)
+reconstruct(targets, small, symbols="OH2", adam_steps=1, positions=known, config=SEARCH)
 targets = featurize(salt, crystal)
 reconstruct(targets, crystal, symbols="NaCl", cell="unknown", min_distance=0.3, config=SEARCH)
 """
