@@ -119,6 +119,42 @@ cluster = [residuals for target, residuals in history if target == 0]
 residual_curves(ResidualCurves(cluster, run.config.tolerance, title="Pt7 from 36 numbers"))
 
 # %% [markdown]
+# ## What a fingerprint can't see
+#
+# Several structures may have one fingerprint. Here are two rings of three atoms, the upper one
+# turned, and an atom on their axis, above or below. The mean over all atoms of any function of
+# distances and angles is the same for both, also that of SOAP. No model that learns from this mean
+# can tell them apart. The variance can.
+
+# %%
+import numpy as np
+from ase import Atoms
+
+
+def rings(apex: float) -> Atoms:
+    angles = np.array([0.3, 1.9, 3.6])
+    above = [2.2 * np.cos(angles), 2.2 * np.sin(angles), np.full(3, 1.1)]
+    below = [2.2 * np.cos(angles + 0.7), 2.2 * np.sin(angles + 0.7), np.full(3, -1.1)]
+    return Atoms("C7", [*np.transpose(above), *np.transpose(below), (0, 0, apex)])
+
+
+above, below = rings(2.4), rings(-2.4)
+mean = jaxrecon.Fingerprint.preset("soap", "C", poolings=("mean",))
+both = jaxrecon.Fingerprint.preset("soap", "C")
+print(f"RMSD {jaxrecon.rmsd(above, below):.3f} Å")
+for name, fingerprint in (("mean", mean), ("mean and variance", both)):
+    one, other = jaxrecon.featurize([above, below], fingerprint, dtype=np.float64)
+    print(f"{name}: largest difference {np.abs(one - other).max():.0e}")
+
+# %% [markdown]
+# `degenerate_structures` searches for the other structures with the fingerprint of one of your own.
+
+# %%
+(found,) = jaxrecon.degenerate_structures(above, mean, hops=20)
+print(f"RMSD {found.info['rmsd']:.3f} Å, from the other {jaxrecon.rmsd(found, below):.0e} Å")
+assert jaxrecon.rmsd(found, below) < 1e-3
+
+# %% [markdown]
 # ## What to know
 #
 # * Numbers of order 1, please: the tolerance, 1e-6, is absolute.
@@ -127,5 +163,5 @@ residual_curves(ResidualCurves(cluster, run.config.tolerance, title="Pt7 from 36
 #   every call is compiled anew.
 # * Where your constants vary, make it a frozen dataclass with `__call__`: equal ones are the same
 #   descriptor.
-# * Parameters of the presets are written into every file and read back. Of a function there is its
-#   name: you bring it yourself when you come back to a file.
+# * The settings of a fingerprint are written into every file and read back. A function is found
+#   again by `module:name`, if it can be imported.
