@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,8 @@ from timing import rates
 from jaxrecon import use_all_cores
 
 WIDEST = "--xla_cpu_prefer_vector_width=512"
-EXPONENTIALS = 4
+SECONDS = 0.3
+"""Measured time of each shape."""
 
 
 def chain(x: jax.Array, length: int) -> jax.Array:
@@ -34,11 +35,12 @@ def chain(x: jax.Array, length: int) -> jax.Array:
     return x
 
 
-def exponentials(x: jax.Array) -> jax.Array:
+def exponentials(x: jax.Array, count: int) -> jax.Array:
+    """Some exponentials of each number, and their sum, small enough to repeat this."""
     total = x
-    for k in range(EXPONENTIALS):
-        total = total + jnp.exp(x * (0.1 * k - 1.0))
-    return 0.1 * total
+    for k in range(count):
+        total = total + jnp.exp(x * (0.4 * k / count - 1.0))
+    return 0.4 * total / count
 
 
 def matmul(x: jax.Array) -> jax.Array:
@@ -54,13 +56,18 @@ def measured(devices: int, seconds: float) -> dict[str, float]:
     gpu = jax.devices()[0].platform != "cpu"
     sizes, times = ((2**24, 2**26), 16) if gpu else ((2**11, 2**12, 2**13), 1024)
     lengths = (64, 512) if gpu else (8, 16)
+    # A GPU computes a few exponentials in less time than it takes to load a number.
+    few = 64 if gpu else 4
     sides, large = ((8192,), 2**28) if gpu else ((256, 512, 1024), 2**24)
     every = [
         ("multiply_adds", lambda x, n=n: chain(x, n), (size,), size * n, times)
         for size in sizes
         for n in lengths
     ]
-    every += [("exponentials", exponentials, (size,), size * EXPONENTIALS, times) for size in sizes]
+    every += [
+        ("exponentials", lambda x: exponentials(x, few), (size,), size * few, times)
+        for size in sizes
+    ]
     every += [("matmul", matmul, (side, side), side**3, 1) for side in sides]
     every += [("bytes", lambda x: x + 1.0, (large,), 2 * 4 * large, 8)]
     found: dict[str, float] = {}
@@ -108,14 +115,22 @@ def described(found: dict[str, float]) -> str:
     )
 
 
-def in_own_process() -> dict[str, dict[str, float]]:
-    """The limits of one device, ``"one"``, and of all, ``"all"``, from processes of their own."""
+def in_own_process(
+    names: Sequence[str] = ("one", "all"), seconds: float = SECONDS
+) -> dict[str, dict[str, float]]:
+    """The limits of one device, ``"one"``, and of all, ``"all"``, from processes of their own.
+
+    Args:
+        names: which of the two.
+        seconds: measured time of each shape.
+    """
     flags = " ".join([os.environ.get("XLA_FLAGS", ""), WIDEST])
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
     found = {}
-    for which in ("one", "all"):
+    for which in names:
         output: Any = subprocess.run(
-            [sys.executable, __file__, which],
-            env={**os.environ, "XLA_FLAGS": flags},
+            [sys.executable, __file__, which, str(seconds)],
+            env=environment,
             stdout=subprocess.PIPE,
             check=True,
             text=True,
@@ -125,12 +140,13 @@ def in_own_process() -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    only_one = sys.argv[1:] == ["one"]
+    which, seconds = (*sys.argv[1:], "all")[0], float((*sys.argv[2:], SECONDS)[0])
+    only_one = which == "one"
     if only_one and hasattr(os, "sched_setaffinity"):
         # A matrix product takes all the cores it can get, whatever its device.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     devices = use_all_cores()
-    print(json.dumps(measured(1 if only_one else devices, seconds=0.3)))
+    print(json.dumps(measured(1 if only_one else devices, seconds)))
 
 
 if __name__ == "__main__":

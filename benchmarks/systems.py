@@ -11,7 +11,7 @@ from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 from counts import Problem
 
-from jaxrecon import Fingerprint, Structure, batch
+from jaxrecon import ACSF, Fingerprint, Structure, batch
 from jaxrecon.search.gauss_newton import normal_equations
 from jaxrecon.search.levenberg_marquardt import Refinement, levenberg_marquardt
 from jaxrecon.search.objectives import mean_absolute_residual
@@ -32,7 +32,7 @@ class System(NamedTuple):
     Attributes:
         structures: all variants, as one batch.
         target: the fingerprint of one.
-        problem: what decides the work of the first.
+        problem: what decides the work of the first; None if it is not counted, as of SOAP.
         together: structures that a CPU core is fastest with.
     """
 
@@ -40,7 +40,7 @@ class System(NamedTuple):
     fingerprint: Fingerprint
     structures: Structure
     target: jax.Array
-    problem: Problem
+    problem: Problem | None
     together: int
 
     @property
@@ -138,12 +138,17 @@ images within 6 Angstrom."""
 
 def system(name: str) -> System:
     preset, together, make = SYSTEMS[name]
-    variants = make()
+    return system_of(name, preset, make(), together)
+
+
+def system_of(name: str, preset: str, variants: list[Atoms], together: int) -> System:
+    """A system of these variants, all of one composition; the last one is the target."""
     symbols = variants[0].get_chemical_symbols()
     fingerprint = Fingerprint.preset(preset, sorted(set(symbols)))
     structures = batch(variants, fingerprint)
     centres = neighbor_list("i", variants[0], fingerprint.descriptor.r_cut)
     seen = np.bincount(centres, minlength=len(symbols)).tolist()
     target = jax.jit(fingerprint)(jax.tree.map(lambda leaf: leaf[-1], structures))
-    problem = Problem.of(fingerprint, symbols, seen)
+    counted = isinstance(fingerprint.descriptor, ACSF)
+    problem = Problem.of(fingerprint, symbols, seen) if counted else None
     return System(name, fingerprint, structures, target, problem, together)

@@ -28,23 +28,24 @@ def device_name() -> str:
 
 
 def rates(
-    runs: Mapping[str, tuple[Callable[[], object], int]], seconds: float
+    runs: Mapping[str, tuple[Callable[[], object], int]], seconds: float, fewest: int = 5
 ) -> dict[str, dict[str, float]]:
     """Median work per second of each function, quartiles and fastest call, measured in turns.
 
     Taking turns lets a change of the machine's speed fall on all of them. Each is called once
-    before, at least five times, and until it has had its seconds.
+    before, then as often as asked, and until it has had its seconds.
 
     Args:
         runs: by name, a function and the work that a call of it does.
         seconds: measured time of each.
+        fewest: smallest number of timed calls of each, at least 2.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for function, _ in runs.values():
         jax.block_until_ready(function())
-    while any(sum(spent) < seconds or len(spent) < 5 for spent in times.values()):
+    while any(sum(spent) < seconds or len(spent) < fewest for spent in times.values()):
         for name, (function, _) in runs.items():
-            if sum(times[name]) < seconds or len(times[name]) < 5:
+            if sum(times[name]) < seconds or len(times[name]) < fewest:
                 started = time.perf_counter()
                 jax.block_until_ready(function())
                 times[name].append(time.perf_counter() - started)

@@ -275,7 +275,7 @@ def targets_in_memory(
     if device.platform == "cpu":
         return mesh.shape[TARGETS]
     limit = memory_of(device) or DEFAULT_MEMORY
-    needed = _replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
+    needed = replica_bytes(fingerprint, atoms, bounds) * replicas / mesh.shape[REPLICAS]
     return mesh.shape[TARGETS] * max(1, int(limit / 3 / needed))
 
 
@@ -298,15 +298,20 @@ def replicas_together(fingerprint: Fingerprint, task: Task, replicas: int) -> in
         return replicas
     if jax.default_backend() != "cpu":
         return replicas
-    fit = max(1, CACHE // _replica_bytes(fingerprint, len(task.species), bounds))
+    fit = max(1, CACHE // replica_bytes(fingerprint, len(task.species), bounds))
     return max(size for size in range(1, replicas + 1) if replicas % size == 0 and size <= fit)
 
 
-def _replica_bytes(fingerprint: Fingerprint, atoms: int, bounds: Bounds) -> int:
+def replica_bytes(fingerprint: Fingerprint, atoms: int, bounds: Bounds) -> int:
     """Memory in bytes that one refinement step of one replica takes in float32.
 
     The largest arrays are the derivatives of all rows by the neighbours' vectors and by the
     positions, with ``n f m 3`` and ``n f n 3`` numbers. Three of each are counted.
+
+    Args:
+        fingerprint: the fingerprint of the target.
+        atoms: padded number of atoms.
+        bounds: static sizes of the neighbour lists.
     """
     descriptor = fingerprint.descriptor
     present = descriptor.elements[: bounds.elements]
