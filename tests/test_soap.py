@@ -23,7 +23,7 @@ from strategies import random_crystal
 from jaxrecon import SOAP, Fingerprint, batch, featurize
 from jaxrecon.descriptors.derivatives import entries_by_positions
 from jaxrecon.descriptors.soap.expansion import Scaling
-from jaxrecon.descriptors.soap.presets import average_dscribe
+from jaxrecon.descriptors.soap.presets import PRESETS, average_dscribe
 from jaxrecon.descriptors.soap.radial import BASES, Basis, orbitals, radial_integrals
 
 ELEMENTS = ("H", "C", "O", "Pt")
@@ -183,6 +183,25 @@ def test_rows_and_derivatives_are_those_of_featomic(case: str) -> None:
             close(found, (wanted + wanted.transpose(0, 1, 3, 2)) / 2, 1e-8)
         compared += len(centers)
     assert compared >= len(atoms)
+
+
+def test_presets() -> None:
+    """Numbers for one element and for three, and the poolings."""
+    assert {
+        name: (
+            Fingerprint.preset(name, "Pt").size,
+            Fingerprint.preset(name, ["H", "O", "Pt"]).size,
+            len(Fingerprint.preset(name, "Pt").poolings),
+        )
+        for name in PRESETS
+    } == {
+        "soap": (2 * 10 * 4, 2 * 3 * 78 * 4, 2),
+        "average_dscribe": (36 * 7, 300 * 7, 1),
+        "cgap2017": (144 * 7, 6 * 144 * 7, 1),
+        "chong2023_si": (100 * 13, 6 * 100 * 13, 1),
+        "chong2023_c": (64 * 9, 6 * 64 * 9, 1),
+        "chong2023_gaas": (64 * 5, 6 * 64 * 5, 1),
+    }
 
 
 def test_float32_is_accurate() -> None:

@@ -76,6 +76,8 @@ class Fingerprint:
     def __post_init__(self) -> None:
         if not self.poolings or not set(self.poolings) <= set(POOLINGS):
             raise ValueError(f"expected poolings among {POOLINGS}, got {self.poolings}")
+        if len(set(self.poolings)) < len(self.poolings):
+            raise ValueError(f"expected each pooling once, got {self.poolings}")
         if self.images not in ("all", "minimum"):
             raise ValueError(f"expected images 'all' or 'minimum', got {self.images!r}")
         if self.per_atom and (self.max_atoms is None or self.max_atoms < 1):
@@ -98,15 +100,18 @@ class Fingerprint:
         - ``"fung2022"``: the fingerprint of Fung et al., arXiv 2207.13227: G2 and G5 within 20
           Angstrom, the minimum image in crystals, the largest and smallest value over all atoms;
           380 numbers for one element.
-        - ``"gastegger2018"``: the weighted functions (wACSF) of Gastegger et al. within 8 Angstrom;
-          the largest and smallest value over all atoms; 64 numbers for any elements.
+        - ``"gastegger2018"``: weighted functions (wACSF) within 8 Angstrom; largest and smallest
+          value over all atoms; 64 numbers for any elements.
+        - ``"soap"``: SOAP within 8 Angstrom; mean and variance; 80 numbers for one element.
+        - ``"average_dscribe"``, ``"cgap2017"``, ``"chong2023_si"``, ``"chong2023_c"`` and
+          ``"chong2023_gaas"``: published settings of SOAP, averaged over all atoms.
 
         Args:
             name: name of the preset.
             elements: elements that structures may have: symbols, or a text like ``"NaCl"``.
             **changes: attributes with another value than in the preset, like
                 ``poolings=("mean",)``; or arguments of the preset's descriptor, like ``r_cut=8.0``,
-                which :mod:`jaxrecon.descriptors.acsf.presets` describes.
+                which ``jaxrecon.descriptors.acsf.presets`` and ``.soap.presets`` describe.
 
         Returns:
             The fingerprint.
@@ -160,8 +165,7 @@ class Fingerprint:
     ) -> tuple[Float[Array, " p"], Float[Array, "p n 3"]]:
         """Compute the fingerprint and its derivatives by the positions.
 
-        Where several atoms have the largest or smallest value of a feature, the derivative is that
-        of the first of them.
+        Of several atoms with the largest or smallest value of a feature the first one counts.
 
         Args:
             structure: one structure; positions and cell in Angstrom.
@@ -237,13 +241,11 @@ class Fingerprint:
 
         Args:
             view: view of a structure.
-            strain: whether to add the derivatives by a symmetric strain, with which the atoms move
-                as the cell does: three rows of three numbers without a unit, below those by the n
-                positions.
+            strain: whether to add, below those by the n positions, the derivatives by a symmetric
+                strain of cell and positions: three rows of three numbers without a unit.
 
         Returns:
-            The numbers, without a unit, and their derivatives in 1/Angstrom, shape ``(q, n, 3)`` or
-            ``(q, n + 3, 3)``.
+            The numbers, without a unit, and their derivatives in 1/Angstrom.
         """
         # Few atoms are selected by extremes: compute the derivatives of their entries alone where
         # that costs less than those of all entries.
@@ -346,8 +348,7 @@ class Fingerprint:
             The fingerprint.
 
         Raises:
-            ValueError: if a setting or the family of the descriptor is unknown, or a value is out
-                of range.
+            ValueError: if a setting or the family is unknown, or a value is out of range.
         """
         settings = dict(data)
         descriptor = settings.pop("descriptor", None)
