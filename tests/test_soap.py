@@ -22,6 +22,7 @@ from strategies import random_crystal
 
 from jaxrecon import SOAP, Fingerprint, batch, featurize
 from jaxrecon.descriptors.derivatives import entries_by_positions
+from jaxrecon.descriptors.points import rows_at
 from jaxrecon.descriptors.soap.expansion import Scaling
 from jaxrecon.descriptors.soap.presets import PRESETS, average_dscribe
 from jaxrecon.descriptors.soap.radial import BASES, Basis, orbitals, radial_integrals
@@ -265,3 +266,19 @@ def close(found: Any, expected: Any, relative: float) -> None:
     expected = np.asarray(expected)
     assert np.shape(found) == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=relative * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("atoms", [MOLECULES[0], SLAB], ids=["molecule", "slab"])
+def test_points_that_are_no_atoms_are_those_of_dscribe(atoms: Atoms) -> None:
+    points = np.array([atoms.positions[0] + [0.3, -0.5, 1.8], atoms.get_center_of_mass()])
+    reference = dscribe.SOAP(
+        species=ELEMENTS, r_cut=3.0, n_max=2, l_max=2, sigma=0.5, periodic=atoms.pbc.any()
+    )
+    ours = average_dscribe(ELEMENTS, 3.0, n_max=2, l_max=2, sigma=0.5)
+    found = rows_at(atoms, points, ours, dtype=np.float64)
+    close(found, reference.create(atoms, centers=points.tolist()), 1e-9)
+
+
+def test_points_are_finite() -> None:
+    with pytest.raises(ValueError, match=r"expected finite points of shape \(k, 3\), got"):
+        rows_at(SLAB, np.full((1, 3), np.nan), average_dscribe(ELEMENTS))
