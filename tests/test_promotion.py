@@ -1,4 +1,7 @@
-"""Types of numbers: nothing relies on JAX's promotion of them, which a user may forbid."""
+"""Types of numbers: nothing relies on JAX's promotion of them, which a user may forbid.
+
+The same programs are searched for matrix products without full precision.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from products import lines_of, rounded
 
 COMMON = """
 import warnings
@@ -51,15 +55,19 @@ for changes in ({}, network):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [SEARCHES, LEARNING], ids=["searches", "learning"])
-def test_a_session_without_promotion(code: str) -> None:
+def test_a_session_without_promotion(code: str, tmp_path: Path) -> None:
     folder = Path(__file__).parent
     environment = {
         **os.environ,
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
         "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_DUMP_IR_TO": str(tmp_path),
         "PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent)]),
     }
     result = subprocess.run(
         [sys.executable, "-c", COMMON + code], env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-2000:]
+    programs = [path.read_text() for path in tmp_path.glob("*.mlir")]
+    assert sum(len(lines_of(program)) for program in programs) > 50
+    assert not [line for program in programs for line in rounded(program)]

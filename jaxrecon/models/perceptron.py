@@ -26,7 +26,10 @@ class Perceptron(nnx.Module):
 
     def __init__(self, sizes: Sequence[int], activation: str, *, rngs: nnx.Rngs) -> None:
         self.activation = activation
-        self.layers = nnx.List([nnx.Linear(*ends, rngs=rngs) for ends in pairwise(sizes)])
+        # Accelerators would round float32 factors to 10 bits otherwise.
+        full = jax.lax.Precision.HIGHEST
+        layers = [nnx.Linear(*ends, precision=full, rngs=rngs) for ends in pairwise(sizes)]
+        self.layers = nnx.List(layers)
 
     def __call__(self, inputs: Float[Array, " i"]) -> Float[Array, " o"]:
         """Compute the output for one input."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from ase.data import covalent_radii
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxrecon.numerics import product
 from jaxrecon.structures.packing import PACKING
 
 EDGE_RANGE = (0.75, 2.1)
@@ -60,7 +61,7 @@ def random_positions(
     chances = uniform(key, (len(radii) + 1, 3), radii.dtype)
     fractions = chances[:-1]
     if cell is not None:
-        return fractions @ cell
+        return product(fractions, cell)
     low, high = EDGE_RANGE
     return fractions * ((low + (high - low) * chances[-1, 0]) * compact_edge(radii))
 

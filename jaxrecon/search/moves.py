@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.numerics import product
 from jaxrecon.search import initialize, symmetry
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.descent import residual
@@ -291,7 +292,7 @@ def _sites(
         reach = jnp.sqrt(jnp.max(squares, where=task.atoms, initial=0.0)) + radii[atom]
         anywhere = center[None] + reach * jnp.cbrt(uniform[:, :1]) * direction
     else:
-        anywhere = uniform @ cell
+        anywhere = product(uniform, cell)
     # Bonded sites, around a random atom. Sites of both kinds alternate.
     anchor = _drawn(chances[:, 5], task.atoms.astype(chances.dtype))
     low, high = BOND_RANGE

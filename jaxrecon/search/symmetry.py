@@ -9,6 +9,8 @@ sums.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.numerics import product
+
 ON_CENTERS = 0.08
 """Probability that two atoms of a pair lie on two centres instead of being each other's image."""
 
@@ -66,7 +68,7 @@ def centrosymmetric(
     halves = (jnp.arange(8)[:, None] >> jnp.arange(3)[None, :]) & 1
     order = jnp.argsort(chances[:8, 1])
     halves = halves.astype(positions.dtype) / 2.0
-    centers = halves[order[(jnp.cumsum(on_center) - 1) % 8]] @ cell
+    centers = product(halves[order[(jnp.cumsum(on_center) - 1) % 8]], cell)
     return jnp.where(on_center[:, None], centers, paired)
 
 
@@ -92,8 +94,8 @@ def images(
 
     def squared_distance(other: Array) -> Array:
         # An atom is the image of another if the sum of their positions is a lattice vector.
-        fractions = (positions + positions[other]) @ inverse
-        return jnp.sum(((fractions - jnp.round(fractions)) @ cell) ** 2, axis=-1)
+        fractions = product(positions + positions[other], inverse)
+        return jnp.sum(product(fractions - jnp.round(fractions), cell) ** 2, axis=-1)
 
     index = jnp.arange(len(positions))
     to_itself, to_partner = squared_distance(index), squared_distance(partner)

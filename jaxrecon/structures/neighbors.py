@@ -102,8 +102,15 @@ def displacement(
 
 @contextmanager
 def _mixing() -> Iterator[None]:
-    """Let jax-md mix types and shapes of numbers, also when it is imported: users may forbid it."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    """Let jax-md mix types and shapes of numbers, also when it is imported: users may forbid it.
+
+    Its products get full precision, as accelerators would round float32 factors to 10 bits.
+    """
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.default_matmul_precision("highest"),
+    ):
         yield
 
 

@@ -22,7 +22,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.lax import Precision
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -31,6 +30,7 @@ from jaxrecon.models.coordinates import MIN_WIDTH, Coordinates
 from jaxrecon.models.examples import Examples
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.surrogates.gradient_kernel import Observed, gradient_noise, posterior
+from jaxrecon.numerics import product
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.guidance import Prediction
 
@@ -184,20 +184,20 @@ class GaussianProcess(Surrogate):
         u = (self.coordinates.forward(fingerprint) - own.centre) * own.inverse_width
         # |u - v|^2 = |u|^2 - 2 u v + |v|^2 as matrix products: for many structures at once, the
         # differences would not fit into a cache.
-        along = _times(own.inputs, u)
-        squares = u @ u - 2.0 * along + jnp.sum(own.inputs**2, axis=1)
+        along = product(own.inputs, u)
+        squares = product(u, u) - 2.0 * along + jnp.sum(own.inputs**2, axis=1)
         near = amplitude * jnp.exp(-jnp.maximum(squares, 0.0) / (2.0 * length**2))
         covariances = near + linear * (along + 1.0)
-        explained = jnp.sum(_times(own.factor, covariances[: len(own.factor)]) ** 2)
-        variance = amplitude + linear * (u @ u + 1.0) - explained
+        explained = jnp.sum(product(own.factor, covariances[: len(own.factor)]) ** 2)
+        variance = amplitude + linear * (product(u, u) + 1.0) - explained
         # At a training example, round-off can make the variance negative; the noise is larger.
         spread = own.inflation * jnp.sqrt(jnp.maximum(variance, 0.0) + noise)
-        predicted = covariances @ own.weights
+        predicted = product(covariances, own.weights)
         # Observed gradients add the derivatives of the covariances.
         if own.gradient_weights is not None:
-            pulled = _times(own.gradient_weights, u)
+            pulled = product(own.gradient_weights, u)
             offsets = jnp.sum(own.inputs * own.gradient_weights, axis=1)
-            predicted += near @ (pulled - offsets) / length**2
+            predicted += product(near, pulled - offsets) / length**2
             predicted += linear * jnp.sum(pulled)
         return own.mean + own.deviation * predicted, own.deviation * spread
 
@@ -216,11 +216,6 @@ class GaussianProcess(Surrogate):
             The process that was saved.
         """
         return cls(coordinates=Coordinates.of(fingerprint), **arrays)
-
-
-def _times(matrix: Float[Array, "a b"], vector: Float[Array, " b"]) -> Float[Array, " a"]:
-    """Multiply with full precision on every device."""
-    return jnp.matmul(matrix, vector, precision=Precision.HIGHEST)
 
 
 def _gradients_fit(examples: Examples) -> bool:

@@ -1,0 +1,91 @@
+"""Every matrix product asks for full precision: others are rounded to 10 bits on many GPUs (TF32).
+
+``test_promotion.py`` looks at all programs of whole searches and of training in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from products import lines_of, rounded
+
+from jaxrecon import Fingerprint, Structure, batch
+from jaxrecon.numerics import product
+from jaxrecon.search.gauss_newton import attribution, bound_equations, normal_equations
+from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
+from jaxrecon.search.objectives import mean_absolute_residual
+
+
+def salt() -> Atoms:
+    return bulk("NaCl", "rocksalt", a=5.6)
+
+
+CASES: dict[str, tuple[str, Atoms, dict[str, Any]]] = {
+    "fung2022": ("fung2022", molecule("H2O"), {}),
+    "minimum images": ("fung2022", salt() * (2, 2, 2), {}),
+    "default": ("default", molecule("CH3OH"), {}),
+    "crystal": ("crystal", salt(), {"r_cut": 4.0}),
+    "soap": ("soap", molecule("H2O"), {}),
+    "soap, crystal": ("soap", salt(), {"r_cut": 4.0}),
+    "poolings": (
+        "default",
+        molecule("H2O"),
+        {"poolings": ("mean", "moment3", "smooth_max", "sorted"), "max_atoms": 3},
+    ),
+}
+WHAT = ("value", "gradient", "Jacobian", "attribution", "descent", "polish")
+
+
+@lru_cache
+def prepared(case: str) -> tuple[Fingerprint, Structure]:
+    preset, atoms, settings = CASES[case]
+    fingerprint = Fingerprint.preset(preset, sorted(set(atoms.symbols)), **settings)
+    structures = batch([atoms], fingerprint)
+    return fingerprint, jax.tree.map(lambda leaf: leaf[0], structures)
+
+
+def program(case: str, what: str) -> str:
+    """The text of a program, for several structures at once as in a search."""
+    fingerprint, structure = prepared(case)
+    target = jnp.zeros(fingerprint.size)
+
+    def at(positions: jax.Array) -> Structure:
+        return replace(structure, positions=positions)
+
+    def refined(equations: Any, positions: jax.Array) -> Any:
+        model = levenberg_marquardt(lambda x: equations(fingerprint, at(x), target), max_step=1.0)
+        return refine(model, positions, steps=2)
+
+    functions = {
+        "value": lambda x: fingerprint(at(x)),
+        "gradient": jax.grad(lambda x: mean_absolute_residual(fingerprint(at(x)), target)),
+        "Jacobian": lambda x: fingerprint.with_jacobian(at(x)),
+        "attribution": lambda x: attribution(fingerprint, at(x), target),
+        "descent": lambda x: refined(normal_equations, x),
+        "polish": lambda x: refined(bound_equations, x),
+    }
+    shape = jax.ShapeDtypeStruct((2, *structure.positions.shape), "f4")
+    return jax.jit(jax.vmap(functions[what])).lower(shape).as_text()
+
+
+@pytest.mark.parametrize("what", WHAT)
+@pytest.mark.parametrize("case", CASES)
+def test_products_of_fingerprints_and_descents(case: str, what: str) -> None:
+    text = program(case, what)
+    assert not rounded(text)
+    if what in ("descent", "polish"):
+        assert lines_of(text)
+
+
+def test_rounded_products_are_found() -> None:
+    matrix = jnp.ones((3, 3))
+    for function, count in [(product, 0), (jnp.matmul, 1), (jnp.dot, 1)]:
+        text = jax.jit(function).lower(matrix, matrix).as_text()
+        assert (len(rounded(text)), len(lines_of(text))) == (count, 1)
