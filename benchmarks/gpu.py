@@ -61,16 +61,16 @@ GRACE = 30.0
 """Seconds beyond its time after which a watchdog ends the program."""
 
 SECTIONS = {
-    "limits": Section(gpu_kernels.limits, 1.0),
-    "precision": Section(gpu_search.precision, 1.0),
-    "kernels": Section(gpu_kernels.kernels, 3.0),
-    "published": Section(partial(gpu_search.search, name="pt10_fps300"), 1.7),
-    "molecules": Section(partial(gpu_search.search, name="qm7_500"), 2.0),
-    "solvers": Section(gpu_solvers.solvers, 0.6),
-    "loops": Section(gpu_solvers.loops, 0.3),
+    "limits": Section(gpu_kernels.limits, 0.7),
+    "precision": Section(gpu_search.precision, 0.8),
+    "kernels": Section(gpu_kernels.kernels, 2.6),
+    "published": Section(partial(gpu_search.search, name="pt10_fps300"), 1.6),
+    "molecules": Section(partial(gpu_search.search, name="qm7_500"), 1.7),
+    "solvers": Section(gpu_solvers.solvers, 0.4),
+    "loops": Section(gpu_solvers.loops, 0.2),
     "longest": Section(gpu_solvers.longest, 0.5),
-    "growth": Section(gpu_kernels.growth, 0.8),
-    "compile": Section(gpu_solvers.compilation, 1.0),
+    "growth": Section(gpu_kernels.growth, 0.5),
+    "compile": Section(gpu_solvers.compilation, 0.7),
 }
 """By name, in the order in which they run."""
 

@@ -41,8 +41,9 @@ def reckoned_bytes(one: System) -> int:
 
 def kernels(run: Run, found: dict[str, Any]) -> None:
     """Rates of all systems: every batch of all of them before the next larger batch."""
-    every = {name: system(name) for name in SYSTEMS}
-    every["SOAP"] = system_of("SOAP", "soap", random_atoms("Pt10", 8.0), 64)
+    every = {name: system(name) for name in run.sizes.systems if name in SYSTEMS}
+    if "SOAP" in run.sizes.systems:
+        every["SOAP"] = system_of("SOAP", "soap", random_atoms("Pt10", 8.0), 64)
     found["peak_before"] = peak_memory()
     programs = {
         (name, row): one.kernels()[row] for row in ROWS[::-1] for name, one in every.items()

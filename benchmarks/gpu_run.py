@@ -36,7 +36,9 @@ class Sizes(NamedTuple):
         replicas: replicas of a target in a search.
         starts: structures polished to find the floor of the residual.
         atoms: numbers of atoms for the growth of memory, ascending.
-        systems: equations of a linear solver.
+        equations: sizes of the systems of linear equations.
+        systems: names of the structures whose rates are measured.
+        presets: fingerprints whose precision is measured.
     """
 
     minutes: float = 8.0
@@ -48,7 +50,9 @@ class Sizes(NamedTuple):
     replicas: int = 64
     starts: int = 256
     atoms: tuple[int, ...] = (2, 16, 64, 256, 1024, 4096)
-    systems: tuple[int, ...] = (30, 120)
+    equations: tuple[int, ...] = (30, 120)
+    systems: tuple[str, ...] = ("Pt10", "Pt40", "molecule", "perovskite", "SOAP")
+    presets: tuple[str, ...] = ("fung2022", "default", "crystal", "soap")
 
 
 REHEARSAL = Sizes(
@@ -61,7 +65,9 @@ REHEARSAL = Sizes(
     replicas=8,
     starts=16,
     atoms=(2, 8),
-    systems=(12, 30),
+    equations=(12, 30),
+    systems=("Pt10", "SOAP"),
+    presets=("fung2022",),
 )
 
 

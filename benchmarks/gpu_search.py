@@ -161,6 +161,7 @@ def precision(run: Run, found: dict[str, Any]) -> None:
             ("crystal", perovskites()),
             ("soap", random_atoms("Pt10", 8.0)),
         )
+        if preset in run.sizes.presets
     }
     jobs = [
         ((preset, what), partial(lower, one, run.sizes.starts))

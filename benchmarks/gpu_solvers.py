@@ -42,7 +42,7 @@ def positive_definite(batch: int, size: int) -> tuple[jax.Array, jax.Array]:
 def solvers(run: Run, found: dict[str, Any]) -> None:
     """Systems of linear equations a second, by elimination and by Cholesky."""
     methods = {"elimination": solve_positive_definite, "Cholesky": by_cholesky}
-    for size in run.sizes.systems:
+    for size in run.sizes.equations:
         for batch in run.sizes.batches:
             # The matrices, their products and factors, and copies of them.
             if 8 * 4 * batch * size**2 > memory_limit():
