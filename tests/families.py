@@ -53,7 +53,10 @@ EXAMPLES: dict[str, dict[str, Make]] = {
     "soap": {
         "all pairs": soap,
         "no elements, normalised": lambda elements=ELEMENTS: soap(
-            elements, compression="mu2", weights={"H": 1, "C": 2, "O": 3, "Pt": 4}, normalize=True
+            elements,
+            compression="mu2",
+            weights={"H": (1, 0.5), "C": (2, 0), "O": (3, -1), "Pt": (4, 2)},
+            normalize=True,
         ),
         "one with all": lambda elements=ELEMENTS: soap(
             elements, compression="mu1nu1", convention="featomic", basis="polynomial"

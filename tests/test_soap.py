@@ -224,6 +224,11 @@ def test_float32_is_accurate() -> None:
         ({"cutoff_width": 7.0}, "expected cutoff_width between 0 and r_cut 6.0, got 7.0"),
         ({"center_weight": -1.0}, "expected center_weight >= 0, got -1.0"),
         ({"weights": [["H", 1.0]]}, r"expected weights of all elements \('H', 'O'\)"),
+        ({"weights": [["H", [1, 2]], ["O", [1, 2]]]}, "expected one weight of each element, or"),
+        (
+            {"compression": "mu2", "weights": [["H", 1.0], ["O", [1, 2]]]},
+            "expected one weight of each element, or",
+        ),
         ({"scaling": {"kind": "pow"}}, "expected a scaling's settings, got"),
         ({"scaling": {"kind": "pow", "r_0": 0.0}}, "expected r_0 > 0 of a scaling, got 0.0"),
     ],

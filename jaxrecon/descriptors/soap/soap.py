@@ -6,7 +6,7 @@ harmonics (:mod:`~jaxrecon.descriptors.soap.expansion`). The products of these c
 rotation does not change are the row of the atom (:mod:`~jaxrecon.descriptors.soap.spectrum`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -41,6 +41,9 @@ from jaxrecon.descriptors.soap.spectrum import (
 from jaxrecon.numerics import safe_norm
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
+Weights = Mapping[str, float | Sequence[float]] | tuple[tuple[str, float | tuple[float, ...]], ...]
+"""Weights of elements, as a dictionary or as pairs."""
+
 
 @dataclass(frozen=True)
 class SOAP(Descriptor):
@@ -67,7 +70,10 @@ class SOAP(Descriptor):
         compression: ``"none"``: all pairs of elements; ``"mu2"``: no elements; ``"mu1nu1"``: each
             element with all together; ``"crossover"``: each element with itself. The names are
             those of DScribe; Darby et al., npj Comput. Mater. 8, 166 (2022).
-        weights: pairs of an element and its weight in the density, or a dictionary; None for 1.
+        weights: weight of each element in the density, as a dictionary; None for 1. With
+            ``"mu2"`` an element may have several: the density is then that of as many alchemical
+            elements, and the number of features does not depend on the real ones (Willatt et al.,
+            Phys. Chem. Chem. Phys. 20, 29661, 2018).
         normalize: whether each row is divided by its length.
 
     Raises:
@@ -91,7 +97,7 @@ class SOAP(Descriptor):
     center_weight: float = 1.0
     convention: Convention = "dscribe"
     compression: Compression = "none"
-    weights: Mapping[str, float] | tuple[tuple[str, float], ...] | None = None
+    weights: Weights | None = None
     normalize: bool = False
 
     def __post_init__(self) -> None:
@@ -120,10 +126,7 @@ class SOAP(Descriptor):
         if not 0 <= self.center_weight < np.inf:
             raise ValueError(f"expected center_weight >= 0, got {self.center_weight}")
         if self.weights is not None:
-            weights = {symbol: float(weight) for symbol, weight in dict(self.weights).items()}
-            if not set(self.elements) <= set(weights) or not np.isfinite([*weights.values()]).all():
-                raise ValueError(f"expected weights of all elements {self.elements}, got {weights}")
-            object.__setattr__(self, "weights", tuple(sorted(weights.items())))
+            object.__setattr__(self, "weights", self._checked_weights(dict(self.weights)))
 
     @property
     def density(self) -> Density:
@@ -138,7 +141,10 @@ class SOAP(Descriptor):
     def features(self) -> tuple[Feature, ...]:
         """The products of the power spectrum."""
         if self.compression == "mu2":
-            symbols: tuple[tuple[str, tuple[str, ...]], ...] = (("all", ()),)
+            kinds = range(self._weight_table.shape[1])
+            symbols: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
+                (f"all{kind or ''}", ()) for kind in kinds
+            )
         else:
             symbols = tuple((symbol, (symbol,)) for symbol in self.elements)
         mixed, features = self.compression == "mu1nu1", []
@@ -200,12 +206,13 @@ class SOAP(Descriptor):
     ) -> Float[Array, "m s"]:
         """Weights in a channel for each element, or in a single one; see the base class."""
         channel = element_channels(species, mask, elements, dtype=dtype)
-        if self.weights is not None:
-            place, known = self.places(elements)
-            by_symbol = dict(self.weights)
-            weights = jnp.asarray([by_symbol[symbol] for symbol in self.elements], dtype)
-            channel *= jnp.where(known, weights[place], 0.0)[None]
-        return channel.sum(axis=1, keepdims=True) if self.compression == "mu2" else channel
+        if self.weights is None and self.compression != "mu2":
+            return channel
+        place, known = self.places(elements)
+        weights = jnp.where(known[:, None], jnp.asarray(self._weight_table, dtype)[place], 0.0)
+        if self.compression == "mu2":
+            return einsum("me,ek->mk", channel, weights)
+        return channel * weights[:, 0][None]
 
     def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
         """The power spectrum of one central atom; see :meth:`Descriptor.row`."""
@@ -291,8 +298,33 @@ class SOAP(Descriptor):
                 raise ValueError(f"expected a scaling's settings, got {scaling}") from error
         weights = settings.get("weights")
         if weights is not None:
-            weights = tuple((symbol, weight) for symbol, weight in weights)
+            weights = tuple(
+                (symbol, tuple(weight) if isinstance(weight, list) else weight)
+                for symbol, weight in weights
+            )
         return super().from_dict({**settings, "scaling": scaling, "weights": weights})
+
+    def _checked_weights(self, weights: dict[str, Any]) -> Weights:
+        """Weights as pairs, sorted, with one tuple of as many numbers for each element."""
+        table = {symbol: np.atleast_1d(weight) for symbol, weight in weights.items()}
+        counts = {value.shape for value in table.values()}
+        finite = all(np.isfinite(value).all() for value in table.values())
+        if not set(self.elements) <= set(table) or not finite:
+            raise ValueError(f"expected weights of all elements {self.elements}, got {weights}")
+        if len(counts) > 1 or (self.compression != "mu2" and counts != {(1,)}):
+            raise ValueError(
+                "expected one weight of each element, or with compression 'mu2' as many of each, "
+                f"got {weights}"
+            )
+        return tuple((symbol, tuple(map(float, table[symbol]))) for symbol in sorted(table))
+
+    @property
+    def _weight_table(self) -> Float[np.ndarray, "s k"]:
+        """The weights of all elements."""
+        if self.weights is None:
+            return np.ones((len(self.elements), 1))
+        by_symbol = dict(self.weights)
+        return np.asarray([by_symbol[symbol] for symbol in self.elements])
 
     def _row_with_jacobian(
         self,

@@ -60,7 +60,7 @@ def entries(convention: str, compression: str, channels: int, n_max: int, l_max:
     Args:
         convention: one of :data:`CONVENTIONS`.
         compression: one of :data:`COMPRESSIONS`. ``"mu1nu1"`` multiplies each channel by the sum of
-            all, ``"crossover"`` by itself alone; with ``"mu2"`` there is one channel anyway.
+            all, ``"crossover"`` by itself alone; with ``"mu2"`` channels are no elements.
         channels: number of channels.
         n_max: number of radial functions.
         l_max: largest degree.
@@ -72,7 +72,7 @@ def entries(convention: str, compression: str, channels: int, n_max: int, l_max:
     found = []
     for first in range(channels):
         for second in range(first, channels):
-            if second != first and compression != "none":
+            if second != first and compression in ("mu1nu1", "crossover"):
                 continue
             for n in range(n_max):
                 # Within a channel the products with n and n' exchanged are equal.
