@@ -14,31 +14,24 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import nn
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.base import Descriptor, Feature, in_blocks
+from jaxrecon.descriptors.base import Descriptor, Feature
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.derivatives import ByPositions
 from jaxrecon.descriptors.environment import einsum, element_channels
 from jaxrecon.descriptors.harmonics import MAX_DEGREE
-from jaxrecon.descriptors.soap import spectrum
-from jaxrecon.descriptors.soap.expansion import (
-    Density,
-    Scaling,
-    coefficients,
-    coefficients_with_jacobian,
-)
+from jaxrecon.descriptors.soap import rows
+from jaxrecon.descriptors.soap.expansion import Density, Scaling
 from jaxrecon.descriptors.soap.radial import BASES, Basis, BasisName
+from jaxrecon.descriptors.soap.rows import Recipe
 from jaxrecon.descriptors.soap.spectrum import (
     COMPRESSIONS,
     CONVENTIONS,
     Compression,
     Convention,
     Entries,
-    entries,
 )
-from jaxrecon.numerics import safe_norm
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
 Weights = Mapping[str, float | Sequence[float]] | tuple[tuple[str, float | tuple[float, ...]], ...]
@@ -216,16 +209,13 @@ class SOAP(Descriptor):
 
     def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
         """The power spectrum of one central atom; see :meth:`Descriptor.row`."""
-        found = coefficients(self.density, vectors, channel)
-        row = spectrum.spectrum(self._entries(channel.shape[1]), found, self._others(found))
-        return self._normalized(row)
+        return rows.row(self._recipe, vectors, channel)
 
     def row_with_jacobian(
         self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
     ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
         """The row and its derivatives in closed form; see :meth:`Descriptor.row_with_jacobian`."""
-        found, by_vectors = coefficients_with_jacobian(self.density, vectors, channel)
-        return self._row_with_jacobian(found, by_vectors, channel)
+        return rows.row_with_jacobian(self._recipe, vectors, channel)
 
     @partial(jax.jit, static_argnums=0, static_argnames="strain")
     def with_derivatives(
@@ -236,46 +226,15 @@ class SOAP(Descriptor):
         The derivatives of the coefficients are summed over the images of an atom before they turn
         into those of the many products.
         """
-        n = len(neighbors.vectors)
-        source = neighbors.source
-        if source is None:
-            source = jnp.broadcast_to(jnp.arange(n)[None], (n, n))
-        # The central atom is a neighbour that does not move.
-        source = jnp.concatenate([source, jnp.full((n, 1), -1)], axis=1)
         found = with_centers(neighbors)
-        dtype = found.vectors.dtype
-        moved = self.channels(found.species[:, -1], found.mask[:, -1], elements, dtype)
-        # A strain moves all neighbours: those of a channel like one atom, in six directions.
-        count = moved.shape[1]
-        directions = jnp.repeat(jnp.eye(count, dtype=dtype), 2, axis=0) if strain else moved[:0]
-        moved = jnp.concatenate([moved, directions])
 
-        def of_atom(atom: tuple[Array, ...]) -> tuple[Array, Array]:
-            vectors, species, mask, source, center = atom
-            channel = self.channels(species, mask, elements, dtype)
-            coefficients, turned = coefficients_with_jacobian(self.density, vectors, channel)
-            images = nn.one_hot(source, n, dtype=dtype) * mask[:, None].astype(dtype)
-            ends = einsum("ja,jxkn->axkn", images, turned)
-            if strain:
-                present = jnp.where(mask[:, None], vectors, 0.0)
-                sheared = einsum("js,jx,jykn->sxykn", channel, present, turned)
-                pairs = (sheared + jnp.swapaxes(sheared, 1, 2)) / 2.0
-                six = pairs[:, (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)]
-                ends = jnp.concatenate([ends, six.reshape(2 * count, 3, *six.shape[2:])])
-            row, jacobian = self._row_with_jacobian(coefficients, ends, moved)
-            # The vectors to all neighbours start at the central atom.
-            whole = jacobian[:, :n].sum(axis=1, keepdims=True)
-            start = nn.one_hot(center, n, dtype=dtype)[None, :, None]
-            derivatives = jacobian[:, :n] - start * whole
-            if strain:
-                six = jacobian[:, n:].reshape(-1, count, 6).sum(axis=1)
-                by_strain = six[:, ((0, 3, 4), (3, 1, 5), (4, 5, 2))]
-                derivatives = jnp.concatenate([derivatives, by_strain], axis=1)
-            return row, derivatives
+        def channels(species: Int[Array, " m"], mask: Bool[Array, " m"]) -> Float[Array, "m s"]:
+            return self.channels(species, mask, elements, found.vectors.dtype)
 
-        arrays = (found.vectors, found.species, found.mask, source, jnp.arange(n))
-        rows, derivatives = in_blocks(of_atom, arrays)
-        return rows, ByPositions(derivatives)
+        values, derivatives = rows.with_derivatives(
+            self._recipe, found, neighbors.source, channels, strain=strain
+        )
+        return values, ByPositions(derivatives)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "SOAP":
@@ -326,45 +285,14 @@ class SOAP(Descriptor):
         by_symbol = dict(self.weights)
         return np.asarray([by_symbol[symbol] for symbol in self.elements])
 
-    def _row_with_jacobian(
-        self,
-        coefficients: Float[Array, "k s n"],
-        by_vectors: Float[Array, "m 3 k n"],
-        channel: Float[Array, "m s"],
-    ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
-        """The row, and its derivatives by vectors that change the coefficients of some channels."""
-        chosen, others = self._entries(channel.shape[1]), self._others(coefficients)
-        other_channel = channel
-        if self.compression == "mu1nu1":
-            other_channel = channel.sum(axis=1, keepdims=True)
-        row = spectrum.spectrum(chosen, coefficients, others)
-        jacobian = spectrum.spectrum_jacobian(
-            chosen, coefficients, others, by_vectors, channel, other_channel
-        )
-        if self.normalize:
-            length = safe_norm(row)
-            jacobian = jacobian / jnp.where(length > 0, length, 1.0)
-            row = self._normalized(row)
-            along = jnp.sum(row[:, None, None] * jacobian, axis=0, keepdims=True)
-            jacobian -= row[:, None, None] * along
-        return row, jacobian
-
-    def _normalized(self, row: Float[Array, " f"]) -> Float[Array, " f"]:
-        """The row divided by its length, if that is a setting."""
-        if not self.normalize:
-            return row
-        length = safe_norm(row)
-        return row / jnp.where(length > 0, length, 1.0)
-
-    def _others(self, coefficients: Float[Array, "k s n"]) -> Float[Array, "k t n"]:
-        """The coefficients of the second factors."""
-        if self.compression == "mu1nu1":
-            return coefficients.sum(axis=1, keepdims=True)
-        return coefficients
+    @property
+    def _recipe(self) -> Recipe:
+        """What the rows are computed from."""
+        return Recipe(self.density, self.convention, self.compression, self.normalize)
 
     def _entries(self, channels: int) -> Entries:
         """The products for a number of channels."""
-        return entries(self.convention, self.compression, channels, self.n_max, self.l_max)
+        return self._recipe.entries(channels)
 
     @property
     def _table(self) -> Int[Array, "s t n n l"]:
