@@ -169,7 +169,7 @@ def growth(run: Run, found: dict[str, Any]) -> None:
         row.update(compile_seconds=seconds, bytes=needed, reckoned_bytes=reckoned)
         text = f"  Pt{atoms}: {replicas} replicas need {megabytes(needed)}"
         text += f" (reckoned {megabytes(reckoned)})"
-        if needed is None or needed > memory_limit() or run.left <= 0:
+        if needed is None or needed > memory_limit() or run.ends < time.perf_counter():
             run.say(text + ", not run")
             continue
         try:

@@ -1,7 +1,7 @@
 """Sections of the GPU benchmark: searches in a given time, and how exact float32 is there."""
 
 import time
-from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,9 @@ ROUNDED = 2e-5
 NOISE = 0.02
 """Standard deviation in Angstrom of the noise that polishing has to undo."""
 
+OFTEN = 5.0
+"""Seconds after which the figures of a search are written again."""
+
 POLISHING = 60
 """Levenberg-Marquardt steps that polish a structure."""
 
@@ -44,16 +47,22 @@ class Clock:
     Attributes:
         programs: seconds in the programs that make the hops.
         rest: seconds between them: polishing, results, preparation of the next hop.
-        evaluations: fingerprint evaluations, and hops of one target, so far.
+        hops: hops of single targets.
+
+    Args:
+        limit: seconds of the search, without those to compile.
+        ends: when it must end, of `time.perf_counter`.
+        write: called every few seconds.
     """
 
-    def __init__(self, limit: float, ends: float) -> None:
+    def __init__(self, limit: float, ends: float, write: Callable[[], None]) -> None:
         self.compilations = Compilations()
         self.began = self.since = time.perf_counter()
-        self.limit, self.ends = limit, ends
+        self.limit, self.ends, self.write = limit, ends, write
+        self.written = self.began
         self.programs = self.rest = 0.0
         self.updating = False
-        self.evaluations: Counter[str] = Counter()
+        self.hops = 0
 
     @property
     def compiling(self) -> float:
@@ -70,9 +79,11 @@ class Clock:
         """Called for each target when all have been updated after a hop."""
         self.rest += self._spent()
         self.updating = False
-        self.evaluations["all"] += evaluations
-        self.evaluations["hops"] += evaluations > 0
+        self.hops += evaluations > 0
         now = time.perf_counter()
+        if now - self.written > OFTEN:
+            self.written = now
+            self.write()
         if now - self.began - self.compiling > self.limit or now > self.ends:
             raise TimeUpError
 
@@ -104,8 +115,11 @@ def search(run: Run, found: dict[str, Any], name: str) -> None:
         if result.residual <= CERTIFIED:
             certified.append(seconds)
 
-    ends = time.perf_counter() + run.left
-    clock = Clock(run.sizes.search_seconds, ends)
+    def write() -> None:
+        found.update(figures_of(clock, config, cost, len(targets), len(certified)))
+        run.save()
+
+    clock = Clock(run.sizes.search_seconds, time.perf_counter() + run.left, write)
     try:
         reconstruct(
             [target.values for target in targets],
@@ -120,35 +134,42 @@ def search(run: Run, found: dict[str, Any], name: str) -> None:
         )
     except TimeUpError:
         found["stopped"] = "time is up"
-    hops = clock.evaluations["hops"]
-    work = {kind: hops * count for kind, count in config.evaluations_per_hop.items()}
-    # Evaluations of each kind count as much as they cost, in loss-and-gradient evaluations.
-    equivalent, bare = cost.of(work), per_second[costs.GRADIENT]
-    searching = clock.programs + clock.rest
-    found.update(
-        targets=len(targets),
-        certified=len(certified),
-        hops=hops,
-        evaluations=work,
-        equivalent_evaluations=equivalent,
-        evaluations_per_target=equivalent / len(targets),
-        seconds_in_programs=clock.programs,
-        seconds_between=clock.rest,
-        seconds_compiling=clock.compiling,
-        bare_per_second=per_second,
-        per_second=equivalent / max(searching, 1e-9),
-        of_bare=equivalent / max(searching, 1e-9) / bare,
-        of_bare_in_programs=equivalent / max(clock.programs, 1e-9) / bare,
-        at_once=cost.details["at_once"],
-        peak_bytes_of_process=peak_memory(),
-    )
+    write()
     run.say(
-        f"  {len(certified)} of {len(targets)} certified in {searching:.1f} s and "
-        f"{clock.compiling:.1f} s to compile; {clock.programs:.1f} s in programs, "
-        f"{clock.rest:.1f} s between; {equivalent / len(targets):,.0f} evaluations a target, "
+        f"  {len(certified)} of {len(targets)} certified; {clock.programs:.1f} s in programs, "
+        f"{clock.rest:.1f} s between, {clock.compiling:.1f} s to compile; "
+        f"{found['evaluations_per_target']:,.0f} evaluations a target, "
         f"{found['per_second']:,.0f} /s, {100 * found['of_bare']:.1f} % of the bare kernel "
         f"({100 * found['of_bare_in_programs']:.1f} % within programs)"
     )
+
+
+def figures_of(
+    clock: Clock, config: ReconstructConfig, cost: costs.Costs, targets: int, certified: int
+) -> dict[str, Any]:
+    """What a search has done so far, and at which rate.
+
+    Evaluations of each kind count as much as they cost, in loss-and-gradient evaluations.
+    """
+    work = {kind: clock.hops * count for kind, count in config.evaluations_per_hop.items()}
+    equivalent, bare = cost.of(work), cost.details["per_second"][costs.GRADIENT]
+    searching, within = max(clock.programs + clock.rest, 1e-9), max(clock.programs, 1e-9)
+    return {
+        "targets": targets,
+        "certified": certified,
+        "hops": clock.hops,
+        "evaluations": work,
+        "equivalent_evaluations": equivalent,
+        "evaluations_per_target": equivalent / targets,
+        "seconds_in_programs": clock.programs,
+        "seconds_between": clock.rest,
+        "seconds_compiling": clock.compiling,
+        "per_second": equivalent / searching,
+        "of_bare": equivalent / searching / bare,
+        "of_bare_in_programs": equivalent / within / bare,
+        "bare": dict(cost.details),
+        "peak_bytes_of_process": peak_memory(),
+    }
 
 
 def precision(run: Run, found: dict[str, Any]) -> None:

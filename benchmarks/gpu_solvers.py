@@ -22,6 +22,9 @@ from jaxrecon.numerics import solve_positive_definite
 ITERATIONS = 200
 """Iterations of the loops whose overhead is measured."""
 
+TRACED = 100
+"""Number of targets of the hop whose kernels are listed."""
+
 LONGEST = 10
 """Number of kernels listed."""
 
@@ -110,8 +113,9 @@ def loops(run: Run, found: dict[str, Any]) -> None:
 def longest(run: Run, found: dict[str, Any]) -> None:
     """The kernels that take most time in one hop of a search for Pt10, and in its polish."""
     pt10 = system("Pt10")
-    config = ReconstructConfig(replicas=run.sizes.replicas, hops=1, tolerance=1e-30)
-    targets = 1 if run.sizes.targets else 300
+    # A trace holds a million events: little polishing leaves enough of them for the hop.
+    config = ReconstructConfig(replicas=run.sizes.replicas, hops=1, tolerance=1e-30, polish_steps=2)
+    targets = 1 if run.sizes.targets else TRACED
 
     def hop() -> None:
         reconstruct(
@@ -137,6 +141,8 @@ def longest(run: Run, found: dict[str, Any]) -> None:
             "calls": calls,
             "longest": {name: {"calls": n, "seconds": s} for name, (n, s) in rows},
         }
+    if set(found) == {"events"}:
+        raise ValueError("the trace has no kernels: the profiler may lack permission")
     programs = {name: entry for name, entry in found.items() if isinstance(entry, dict)}
     for module, entry in sorted(programs.items(), key=lambda item: -item[1]["seconds"])[:2]:
         run.say(f"  {module}: {entry['calls']:,} kernels, {entry['seconds']:.4f} s")
@@ -164,7 +170,9 @@ def kernels_of(events: list[dict[str, Any]]) -> dict[str, dict[str, tuple[int, f
     streams = {
         (event["pid"], event["tid"])
         for event in named
-        if event["name"] == "thread_name" and "Stream" in event["args"]["name"]
+        if event["name"] == "thread_name"
+        and event["pid"] in devices
+        and "Stream" in event["args"]["name"]
     }
     calls: dict[str, Counter[str]] = {}
     spent: dict[str, Counter[str]] = {}
