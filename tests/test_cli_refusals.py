@@ -51,7 +51,7 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
         (f"{RECONSTRUCT} --cell 'nan 4 4'", "expected a finite cell"),
         ("reconstruct none.npz -o out.extxyz", "got none.npz, which does not exist"),
         ("reconstruct folder -o out.extxyz", "got folder, which is no file"),
-        ("reconstruct water.xyz -o out.extxyz", "in an .npz or .csv file, got water.xyz"),
+        ("reconstruct water.xyz -o out.extxyz", "in an .npz, .csv or .npy file, got water.xyz"),
         ("reconstruct text.npz -o out.extxyz", "got text.npz, which is no zip archive"),
         ("reconstruct word.csv -o out.extxyz", "row 1 (line 2), column 1 of word.csv, got 'four'"),
         (f"{RECONSTRUCT} --preset acsf", "expected a preset among"),

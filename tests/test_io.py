@@ -210,7 +210,7 @@ def test_what_is_no_fingerprint_file(tmp_path):
         read_fingerprints(tmp_path / "none.npz")
     with pytest.raises(ValueError, match="which is no file"):
         read_fingerprints(tmp_path)
-    with pytest.raises(ValueError, match=re.escape("in an .npz or .csv file")):
+    with pytest.raises(ValueError, match=re.escape("in an .npz, .csv or .npy file")):
         read_fingerprints(write(tmp_path / "fp.txt", "1,2"))
     with pytest.raises(ValueError, match="which is no zip archive"):
         read_fingerprints(write(tmp_path / "text.npz", "1,2"))

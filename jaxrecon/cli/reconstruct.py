@@ -79,8 +79,9 @@ def reconstruct(
     fingerprints: Annotated[
         Path,
         typer.Argument(
-            metavar="FP.npz|FP.csv",
-            help="Output of `fingerprint`, or comma-separated numbers with one target per row.",
+            metavar="FP.npz|FP.csv|FP.npy",
+            help="Output of `fingerprint`, or numbers alone with one target per row: a table with "
+            "commas or an array of NumPy.",
         ),
     ],
     output: Annotated[

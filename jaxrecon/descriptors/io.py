@@ -1,4 +1,4 @@
-"""Files of fingerprints: .npz with all settings, and .csv with numbers alone.
+"""Files of fingerprints: .npz with all settings, and .csv or .npy with numbers alone.
 
 A fingerprint file holds what the inverse may know: the numbers, the settings of the fingerprint,
 the formula and the cell. It never holds positions.
@@ -124,21 +124,22 @@ def write_fingerprints(
 
 
 def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
-    """Read fingerprints from an .npz file of jaxrecon, or from a .csv file of numbers.
+    """Read fingerprints from an .npz file of jaxrecon, or from a .csv or .npy file of numbers.
 
-    A .csv file has one target in each line. Blank lines are skipped, and so is a first line that
-    can't be data: names in all columns, or the numbers 0, 1, 2, ... of the columns, as pandas
-    writes them. Everything else that is not a finite number is refused by row and column.
+    An .npy file has an array of NumPy with one row for each target, or one target alone. A .csv
+    file has one target in each line. Blank lines are skipped, and so is a first line that can't be
+    data: names in all columns, or the numbers 0, 1, 2, ... of the columns, as pandas writes them.
+    Everything else that is not a finite number is refused by row and column.
 
     Args:
-        path: path of the file, which ends in ``.npz`` or ``.csv``.
+        path: path of the file, which ends in ``.npz``, ``.csv`` or ``.npy``.
 
     Returns:
         The content of the file.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if its suffix or content is not that of one of the two formats, it has another
+        ValueError: if its suffix or content is not that of one of these formats, it has another
             version, or a number is not finite.
         MemoryError: if the numbers do not fit into the available memory.
     """
@@ -152,7 +153,11 @@ def read_fingerprints(path: str | os.PathLike[str]) -> FingerprintFile:
         values = _read_csv(path)
         _check_values(values, None, path)
         return FingerprintFile(values)
-    raise ValueError(f"expected fingerprints in an .npz or .csv file, got {path}")
+    if path.suffix == ".npy":
+        values = _read_npy(path)
+        _check_values(values, None, path)
+        return FingerprintFile(values)
+    raise ValueError(f"expected fingerprints in an .npz, .csv or .npy file, got {path}")
 
 
 def _read_npz(path: Path) -> FingerprintFile:
@@ -182,6 +187,21 @@ def _read_npz(path: Path) -> FingerprintFile:
         cells=[cell if axes.any() else None for cell, axes in zip(cells, pbc, strict=True)],
         pbc=[(bool(a), bool(b), bool(c)) for a, b, c in pbc],
     )
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    """Read an array of numbers; one dimension is one target."""
+    size = path.stat().st_size
+    check_memory(size, f"the numbers of {shortened(str(path), 100)}", "use a part of its rows")
+    try:
+        with path.open("rb") as stream:
+            values = np.lib.format.read_array(stream, allow_pickle=False)
+    # A damaged file fails in numpy or ast, with exceptions of their own.
+    except Exception as error:
+        raise ValueError(f"expected an array of NumPy in {path}, got {reason(error)}") from error
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"expected an array of real numbers in {path}, got {values.dtype}")
+    return np.atleast_2d(values.astype(values.dtype if values.dtype.kind == "f" else float))
 
 
 def _read_csv(path: Path) -> np.ndarray:
