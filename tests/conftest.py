@@ -79,6 +79,13 @@ def x64() -> Iterator[None]:
 
 
 @pytest.fixture
+def strict_types() -> Iterator[None]:
+    """Nothing relies on JAX's promotion of types of numbers, which a user may forbid."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture
 def optimized(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All optimisations of the compiler, for tests of last digits and of whole examples."""
     quick = jax.config.jax_disable_most_optimizations

@@ -17,7 +17,8 @@ from jaxrecon.structures.structure import Structure
 @partial(jax.jit, static_argnums=0)
 def rows(config: ACSF, environments: Neighbors, elements: jax.Array | None = None) -> jax.Array:
     """The rows of a descriptor, in the channels of some elements or of all."""
-    numbers = jnp.asarray(config.species) if elements is None else elements
+    integers = environments.species.dtype
+    numbers = jnp.asarray(config.species, integers) if elements is None else elements
 
     def row(vectors: jax.Array, species: jax.Array, mask: jax.Array) -> jax.Array:
         channel = config.channels(species, mask, numbers, vectors.dtype)

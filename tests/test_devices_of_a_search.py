@@ -27,16 +27,18 @@ from jax.sharding import Mesh
 import jaxrecon
 from jaxrecon.search import reconstruct as searching
 
-ethylamine = molecule("CH3CH2NH2")
-fingerprint = jaxrecon.Fingerprint.preset("default", "CHN")
-target = jaxrecon.featurize(ethylamine, fingerprint)
+nitrile = molecule("CH3CN")
+descriptor = jaxrecon.ACSF(
+    "CHN", 5.0, g2_eta=(1.0,), g2_r_s=(1.0, 2.0, 3.0), g5_zeta=(1,), g5_eta=(0.1,))
+fingerprint = jaxrecon.Fingerprint(descriptor)
+target = jaxrecon.featurize(nitrile, fingerprint)
 found = []
 for chosen in ([0], [0, 1], [1, 2]):
     devices = np.asarray(jax.local_devices())[chosen].reshape(1, -1)
     searching.device_mesh = lambda *_: Mesh(devices, ("targets", "replicas"))
     jaxrecon.reconstruct(
-        target, fingerprint, symbols=str(ethylamine.symbols), seed=3, hops=1, refine_steps=1,
-        sites=2, polish_steps=1, watch=lambda _, residuals: found.append(residuals))
+        target, fingerprint, symbols=str(nitrile.symbols), seed=3, hops=1, refine_steps=1,
+        sites=2, polish_steps=1, replicas=16, watch=lambda _, residuals: found.append(residuals))
 with open(sys.argv[1], "wb") as file:
     pickle.dump(found, file)
 """

@@ -23,6 +23,8 @@ from jaxrecon.descriptors.featurize import batches
 from jaxrecon.structures.bounds import MANY, bounds_of
 from jaxrecon.structures.structure import Bounds, Structure, to_ase
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 FOUR = ("H", "O", "Na", "Pt")
 R_CUT = 4.0
 

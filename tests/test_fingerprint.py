@@ -23,6 +23,8 @@ from jaxrecon.search.objectives import mean_absolute_residual
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 # Numbers
 
 

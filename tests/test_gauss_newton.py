@@ -21,6 +21,8 @@ from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.structure import Bounds, Structure
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 SQUARE = [(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0), (1, 1, 1.7)]
 
 
@@ -33,7 +35,7 @@ CASES = [
     pytest.param(small("max", "min"), "tied", id="tied"),
     pytest.param(small("min", "mean", "max"), "all", id="mixed"),
     pytest.param(
-        small("max", "sorted", "min", "smooth_max", "max", per_element=True), "free", id="elements"
+        small("max", "sorted", "min", "smooth_max", per_element=True), "free", id="elements"
     ),
     pytest.param(small(*POOLINGS, images="minimum", per_element=True), "minimum", id="everything"),
     pytest.param(small("sum", "none", "moment3"), "all", id="no extremes"),

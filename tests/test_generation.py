@@ -21,6 +21,8 @@ from jaxrecon.inverse_design.generation import generate, shortest_distance
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 GIVEN = [random_cluster("Pt4", seed) for seed in (70, 71, 72)]
 NOWHERE = Atoms("Pt4", np.full((4, 3), np.nan))
 CLOSE = Atoms("Pt4", [(0, 0, 0), (0, 0, 1.2), (0, 2.4, 0), (2.4, 0, 0)])

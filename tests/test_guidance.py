@@ -19,6 +19,8 @@ from jaxrecon.search.gauss_newton import guided_equations
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.structures.bounds import bounds_of
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 FINGERPRINT = Fingerprint.preset("default", ["Pt"])
 SMALL = ACSF(("H", "Pt"), 4.0, g2_eta=(0.5,), g2_r_s=(0.5, 1.5), g5_zeta=(2,), g5_eta=(0.1,))
 SETTINGS = {"hops": 3, "replicas": 8, "refine_steps": 15, "tolerance": 1e-4, "polish_steps": 5}

@@ -22,6 +22,8 @@ from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure, padded
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 R_CUT = PLAIN.r_cut
 TWO_BODY = ACSF(("Pt",), R_CUT, g2_eta=(0.3,), g2_r_s=(1.0, 2.0), g3_kappa=(1.5,), g5_zeta=())
 THREE_BODY = ACSF(

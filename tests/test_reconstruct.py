@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from ase import Atoms
@@ -19,6 +20,8 @@ import jaxrecon.search.reconstruct
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
 from jaxrecon.search.target_state import TargetState
 from jaxrecon.structures.matching import rmsd
+
+pytestmark = pytest.mark.usefixtures("strict_types")
 
 MINIMUM = fingerprint_of("O", "Pt", images="minimum")
 
@@ -250,7 +253,8 @@ def test_compositions_of_each_target() -> None:
 def test_with_float64_enabled(x64: None) -> None:
     """The search is in float32 and polishing in float64, whatever the default of the user is."""
     truth = compact(3)
-    found = reconstruct(featurize(truth, PLATINUM), PLATINUM, symbols="Pt3", config=CONFIG)
+    with jax.numpy_dtype_promotion("standard"):
+        found = reconstruct(featurize(truth, PLATINUM), PLATINUM, symbols="Pt3", config=CONFIG)
     assert_found(found[0], truth, PLATINUM)
 
 

@@ -14,6 +14,8 @@ from jaxrecon.search.solutions import SAME_RMSD, Solutions
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.matching import rmsd
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 # Averages of distances alone: several shapes of four atoms have the same fingerprint.
 DISTANCES = Fingerprint(
     ACSF(

@@ -19,6 +19,8 @@ from jaxrecon.models.surrogates import gradient_kernel
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
 from jaxrecon.models.training import total_epochs, train
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_a_model_and_its_validation(name):

@@ -60,7 +60,7 @@ def tanh3(
     """
     inside = r < r_cut
     tanh = jnp.tanh(jnp.where(inside, 1.0 - r / r_cut, 0.0))
-    return tanh**3, -3.0 / r_cut * tanh**2 * (1.0 - tanh**2) * inside
+    return tanh**3, -3.0 / r_cut * tanh**2 * (1.0 - tanh**2) * inside.astype(tanh.dtype)
 
 
 CUTOFFS = {"cosine": cosine, "tanh3": tanh3}
