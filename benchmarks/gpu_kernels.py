@@ -16,6 +16,9 @@ from jaxrecon.search.compiled import replica_bytes
 from jaxrecon.structures.structure import Bounds
 
 GRADIENT, STEP = "loss and gradient", "Levenberg-Marquardt step"
+SMALL = 256
+"""Largest number of atoms whose programs compile side by side."""
+
 ROWS = ("fingerprint", GRADIENT, STEP)
 
 
@@ -151,8 +154,8 @@ def show(run: Run, name: str, row: str, batch: int, figures: dict[str, Any]) -> 
 def growth(run: Run, found: dict[str, Any]) -> None:
     """Memory and time of a Levenberg-Marquardt step of all replicas of Pt, by number of atoms.
 
-    A program is only called if it fits into the memory. The package reckons for itself and says
-    how many replicas fit, but computes all replicas of a target together.
+    A search on an accelerator computes all replicas of a target together. A program is only called
+    if it fits into the memory, and nothing larger is tried after the first that does not.
     """
     replicas = run.sizes.replicas
     every: dict[int, System] = {}
@@ -160,32 +163,33 @@ def growth(run: Run, found: dict[str, Any]) -> None:
     def lowered(atoms: int) -> Any:
         clusters = random_atoms(f"Pt{atoms}", 8.0 * (atoms / 10) ** (1 / 3))
         every[atoms] = one = system_of(f"Pt{atoms}", "fung2022", clusters, 1)
-        function = one.kernels()[STEP][0]
-        return spread(function, 1, replicas).lower(jax.ShapeDtypeStruct((replicas, atoms, 3), "f4"))
+        positions = jax.ShapeDtypeStruct((replicas, atoms, 3), "f4")
+        return spread(one.kernels()[STEP][0], 1, replicas).lower(positions)
 
     jobs = [(atoms, partial(lowered, atoms)) for atoms in run.sizes.atoms]
-    for atoms, outcome in run.compiled(jobs):
-        row = found[str(atoms)] = {}
-        if isinstance(outcome, Exception):
-            row["stopped"] = short(outcome)
-            run.say(f"  Pt{atoms}: {row['stopped']}")
-            continue
-        seconds, program = outcome
-        needed, reckoned = bytes_of(program), reckoned_bytes(every[atoms]) * replicas
-        row.update(compile_seconds=seconds, bytes=needed, reckoned_bytes=reckoned)
-        text = f"  Pt{atoms}: {replicas} replicas need {megabytes(needed)}"
-        text += f" (reckoned {megabytes(reckoned)})"
-        if needed is None or needed > memory_limit() or run.ends < time.perf_counter():
-            run.say(text + ", not run")
-            continue
-        try:
-            positions = jnp.asarray(every[atoms].positions(replicas))
-            jax.block_until_ready(program(positions))
-            began = time.perf_counter()
-            jax.block_until_ready(program(positions))
-            row["call_seconds"] = time.perf_counter() - began
-            run.say(f"{text}, a call {row['call_seconds']:.3f} s")
-        except Exception as error:
-            row["stopped"] = short(error)
-            run.say(f"{text}: {row['stopped']}")
-            return
+    # Small ones compile side by side; large ones take long to prepare, and may not be needed.
+    few = sum(atoms <= SMALL for atoms in run.sizes.atoms)
+    for group in (jobs[:few], *([job] for job in jobs[few:])):
+        for atoms, outcome in run.compiled(group):
+            row = found[str(atoms)] = {}
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                row["compile_seconds"], program = outcome
+                row["bytes"] = needed = bytes_of(program)
+                row["reckoned_bytes"] = reckoned_bytes(every[atoms]) * replicas
+                if needed is None or needed > memory_limit():
+                    raise MemoryError(f"{replicas} replicas need {megabytes(needed)}, not run")
+                positions = jnp.asarray(every[atoms].positions(replicas))
+                jax.block_until_ready(program(positions))
+                began = time.perf_counter()
+                jax.block_until_ready(program(positions))
+                row["call_seconds"] = time.perf_counter() - began
+            except Exception as error:
+                row["stopped"] = short(error)
+                run.say(f"  Pt{atoms}: {row['stopped']}; nothing larger is tried")
+                return
+            run.say(
+                f"  Pt{atoms}: {replicas} replicas need {megabytes(row['bytes'])} (reckoned "
+                f"{megabytes(row['reckoned_bytes'])}), a call {row['call_seconds']:.3f} s"
+            )
