@@ -49,6 +49,7 @@ if "--rehearse" in sys.argv:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import gpu_kernels
+import gpu_precision
 import gpu_search
 import gpu_solvers
 import jax
@@ -63,7 +64,7 @@ GRACE = 30.0
 
 SECTIONS = {
     "limits": Section(gpu_kernels.limits, 0.7),
-    "precision": Section(gpu_search.precision, 0.8),
+    "precision": Section(gpu_precision.precision, 0.8),
     "kernels": Section(gpu_kernels.kernels, 2.6),
     "published": Section(partial(gpu_search.search, name="pt10_fps300"), 1.6),
     "molecules": Section(partial(gpu_search.search, name="qm7_500"), 1.7),
