@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import jax
 import numpy as np
 from ase import Atoms
 from labelling import energy_of
@@ -34,7 +35,9 @@ def labelled() -> LabelledSet:
 
 @lru_cache
 def trained() -> DesignModel:
-    return train(labelled(), LEARNING)
+    # Here and not in tests that read this: the first one trains for all.
+    with jax.numpy_dtype_promotion("strict"):
+        return train(labelled(), LEARNING)
 
 
 def e_form(atoms: Atoms) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import jax
 import numpy as np
 from ase import Atoms
 
@@ -44,4 +45,6 @@ def labelled(count: int = 60) -> LabelledSet:
 
 @lru_cache
 def learned(name: str) -> DesignModel:
-    return train(labelled(), CONFIGS[name])
+    # Here and not in tests that read this: the first one trains for all.
+    with jax.numpy_dtype_promotion("strict"):
+        return train(labelled(), CONFIGS[name])

@@ -64,6 +64,7 @@ def test_without_steps_the_start_is_returned() -> None:
     assert adam(bumpy, start, steps=0, learning_rate=RATE) is start
 
 
+@pytest.mark.usefixtures("strict_types")
 def test_adam_lowers_the_loss_of_a_fingerprint() -> None:
     fingerprint = Fingerprint(ACSF(elements=("O",), g2_eta=(0.5,), g5_zeta=(1, 4), g5_eta=(0.1,)))
     atoms = random_cluster(0, 5, ("O",))

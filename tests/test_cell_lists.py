@@ -21,7 +21,7 @@ from jaxrecon.structures.bounds import ASIDE, bounds_of
 from jaxrecon.structures.neighbors import Neighbors
 from jaxrecon.structures.structure import Bounds, padded
 
-pytestmark = pytest.mark.usefixtures("bins_past_many")
+pytestmark = pytest.mark.usefixtures("bins_past_many", "strict_types")
 
 
 SHAPES = {

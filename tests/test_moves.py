@@ -20,6 +20,8 @@ from jaxrecon.search.moves import MOVES, Situation, move_weights, propose, reloc
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 FINGERPRINT = Fingerprint(
     ACSF(
         elements=("O", "Pt"),
