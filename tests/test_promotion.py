@@ -26,20 +26,11 @@ SEARCH = ReconstructConfig(hops=2, replicas=4, refine_steps=2, polish_steps=1, r
 """
 SEARCHES = """
 water, salt = molecule("H2O"), bulk("NaCl", "rocksalt", a=5.6)
-fung = Fingerprint.preset("fung2022", "HCO")
-crystal = Fingerprint.preset("crystal", ["Na", "Cl"], r_cut=4.0)
-minimum = Fingerprint.preset("fung2022", ["Na", "Cl"])
-every = ("mean", "sum", "moment3", "smooth_max", "smooth_min", "sorted", "none")
-pooled = Fingerprint.preset("default", "HCO", poolings=every, max_atoms=3, per_element=True)
-for dtype in (np.float32, np.float64):
-    featurize(water, pooled, dtype=dtype)
-    featurize(salt * (4, 4, 4), crystal, dtype=dtype)
-    featurize(salt, minimum, dtype=dtype)
-featurize(water, fung)
 small = Fingerprint(ACSF("HO", 5.0, g2_eta=(1.0,), g2_r_s=(1.0, 2.0), g5_zeta=(1,), g5_eta=(0.1,)))
 targets = featurize(water, small)
 known = [np.where([[True], [False], [False]], water.positions, np.nan)]
 reconstruct(targets, small, symbols="OH2", adam_steps=1, positions=known, config=SEARCH)
+crystal = Fingerprint(ACSF(["Na", "Cl"], 4.0, g2_eta=(1.0,), g5_zeta=(1,), g5_eta=(0.1,)))
 targets = featurize(salt, crystal)
 reconstruct(targets, crystal, symbols="NaCl", cell="unknown", min_distance=0.3, config=SEARCH)
 """
