@@ -1,7 +1,4 @@
-"""Every matrix product asks for full precision: others are rounded to 10 bits on many GPUs (TF32).
-
-``test_promotion.py`` looks at all programs of whole searches and of training in the same way.
-"""
+"""Every matrix product asks for full precision: many GPUs round the factors of others (TF32)."""
 
 from __future__ import annotations
 
@@ -11,15 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from jax.sharding import Mesh
+from learning import CONFIGS, learned
 from products import lines_of, rounded
 
-from jaxrecon import Fingerprint, Structure, batch
+from jaxrecon import Fingerprint, ReconstructConfig, Structure, batch
 from jaxrecon.numerics import product
+from jaxrecon.search.arguments import UNKNOWN, problems_of
+from jaxrecon.search.compiled import REPLICAS, TARGETS, Population, compiled_hop
 from jaxrecon.search.gauss_newton import attribution, bound_equations, normal_equations
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
+from jaxrecon.search.moves import move_weights
 from jaxrecon.search.objectives import mean_absolute_residual
 
 
@@ -82,6 +85,40 @@ def test_products_of_fingerprints_and_descents(case: str, what: str) -> None:
     assert not rounded(text)
     if what in ("descent", "polish"):
         assert lines_of(text)
+
+
+@pytest.mark.parametrize("cell", ["known", "unknown"])
+def test_products_of_a_hop(cell: str) -> None:
+    """Starts, moves, inversions, contacts, Adam and the descent, of several targets at once."""
+    fingerprint = Fingerprint.preset("crystal", ["Na", "Cl"], r_cut=4.0)
+    config = ReconstructConfig(replicas=2, adam_steps=1, refine_steps=1, min_distance=0.3)
+    cells = [salt().cell.array if cell == "known" else UNKNOWN]
+    targets = [np.ones(fingerprint.size)]
+    [[problem]] = problems_of(targets, [fingerprint], [("Na", "Cl")], cells, None, [0])
+    tasks = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), problem.task(np.float32))
+    populations = Population(
+        jnp.zeros((2, 2, problem.rows, 3)), jnp.ones((2, 2)), jnp.zeros(2, int)
+    )
+    mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), (TARGETS, REPLICAS))
+    program = compiled_hop(problem.searched_fingerprint, config.compiled, mesh)
+    keys = jax.random.split(jax.random.key(0), 2)
+    arrays = (keys, tasks, populations, None, move_weights(config))
+    text = jax.jit(lambda: program(*arrays)).lower().as_text()
+    assert len(lines_of(text)) > 10
+    assert not rounded(text)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_products_of_models(name: str) -> None:
+    model = learned(name)
+    rows = jnp.ones((2, model.fingerprint.size))
+
+    def predicted(row: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.value_and_grad(lambda x: model.surrogate(x)[0])(row)
+
+    text = jax.jit(jax.vmap(predicted)).lower(rows).as_text()
+    assert lines_of(text)
+    assert not rounded(text)
 
 
 def test_rounded_products_are_found() -> None:
