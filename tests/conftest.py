@@ -88,7 +88,7 @@ def strict_types() -> Iterator[None]:
 @pytest.fixture
 def optimized(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All optimisations of the compiler, for tests of last digits and of whole examples."""
-    quick = jax.config.jax_disable_most_optimizations
+    quick = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
