@@ -23,7 +23,14 @@ def soap(
     cutoff_width: float = 1.0,
     normalize: bool = False,
 ) -> SOAP:
-    """Broad functions for inversion from means and variances.
+    """Few functions from whose means and variances structures are found reliably.
+
+    On twelve spread clusters of ten Pt atoms (``benchmarks/recovery.py pt10_pbe1000 --targets 12``)
+    four radial functions and degrees up to 3 need hardly more evaluations than six and degrees up
+    to 4, with 80 instead of 210 numbers. Three radial functions need nearly three times as many; of
+    three with degrees up to 2 a quarter is not found. Gaussians of 1 Angstrom are too wide: a small
+    residual then allows large errors of the positions. The mean alone wants six radial functions
+    and degrees up to 4.
 
     Args:
         elements: chemical symbols.
