@@ -76,6 +76,7 @@ class Descriptor(ABC):
 
     A whole family, smooth numbers of neighbours of each element, without checks of its settings:
 
+    >>> from dataclasses import dataclass
     >>> from jaxrecon.descriptors.cutoffs import cosine
     >>> from jaxrecon.numerics import safe_norm
     >>> @dataclass(frozen=True)
@@ -197,8 +198,7 @@ class Descriptor(ABC):
     ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
         """Compute the row of one central atom and its derivatives by the vectors.
 
-        By default these are JAX's derivatives, in forward or reverse mode, whichever needs fewer
-        passes.
+        By default these are JAX's derivatives, in the mode that needs fewer passes.
 
         Args:
             vectors: as for :meth:`row`.

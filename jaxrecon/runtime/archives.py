@@ -28,7 +28,8 @@ def read_archive(path: Path, expected: str) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    # A damaged archive fails in zipfile, zlib, struct or numpy, with exceptions of their own.
+    except Exception as error:
         raise ValueError(f"{expected} ({reason(error)})") from error
     check_memory(
         size, f"the arrays of {shortened(str(path), 100)}", "use a file with fewer structures"
@@ -38,7 +39,6 @@ def read_archive(path: Path, expected: str) -> dict[str, np.ndarray]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             # NumPy returns members that are no arrays as bytes.
             return {key: np.asarray(archive[key]) for key in archive.files}
-    # A damaged archive fails in zipfile, zlib, struct or numpy, with exceptions of their own.
     except Exception as error:
         raise ValueError(f"{expected} ({reason(error)})") from error
 

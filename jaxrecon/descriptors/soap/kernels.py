@@ -34,8 +34,9 @@ def environment_kernel(
         The kernel: 1 for equal environments.
 
     >>> import jax.numpy as jnp
-    >>> environment_kernel(jnp.array([[3.0, 4.0]]), jnp.array([[1.0, 0.0]])).round(2).tolist()
-    [[0.36]]
+    >>> kernel = environment_kernel(jnp.array([[3.0, 4.0]]), jnp.array([[1.0, 0.0]]))
+    >>> round(float(kernel[0, 0]), 3)
+    0.36
     """
     return einsum("af,bf->ab", _unit(rows), _unit(others)) ** zeta
 
