@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from ase import Atoms
@@ -253,8 +252,7 @@ def test_compositions_of_each_target() -> None:
 def test_with_float64_enabled(x64: None) -> None:
     """The search is in float32 and polishing in float64, whatever the default of the user is."""
     truth = compact(3)
-    with jax.numpy_dtype_promotion("standard"):
-        found = reconstruct(featurize(truth, PLATINUM), PLATINUM, symbols="Pt3", config=CONFIG)
+    found = reconstruct(featurize(truth, PLATINUM), PLATINUM, symbols="Pt3", config=CONFIG)
     assert_found(found[0], truth, PLATINUM)
 
 

@@ -151,7 +151,7 @@ def compiled_hop(
         guidance: Guidance | None,
         weights: Float[Array, " moves"],
     ) -> tuple[Array, Array]:
-        replicas = jax.lax.axis_index(REPLICAS) * own + jnp.arange(own)
+        replicas = jax.lax.axis_index(REPLICAS) * own + jnp.arange(own, dtype=jnp.int32)
 
         def hopped(key: PRNGKeyArray, task: Task, population: Population) -> tuple[Array, Array]:
             task = replace(task, guidance=guidance)

@@ -263,7 +263,7 @@ def _drawn(chance: Float[Array, "*c"], weights: Float[Array, " n"]) -> Int[Array
     index = jnp.searchsorted(sums, chance * sums[-1], side="right", method="compare_all")
     # Round-off may lead beyond the last index that has a weight.
     last = len(weights) - 1 - jnp.argmax(weights[::-1] > 0.0)
-    return jnp.minimum(index, last.astype(index.dtype))
+    return jnp.minimum(index, last.astype(index.dtype)).astype(int)
 
 
 def _atom_weights(task: Task, attributions: Float[Array, " n"]) -> Float[Array, " n"]:
