@@ -166,10 +166,10 @@ def programs(
         with jax.enable_x64(dtype == "float64"):
             return program(several)
 
-    return tuple(
-        partial(run, jax.jit(lambda batch, one=one: jax.lax.map(one, batch, batch_size=16)))
-        for one in (rows, derivatives)
-    )  # type: ignore[return-value]
+    def mapped(one: Callable[[Structure], object]) -> Callable[[], object]:
+        return partial(run, jax.jit(lambda batch: jax.lax.map(one, batch, batch_size=16)))
+
+    return mapped(rows), mapped(derivatives)
 
 
 def speeds(name: str, structures: list[Atoms], settings: tuple[int, int, float, float]) -> dict:

@@ -204,8 +204,7 @@ def with_centers(neighbors: Neighbors) -> Neighbors:
         neighbors: environments whose central atoms are known.
 
     Returns:
-        The environments with one neighbour more. The atoms of which neighbours are images are not
-        told, since the derivative by this vector means nothing.
+        The environments with one neighbour more, without :attr:`Neighbors.source`.
 
     Raises:
         ValueError: if the central atoms are not known.

@@ -28,9 +28,9 @@ def soap(
     On twelve spread clusters of ten Pt atoms (``benchmarks/recovery.py pt10_pbe1000 --targets 12``)
     four radial functions and degrees up to 3 need hardly more evaluations than six and degrees up
     to 4, with 80 instead of 210 numbers. Three radial functions need nearly three times as many; of
-    three with degrees up to 2 a quarter is not found. Gaussians of 1 Angstrom are too wide: a small
-    residual then allows large errors of the positions. The mean alone wants six radial functions
-    and degrees up to 4.
+    three with degrees up to 2 a quarter is not found. With Gaussians of 1 Angstrom two of twenty
+    searches stall close to the true structure. The mean alone of these functions finds 51 of sixty
+    clusters.
 
     Args:
         elements: chemical symbols.
