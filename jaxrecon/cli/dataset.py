@@ -32,6 +32,7 @@ WIDTH = 120
 JUDGE_EXAMPLES = """\b
 Examples:
   jaxrecon judge found.extxyz --calculator emt -o judged.extxyz
+  jaxrecon judge found.extxyz --calculator nequix:nequix-oam-1-pft.nqx -o judged.extxyz
   jaxrecon judge found.extxyz --calculator gpaw -o judged.extxyz --jobs 8 --resume"""
 
 app = Verbs(
@@ -47,8 +48,8 @@ def judge(
         Path,
         options.output(
             "OUT.extxyz",
-            "The same structures with energy (eV), forces (eV/Angstrom) and e_form (eV/atom); "
-            "OUT.json has the details.",
+            "The same structures with energy (eV), forces (eV/Angstrom), e_form (eV/atom) and, if "
+            "the calculator has them, energies of the atoms (eV); OUT.json has the details.",
         ),
     ],
     calculator: Calculator = "emt",
@@ -70,10 +71,15 @@ def judge(
     from jaxrecon.cli import arguments
     from jaxrecon.potentials import judge as judging
     from jaxrecon.potentials.labels import LabelStore
+    from jaxrecon.potentials.registry import CALCULATORS
     from jaxrecon.runtime.files import write_json
     from jaxrecon.structures.io import check_format, read_structures, write_structures
 
     details = options.details_path(output)
+    # Programs that share a GPU with others must not find it taken.
+    kind = CALCULATORS.get(calculator.partition(":")[0])
+    if getattr(kind, "many", False):
+        options.start_jax()
     frames, references = read_structures(structures), arguments.parse_bulk_energies(bulk)
     labels = options.open_store(LabelStore, output, details, url=store, resume=resume, force=force)
     check_format(output, frames)

@@ -89,8 +89,9 @@ Calculator = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Reference calculator: emt, chgnet, sevennet, xtb, gpaw, vasp, or module:factory, a "
-        "function of your own that returns a calculator of ASE.",
+        help="Reference calculator: emt, tersoff, tersoff:FILE.tersoff, nequix:FILE.nqx, chgnet, "
+        "sevennet, xtb, gpaw, vasp, or module:factory, a function of your own that returns a "
+        "calculator of ASE.",
     ),
 ]
 Bulk = Annotated[

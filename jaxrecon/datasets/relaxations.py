@@ -8,7 +8,8 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.potentials.energies import Label, formation_energy
+from jaxrecon.potentials.base import Label
+from jaxrecon.potentials.energies import formation_energy
 from jaxrecon.potentials.labels import Piece, failed, labelled
 from jaxrecon.potentials.registry import reference_calculator
 

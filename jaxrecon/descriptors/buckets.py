@@ -97,7 +97,7 @@ def buckets_of(
             most = np.array([most_neighbors(items[i], r_cut) for i in members])
         # Split by the work of a structure, into as many parts as are worth a program each.
         parts = min(MOST_PROGRAMS // len(kinds_alone), 1 + len(members) // WORTH_COMPILING)
-        for part in _split(sizes, most, parts):
+        for part in split_by_work(sizes, most, parts):
             chosen = [items[members[i]] for i in part]
             size = _rounded(int(sizes[part].max()))
             if bounds is None:
@@ -131,11 +131,19 @@ def common_bounds(
     return None if elements is None else Bounds(capacity=size, elements=elements)
 
 
-def _split(sizes: np.ndarray, most: np.ndarray, parts: int) -> Iterator[np.ndarray]:
+def split_by_work(sizes: np.ndarray, most: np.ndarray, parts: int) -> Iterator[np.ndarray]:
     """Split structures into parts of similar work, so that the padded work of all is smallest.
 
     The work of a structure is its number of atoms times the square of their number of neighbours.
     Padding makes the work of each structure of a part that of the largest numbers in it.
+
+    Args:
+        sizes: number of atoms of each structure.
+        most: largest number of neighbours of an atom of each structure.
+        parts: largest number of parts.
+
+    Yields:
+        The indices of the structures of each part.
     """
     # Sort by work, and cut only between sixteen stretches: the search below is quadratic in these.
     order = np.argsort(sizes * most.astype(float) ** 2, kind="stable")

@@ -2,11 +2,13 @@
 
 import importlib.util
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from jaxtyping import Float
 
 from jaxrecon.runtime.versions import versions_of
 
@@ -33,6 +35,20 @@ class Missing(NamedTuple):
     command: str
 
 
+class Label(NamedTuple):
+    """The energy and the forces of a structure.
+
+    Attributes:
+        energy: in eV.
+        forces: in eV/Angstrom, one row per atom.
+        energies: energy of each atom in eV; None where the calculator has none.
+    """
+
+    energy: float
+    forces: Float[np.ndarray, "n 3"]
+    energies: Float[np.ndarray, " n"] | None = None
+
+
 class ReferenceCalculator(ABC):
     """Base class of the reference calculators, which give the energies that others are held to.
 
@@ -45,10 +61,12 @@ class ReferenceCalculator(ABC):
     - implements :meth:`parameters` and :meth:`free`, and :meth:`crystal` if k-points matter;
     - sets ``boxed`` if its program knows periodic cells only, and ``least_length`` if its program
       has no k-points;
+    - sets ``argument`` if its name goes on with a file, as in ``nequix:FILE.nqx``;
     - imports its package inside of methods, so that the registry imports none, and loads what is
       slow to load in ``__init__``, after ``super().__init__()``.
 
-    :mod:`jaxrecon.potentials.xtb` is a short example. All calculators pass the contract test,
+    :mod:`jaxrecon.potentials.xtb` is a short example; a potential in JAX derives from
+    :class:`~jaxrecon.potentials.in_jax.PotentialReference`. All calculators pass the contract test,
     ``tests/test_calculators.py``.
 
     Attributes:
@@ -56,6 +74,10 @@ class ReferenceCalculator(ABC):
         package: import name of the package that is needed, empty for ASE alone.
         distributions: packages, by their names on the package index, whose versions may change the
             energies.
+        install: command that installs the package; empty for that of the extra.
+        argument: what stands after the name, for people; empty for nothing.
+        elements: elements that it knows; empty where only the package knows.
+        many: whether :meth:`label_many` is faster than one structure after the other.
         boxed: whether a cluster needs a periodic box.
         vacuum: distance in Angstrom between a cluster and its images in that box.
         least_edge: shortest edge of that box in Angstrom.
@@ -69,6 +91,10 @@ class ReferenceCalculator(ABC):
     name: str
     package: str = ""
     distributions: tuple[str, ...] = ("ase",)
+    install: str = ""
+    argument: str = ""
+    elements: tuple[str, ...] = ()
+    many: bool = False
     boxed: bool = False
     vacuum: float = VACUUM
     least_edge: float = LEAST_EDGE
@@ -89,7 +115,8 @@ class ReferenceCalculator(ABC):
         """Return the requirement that is not met, or None; nothing is imported to find out."""
         if not cls.package or importlib.util.find_spec(cls.package) is not None:
             return None
-        return Missing(f"the package {cls.package}", f'pip install "jaxrecon[{cls.name}]"')
+        command = cls.install or f'pip install "jaxrecon[{cls.name}]"'
+        return Missing(f"the package {cls.package}", command)
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
@@ -111,6 +138,18 @@ class ReferenceCalculator(ABC):
             mesh: k-points along its axes.
         """
         return self.free(atoms)
+
+    def label_many(self, structures: Sequence[Atoms]) -> Iterator[tuple[int, Label | Exception]]:
+        """Compute many structures together, where ``many`` is set.
+
+        Args:
+            structures: crystals and free clusters, whose cells are ignored.
+
+        Yields:
+            The index of a structure, and its label or the exception that says what is wrong. Each
+            result comes as soon as it is known.
+        """
+        raise NotImplementedError(f"{self.name} computes one structure after the other")
 
     @property
     def settings(self) -> dict[str, Any]:

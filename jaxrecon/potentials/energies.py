@@ -2,13 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from jaxtyping import Float
 
-from jaxrecon.potentials.base import ReferenceCalculator
+from jaxrecon.potentials.base import Label, ReferenceCalculator
 from jaxrecon.structures.structure import is_periodic
 
 STRAIN_TOLERANCE = 5e-4
@@ -16,18 +14,6 @@ STRAIN_TOLERANCE = 5e-4
 
 It costs less than 0.1 meV/atom in the stiffest metals.
 """
-
-
-class Label(NamedTuple):
-    """The energy and the forces of a structure.
-
-    Attributes:
-        energy: in eV.
-        forces: in eV/Angstrom, one row per atom.
-    """
-
-    energy: float
-    forces: Float[np.ndarray, "n 3"]
 
 
 def label(atoms: Atoms, calculator: ReferenceCalculator) -> Label:
@@ -39,7 +25,8 @@ def label(atoms: Atoms, calculator: ReferenceCalculator) -> Label:
         calculator: the reference calculator.
 
     Returns:
-        Energy in eV and forces in eV/Angstrom, in double precision.
+        Energy in eV and forces in eV/Angstrom, in double precision, and the energies of the atoms
+        if the calculator has them.
 
     Raises:
         ValueError: if the energy or a force is not finite, or the structure is periodic along one
@@ -58,7 +45,15 @@ def label(atoms: Atoms, calculator: ReferenceCalculator) -> Label:
     forces = np.array(ready.get_forces(), np.float64)[: len(atoms)]
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         raise ValueError(f"expected a finite energy and forces, got {energy} eV")
-    return Label(energy, forces)
+    return Label(energy, forces, _energies(ready, energy, len(atoms)))
+
+
+def _energies(ready: Atoms, energy: float, count: int) -> np.ndarray | None:
+    """The energies of the first atoms in eV, if a calculator has some that add up to the energy."""
+    found = np.asarray(ready.calc.results.get("energies", ()), np.float64)
+    if found.shape != (len(ready),) or not np.isclose(found[:count].sum(), energy, 1e-5, 1e-5):
+        return None
+    return found[:count]
 
 
 def formation_energy(energy: float, symbols: Iterable[str], bulk: Mapping[str, float]) -> float:

@@ -25,10 +25,11 @@ BEFORE = "_before"
 class Judgement(Sequence[Atoms]):
     """The result of :func:`~jaxrecon.potentials.judge.judge`: structures with their energies.
 
-    Energy (eV) and forces (eV/Angstrom) are the results of each structure's calculator. Its
-    ``info`` has ``e_form`` in eV/atom, ``judged_by``, and everything that it had before; energies
-    that the structure came with are in ``energy_before`` and ``e_form_before``. A structure that
-    could not be computed has ``info["reason"]`` instead.
+    Energy (eV) and forces (eV/Angstrom) are the results of each structure's calculator, and so are
+    the ``energies`` of its atoms (eV) if the reference calculator has them. Its ``info`` has
+    ``e_form`` in eV/atom, ``judged_by``, and everything that it had before; energies that the
+    structure came with are in ``energy_before`` and ``e_form_before``. A structure that could not
+    be computed has ``info["reason"]`` instead.
 
     Attributes:
         structures: copies of the structures, in order.
@@ -152,7 +153,9 @@ def _judged(original: Atoms, found: Atoms, calculator: str) -> Atoms:
     if found.info["kind"] == FAILED:
         atoms.info["reason"] = found.info["reason"]
         return atoms
-    energy, forces = float(found.get_potential_energy()), found.get_forces()
-    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    known = {"energy": float(found.get_potential_energy()), "forces": found.get_forces()}
+    if "energies" in found.calc.results:
+        known["energies"] = found.calc.results["energies"]
+    atoms.calc = SinglePointCalculator(atoms, **known)
     atoms.info["e_form"] = float(found.info["e_form"])
     return atoms

@@ -1,7 +1,7 @@
 """Labels of many structures: pieces of work on several processes, each committed to a database."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from jaxrecon.potentials.energies import Label, formation_energy, label, relaxed_bulk
+from jaxrecon.potentials.base import Label
+from jaxrecon.potentials.energies import formation_energy, label, relaxed_bulk
 from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.runtime.parallel import unordered
 from jaxrecon.runtime.run_store import Row, RunStore
@@ -38,16 +39,23 @@ class LabelStore(RunStore[str, list[Atoms]]):
             pairs = dict(atoms.info)
             # A reason may be any text, which ASE does not take as a word to select by.
             reason = pairs.pop("reason", None)
-            rows.append(Row(atoms, pairs, {} if reason is None else {"reason": reason}))
+            data = {} if reason is None else {"reason": reason}
+            # Nor have its databases a column for the energies of atoms.
+            if atoms.calc is not None and "energies" in atoms.calc.results:
+                data["energies"] = atoms.calc.results["energies"]
+            rows.append(Row(atoms, pairs, data))
         return rows
 
     def _value(self, rows: list[Row]) -> list[Atoms]:
         structures = []
         for atoms, pairs, data in rows:
+            energies = data.pop("energies", None)
             atoms.info = {**pairs, **data}
             if atoms.info["kind"] != FAILED:
                 # A row whose label was removed by hand raises here, not in the middle of the run.
                 atoms.calc.get_property("energy", atoms, allow_calculation=False)
+            if energies is not None:
+                atoms.calc.results["energies"] = np.asarray(energies, np.float64)
             structures.append(atoms)
         return structures
 
@@ -74,7 +82,8 @@ def labelled(atoms: Atoms, known: Label, **info: Any) -> Atoms:
         The copy, with the label as the results of its calculator.
     """
     copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=info)
-    copy.calc = SinglePointCalculator(copy, energy=known.energy, forces=known.forces)
+    results = {name: value for name, value in known._asdict().items() if value is not None}
+    copy.calc = SinglePointCalculator(copy, **results)
     return copy
 
 
@@ -112,10 +121,42 @@ def label_piece(
         the calculator failed.
     """
     try:
-        known = label(atoms, reference_calculator(calculator))
+        known: Label | Exception = label(atoms, reference_calculator(calculator))
+    # Calculators raise different exceptions, and one failure must not cost the other structures.
+    except Exception as error:
+        known = error
+    return _labelled_piece(known, name, atoms, bulk, info)
+
+
+def label_pieces(calls: Sequence[tuple[Any, ...]]) -> Generator[Piece, None, None]:
+    """Label many structures by a calculator that computes them together.
+
+    Args:
+        calls: arguments of :func:`label_piece`, all with the same calculator, whose ``many`` is
+            set.
+
+    Yields:
+        The pieces as :func:`label_piece` returns them, in the order in which they are computed.
+    """
+    reference = reference_calculator(calls[0][2])
+    for number, known in reference.label_many([atoms for _, atoms, *_ in calls]):
+        name, atoms, _, bulk, info = calls[number]
+        yield _labelled_piece(known, name, atoms, bulk, info)
+
+
+def _labelled_piece(
+    known: Label | Exception,
+    name: str,
+    atoms: Atoms,
+    bulk: Mapping[str, float],
+    info: dict[str, Any],
+) -> Piece:
+    """A piece with the label of a structure, or with the reason why it has none."""
+    try:
+        if isinstance(known, Exception):
+            raise known
         e_form = formation_energy(known.energy, atoms.symbols, bulk)
         return name, [labelled(atoms, known, **info, e_form=e_form)]
-    # Calculators raise different exceptions, and one failure must not cost the other structures.
     except Exception as error:
         return name, [failed(atoms, error, **info)]
 
@@ -164,6 +205,8 @@ class Work:
     ) -> None:
         """Make the pieces that are not done yet.
 
+        Labels by a calculator that computes many structures together are made in this process.
+
         Args:
             function: makes a piece.
             calls: arguments of the function, piece by piece; the first is the name of the piece.
@@ -173,9 +216,13 @@ class Work:
         missing = [call for call in calls if call[0] not in self.done]
         if not missing:
             return
+        if function is label_piece and reference_calculator(missing[0][2]).many:
+            made = label_pieces(missing)
+        else:
+            made = unordered(function, missing, self._jobs)
         # Closing stops the processes when `ended` raises; they would go on until the generator is
         # garbage.
-        with closing(unordered(function, missing, self._jobs)) as pieces:
+        with closing(made) as pieces:
             for name, structures in pieces:
                 if self._store is not None:
                     self._store.commit(name, structures)

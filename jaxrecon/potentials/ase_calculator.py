@@ -1,0 +1,108 @@
+"""A calculator of ASE for any potential in JAX."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from jaxrecon.potentials.potential import Potential
+from jaxrecon.potentials.single_points import (
+    SinglePoint,
+    bounds_for,
+    check_structure,
+    single_points,
+)
+from jaxrecon.structures.structure import Bounds
+
+SPARE = 1.1
+"""Factor on the cutoff with which static sizes are found, so that moving atoms keep them."""
+
+
+class PotentialCalculator(Calculator):
+    """A calculator of ASE with energy, energies of atoms, forces and stress by a potential in JAX.
+
+    Atoms may move and cells change: the compiled program is used again until an atom has more
+    neighbours than it has room for. For many structures,
+    :func:`~jaxrecon.potentials.single_points.single_points` is faster.
+
+    Args:
+        potential: the potential.
+        parameters: a pytree like ``potential.parameters``; None for these.
+        dtype: ``numpy.float64`` or ``numpy.float32``; None for the precision of the potential.
+
+    >>> from ase.build import bulk
+    >>> from jaxrecon.potentials.tersoff import Tersoff
+    >>> diamond = bulk("C")
+    >>> diamond.calc = PotentialCalculator(Tersoff())
+    >>> round(diamond.get_potential_energy(), 2)
+    -14.73
+    """
+
+    implemented_properties: list[str] = [  # noqa: RUF012
+        *("energy", "free_energy", "energies", "forces", "stress")
+    ]
+
+    def __init__(
+        self,
+        potential: Potential,
+        *,
+        parameters: Any = None,
+        dtype: type[np.floating] | None = None,
+    ) -> None:
+        super().__init__()
+        self.potential, self._given, self._dtype = potential, parameters, dtype
+        self._kind: tuple[Any, ...] = ()
+        self._bounds: Bounds | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Compute all properties.
+
+        Args:
+            atoms: the structure.
+            properties: not used.
+            system_changes: not used.
+
+        Raises:
+            ValueError: if the potential can't compute the structure.
+        """
+        super().calculate(atoms, properties, system_changes)
+        given: Any = self.atoms
+        check_structure(given, self.potential)
+        kind = (len(given), *given.pbc.tolist())
+        if kind != self._kind:
+            self._kind, self._bounds = kind, None
+        try:
+            found = self._single_point(given)
+        except ValueError:
+            # The atoms have outgrown the sizes of the last call.
+            self._bounds = None
+            found = self._single_point(given)
+        self.results = {
+            "energy": found.energy,
+            "free_energy": found.energy,
+            "energies": found.energies,
+            "forces": found.forces,
+        }
+        if found.stress is not None:
+            self.results["stress"] = found.stress
+
+    def _single_point(self, atoms: Atoms) -> SinglePoint:
+        """Evaluate the structure with the sizes of the last call, or with new ones."""
+        if self._bounds is None:
+            reach = self.potential.r_cut * SPARE
+            self._bounds = bounds_for([atoms], reach, len(atoms))
+        [found] = single_points(
+            atoms,
+            self.potential,
+            parameters=self._given,
+            bounds=self._bounds,
+            dtype=self._dtype,
+        )
+        return found
