@@ -8,7 +8,8 @@ polynomials) and from featomic (rows of all atoms), relative to the largest numb
 take the names of the first elements, in their order, so that few programs serve all structures.
 
 Speed: central atoms a second, neighbour search included, on all cores. Derivatives are those of all
-numbers of all rows by the positions of all neighbours. DScribe has no analytic derivatives of
+numbers of all rows by the positions of all neighbours. All programs get the structures of as many
+elements together. DScribe has no analytic derivatives of
 periodic structures; its numerical ones are measured on one molecule. Each figure is the best of
 several blocked calls after a warm-up, all programs in turns. Then: how the time grows from 64 to
 4,096 atoms, the time to compile, and the peak memory of this process.
@@ -35,8 +36,10 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.data import chemical_symbols
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxrecon import Fingerprint, Structure, batch, featurize, use_all_cores
+from jaxrecon.descriptors.featurize import batches
 from jaxrecon.descriptors.soap.presets import average_dscribe
 from jaxrecon.descriptors.soap.soap import SOAP
 from jaxrecon.runtime.files import write_json
@@ -148,11 +151,20 @@ def programs(
 ) -> tuple[Callable[[], object], Callable[[], object]]:
     """Calls that compute all rows of the structures, without and with their derivatives."""
     fingerprint = Fingerprint(ours)
+    devices = jax.local_devices()
+    mesh, split = Mesh(np.asarray(devices), ("structures",)), PartitionSpec("structures")
+
+    def cast(leaf: Any) -> Any:
+        return leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf
+
+    # Fill each batch up so that all devices get as many structures.
     with jax.enable_x64(dtype == "float64"):
-        several = batch(structures, fingerprint)
-        several = jax.tree.map(
-            lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf, several
-        )
+        several = []
+        for members, _ in batches(structures, fingerprint):
+            filled = [structures[i] for i in members] + [structures[members[0]]] * (
+                -len(members) % len(devices)
+            )
+            several.append(jax.tree.map(cast, batch(filled, fingerprint)))
 
     def rows(structure: Structure) -> jax.Array:
         view = fingerprint.view(structure)
@@ -160,45 +172,69 @@ def programs(
 
     def derivatives(structure: Structure) -> tuple[jax.Array, jax.Array]:
         view = fingerprint.view(structure)
+        # With more images than atoms, sum over the images of an atom, as featomic does.
+        if view.neighbors.mask.shape[1] > len(structure.species):
+            values, by_positions = ours.with_derivatives(view.neighbors, view.elements)
+            return values, by_positions.entries()
         return ours.with_jacobian(view.neighbors, view.elements)
 
-    def run(program: Callable[[Structure], object]) -> object:
-        with jax.enable_x64(dtype == "float64"):
-            return program(several)
+    def mapped(one: Callable[[Structure], object], at_once: int) -> Callable[[], object]:
+        def on_device(part: Structure) -> object:
+            return jax.lax.map(one, part, batch_size=at_once)
 
-    def mapped(one: Callable[[Structure], object]) -> Callable[[], object]:
-        return partial(run, jax.jit(lambda batch: jax.lax.map(one, batch, batch_size=16)))
+        program = jax.jit(
+            jax.shard_map(on_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+        )
 
-    return mapped(rows), mapped(derivatives)
+        def run() -> object:
+            with jax.enable_x64(dtype == "float64"):
+                return [program(part) for part in several]
+
+        return run
+
+    return mapped(rows, 16), mapped(derivatives, 1)
 
 
 def speeds(name: str, structures: list[Atoms], settings: tuple[int, int, float, float]) -> dict:
-    """Central atoms a second of all programs."""
-    atoms = sum(map(len, structures))
-    elements = elements_of(structures)
-    ours, peer = soap_of(elements, *settings), featomic_of(*settings)
-    n_max, l_max, r_cut, sigma = settings
-    periodic = bool(structures[0].pbc.any())
-    other = dscribe.descriptors.SOAP(
-        r_cut=r_cut, n_max=n_max, l_max=l_max, sigma=sigma, species=elements, periodic=periodic
-    )
-    found = {}
-    for dtype in ("float32", "float64"):
-        rows, derivatives = programs(structures, ours, dtype)
-        compiled, seconds = best(rows)
-        found[f"values, {dtype}"] = atoms / seconds
-        found[f"compile, {dtype}"] = compiled - seconds
-        compiled, seconds = best(derivatives, 2)
-        found[f"derivatives, {dtype}"] = atoms / seconds
-        found[f"compile derivatives, {dtype}"] = compiled - seconds
-    found["featomic values"] = atoms / best(lambda: peer.compute(structures))[1]
-    gradients = partial(peer.compute, structures, gradients=["positions"])
-    found["featomic derivatives"] = atoms / best(gradients, 2)[1]
-    found["dscribe values"] = atoms / best(lambda: other.create(structures), 2)[1]
+    """Central atoms a second of all programs, which get structures of as many elements together."""
+    atoms, n_max, l_max, r_cut, sigma = sum(map(len, structures)), *settings
+    seconds: dict[str, float] = {}
+
+    def add(key: str, value: float) -> None:
+        seconds[key] = seconds.get(key, 0.0) + value
+
+    for group in by_elements(structures):
+        elements = elements_of(group)
+        ours, peer = soap_of(elements, *settings), featomic_of(*settings)
+        other = dscribe.descriptors.SOAP(
+            r_cut=r_cut,
+            n_max=n_max,
+            l_max=l_max,
+            sigma=sigma,
+            species=elements,
+            periodic=bool(group[0].pbc.any()),
+        )
+        for dtype in ("float32", "float64"):
+            for key, call in zip(
+                ("values", "derivatives"), programs(group, ours, dtype), strict=True
+            ):
+                first, later = best(call, 3)
+                add(f"{key}, {dtype}", later)
+                add(f"compile {key}, {dtype}", first - later)
+        add("featomic values", best(partial(peer.compute, group))[1])
+        add(
+            "featomic derivatives",
+            best(partial(peer.compute, group, gradients=["positions"]), 3)[1],
+        )
+        # Processes cost it more than they gain where there is little to do.
+        jobs = range(1, 1 + len(jax.local_devices()))
+        add("dscribe values", min(best(partial(other.create, group, n_jobs=n), 3)[1] for n in jobs))
+    found = {
+        key: value if key.startswith("compile") else atoms / value for key, value in seconds.items()
+    }
     print(f"\n{name}: {atoms} central atoms of {len(structures)} structures, {settings}")
     for key, value in found.items():
-        unit = "s" if key.startswith("compile") else "/s"
-        print(f"  {key:32} {value:12,.1f} {unit}")
+        print(f"  {key:32} {value:12,.1f} {'s' if key.startswith('compile') else '/s'}")
     return found
 
 

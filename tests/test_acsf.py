@@ -18,7 +18,7 @@ from rows import PADDED, PLAIN, SETS, assert_rows, in_both_precisions, rows
 from strategies import clusters, crystals, random_cluster, random_crystal
 
 from jaxrecon import ACSF, Fingerprint, featurize
-from jaxrecon.descriptors import base
+from jaxrecon.descriptors import blocks
 from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.formulas import elements_of
 from jaxrecon.structures.neighbors import Neighbors, neighbors
@@ -161,7 +161,7 @@ def test_more_atoms_than_in_a_block() -> None:
         g4_eta=(0.1,),
         g5_zeta=(),
     )
-    cluster = random_cluster(0, base.BLOCK + 6, ("H", "Pt"))
+    cluster = random_cluster(0, blocks.BLOCK + 6, ("H", "Pt"))
     # Eight neighbours of each atom are enough.
     near = np.argsort(np.linalg.norm(displacements(cluster), axis=-1), axis=1)[:, 1:9]
 

@@ -10,15 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_numbers
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.descriptors.blocks import in_blocks
 from jaxrecon.descriptors.checks import Elements, element_symbols
 from jaxrecon.descriptors.derivatives import ByVectors, RowDerivatives
 from jaxrecon.descriptors.environment import element_channels
 from jaxrecon.structures.neighbors import Neighbors, with_centers
-
-BLOCK = 64
-"""Largest number of atoms whose rows are computed at once, which limits the memory needed."""
 
 Rows = TypeVar("Rows")
 D = TypeVar("D", bound="Descriptor")
@@ -378,23 +376,3 @@ class Descriptor(ABC):
             return function(vectors, self.channels(species, mask, numbers, vectors.dtype))
 
         return in_blocks(apply, (neighbors.vectors, neighbors.species, neighbors.mask))
-
-
-def in_blocks(
-    function: Callable[[tuple[Array, ...]], Rows], atoms: tuple[Shaped[Array, "n ..."], ...]
-) -> Rows:
-    """Apply a function to all atoms, with many atoms for one block after the other.
-
-    A block is computed again for its derivatives, instead of holding what all blocks need for these
-    in memory.
-
-    Args:
-        function: a function of one atom.
-        atoms: its arguments for all atoms.
-
-    Returns:
-        The results of all atoms.
-    """
-    if len(atoms[0]) <= BLOCK:
-        return jax.vmap(function)(atoms)
-    return jax.lax.map(jax.checkpoint(function), atoms, batch_size=BLOCK)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import nn
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.base import in_blocks
+from jaxrecon.descriptors.blocks import in_blocks
 from jaxrecon.descriptors.environment import einsum
 from jaxrecon.descriptors.soap import spectrum
 from jaxrecon.descriptors.soap.expansion import (
