@@ -37,12 +37,8 @@ class PotentialCalculator(Calculator):
     >>> diamond = bulk("C")
     >>> diamond.calc = PotentialCalculator(Tersoff())
     >>> round(diamond.get_potential_energy(), 2)
-    -14.73
+    -14.74
     """
-
-    implemented_properties: list[str] = [  # noqa: RUF012
-        *("energy", "free_energy", "energies", "forces", "stress")
-    ]
 
     def __init__(
         self,
@@ -52,6 +48,7 @@ class PotentialCalculator(Calculator):
         dtype: type[np.floating] | None = None,
     ) -> None:
         super().__init__()
+        self.implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
         self.potential, self._given, self._dtype = potential, parameters, dtype
         self._kind: tuple[Any, ...] = ()
         self._bounds: Bounds | None = None

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from jaxrecon.potentials.potential import Potential
 
 
+OWN: tuple[str, ...] = ("ase", "jax", "jaxlib")
+"""Packages, by their names on the package index, that all of these calculators need."""
+
+
 class PotentialReference(ReferenceCalculator):
     """Base class of reference calculators with a potential in JAX.
 
@@ -32,7 +36,7 @@ class PotentialReference(ReferenceCalculator):
     """
 
     many = True
-    distributions: tuple[str, ...] = ("ase", "jax", "jaxlib")
+    distributions = OWN
 
     def __init__(self, path: str = "") -> None:
         super().__init__()
@@ -114,12 +118,19 @@ class NequixReference(PotentialReference):
     """A Nequix network, a universal equivariant potential, with the weights of a file.
 
     Source: Koker, Kotak and Smidt, arXiv 2508.16067; arXiv 2601.07742 for phonon fine-tuning.
+
+    Args:
+        path: file of weights.
+
+    Raises:
+        ValueError: if a package is missing, or no file or one without weights is given.
+        FileNotFoundError: if there is no such file.
     """
 
     name = "nequix"
     argument = ":FILE.nqx"
     package = "nequix"
-    distributions = ("ase", "jax", "jaxlib", "nequix", "equinox", "e3nn-jax")
+    distributions = (*OWN, "nequix", "equinox", "e3nn-jax")
     install = 'pip install "jaxrecon[nequix]" && pip install --no-deps nequix'
 
     def __init__(self, path: str = "") -> None:

@@ -1,11 +1,13 @@
 """Nequix: a universal equivariant graph network potential, evaluated by the package ``nequix``."""
 
 import importlib
+import inspect
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -56,15 +58,11 @@ class Nequix(Potential):
             FileNotFoundError: if there is no such file.
         """
         import_package()
-        from nequix.model import load_model
-
         try:
             # The first line has the settings of the network; the rest are its arrays.
-            with open(path, "rb") as file:
-                numbers = sorted(json.loads(file.readline(2**20))["atomic_numbers"])
-            with _as_trained(), jax.enable_x64(False):
-                model, _ = load_model(path, False)
-            return cls(model, numbers)
+            with open(path, "rb") as file, _as_trained(), jax.enable_x64(False):
+                config = json.loads(file.readline(2**20))
+                return cls(_loaded(config, file), sorted(config["atomic_numbers"]))
         except OSError:
             raise
         # Damaged files raise exceptions of several libraries.
@@ -112,6 +110,22 @@ def import_package() -> None:
     with _as_trained():
         importlib.import_module("nequix.model")
     jax.config.update("jax_default_matmul_precision", before)
+
+
+def _loaded(config: dict[str, Any], arrays: BinaryIO) -> Any:
+    """Make the network that a file describes, and read its arrays.
+
+    The loader of the package draws random numbers for all arrays first, which takes seconds.
+    """
+    import equinox
+    from nequix.model import Nequix as Network
+
+    # Settings have the names of arguments. The energies of free atoms are among the arrays.
+    named = set(inspect.signature(Network.__init__).parameters) - {"kernel", "atom_energies"}
+    settings = {name: config[name] for name in named & set(config)}
+    settings["n_species"] = len(config["atomic_numbers"])
+    like = equinox.filter_eval_shape(partial(Network, **settings), jax.random.key(0))
+    return equinox.tree_deserialise_leaves(arrays, like)
 
 
 @contextmanager

@@ -161,10 +161,13 @@ class Potential(ABC):
         )
 
     def check_elements(self, symbols: Iterable[str]) -> None:
-        """Raise a ValueError if the potential lacks an element.
+        """Check that the potential knows all elements of a structure.
 
         Args:
             symbols: elements of a structure.
+
+        Raises:
+            ValueError: if it lacks one.
         """
         lacking = sorted(set(symbols) - set(self.elements))
         if lacking:

@@ -85,7 +85,7 @@ def single_points(
     >>> from jaxrecon.potentials.tersoff import Tersoff
     >>> found = single_points([bulk("C"), bulk("Si"), Atoms("C")], Tersoff())
     >>> [round(point.energy, 2) for point in found]
-    [-14.73, -9.26, 0.0]
+    [-14.74, -9.26, 0.0]
     """
     items = as_structures(structures)
     for number, atoms in enumerate(items):
@@ -100,11 +100,15 @@ def single_points(
 
 
 def check_structure(atoms: Atoms, potential: Potential) -> None:
-    """Raise a ValueError if a potential can't compute a structure.
+    """Check that a potential can compute a structure.
 
     Args:
         atoms: the structure.
         potential: the potential.
+
+    Raises:
+        ValueError: if it has no atoms, an element that the potential lacks, positions that are not
+            finite or a singular cell.
     """
     if not len(atoms):
         raise ValueError("expected at least one atom, got none")
@@ -222,7 +226,8 @@ def _per_device(bucket: Bucket, potential: Potential, devices: int) -> int:
     each = bucket.size * capacity * potential.edge_bytes(capacity)
     memory = memory_of(jax.local_devices()[0])
     if memory is None:
-        content = f"{devices} structures of {bucket.size} atoms with {capacity} neighbours each"
+        where = f" on each of {devices} devices" if devices > 1 else ""
+        content = f"a structure of {bucket.size} atoms with {capacity} neighbours each{where}"
         check_memory(each * devices, content, "use fewer atoms or devices")
     room = WORKING_SET if memory is None else memory // SHARE
     count = min(max(1, room // each), MOST_PER_CALL, math.ceil(len(bucket.members) / devices))

@@ -75,7 +75,7 @@ class Tersoff(Potential):
     >>> from jaxrecon.potentials.single_points import single_points
     >>> [dimer] = single_points(Atoms("C2", [[0, 0, 0], [0, 0, 1.44]]), Tersoff())
     >>> dimer.energies.round(2).tolist()
-    [-2.59, -2.59]
+    [-2.58, -2.58]
     """
 
     def __init__(self, entries: Entries = SILICON_CARBIDE) -> None:
@@ -116,7 +116,7 @@ class Tersoff(Potential):
         return 160 * capacity
 
     def atomic_energies(
-        self, parameters: dict[str, Array], neighbors: Neighbors
+        self, parameters: Mapping[str, Array | np.ndarray], neighbors: Neighbors
     ) -> Float[Array, " n"]:
         """Compute the energy of each atom: half the energy of its bonds.
 
