@@ -15,6 +15,7 @@ from ase.calculators.tersoff import Tersoff as OfASE
 from ase.calculators.tersoff import TersoffParameters
 from ase.io import read
 
+from jaxrecon.potentials import tersoff
 from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.potentials.single_points import SinglePoint, bounds_for, single_points
 from jaxrecon.potentials.tersoff import NAMES, SILICON_CARBIDE, Entries, Tersoff
@@ -204,3 +205,15 @@ def test_parameters_are_what_they_are_called() -> None:
     assert set(TERSOFF.parameters) == set(NAMES)
     with pytest.raises(ValueError, match=re.escape("elements among C, Si, got O, Pt")):
         single_points(Atoms("PtO", [[0, 0, 0], [0, 0, 2]]), TERSOFF)
+
+
+def test_a_potential_of_fewer_elements_and_blocks_of_atoms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    carbon = TERSOFF.restricted(["C"])
+    assert (carbon.elements, carbon.r_cut) == (("C",), pytest.approx(2.1))
+    assert TERSOFF.restricted({"C"}) is carbon
+    assert TERSOFF.restricted(["Si", "C"]) is TERSOFF
+    monkeypatch.setattr(tersoff, "BLOCK", 3)
+    for found, atoms in zip(single_points(CRYSTALS[1:6], Tersoff()), CRYSTALS[1:6], strict=True):
+        check(found, by_ase(atoms))

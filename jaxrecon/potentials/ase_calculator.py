@@ -72,7 +72,7 @@ class PotentialCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         given: Any = self.atoms
         check_structure(given, self.potential)
-        kind = (len(given), *given.pbc.tolist())
+        kind = (*given.numbers.tolist(), *given.pbc.tolist())
         if kind != self._kind:
             self._kind, self._bounds = kind, None
         try:
@@ -92,12 +92,14 @@ class PotentialCalculator(Calculator):
 
     def _single_point(self, atoms: Atoms) -> SinglePoint:
         """Evaluate the structure with the sizes of the last call, or with new ones."""
+        potential = self.potential
+        if self._given is None:
+            potential = potential.restricted(atoms.symbols)
         if self._bounds is None:
-            reach = self.potential.r_cut * SPARE
-            self._bounds = bounds_for([atoms], reach, len(atoms))
+            self._bounds = bounds_for([atoms], SPARE * potential.r_cut, len(atoms))
         [found] = single_points(
             atoms,
-            self.potential,
+            potential,
             parameters=self._given,
             bounds=self._bounds,
             dtype=self._dtype,

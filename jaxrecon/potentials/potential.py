@@ -92,6 +92,19 @@ class Potential(ABC):
         """
         return 512
 
+    def restricted(self, symbols: Iterable[str]) -> "Potential":
+        """A potential with the same energies for structures of some elements, if one is faster.
+
+        It is used in place of this one where no other parameters are given.
+
+        Args:
+            symbols: elements of the structures.
+
+        Returns:
+            This potential, unless a subclass has a better one; for the same elements the same one.
+        """
+        return self
+
     def environments(self, structure: Structure) -> Neighbors:
         """Find the neighbours within the cutoff, as :meth:`atomic_energies` receives them.
 

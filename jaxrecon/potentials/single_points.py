@@ -143,8 +143,10 @@ def each_single_point(
         ValueError: if the given bounds are too small for a structure.
         MemoryError: if a structure does not fit into the memory.
     """
-    parameters = potential.parameters if parameters is None else parameters
     dtype = potential.dtype if dtype is None else dtype
+    if parameters is None:
+        potential = potential.restricted({symbol for atoms in items for symbol in atoms.symbols})
+        parameters = potential.parameters
     running: deque[tuple[list[int], Prediction]] = deque()
     for bucket in _buckets(items, potential, bounds):
         devices = min(len(jax.local_devices()), len(bucket.members))

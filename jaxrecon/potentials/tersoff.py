@@ -1,6 +1,7 @@
 """The potential of Tersoff for carbon, silicon and silicon carbide."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.descriptors.environment import einsum
 from jaxrecon.numerics import safe_divide, safe_norm
 from jaxrecon.potentials.potential import Potential, element_indices, sum_at_sources
 from jaxrecon.structures.neighbors import Neighbors
@@ -90,6 +92,8 @@ class Tersoff(Potential):
         if not np.isin(table[0], (1.0, 3.0)).all():
             raise ValueError(f"expected m of 1 or 3, got {np.unique(table[0]).tolist()}")
         self.parameters = dict(zip(NAMES, table, strict=True))
+        self._entries = dict(entries)
+        self._restricted: dict[tuple[str, ...], Tersoff] = {}
         self.r_cut = float((self.parameters["R"] + self.parameters["D"]).max())
 
     @classmethod
@@ -111,6 +115,20 @@ class Tersoff(Potential):
             raise ValueError(f"expected Tersoff parameters as for LAMMPS, got {path}") from error
         return cls({key: [getattr(one, name) for name in NAMES] for key, one in found.items()})
 
+    def restricted(self, symbols: Iterable[str]) -> "Tersoff":
+        """The potential for some of its elements: the cutoff of carbon is short.
+
+        Args:
+            symbols: elements; all others that it knows are left out.
+        """
+        kept = tuple(symbol for symbol in self.elements if symbol in set(symbols))
+        if not kept or kept == self.elements:
+            return self
+        if kept not in self._restricted:
+            own = {key: value for key, value in self._entries.items() if set(key) <= set(kept)}
+            self._restricted[kept] = Tersoff(own)
+        return self._restricted[kept]
+
     def edge_bytes(self, capacity: int) -> int:
         """Estimate the memory in bytes: some twenty numbers for each pair of neighbours."""
         return 160 * capacity
@@ -128,44 +146,59 @@ class Tersoff(Potential):
         dtype = neighbors.vectors.dtype
         index = jnp.asarray(element_indices(self.elements))
         tables = {name: jnp.asarray(table, dtype) for name, table in parameters.items()}
-        first, second = index[neighbors.center], index[neighbors.species]
-
-        def bonds_of(atom: tuple[Array, Array, Array, Array]) -> Array:
-            return _bonds(tables, *atom)
-
-        atoms = (first, second, neighbors.vectors, neighbors.mask)
-        if len(first) <= BLOCK:
-            bonds = jax.vmap(bonds_of)(atoms)
+        # Atoms are the last axis: loops over neighbours are then loops over whole vectors.
+        atoms = (
+            index[neighbors.center],
+            index[neighbors.species].T,
+            jnp.transpose(neighbors.vectors, (1, 2, 0)),
+            neighbors.mask.T,
+        )
+        n = len(neighbors.center)
+        if n <= BLOCK:
+            bonds = _bonds(tables, *atoms)
         else:
             # The triples of a block are computed again for derivatives, and never kept.
-            bonds = jax.lax.map(jax.checkpoint(bonds_of), atoms, batch_size=BLOCK)
+            blocks = math.ceil(n / BLOCK)
+
+            def cut(array: Array) -> Array:
+                padding = [(0, 0)] * (array.ndim - 1) + [(0, blocks * BLOCK - n)]
+                parts = jnp.pad(array, padding).reshape(*array.shape[:-1], blocks, BLOCK)
+                return jnp.moveaxis(parts, -2, 0)
+
+            one = jax.checkpoint(lambda block: _bonds(tables, *block))
+            found = jax.lax.map(one, jax.tree.map(cut, atoms))
+            bonds = jnp.moveaxis(found, 0, 1).reshape(found.shape[1], -1)[:, :n]
         # Half of a bond, which both of its atoms count, is shared by the two.
-        return 0.25 * (jnp.sum(bonds, axis=1) + sum_at_sources(neighbors, bonds))
+        return 0.25 * (jnp.sum(bonds, axis=0) + sum_at_sources(neighbors, bonds.T))
 
 
 def _bonds(
     tables: dict[str, Float[Array, "e e e"]],
-    i: Int[Array, ""],
-    j: Int[Array, " m"],
-    vectors: Float[Array, "m 3"],
-    mask: Bool[Array, " m"],
-) -> Float[Array, " m"]:
-    """The energies :math:`V_{ij}` in eV of the bonds of one atom; 0 for padding.
+    i: Int[Array, " n"],
+    j: Int[Array, "m n"],
+    vectors: Float[Array, "m 3 n"],
+    mask: Bool[Array, "m n"],
+) -> Float[Array, "m n"]:
+    """The energies :math:`V_{ij}` in eV of the bonds of atoms along the last axis; 0 for padding.
 
     Args:
         tables: an array of each parameter, by the elements of a triple.
-        i: element of the atom.
-        j: elements of its neighbours.
-        vectors: vectors to its neighbours in Angstrom.
+        i: elements of the atoms.
+        j: elements of their neighbours.
+        vectors: vectors to their neighbours in Angstrom.
         mask: false for padding.
     """
-    pair = {name: table[i, j, j] for name, table in tables.items()}
-    triple = {name: table[i][j[:, None], j[None, :]] for name, table in tables.items()}
-    r = safe_norm(vectors)
+    pair = {name: _of(table, i[None], j, j) for name, table in tables.items()}
+    triple = {
+        name: _of(table, i[None, None], j[:, None], j[None, :]) for name, table in tables.items()
+    }
+    r = safe_norm(vectors, axis=1)
     direction = vectors * safe_divide(jnp.ones_like(r), r)[:, None]
-    cosine = jnp.sum(direction[:, None, :] * direction[None, :, :], axis=-1)
+    # A product of matrices, also in derivatives: XLA would compute its terms again and again.
+    cosine = einsum("jxn,kxn->jkn", direction, direction)
     # The sum over k, of which j itself and padding are no part.
-    others = mask[:, None] & mask[None, :] & ~jnp.eye(len(mask), dtype=bool)
+    same = jnp.eye(len(mask), dtype=bool)[..., None]
+    others = mask[:, None] & mask[None, :] & ~same
     away = (triple["h"] - cosine) ** 2
     # The difference of two large fractions, brought over one denominator.
     d2 = triple["d"] ** 2
@@ -173,7 +206,7 @@ def _bonds(
     power = triple["lambda3"] * (r[:, None] - r[None, :])
     power = jnp.where(triple["m"] == 3.0, power**3, power)
     decay = jnp.exp(jnp.clip(power, -LARGEST_EXPONENT, LARGEST_EXPONENT))
-    within = _cutoff(jnp.broadcast_to(r[None, :], cosine.shape), triple["R"], triple["D"])
+    within = _cutoff(r[None, :], triple["R"], triple["D"])
     zeta = jnp.sum(jnp.where(others, within * angular * decay, 0.0), axis=1)
     # Without other bonds the order is 1, where the power of zero has no derivative.
     scaled = pair["beta"] * zeta
@@ -186,9 +219,18 @@ def _bonds(
     return jnp.where(mask, value, 0.0)
 
 
+def _of(
+    table: Float[Array, "e e e"], i: Int[Array, "..."], j: Int[Array, "..."], k: Int[Array, "..."]
+) -> Float[Array, "..."]:
+    """A parameter of triples of elements, in their shape or one that spreads to it."""
+    if table.size == 1:
+        return table.reshape((1,) * max(i.ndim, j.ndim, k.ndim))
+    return table[i, j, k]
+
+
 def _cutoff(
-    r: Float[Array, "*s"], middle: Float[Array, "*s"], half: Float[Array, "*s"]
-) -> Float[Array, "*s"]:
+    r: Float[Array, "..."], middle: Float[Array, "..."], half: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """Cutoff function that falls from 1 to 0 as a sine, over twice the half width."""
     phase = 0.5 * jnp.pi * jnp.clip((r - middle) / half, -1.0, 1.0)
     return 0.5 * (1.0 - jnp.sin(phase))
