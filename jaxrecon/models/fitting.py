@@ -63,6 +63,25 @@ class State(NamedTuple):
     losses: Float[Array, "m epochs 2"]
 
 
+class Rate(NamedTuple):
+    """The learning rate of Adam.
+
+    Attributes:
+        start: learning rate of the first step.
+        steps: number of steps in which it falls to 0, along half a cosine; None if it stays.
+    """
+
+    start: float
+    steps: int | None
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam with this learning rate."""
+        if self.steps is None:
+            return optax.adam(self.start)
+        return optax.adam(optax.cosine_decay_schedule(self.start, self.steps))
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """Result of a fit.
@@ -131,6 +150,9 @@ def fit(
     config: FitConfig,
     *,
     seed: int = 0,
+    decay: bool = False,
+    chunk: int = CHUNK,
+    start: Any = None,
     folder: str | os.PathLike[str] | None = None,
     report: ProgressFn = lambda epochs, examples: None,
 ) -> Fit:
@@ -146,6 +168,9 @@ def fit(
         validation: indices of the examples that decide each member's best epoch; -1 for padding.
         config: settings of the fit.
         seed: seed of the initial weights, the order of the examples and the draws of the loss.
+        decay: whether the learning rate falls to 0, along half a cosine.
+        chunk: number of epochs between two reports and checkpoints.
+        start: weights of all members to begin with; None for random ones.
         folder: folder of checkpoints; a fit that was interrupted continues from the latest one.
             None for no checkpoints.
         report: called after each chunk of epochs with the epochs and training examples done since
@@ -162,12 +187,14 @@ def fit(
     # Every member has a key of its own, whatever the number of members.
     members = len(training)
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(members))
-    rate, batch = config.learning_rate, min(config.batch, training.shape[1])
-    weights = jax.jit(jax.vmap(network.init))(keys)
+    batch = min(config.batch, training.shape[1])
+    steps = config.epochs * math.ceil(training.shape[1] / batch)
+    rate = Rate(config.learning_rate, steps if decay else None)
+    weights = jax.jit(jax.vmap(network.init))(keys) if start is None else start
     state = State(
         epoch=jnp.zeros((), int),
         weights=weights,
-        moments=jax.vmap(optax.adam(rate).init)(weights),
+        moments=jax.vmap(rate.optimiser.init)(weights),
         best=weights,
         # Explicit types: a weak type would make the first chunk another program than the rest.
         best_epoch=jnp.full(members, -1, int),
@@ -182,7 +209,7 @@ def fit(
     report(done, 0)
     # Each chunk is one call of one compiled program.
     while done < config.epochs:
-        until = min(done + CHUNK, config.epochs)
+        until = min(done + chunk, config.epochs)
         state = _advance(network, rate, batch, state, until, keys, items, *indices)
         if folder is not None:
             checkpoints.save(folder, until, state)
@@ -199,7 +226,7 @@ def fit(
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _advance(
     network: Network,
-    rate: float,
+    rate: Rate,
     batch: int,
     state: State,
     until: Int[Array, ""],
@@ -209,7 +236,7 @@ def _advance(
     validation: Int[Array, "m v"],
 ) -> State:
     """Run all members until a number of epochs is done."""
-    loss, optimiser = network.loss, optax.adam(rate)
+    loss, optimiser = network.loss, rate.optimiser
 
     def member_epoch(
         key: PRNGKeyArray,

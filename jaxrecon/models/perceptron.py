@@ -11,7 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"elu": nnx.elu, "relu": nnx.relu}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "elu": nnx.elu,
+    "relu": nnx.relu,
+    "celu": nnx.celu,
+}
 """Activation functions by name."""
 
 
@@ -31,10 +35,17 @@ class Perceptron(nnx.Module):
         layers = [nnx.Linear(*ends, precision=full, rngs=rngs) for ends in pairwise(sizes)]
         self.layers = nnx.List(layers)
 
-    def __call__(self, inputs: Float[Array, " i"]) -> Float[Array, " o"]:
-        """Compute the output for one input."""
-        for layer in self.layers[:-1]:
+    def __call__(
+        self, inputs: Float[Array, " i"], dropout: float = 0.0, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " o"]:
+        """Compute the output for one input, with dropout if there is a key."""
+        for number, layer in enumerate(self.layers[:-1]):
             inputs = ACTIVATIONS[self.activation](layer(inputs))
+            if dropout and key is not None:
+                present = jax.random.bernoulli(
+                    jax.random.fold_in(key, number), 1.0 - dropout, inputs.shape
+                )
+                inputs = jnp.where(present, inputs / (1.0 - dropout), 0.0)
         return self.layers[-1](inputs)
 
 
@@ -45,10 +56,12 @@ class Architecture:
     Attributes:
         sizes: number of units of the input, of each hidden layer and of the output.
         activation: a key of :data:`ACTIVATIONS`.
+        dropout: fraction of the hidden units that are left out where a key is given.
     """
 
     sizes: tuple[int, ...]
     activation: str = "elu"
+    dropout: float = 0.0
 
     def init(self, key: PRNGKeyArray) -> dict[str, Any]:
         """Draw initial weights.
@@ -62,18 +75,21 @@ class Architecture:
         network = Perceptron(self.sizes, self.activation, rngs=nnx.Rngs(key))
         return nnx.to_pure_dict(nnx.state(network))
 
-    def __call__(self, weights: dict[str, Any], inputs: Float[Array, " i"]) -> Float[Array, " o"]:
+    def __call__(
+        self, weights: dict[str, Any], inputs: Float[Array, " i"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, " o"]:
         """Compute the output for one input.
 
         Args:
             weights: weights as from :meth:`init`.
             inputs: numbers without a unit.
+            key: random key for dropout; None for no dropout.
 
         Returns:
             The output of the last layer.
         """
         weights = jax.tree.map(lambda array: jnp.asarray(array, inputs.dtype), weights)
-        return nnx.merge(_skeleton(self), weights)(inputs)
+        return nnx.merge(_skeleton(self), weights)(inputs, self.dropout, key)
 
 
 @lru_cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from jaxrecon.models.generators.base import Generator
+    from jaxrecon.models.local.base import LocalModel
     from jaxrecon.models.scalings.base import Scaling
     from jaxrecon.models.surrogates.base import Surrogate
 
@@ -75,6 +76,16 @@ SURROGATES: "Registry[type[Surrogate]]" = Registry(
     }
 )
 """Surrogates of the property, subclasses of :class:`~jaxrecon.models.surrogates.base.Surrogate`."""
+
+LOCAL_MODELS: "Registry[type[LocalModel]]" = Registry(
+    {
+        "linear": "jaxrecon.models.local.linear:LinearModel",
+        "kernel": "jaxrecon.models.local.sparse_kernel:SparseKernel",
+        "network": "jaxrecon.models.local.network:NetworkModel",
+        "deep_kernel": "jaxrecon.models.local.deep_kernel:DeepKernel",
+    }
+)
+"""Models of local energies, subclasses of :class:`~jaxrecon.models.local.base.LocalModel`."""
 
 SCALINGS: "Registry[type[Scaling]]" = Registry(
     {

@@ -1,0 +1,196 @@
+r"""LocalModel: the interface of all models that give each atom an energy.
+
+.. math:: E = \sum_i \left(E_{z_i} + \epsilon_{z_i}(x_i)\right)
+
+where :math:`x_i` is the row of atom i, z its element, :math:`E_z` the mean energy of an atom of
+this element, and :math:`\epsilon` what the model has learned. Such a model serves clusters and
+crystals of any size. Source: Gardner, Faure Beaulieu and Deringer, Digital Discovery 2, 651 (2023);
+Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments
+from jaxrecon.potentials.potential import Potential
+from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.structures.neighbors import Neighbors
+
+BLOCK = 4096
+"""Number of environments that are predicted together."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalModel(ABC):
+    """A fitted model of local energies.
+
+    To add one, write a frozen dataclass that inherits from this class, register it as a pytree with
+    ``jax.tree_util.register_dataclass``, define :meth:`fit` and :meth:`deviations`, and add a line
+    to :data:`jaxrecon.models.registry.LOCAL_MODELS`. The contract test in
+    ``tests/test_local_models.py`` runs on every registered model.
+
+    Attributes:
+        descriptor: the descriptor of the rows.
+        offsets: mean energy of an atom of each element of the descriptor in eV.
+    """
+
+    descriptor: Descriptor = field(metadata={"static": True})
+    offsets: Float[np.ndarray | Array, " e"]
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls,
+        environments: Environments,
+        config: LocalConfig | None = None,
+        *,
+        report: ProgressFn = lambda epochs, examples: None,
+    ) -> "LocalModel":
+        """Fit the model. The same seed and data give the same model.
+
+        Args:
+            environments: what to learn from: local energies, totals, and forces where the model
+                takes them.
+            config: settings; None for the default ones.
+            report: called with the epochs and examples done since the last call.
+
+        Returns:
+            The fitted model.
+
+        Raises:
+            ValueError: if nothing can be learned from the data.
+        """
+
+    @abstractmethod
+    def deviations(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
+        """Compute the energies of atoms without the mean of their element.
+
+        Args:
+            rows: rows of the atoms.
+            kinds: index of the element of each atom among those of the descriptor.
+
+        Returns:
+            The energies in eV, in the precision of the rows.
+        """
+
+    def __call__(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
+        """Compute the energies of atoms: a pure function for ``jit``, ``vmap`` and ``grad``.
+
+        Args:
+            rows: rows of the atoms.
+            kinds: index of the element of each atom among those of the descriptor.
+
+        Returns:
+            The energies in eV, in the precision of the rows.
+        """
+        offsets = jnp.asarray(self.offsets, rows.dtype)
+        return offsets[kinds] + self.deviations(rows, kinds)
+
+    def predict(self, environments: Environments) -> Float[np.ndarray, " n"]:
+        """Predict the energy of every atom, block by block.
+
+        Args:
+            environments: the atoms.
+
+        Returns:
+            The energies in eV, computed in the precision of the rows.
+        """
+        found = []
+        with jax.enable_x64(environments.rows.dtype == np.float64):
+            for start in range(0, len(environments), BLOCK):
+                part = slice(start, start + BLOCK)
+                rows, kinds = environments.rows[part], environments.kinds[part]
+                missing = -len(rows) % (1 << (len(rows) - 1).bit_length())
+                block = np.pad(rows, ((0, missing), (0, 0))), np.pad(kinds, (0, missing))
+                found.append(np.asarray(_predicted(self, *block))[: len(rows)])
+        return np.concatenate(found).astype(np.float64)
+
+    def totals(self, environments: Environments) -> Float[np.ndarray, " s"]:
+        """Predict the total energy of every structure in eV.
+
+        Args:
+            environments: the atoms of the structures.
+        """
+        count = len(environments.trajectories)
+        return np.bincount(environments.owner, self.predict(environments), count)
+
+    def potential(self) -> "LocalPotential":
+        """The model as a potential: energies of structures, forces, stress, and calculators."""
+        return LocalPotential(self)
+
+
+@jax.jit
+def _predicted(model: LocalModel, rows: Array, kinds: Array) -> Array:
+    """The energies of a block of atoms."""
+    return model(rows, kinds)
+
+
+class LocalPotential(Potential):
+    """A model of local energies as a potential.
+
+    Args:
+        model: the fitted model.
+
+    >>> from ase.build import bulk
+    >>> from jaxrecon import SOAP
+    >>> from jaxrecon.models.local.linear import LinearModel
+    >>> from jaxrecon.potentials.single_points import single_points
+    >>> soap = SOAP(("Cu",), r_cut=4.0, n_max=3, l_max=2)
+    >>> crystals = [bulk("Cu", a=a) for a in (3.5, 3.6, 3.7)]
+    >>> data = Environments.of(crystals, soap, totals=[-3.4, -3.5, -3.4])
+    >>> found = single_points([crystals[1]], LinearModel.fit(data).potential())
+    >>> found[0].forces.shape
+    (1, 3)
+    """
+
+    def __init__(self, model: LocalModel) -> None:
+        self.parameters = model
+        self.elements = model.descriptor.elements
+        self.r_cut = model.descriptor.r_cut
+        self._descriptor = model.descriptor
+        table = np.zeros(120, int)
+        table[list(model.descriptor.species)] = np.arange(len(model.descriptor.species))
+        self._kinds = table
+
+    def atomic_energies(self, parameters: Any, neighbors: Neighbors) -> Float[Array, " n"]:
+        """The energy of each atom in eV; see the base class."""
+        assert neighbors.center is not None, "environments of atoms have their elements"
+        kinds = jnp.asarray(self._kinds)[neighbors.center]
+        return parameters(self._descriptor(neighbors), kinds)
+
+    def edge_bytes(self, capacity: int) -> int:
+        """The memory that the derivatives of a row need for each neighbour; see the base class."""
+        return 64 * self._descriptor.size // max(1, len(self.elements))
+
+
+def offsets_of(environments: Environments) -> Float[np.ndarray, " e"]:
+    """Compute the mean energy of an atom of each element in eV.
+
+    Args:
+        environments: atoms with local energies, or structures with totals.
+
+    Returns:
+        Means of the local energies; or else the energies of least squares, of the least norm where
+        compositions do not tell elements apart; 0 for elements that do not occur.
+
+    Raises:
+        ValueError: if neither local energies nor totals are known.
+    """
+    counts = environments.counts
+    if environments.energies is not None:
+        sums = np.bincount(environments.kinds, environments.energies, counts.shape[1])
+        return sums / np.maximum(counts.sum(axis=0), 1.0)
+    if environments.totals is None:
+        raise ValueError(
+            "expected local energies or total energies to learn from, got neither: give energies "
+            "or totals of Environments.of"
+        )
+    return np.linalg.lstsq(counts, environments.totals, rcond=None)[0]

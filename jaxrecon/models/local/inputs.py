@@ -1,0 +1,164 @@
+"""Inputs: environments as networks see them, standardised, one by one or structure by structure."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrecon.models.config import FitConfig
+from jaxrecon.models.local.base import offsets_of
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.local.sparse_kernel import amplitude_of
+from jaxrecon.models.local.system import learned
+
+FLOOR = 0.03
+"""Smallest standard deviation by which numbers are divided, relative to the largest one."""
+
+
+class Item(NamedTuple):
+    """Atoms with what is known of their energies; a structure, or a single atom.
+
+    Attributes:
+        inputs: standardised rows.
+        kinds: index of the element of each atom.
+        mask: false for padding.
+        local: local energies without the mean of the element, in units of ``width``.
+        total: the same for the sum, divided by the number of atoms.
+        weights: 1 or 0 for local energies and for the total: whether they are learned.
+    """
+
+    inputs: Float[Array, "*n a f"]
+    kinds: Int[Array, "*n a"]
+    mask: Bool[Array, "*n a"]
+    local: Float[Array, "*n a"]
+    total: Float[Array, "*n"]
+    weights: Float[Array, "*n 2"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """How rows and energies are standardised.
+
+    Attributes:
+        centre: mean of each number of the rows.
+        scale: one over the standard deviation of each number.
+        width: unit of the energies in eV.
+    """
+
+    centre: Float[np.ndarray | Array, " f"]
+    scale: Float[np.ndarray | Array, " f"]
+    width: Float[np.ndarray | Array, ""]
+
+    @classmethod
+    def of(cls, environments: Environments) -> "Standard":
+        """Standardise by these environments."""
+        rows = environments.rows
+        centre, width = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+        scale = 1.0 / np.maximum(width, max(FLOOR * width.max(), 1e-12))
+        unit = amplitude_of(environments, offsets_of(environments))
+        return cls(centre, scale, np.asarray(unit))
+
+    def inputs(self, rows: Float[Array, "n f"]) -> Float[Array, "n f"]:
+        """Standardise rows in their own precision."""
+        centre, scale = (jnp.asarray(part, rows.dtype) for part in (self.centre, self.scale))
+        return (rows - centre[None]) * scale[None]
+
+
+def items_of(environments: Environments, standard: Standard, config: LocalConfig) -> Item:
+    """Prepare environments for a network: single atoms if no totals are learned.
+
+    Args:
+        environments: the atoms.
+        standard: how they are standardised.
+        config: settings, of which ``targets`` is used.
+
+    Returns:
+        Arrays whose first axis is that of the examples, in float32.
+    """
+    local, total = learned(environments, config)
+    offsets, width = offsets_of(environments), float(standard.width)
+    inputs = (environments.rows - standard.centre) * standard.scale
+    energies = np.zeros(len(environments))
+    if local:
+        assert environments.energies is not None, "checked before"
+        energies = (environments.energies - offsets[environments.kinds]) / width
+    if not total:
+        return Item(
+            jnp.asarray(inputs[:, None], jnp.float32),
+            jnp.asarray(environments.kinds[:, None], int),
+            jnp.ones((len(inputs), 1), bool),
+            jnp.asarray(energies[:, None], jnp.float32),
+            jnp.zeros(len(inputs), jnp.float32),
+            jnp.tile(jnp.asarray([1.0, 0.0], jnp.float32), (len(inputs), 1)),
+        )
+    assert environments.totals is not None, "checked before"
+    sizes = np.bincount(environments.owner)
+    place = np.arange(len(environments)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    shape = (len(sizes), int(sizes.max()))
+
+    def spread(values: np.ndarray, gap: float) -> np.ndarray:
+        whole = np.full((*shape, *values.shape[1:]), gap, values.dtype)
+        whole[environments.owner, place] = values
+        return whole
+
+    sums = (environments.totals - environments.counts @ offsets) / (width * sizes)
+    return Item(
+        jnp.asarray(spread(inputs.astype(np.float32), 0.0)),
+        jnp.asarray(spread(environments.kinds, 0), int),
+        jnp.asarray(spread(np.ones(len(inputs), bool), False)),
+        jnp.asarray(spread(energies, 0.0), jnp.float32),
+        jnp.asarray(sums, jnp.float32),
+        jnp.tile(jnp.asarray([float(local), 1.0], jnp.float32), (len(sizes), 1)),
+    )
+
+
+def split(
+    environments: Environments, single: bool, config: LocalConfig
+) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " v"]]:
+    """Split examples into training and validation examples, by trajectory where there are several.
+
+    Args:
+        environments: the atoms.
+        single: whether examples are atoms; else they are structures.
+        config: settings, of which ``validation`` and ``seed`` are used.
+
+    Returns:
+        Indices of the training examples and of the validation examples.
+
+    Raises:
+        ValueError: if there are fewer than two examples.
+    """
+    member = environments.trajectories
+    if single:
+        member = member[environments.owner]
+    if len(member) < 2:
+        raise ValueError(f"expected at least two examples to learn from, got {len(member)}")
+    names = np.unique(member)
+    if len(names) < 2:
+        member, names = np.arange(len(member)), np.arange(len(member))
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    # Take whole trajectories until the fraction is reached, but never all of them.
+    sizes = np.bincount(np.searchsorted(names, member))[order]
+    count = 1 + int(np.searchsorted(np.cumsum(sizes), config.validation * len(member)))
+    chosen = np.isin(member, names[order[: min(count, len(names) - 1)]])
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def fit_settings(config: LocalConfig, count: int) -> FitConfig:
+    """Choose the number of passes over a number of training examples.
+
+    Args:
+        config: settings of the model.
+        count: number of training examples.
+
+    Returns:
+        Settings of the fit.
+    """
+    batch = min(config.batch, max(1, count // 8))
+    epochs = max(1, min(config.epochs, config.steps * batch // count))
+    return FitConfig(config.layers, config.hidden, config.learning_rate, epochs, batch)

@@ -1,0 +1,325 @@
+"""Learning curves: the error of models of local energies against the number of environments.
+
+Source: figures 3 and 5 of Gardner, Faure Beaulieu and Deringer, Digital Discovery 2, 651 (2023).
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.local.network import NetworkModel
+from jaxrecon.models.registry import LOCAL_MODELS
+from jaxrecon.runtime.files import replacing
+from jaxrecon.runtime.progress import ProgressFn, reporter
+
+FINE_RATE = 0.1
+"""Learning rate of fine-tuning, relative to that of learning from nothing."""
+
+
+class Point(NamedTuple):
+    """The error of one fitted model.
+
+    Attributes:
+        model: name of the model; of a pre-trained one, ``"pretrained"``, and else ``"direct"``.
+        size: number of training examples.
+        fold: number of the part of the data that it was tested on.
+        mae: mean absolute error in eV, of local energies or of energies per atom.
+        rmse: root mean square error in eV.
+        spread: standard deviation of the energies of the test examples in eV.
+        seconds: time of the fit.
+    """
+
+    model: str
+    size: int
+    fold: int
+    mae: float
+    rmse: float
+    spread: float
+    seconds: float
+
+
+def learning_curve(
+    environments: Environments,
+    *,
+    models: Sequence[str] = ("kernel", "network", "deep_kernel"),
+    sizes: Sequence[int] = (100, 1000),
+    folds: int = 5,
+    config: LocalConfig | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | ProgressFn = False,
+) -> list[Point]:
+    """Measure the errors of local energies after learning from more and more environments.
+
+    The data are split by trajectory into folds. Each fold is tested on once, with models that have
+    learned from a random sample of the others; a larger sample has all of a smaller one.
+
+    Args:
+        environments: the data, with local energies.
+        models: keys of :data:`~jaxrecon.models.registry.LOCAL_MODELS`.
+        sizes: numbers of training environments.
+        folds: number of folds, at least 2.
+        config: settings of all models; its seed decides folds and samples too.
+        store: JSON file to which each point is written as soon as it is known, and from which an
+            interrupted run continues.
+        progress: as for :func:`jaxrecon.train`.
+
+    Returns:
+        One point for each fold, size and model, in this order.
+
+    Raises:
+        ValueError: if local energies are not known, a model has no such name, a fold has fewer
+            environments to learn from than a size, or the store is of another run.
+    """
+    config = config or LocalConfig()
+    if environments.energies is None:
+        raise ValueError("expected local energies for a learning curve, got none")
+    if unknown := sorted(set(models) - set(LOCAL_MODELS)):
+        raise ValueError(f"expected models among {tuple(LOCAL_MODELS)}, got {unknown}")
+    parts = fold_members(environments, folds, config.seed)
+    known = Store(
+        store,
+        {
+            "task": "learning curve",
+            "config": config.to_dict(),
+            "environments": len(environments),
+            "descriptor": environments.descriptor.to_dict(),
+        },
+    )
+    calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in models]
+    with reporter(progress, len(calls), "learning", "models") as report:
+        for fold, size, name in calls:
+            if not known.has(name, size, fold):
+                test = np.flatnonzero(np.isin(environments.owner, parts[fold]))
+                pool = np.flatnonzero(~np.isin(environments.owner, parts[fold]))
+                if size > len(pool):
+                    raise ValueError(
+                        f"expected sizes up to {len(pool)}, the environments outside of fold "
+                        f"{fold}, got {size}"
+                    )
+                order = np.random.default_rng([config.seed, fold]).permutation(pool)
+                began = time.perf_counter()
+                model = LOCAL_MODELS[name].fit(environments.sample(np.sort(order[:size])), config)
+                seconds = time.perf_counter() - began
+                tested = environments.sample(test)
+                assert tested.energies is not None, "local energies are known"
+                errors = model.predict(tested) - tested.energies
+                known.add(_point(name, size, fold, errors, tested.energies, seconds))
+            report(1, 1)
+    return [known.get(name, size, fold) for fold, size, name in calls]
+
+
+def pretraining_curve(
+    synthetic: Environments,
+    labelled: Environments,
+    *,
+    sizes: Sequence[int] = (25, 50, 100),
+    folds: int = 5,
+    config: LocalConfig | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool | ProgressFn = False,
+) -> list[Point]:
+    """Compare networks that have learned synthetic local energies before with ones that have not.
+
+    A network first learns the local energies of a teacher. For each fold and size it is then fitted
+    on the total energies of some labelled structures, beside a network with random weights.
+
+    Args:
+        synthetic: environments with the local energies of a teacher.
+        labelled: structures with total energies, in environments of the same descriptor.
+        sizes: numbers of labelled structures to learn from.
+        folds: number of folds of the labelled structures, at least 2.
+        config: settings of the networks; fine-tuning has a tenth of the learning rate.
+        store: as for :func:`learning_curve`.
+        progress: as for :func:`jaxrecon.train`.
+
+    Returns:
+        Errors of the energy per atom, for each fold, size, and of direct and pre-trained networks.
+
+    Raises:
+        ValueError: if the descriptors differ, energies are not known, a fold has fewer structures
+            to learn from than a size, or the store is of another run.
+    """
+    config = config or LocalConfig()
+    if synthetic.descriptor != labelled.descriptor:
+        raise ValueError("expected environments of one descriptor, got two different ones")
+    if labelled.totals is None:
+        raise ValueError("expected total energies of the labelled structures, got none")
+    parts = fold_members(labelled, folds, config.seed)
+    known = Store(
+        store,
+        {
+            "task": "pretraining",
+            "config": config.to_dict(),
+            "environments": [len(synthetic), len(labelled)],
+            "descriptor": labelled.descriptor.to_dict(),
+        },
+    )
+    teacher = NetworkModel.fit(synthetic, replace(config, targets="local"))
+    direct = replace(config, targets="total")
+    fine = replace(direct, learning_rate=FINE_RATE * config.learning_rate)
+    ways = {"direct": (None, direct), "pretrained": (teacher, fine)}
+    calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in ways]
+    with reporter(progress, len(calls), "learning", "models") as report:
+        for fold, size, name in calls:
+            if not known.has(name, size, fold):
+                pool = np.setdiff1d(np.arange(len(labelled.totals)), parts[fold])
+                if size > len(pool):
+                    raise ValueError(
+                        f"expected sizes up to {len(pool)}, the structures outside of fold "
+                        f"{fold}, got {size}"
+                    )
+                order = np.random.default_rng([config.seed, fold]).permutation(pool)
+                start, settings = ways[name]
+                began = time.perf_counter()
+                model = NetworkModel.fit(
+                    labelled.select(np.sort(order[:size])), settings, start=start
+                )
+                seconds = time.perf_counter() - began
+                tested = labelled.select(parts[fold])
+                assert tested.totals is not None, "totals are known"
+                atoms = tested.counts.sum(axis=1)
+                errors = (model.totals(tested) - tested.totals) / atoms
+                known.add(_point(name, size, fold, errors, tested.totals / atoms, seconds))
+            report(1, 1)
+    return [known.get(name, size, fold) for fold, size, name in calls]
+
+
+def fold_members(environments: Environments, folds: int, seed: int) -> list[Int[np.ndarray, " s"]]:
+    """Split structures into folds of similar size, with whole trajectories in each.
+
+    Args:
+        environments: atoms of the structures.
+        folds: number of folds.
+        seed: decides the order of the trajectories.
+
+    Returns:
+        Indices of the structures of each fold, ascending.
+
+    Raises:
+        ValueError: if there are fewer than two folds, or fewer trajectories than folds.
+    """
+    names, sizes = np.unique(environments.trajectories, return_counts=True)
+    if not 2 <= folds <= len(names):
+        raise ValueError(
+            f"expected from 2 to {len(names)} folds, the number of trajectories, got {folds}"
+        )
+    # Each trajectory joins the fold that has the fewest structures so far.
+    members: list[list[int]] = [[] for _ in range(folds)]
+    counts = np.zeros(folds, int)
+    for place in np.random.default_rng(seed).permutation(len(names)):
+        fold = int(np.argmin(counts))
+        members[fold].append(int(names[place]))
+        counts[fold] += sizes[place]
+    return [np.flatnonzero(np.isin(environments.trajectories, part)) for part in members]
+
+
+def summary(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Average the errors over folds.
+
+    Args:
+        points: as from :func:`learning_curve`.
+
+    Returns:
+        For each model and size: mean and standard deviation of both errors in eV, the error
+        relative to the spread of the energies, and the mean time in seconds.
+    """
+    table = []
+    for name, size in sorted({(point.model, point.size) for point in points}):
+        own = [point for point in points if (point.model, point.size) == (name, size)]
+        mae, rmse, spread, seconds = np.asarray([point[3:] for point in own]).T
+        table.append(
+            {
+                "model": name,
+                "size": size,
+                "folds": len(own),
+                "mae": float(mae.mean()),
+                "mae_deviation": float(mae.std()),
+                "rmse": float(rmse.mean()),
+                "rmse_deviation": float(rmse.std()),
+                "relative_mae": float((mae / spread).mean()),
+                "seconds": float(seconds.mean()),
+            }
+        )
+    return table
+
+
+class Store:
+    """Points in a JSON file, which is replaced whenever there is a new one.
+
+    Args:
+        path: the file; None for none.
+        description: what the points belong to, as plain data.
+
+    Raises:
+        ValueError: if the file has the points of something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, description: dict[str, Any]) -> None:
+        self._path = None if path is None else Path(path)
+        # What JSON makes of it: lists for tuples.
+        self._description = json.loads(json.dumps(description))
+        self._points: dict[tuple[str, int, int], Point] = {}
+        if self._path is not None and self._path.exists():
+            try:
+                found = json.loads(self._path.read_text())
+                points = [Point(**point) for point in found["points"]]
+                same = found["description"] == self._description
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(f"expected points of a run in {path}, got none") from error
+            if not same:
+                raise ValueError(f"expected the points of this run in {path}, got another's")
+            self._points = {(point.model, point.size, point.fold): point for point in points}
+
+    def has(self, model: str, size: int, fold: int) -> bool:
+        """Whether a point is known."""
+        return (model, size, fold) in self._points
+
+    def get(self, model: str, size: int, fold: int) -> Point:
+        """A known point."""
+        return self._points[model, size, fold]
+
+    def add(self, point: Point) -> None:
+        """Remember a point, on disk if there is a file."""
+        self._points[point.model, point.size, point.fold] = point
+        if self._path is not None:
+            points = [known._asdict() for known in self._points.values()]
+            with replacing(self._path) as draft:
+                Path(draft).write_text(
+                    json.dumps({"description": self._description, "points": points}, indent=1)
+                )
+
+
+def _point(
+    name: str, size: int, fold: int, errors: np.ndarray, energies: np.ndarray, seconds: float
+) -> Point:
+    """The errors as a point."""
+    return Point(
+        name,
+        size,
+        fold,
+        float(np.abs(errors).mean()),
+        float(np.sqrt(np.mean(errors**2))),
+        float(energies.std()),
+        seconds,
+    )
+
+
+def text(points: Sequence[Point]) -> Iterator[str]:
+    """Lines of a table of the errors in meV for people."""
+    yield f"{'model':12} {'N':>9} {'MAE':>14} {'RMSE':>14} {'MAE/spread':>10} {'seconds':>8}"
+    for row in summary(points):
+        mae = f"{1e3 * row['mae']:.1f} +- {1e3 * row['mae_deviation']:.1f}"
+        rmse = f"{1e3 * row['rmse']:.1f} +- {1e3 * row['rmse_deviation']:.1f}"
+        yield (
+            f"{row['model']:12} {row['size']:9,} {mae:>14} {rmse:>14} "
+            f"{row['relative_mae']:10.3f} {row['seconds']:8.1f}"
+        )

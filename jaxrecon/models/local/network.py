@@ -1,0 +1,163 @@
+"""NetworkModel: a network for the atoms of each element, as of Behler and Parrinello.
+
+Source: Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007), on rows of any descriptor, with
+continuously differentiable exponential linear units as in Gardner et al., Digital Discovery 2, 651
+(2023).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxrecon.models.fitting import fit
+from jaxrecon.models.local.base import LocalModel, offsets_of
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.local.inputs import Item, Standard, fit_settings, items_of, split
+from jaxrecon.models.perceptron import Architecture
+from jaxrecon.runtime.progress import ProgressFn
+
+CHUNK = 5
+"""Number of epochs between two reports."""
+
+
+@dataclass(frozen=True)
+class AtomicNetworks:
+    """One perceptron for each element; hashable, so static under ``jit``.
+
+    Attributes:
+        network: the perceptron of an element, with one output.
+        elements: number of elements.
+    """
+
+    network: Architecture
+    elements: int
+
+    def init(self, key: PRNGKeyArray) -> dict[str, Any]:
+        """Draw initial weights, those of the elements along the first axis."""
+        return jax.vmap(self.network.init)(jax.random.split(key, self.elements))
+
+    def __call__(
+        self,
+        weights: dict[str, Any],
+        inputs: Float[Array, " f"],
+        kind: Int[Array, ""],
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, ""]:
+        """Compute the standardised energy of one atom."""
+        if self.elements == 1:
+            own = jax.tree.map(lambda array: array[0], weights)
+            return self.network(own, inputs, key)[0]
+        # All networks and a choice: gathering the weights of each atom would cost more.
+        found = jax.vmap(lambda own: self.network(own, inputs, key)[0])(weights)
+        return jnp.sum(jnp.where(jnp.arange(self.elements) == kind, found, 0.0))
+
+    def loss(self, weights: dict[str, Any], key: PRNGKeyArray, item: Item) -> Float[Array, ""]:
+        """Compute the loss of the atoms of one example.
+
+        Args:
+            weights: weights as from :meth:`init`.
+            key: random key of dropout.
+            item: a structure, or a single atom.
+
+        Returns:
+            The mean squared error of the local energies, plus that of the total energy per atom.
+        """
+        atoms = len(item.kinds)
+        keys = jax.random.split(key, atoms) if self.network.dropout else None
+        axes = (None, 0, 0, None if keys is None else 0)
+        found = jax.vmap(self, axes)(weights, item.inputs, item.kinds, keys)
+        found = jnp.where(item.mask, found, 0.0)
+        count = jnp.sum(item.mask).astype(found.dtype)
+        squares = jnp.where(item.mask, found - item.local, 0.0) ** 2
+        miss = jnp.sum(found) / count - item.total
+        return item.weights[0] * jnp.sum(squares) / count + item.weights[1] * miss**2
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class NetworkModel(LocalModel):
+    """An ensemble of networks for local energies.
+
+    Attributes:
+        networks: the networks without their weights.
+        weights: weights of all members, stacked along the first axis.
+        standard: how rows and energies are standardised.
+    """
+
+    networks: AtomicNetworks = field(metadata={"static": True})
+    weights: dict[str, Any]
+    standard: Standard
+
+    @classmethod
+    def fit(
+        cls,
+        environments: Environments,
+        config: LocalConfig | None = None,
+        *,
+        start: "NetworkModel | None" = None,
+        report: ProgressFn = lambda epochs, examples: None,
+    ) -> "NetworkModel":
+        """Fit the networks to local energies, totals or both.
+
+        Args:
+            environments: what to learn from.
+            config: settings; ``targets`` chooses what is learned.
+            start: a model to begin with, such as one that has learned synthetic energies; None for
+                random weights.
+            report: called after some epochs with the epochs and examples since its last call.
+
+        Returns:
+            The fitted model.
+
+        Raises:
+            ValueError: if what the settings name is not known, forces are to be learned, or there
+                are fewer than two examples.
+        """
+        config = config or LocalConfig()
+        if config.forces:
+            raise ValueError(
+                "expected forces=False for a network, got True: a kernel learns forces"
+            )
+        offsets, standard = offsets_of(environments), Standard.of(environments)
+        kinds = len(environments.descriptor.species)
+        sizes = (environments.rows.shape[1], *[config.hidden] * config.layers, 1)
+        networks = AtomicNetworks(Architecture(sizes, "celu", config.dropout), kinds)
+        if start is not None:
+            # The weights belong to the standardised rows and the unit of energy that they know.
+            standard, networks = start.standard, start.networks
+        items = items_of(environments, standard, config)
+        training, validation = split(environments, items.inputs.shape[1] == 1, config)
+        found = fit(
+            networks,
+            items,
+            np.tile(training, (config.members, 1)),
+            np.tile(validation, (config.members, 1)),
+            fit_settings(config, len(training)),
+            seed=config.seed,
+            decay=True,
+            chunk=CHUNK,
+            start=None if start is None else start.weights,
+            report=report,
+        )
+        return cls(environments.descriptor, offsets, networks, found.weights, standard)
+
+    def members(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, "k n"]:
+        """Compute the energies that each member gives, without the mean of the element, in eV.
+
+        Args:
+            rows: rows of the atoms.
+            kinds: index of the element of each atom.
+        """
+        inputs = self.standard.inputs(rows)
+        of_atoms = jax.vmap(self.networks, (None, 0, 0))
+        found = jax.vmap(of_atoms, (0, None, None))(self.weights, inputs, kinds)
+        return found * jnp.asarray(self.standard.width, rows.dtype)
+
+    def deviations(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
+        """The mean over the members; see the base class."""
+        return self.members(rows, kinds).mean(axis=0)

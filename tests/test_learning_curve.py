@@ -1,0 +1,106 @@
+"""Learning curves and pre-training: folds, resumption, and what they find."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from jaxrecon import SOAP
+from jaxrecon.models.local import learning_curve as curves
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.local.learning_curve import (
+    fold_members,
+    learning_curve,
+    pretraining_curve,
+    summary,
+    text,
+)
+
+DESCRIPTOR = SOAP(("Cu",), r_cut=4.0, n_max=3, l_max=2, normalize=True)
+QUICK = LocalConfig(points=60, zeta=2, hidden=16, layers=1, epochs=60, batch=16, sigma=0.02)
+
+
+@pytest.fixture(scope="module")
+def data() -> Environments:
+    items = []
+    for seed in range(24):
+        atoms = bulk("Cu", "fcc", a=3.5 + 0.02 * (seed % 12), cubic=True)
+        atoms.rattle(0.2, seed=seed)
+        atoms.calc = EMT()
+        items.append(atoms)
+    return Environments.of(
+        items,
+        DESCRIPTOR,
+        energies=[atoms.get_potential_energies() for atoms in items],
+        trajectories=np.arange(24) // 2,
+    )
+
+
+def test_folds_have_whole_trajectories_and_all_structures(data: Environments) -> None:
+    parts = fold_members(data, 5, seed=1)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(24))
+    owners = [set(data.trajectories[part].tolist()) for part in parts]
+    assert sum(map(len, owners)) == len(set().union(*owners)) == 12
+    assert max(map(len, parts)) - min(map(len, parts)) <= 2
+    with pytest.raises(ValueError, match="expected from 2 to 12 folds"):
+        fold_members(data, 13, seed=1)
+
+
+def test_more_environments_give_smaller_errors_and_a_run_is_resumed(
+    data: Environments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "curve.json"
+
+    def curve(**changes: object) -> list[curves.Point]:
+        settings = {"models": ("linear", "kernel"), "sizes": (10, 48), "folds": 2} | changes
+        return learning_curve(data, config=QUICK, store=store, **settings)
+
+    found = curve()
+    errors = {(row["model"], row["size"]): row["mae"] for row in summary(found)}
+    assert errors["kernel", 48] < 0.8 * errors["kernel", 10]
+    assert len(list(text(found))) == 1 + len(errors)
+    assert len(json.loads(store.read_text())["points"]) == 8
+
+    # What is known is not computed again, and what is missing is.
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("fitted again")
+
+    for kind in ("linear", "kernel"):
+        monkeypatch.setattr(curves.LOCAL_MODELS[kind], "fit", refused)
+    assert curve() == found
+    with pytest.raises(AssertionError, match="fitted again"):
+        curve(sizes=(10, 20))
+    with pytest.raises(ValueError, match="expected the points of this run"):
+        learning_curve(data, config=replace(QUICK, seed=1), store=store)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": (1000,), "folds": 2}, "expected sizes up to 48"),
+        ({"models": ("magic",)}, "expected models among"),
+        ({"folds": 1}, "expected from 2 to 12 folds"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused(
+    data: Environments, changes: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        learning_curve(data, **{"models": ("linear",), "sizes": (10,), "config": QUICK} | changes)
+
+
+def test_what_a_teacher_taught_helps_with_few_labels(data: Environments) -> None:
+    assert data.totals is not None
+    # The labels are those of another theory: shifted and scaled.
+    labelled = replace(data, energies=None, totals=1.1 * data.totals - 3.0 * data.counts[:, 0])
+    config = replace(QUICK, epochs=40)
+    found = pretraining_curve(data, labelled, sizes=(6,), folds=2, config=config)
+    errors = {row["model"]: row["rmse"] for row in summary(found)}
+    assert errors["pretrained"] < 0.8 * errors["direct"]
