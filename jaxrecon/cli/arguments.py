@@ -142,6 +142,28 @@ def parse_bulk_energies(text: str | None) -> dict[str, float] | None:
     return energies
 
 
+def parse_range(text: str) -> tuple[float, float]:
+    """Parse a lowest and a highest number.
+
+    Args:
+        text: like ``"1.0-3.5"``.
+
+    Returns:
+        The two numbers.
+
+    Raises:
+        ValueError: if the text is something else.
+
+    >>> parse_range("2000-4000")
+    (2000.0, 4000.0)
+    """
+    try:
+        low, high = map(float, text.split("-"))
+    except ValueError as error:
+        raise ValueError(f"expected two numbers like 1.0-3.5, got {text!r}") from error
+    return low, high
+
+
 def choose_formulas(file: FingerprintFile, symbols: str | None, rows: Sequence[int]) -> list[str]:
     """The formula of each target: the one given, else those of the file.
 

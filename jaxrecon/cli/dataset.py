@@ -1,8 +1,9 @@
 """`jaxrecon dataset <verb>` and `jaxrecon judge`: labelled structures and reference energies."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +35,14 @@ Examples:
   jaxrecon judge found.extxyz --calculator emt -o judged.extxyz
   jaxrecon judge found.extxyz --calculator nequix:nequix-oam-1-pft.nqx -o judged.extxyz
   jaxrecon judge found.extxyz --calculator gpaw -o judged.extxyz --jobs 8 --resume"""
+
+
+class Recipe(StrEnum):
+    """How structures are made."""
+
+    CLUSTERS = "clusters"
+    QUENCH = "quench"
+
 
 app = Verbs(
     rich_markup_mode=None,
@@ -105,11 +114,15 @@ def judge(
 Examples:
   jaxrecon dataset build --symbols Pt10 --size 1000 -o pt10.npz
   jaxrecon dataset build --symbols Pt10 --size 10000 --calculator sevennet -o pt10.npz --jobs 8
-  jaxrecon dataset build --symbols Pt10 --size 10000 --calculator sevennet -o pt10.npz --resume"""
+  jaxrecon dataset build --symbols Pt10 --size 10000 --calculator sevennet -o pt10.npz --resume
+  jaxrecon dataset build --recipe quench --symbols C64 --size 560 --calculator tersoff -o c64.npz"""
 )
 def build(
     symbols: Annotated[
-        str, typer.Option(metavar="Pt10", help="Formula of the clusters.", show_default=False)
+        str,
+        typer.Option(
+            metavar="Pt10", help="Formula of the clusters, or of the cell.", show_default=False
+        ),
     ],
     size: Annotated[int, typer.Option(metavar="N", min=1, help="Number of structures to make.")],
     output: Annotated[
@@ -119,15 +132,39 @@ def build(
         ),
     ],
     calculator: Calculator = "emt",
+    recipe: Annotated[
+        Recipe,
+        typer.Option(
+            help="How structures are made: clusters by relaxations, or crystals by melting, "
+            "quenching and annealing with a calculator in JAX."
+        ),
+    ] = Recipe.CLUSTERS,
     seed: Seed = 0,
     perturbed: Annotated[
         float,
-        typer.Option(help="Fraction of the set that is perturbed copies of low-energy structures."),
+        typer.Option(
+            help="Clusters: fraction of the set that is perturbed copies of low-energy structures."
+        ),
     ] = 0.3,
     max_e_form: Annotated[
-        float, typer.Option(help="Largest formation energy of a structure in the set, in eV/atom.")
+        float,
+        typer.Option(
+            help="Clusters: largest formation energy of a structure in the set, in eV/atom."
+        ),
     ] = 3.7,
-    steps: Annotated[int, typer.Option(help="Largest number of steps of a relaxation.")] = 200,
+    steps: Annotated[
+        int, typer.Option(help="Clusters: largest number of steps of a relaxation.")
+    ] = 200,
+    density: Annotated[
+        str, typer.Option(metavar="LOW-HIGH", help="Quench: range of densities in g/cm3.")
+    ] = "1.0-3.5",
+    anneal: Annotated[
+        str,
+        typer.Option(metavar="LOW-HIGH", help="Quench: range of temperatures of annealing in K."),
+    ] = "2000-4000",
+    interval: Annotated[
+        int, typer.Option(min=1, help="Quench: steps of 1 fs from a snapshot to the next one.")
+    ] = 250,
     bulk: Bulk = None,
     jobs: Jobs = None,
     store: StorePath = None,
@@ -135,12 +172,15 @@ def build(
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Make free clusters, from compact to dissociated, with energies and forces.
+    """Make structures with energies and forces: free clusters, or crystals out of a melt.
 
     Random clusters are relaxed. The set has their minima, structures on the way there, and
     perturbed copies of those with the lowest energies, each with the number of its trajectory. A
     relaxation that fails is reported and skipped. The result does not depend on the number of
     processes or on interruptions.
+
+    With the recipe quench, random structures are melted at 9000 K, quenched, and annealed, each at
+    a density and a temperature of its own. The set has snapshots with the energies of all atoms.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets import build as building
@@ -153,20 +193,28 @@ def build(
     references = arguments.parse_bulk_energies(bulk)
     labels = options.open_store(LabelStore, output, url=store, resume=resume, force=force)
     options.start_jax()
+    common: dict[str, Any] = {"calculator": calculator, "seed": seed, "bulk": references}
     with reporting(labels, size, building.WORDS, quiet) as progress:
-        labelled = building.build(
-            symbols,
-            size,
-            calculator=calculator,
-            seed=seed,
-            perturbed=perturbed,
-            max_e_form=max_e_form,
-            steps=steps,
-            bulk=references,
-            jobs=jobs,
-            store=labels,
-            progress=progress,
-        )
+        common |= {"store": labels, "progress": progress}
+        if recipe is Recipe.QUENCH:
+            from jaxrecon.datasets.quench import Quenching, quench
+
+            settings = Quenching(
+                density=arguments.parse_range(density),
+                anneal=arguments.parse_range(anneal),
+                interval=interval,
+            )
+            labelled = quench(symbols, size, settings=settings, **common)
+        else:
+            labelled = building.build(
+                symbols,
+                size,
+                perturbed=perturbed,
+                max_e_form=max_e_form,
+                steps=steps,
+                jobs=jobs,
+                **common,
+            )
     write_labelled(output, labelled)
     failures = labelled.metadata["failures"]
     lines = [

@@ -14,7 +14,7 @@ from jaxrecon.runtime.messages import shortened
 E_FORM, TRAJECTORY, KIND, METADATA = "e_form", "trajectory", "kind", "metadata"
 """Keys of ``Atoms.info`` that hold these labels."""
 
-ENERGY, FORCES = "energy", "forces"
+ENERGY, FORCES, LOCAL = "energy", "forces", "energies"
 """Names of these results of ASE's calculators."""
 
 NO_ENERGIES = frozenset({E_FORM, TRAJECTORY, KIND, METADATA})
@@ -27,9 +27,10 @@ NO_FORCES = frozenset({"positions", "momenta", "numbers", "initial_magmoms"})
 def to_frames(labelled: LabelledSet) -> list[Atoms]:
     """Turn a set into ASE structures with all of their labels.
 
-    Energies (eV) and forces (eV/Angstrom) are the results of each structure's calculator; formation
-    energy (eV/atom), trajectory, kind and further columns are in ``info``. Labels that are unknown
-    are absent. The metadata of the set are in ``info`` of the first structure.
+    Energies (eV), forces (eV/Angstrom) and energies of the atoms (eV) are the results of each
+    structure's calculator; formation energy (eV/atom), trajectory, kind and further columns are in
+    ``info``. Labels that are unknown are absent. The metadata of the set are in ``info`` of the
+    first structure.
 
     Args:
         labelled: a set with structures.
@@ -57,6 +58,9 @@ def to_frames(labelled: LabelledSet) -> list[Atoms]:
             results["energy"] = float(labelled.energies[number])
         if labelled.forces is not None and np.isfinite(labelled.forces[number]).all():
             results["forces"] = labelled.forces[number]
+        local = None if labelled.local_energies is None else labelled.local_energies[number]
+        if local is not None and np.isfinite(local).all():
+            results[LOCAL] = local
         if results:
             atoms.calc = SinglePointCalculator(atoms, **results)
         # All else goes to info as plain Python values, which every format of ASE can write.
@@ -115,6 +119,9 @@ def from_frames(
     forces = [
         _forces(known.get(FORCES), len(atoms)) for atoms, known in zip(frames, results, strict=True)
     ]
+    local = [
+        _local(known.get(LOCAL), len(atoms)) for atoms, known in zip(frames, results, strict=True)
+    ]
     if energy_key is not None:
         chosen = np.array(
             [
@@ -128,6 +135,7 @@ def from_frames(
             formation[:] = np.nan
             if np.isfinite(energies).any():
                 forces = [_forces(None, len(atoms)) for atoms in frames]
+                local = [_local(None, len(atoms)) for atoms in frames]
         energies = chosen
     if forces_key is not None:
         forces = [
@@ -148,6 +156,7 @@ def from_frames(
         trajectories=trajectories if _is(trajectories, "i") else None,
         kinds=kinds.tolist() if kinds is not None and _is(kinds, "U") else None,
         forces=forces if any(np.isfinite(values).any() for values in forces) else None,
+        local_energies=local if any(np.isfinite(values).any() for values in local) else None,
         columns={name: values for name, values in columns.items() if values is not None},
         metadata=metadata if isinstance(metadata, dict) else {},
     )
@@ -221,6 +230,13 @@ def _forces(values: Any, atoms: int) -> np.ndarray:
     """Return the values as forces, NaN where they are none."""
     if values is None or not _is_real(values) or np.shape(values) != (atoms, 3):
         return np.full((atoms, 3), np.nan)
+    return np.asarray(values, np.float64)
+
+
+def _local(values: Any, atoms: int) -> np.ndarray:
+    """Return the values as energies of atoms, NaN where they are none."""
+    if values is None or not _is_real(values) or np.shape(values) != (atoms,):
+        return np.full(atoms, np.nan)
     return np.asarray(values, np.float64)
 
 

@@ -32,6 +32,8 @@ class LabelledSet:
         kinds: origin of a structure, like ``"minimum"``, ``"intermediate"`` or ``"rattled"``.
         forces: one array of shape (atoms, 3) per structure in eV/Angstrom, NaN where unknown; None
             if all are unknown.
+        local_energies: energies of the atoms of each structure in eV, NaN where unknown; None if
+            all are unknown.
         fingerprints: one row per structure, without a unit; None for a set without them.
         columns: further numbers, flags or words by name, one per structure, like ``"e_form_pbe"``.
         metadata: settings and versions that made the set, as plain data for JSON.
@@ -46,6 +48,7 @@ class LabelledSet:
     trajectories: Int[np.ndarray, " n"]
     kinds: list[str]
     forces: list[np.ndarray] | None = None
+    local_energies: list[np.ndarray] | None = None
     fingerprints: Float[np.ndarray, "n p"] | None = None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class LabelledSet:
             "trajectories": self.trajectories,
             "kinds": self.kinds,
             "forces": self.forces,
+            "local_energies": self.local_energies,
             "fingerprints": self.fingerprints,
             **self.columns,
         }
@@ -80,6 +84,15 @@ class LabelledSet:
                     f"{forces.shape}"
                 )
 
+        for number, (atoms, local) in enumerate(
+            zip(self.structures or [], self.local_energies or [], strict=False)
+        ):
+            if local.shape != (len(atoms),):
+                raise ValueError(
+                    f"expected {len(atoms)} local energies for structure {number}, got shape "
+                    f"{local.shape}"
+                )
+
     @classmethod
     def of(
         cls,
@@ -90,6 +103,7 @@ class LabelledSet:
         trajectories: Sequence[int] | np.ndarray | None = None,
         kinds: Sequence[str] | None = None,
         forces: Sequence[np.ndarray] | None = None,
+        local_energies: Sequence[np.ndarray] | None = None,
         fingerprints: Float[np.ndarray, "n p"] | None = None,
         columns: dict[str, np.ndarray] | None = None,
         metadata: dict[str, Any] | None = None,
@@ -104,6 +118,7 @@ class LabelledSet:
                 structure a trajectory of its own.
             kinds: origin of a structure; None for ``"unknown"``.
             forces: one array of shape (atoms, 3) per structure in eV/Angstrom.
+            local_energies: energies of the atoms of each structure in eV.
             fingerprints: one row per structure, without a unit.
             columns: further numbers, flags or words by name, one per structure.
             metadata: settings and versions that made the set, as plain data for JSON.
@@ -135,6 +150,9 @@ class LabelledSet:
             forces=None
             if forces is None
             else [np.asarray(values, np.float64) for values in forces],
+            local_energies=None
+            if local_energies is None
+            else [np.asarray(values, np.float64) for values in local_energies],
             fingerprints=fingerprints,
             columns={name: np.asarray(values) for name, values in (columns or {}).items()},
             metadata=metadata or {},
@@ -171,6 +189,7 @@ class LabelledSet:
             trajectories=self.trajectories[chosen],
             kinds=[self.kinds[i] for i in chosen],
             forces=_selected(self.forces, chosen),
+            local_energies=_selected(self.local_energies, chosen),
             fingerprints=None if self.fingerprints is None else self.fingerprints[chosen],
             columns={name: values[chosen] for name, values in self.columns.items()},
         )
@@ -229,6 +248,14 @@ def joined(sets: Mapping[str, LabelledSet]) -> LabelledSet:
             for part in parts
             for forces in part.forces
             or [np.full((len(atoms), 3), np.nan) for atoms in part.structures or []]
+        ],
+        local_energies=None
+        if all(part.local_energies is None for part in parts)
+        else [
+            local
+            for part in parts
+            for local in part.local_energies
+            or [np.full(len(atoms), np.nan) for atoms in part.structures or []]
         ],
         fingerprints=np.concatenate(fingerprints)
         if len(fingerprints) == len(parts) and len(widths) == 1

@@ -21,7 +21,7 @@ COLUMN = "column:"
 
 
 def write_npz(path: Path, labelled: LabelledSet) -> None:
-    """Write a set, with positions and forces in float32 and everything else unchanged.
+    """Write a set, with positions and labels of atoms in float32 and everything else unchanged.
 
     Args:
         path: file to write; an existing one is replaced only by a complete one.
@@ -52,6 +52,10 @@ def write_npz(path: Path, labelled: LabelledSet) -> None:
         content["pbc"] = np.reshape([atoms.pbc for atoms in frames], (-1, 3)).astype(np.bool_)
         if labelled.forces is not None:
             content["forces"] = np.float32(np.vstack([empty, *labelled.forces]))
+        if labelled.local_energies is not None:
+            content["local_energy"] = np.float32(
+                np.concatenate([np.zeros(0), *labelled.local_energies])
+            )
     if labelled.fingerprints is not None:
         content["fingerprints"] = labelled.fingerprints
     with replacing(path) as draft:
@@ -88,7 +92,7 @@ def read_npz(path: Path) -> LabelledSet:
         metadata = dict(json.loads(str(content["metadata"])))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{expected} with unreadable metadata ({reason(error)})") from error
-    structures, forces = _atoms(content, len(energies), expected)
+    structures, forces, local = _atoms(content, len(energies), expected)
     return LabelledSet.of(
         structures,
         energies=energies,
@@ -96,6 +100,7 @@ def read_npz(path: Path) -> LabelledSet:
         trajectories=member(content, "trajectory", "i", count, expected),
         kinds=member(content, "kind", "U", count, expected).tolist(),
         forces=forces,
+        local_energies=local,
         fingerprints=fingerprints,
         columns={
             name.removeprefix(COLUMN): values
@@ -108,10 +113,10 @@ def read_npz(path: Path) -> LabelledSet:
 
 def _atoms(
     content: dict[str, np.ndarray], count: int, expected: str
-) -> tuple[list[Atoms] | None, list[np.ndarray] | None]:
-    """Return structures and forces, with the arrays of all atoms cut where a structure ends."""
+) -> tuple[list[Atoms] | None, list[np.ndarray] | None, list[np.ndarray] | None]:
+    """Structures, forces and local energies: arrays of all atoms cut where a structure ends."""
     if "atoms" not in content:
-        return None, None
+        return None, None, None
     sizes = member(content, "atoms", "i", (count,), expected)
     total = len(content.get("numbers", ()))
     if (sizes < 1).any() or sizes.sum() != total:
@@ -126,6 +131,9 @@ def _atoms(
     forces = None
     if "forces" in content:
         forces = np.split(member(content, "forces", "f", (total, 3), expected), ends)
+    local = None
+    if "local_energy" in content:
+        local = np.split(member(content, "local_energy", "f", (total,), expected), ends)
     # Not strict: for no structures np.split returns one empty part.
     structures = [
         Atoms(elements, places, cell=cell, pbc=pbc)
@@ -133,4 +141,4 @@ def _atoms(
             np.split(numbers, ends), np.split(positions, ends), cells, periodic, strict=False
         )
     ]
-    return structures, forces
+    return structures, forces, local

@@ -223,12 +223,23 @@ class Work:
         # Closing stops the processes when `ended` raises; they would go on until the generator is
         # garbage.
         with closing(made) as pieces:
-            for name, structures in pieces:
-                if self._store is not None:
-                    self._store.commit(name, structures)
-                self.done[name] = structures
-                if ended is not None:
-                    ended(structures)
+            self.keep(pieces, ended)
+
+    def keep(
+        self, pieces: Iterable[Piece], ended: Callable[[list[Atoms]], None] | None = None
+    ) -> None:
+        """Commit pieces one after the other, as they are made.
+
+        Args:
+            pieces: the pieces.
+            ended: as above.
+        """
+        for name, structures in pieces:
+            if self._store is not None:
+                self._store.commit(name, structures)
+            self.done[name] = structures
+            if ended is not None:
+                ended(structures)
 
     def bulk_energies(
         self, symbols: Iterable[str], calculator: str, known: Mapping[str, float] | None

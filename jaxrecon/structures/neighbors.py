@@ -87,13 +87,13 @@ def displacement(
     if cell is None:
         return _difference
     # jax_md imports e3nn, sympy and more, which takes seconds: only for periodic structures.
-    with _mixing():
+    with mixing():
         from jax_md.space import periodic_general
 
         between = periodic_general(cell.T, fractional_coordinates=False)[0]
 
     def wrapped(a: Float[Array, " 3"], b: Float[Array, " 3"], **keywords: Any) -> Array:
-        with _mixing():
+        with mixing():
             difference: Array = between(a, b, **keywords)
         return difference
 
@@ -101,7 +101,7 @@ def displacement(
 
 
 @contextmanager
-def _mixing() -> Iterator[None]:
+def mixing() -> Iterator[None]:
     """Let jax-md mix types and shapes of numbers, also when it is imported: users may forbid it.
 
     Its products get full precision, as accelerators would round float32 factors to 10 bits.
@@ -250,7 +250,7 @@ def _among_bins(
     structure: Structure, bounds: Bounds, pbc: Array, r_cut: float
 ) -> tuple[_Found, Array]:
     """Examine the atoms in the bins around each atom; also say whether a bin has overflowed."""
-    with _mixing():
+    with mixing():
         from jax_md.partition import cell_list
 
     positions, mask, cell = _frozen(structure)
@@ -267,7 +267,7 @@ def _among_bins(
     middle = (spread.astype(inside.dtype) + 0.5) / bins.astype(inside.dtype)[None, :]
     inside = jnp.where(mask[:, None], inside, middle)
     sides = np.asarray(bounds.bins, dtype=np.float64)
-    with _mixing():
+    with mixing():
         # With this smallest side jax-md rounds to the requested number of bins.
         listed = cell_list(np.ones(3), 1.0 / (sides + 0.5)).update(
             jnp.clip(inside, 0.0, 1.0 - EDGE), bounds.bin_capacity
