@@ -6,12 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from jaxrecon import SOAP
+from jaxrecon.cli.main import main
 from jaxrecon.models.local import learning_curve as curves
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
@@ -104,3 +106,27 @@ def test_what_a_teacher_taught_helps_with_few_labels(data: Environments) -> None
     found = pretraining_curve(data, labelled, sizes=(6,), folds=2, config=config)
     errors = {row["model"]: row["rmse"] for row in summary(found)}
     assert errors["pretrained"] < 0.8 * errors["direct"]
+
+
+def test_the_command_line(
+    data: Environments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = list(data.structures or [])
+    for number, atoms in enumerate(frames):
+        atoms.info["run"] = number // 2
+    source, output = tmp_path / "frames.extxyz", tmp_path / "curve.json"
+    ase.io.write(source, frames)
+    line = f"evaluate learning-curve {source} --kind linear --size 10 --folds 2 --quiet"
+    assert main([*line.split(), "--preset", "soap", "-o", str(output)]) == 0
+    assert "linear" in capsys.readouterr().out
+    first = output.read_text()
+    # The output is refused, and with --resume it is what the run continues from.
+    assert main([*line.split(), "--preset", "soap", "-o", str(output)]) == 2
+    assert main([*line.split(), "--preset", "soap", "-o", str(output), "--resume"]) == 0
+    assert output.read_text() == first
+    capsys.readouterr()
+    pretrain = f"evaluate pretrain {source} --preset soap --size 4 --folds 2 --quiet"
+    assert main(pretrain.split()) == 2
+    assert "expected --labelled" in capsys.readouterr().err
+    assert main([*line.split(), "--energies-key", "nothing"]) == 2
+    assert "expected energies of the atoms named nothing" in capsys.readouterr().err

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Seed
+from jaxrecon.cli import local, options
+from jaxrecon.cli.options import Force, Quiet, Resume, Seed
 from jaxrecon.cli.verbs import Report
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ EXAMPLES = """\b
 Examples:
   jaxrecon evaluate table1 model
   jaxrecon judge made.extxyz --calculator gpaw -o judged.extxyz
-  jaxrecon evaluate table2 judged.extxyz"""
+  jaxrecon evaluate table2 judged.extxyz
+  jaxrecon judge crystals.extxyz --calculator tersoff -o teacher.extxyz
+  jaxrecon evaluate learning-curve teacher.extxyz --size 100 --size 1000"""
 
 
 class What(StrEnum):
@@ -33,6 +35,8 @@ class What(StrEnum):
     FIGURE7 = "figure7"
     FIGURE8 = "figure8"
     FIGURE9 = "figure9"
+    LEARNING_CURVE = local.LEARNING_CURVE
+    PRETRAIN = local.PRETRAIN
 
 
 FROM_MODELS = frozenset({What.TABLE1, What.FIGURE6})
@@ -46,7 +50,10 @@ def evaluate(
             help="table1: predicted energies of generated fingerprints, of all that are drawn and "
             "of those that `generate` uses. table2: judged energies of structures. figure6 and "
             "figure7: the same two as histograms. figure8: predicted against judged energies. "
-            "figure9: maps of fingerprints."
+            "figure9: maps of fingerprints. learning-curve: errors of local energies against the "
+            "number of atoms learned from. pretrain: errors of total energies after learning from "
+            "few labelled structures, of networks that have learned the local energies of INPUT "
+            "before, and of others."
         ),
     ],
     inputs: Annotated[
@@ -55,7 +62,8 @@ def evaluate(
             metavar="INPUT...",
             help="Models (folders that `train` wrote) for table1 and figure6; judged structures "
             "for table2, figure7 and figure8: files, folders of files, or - for standard input; "
-            "one model and such files for figure9.",
+            "one model and such files for figure9; structures with energies of their atoms, as "
+            "`judge` writes with the calculators nequix and tersoff, for the last two.",
         ),
     ],
     output: Annotated[
@@ -76,14 +84,40 @@ def evaluate(
     samples: Annotated[
         int, typer.Option(min=1, help="Number of fingerprints to draw for each energy.")
     ] = 1000,
+    labelled: local.Labelled = None,
+    sizes: local.Sizes = None,
+    kinds: local.Kinds = None,
+    preset: local.Preset = "cgap2017",
+    energies_key: local.EnergiesKey = None,
+    energy_key: local.EnergyKey = None,
+    trajectory_key: local.TrajectoryKey = "trajectory",
+    points: local.Points = 1000,
+    folds: local.Folds = 5,
     seed: Seed = 0,
     force: Force = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
 ) -> Report:
-    """Make the tables and figures of the publication.
+    """Make the tables and figures of the publications.
 
     They are made from your own models and structures. Tables are printed. Several inputs count as
-    several seeds: their mean and spread are printed too.
+    several seeds: their mean and spread are printed too. A learning curve and the worth of
+    pre-training are averages over folds.
     """
+    if what in (What.LEARNING_CURVE, What.PRETRAIN):
+        chosen = local.Comparison(
+            labelled or (),
+            sizes,
+            kinds,
+            preset,
+            energies_key,
+            energy_key,
+            trajectory_key,
+            points,
+            folds,
+            seed,
+        )
+        return local.compare(what, inputs, output, chosen, force=force, resume=resume, quiet=quiet)
     from jaxrecon.inverse_design import evaluation
     from jaxrecon.runtime.files import check_output, replacing, write_json
 

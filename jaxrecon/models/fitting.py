@@ -151,7 +151,7 @@ def fit(
     *,
     seed: int = 0,
     decay: bool = False,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     start: Any = None,
     folder: str | os.PathLike[str] | None = None,
     report: ProgressFn = lambda epochs, examples: None,
@@ -169,7 +169,7 @@ def fit(
         config: settings of the fit.
         seed: seed of the initial weights, the order of the examples and the draws of the loss.
         decay: whether the learning rate falls to 0, along half a cosine.
-        chunk: number of epochs between two reports and checkpoints.
+        chunk: number of epochs between two reports and checkpoints; None for :data:`CHUNK`.
         start: weights of all members to begin with; None for random ones.
         folder: folder of checkpoints; a fit that was interrupted continues from the latest one.
             None for no checkpoints.
@@ -209,7 +209,7 @@ def fit(
     report(done, 0)
     # Each chunk is one call of one compiled program.
     while done < config.epochs:
-        until = min(done + chunk, config.epochs)
+        until = min(done + (chunk or CHUNK), config.epochs)
         state = _advance(network, rate, batch, state, until, keys, items, *indices)
         if folder is not None:
             checkpoints.save(folder, until, state)

@@ -25,6 +25,10 @@ FINE_RATE = 0.1
 """Learning rate of fine-tuning, relative to that of learning from nothing."""
 
 
+WORDS = ("learning", "models")
+"""Name of the work, and of what is counted, on the progress bar."""
+
+
 class Point(NamedTuple):
     """The error of one fitted model.
 
@@ -95,7 +99,7 @@ def learning_curve(
         },
     )
     calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in models]
-    with reporter(progress, len(calls), "learning", "models") as report:
+    with reporter(progress, len(calls), *WORDS) as report:
         for fold, size, name in calls:
             if not known.has(name, size, fold):
                 test = np.flatnonzero(np.isin(environments.owner, parts[fold]))
@@ -168,7 +172,7 @@ def pretraining_curve(
     fine = replace(direct, learning_rate=FINE_RATE * config.learning_rate)
     ways = {"direct": (None, direct), "pretrained": (teacher, fine)}
     calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in ways]
-    with reporter(progress, len(calls), "learning", "models") as report:
+    with reporter(progress, len(calls), *WORDS) as report:
         for fold, size, name in calls:
             if not known.has(name, size, fold):
                 pool = np.setdiff1d(np.arange(len(labelled.totals)), parts[fold])

@@ -1,0 +1,206 @@
+"""Models of local energies, compared: what `jaxrecon evaluate learning-curve` and `pretrain` do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from jaxrecon.cli import options
+from jaxrecon.cli.verbs import Report
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+    from jaxrecon.models.local.environments import Environments
+
+LEARNING_CURVE, PRETRAIN = "learning-curve", "pretrain"
+"""The names of the two comparisons."""
+
+Labelled = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Structures with total energies for pretrain, files or folders; may be repeated.",
+    ),
+]
+Sizes = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--size",
+        min=2,
+        metavar="N",
+        help="Number of atoms that learning-curve learns from, or of labelled structures for "
+        "pretrain; may be repeated.  [default: 100 and 1000, or 25, 50 and 100]",
+    ),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="NAME",
+        help="Model for learning-curve: linear, kernel, network or deep_kernel; may be repeated.  "
+        "[default: the last three]",
+    ),
+]
+Preset = Annotated[
+    str,
+    typer.Option(help="Fingerprint whose rows learning-curve and pretrain learn from."),
+]
+EnergiesKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Name of the energies of the atoms in eV in the files.  [default: those of the "
+        "calculator]",
+    ),
+]
+EnergyKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Name of the total energies in eV of the labelled structures; a name with per_atom "
+        "stands for energies per atom.  [default: those of the calculator]",
+    ),
+]
+TrajectoryKey = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Name of the trajectory in the files: structures of one are in one fold.",
+    ),
+]
+Points = Annotated[int, typer.Option(min=1, help="Number of representative points of a kernel.")]
+Folds = Annotated[int, typer.Option(min=2, help="Number of folds for learning-curve and pretrain.")]
+
+
+class Comparison(NamedTuple):
+    """The options of a comparison; see the help of `evaluate`."""
+
+    labelled: Sequence[Path]
+    sizes: Sequence[int] | None
+    kinds: Sequence[str] | None
+    preset: str
+    energies_key: str | None
+    energy_key: str | None
+    trajectory_key: str
+    points: int
+    folds: int
+    seed: int
+
+
+def compare(
+    what: str,
+    inputs: Sequence[Path],
+    output: Path | None,
+    chosen: Comparison,
+    *,
+    force: bool,
+    resume: bool,
+    quiet: bool,
+) -> Report:
+    """Compare models of local energies.
+
+    Args:
+        what: :data:`LEARNING_CURVE` or :data:`PRETRAIN`.
+        inputs: files of structures with energies of their atoms.
+        output: JSON file of all errors, written as they become known.
+        chosen: the options.
+        force: whether to replace the output.
+        resume: whether to continue with the output of a run that was interrupted.
+        quiet: whether to show no progress bar.
+
+    Returns:
+        The table of errors.
+    """
+    from jaxrecon.runtime.files import check_output
+
+    if what == PRETRAIN and not chosen.labelled:
+        raise ValueError("expected --labelled with structures and total energies, got none")
+    if output is not None and not (resume and output.exists()):
+        check_output(output, force, suffix=".json")
+        output.unlink(missing_ok=True)
+    options.start_jax()
+    from jaxrecon.models.local import learning_curve as curves
+    from jaxrecon.models.local.config import LocalConfig
+
+    config = LocalConfig(points=chosen.points, seed=chosen.seed)
+    known = _environments(inputs, chosen, local=True)
+    sizes = chosen.sizes or ((25, 50, 100) if what == PRETRAIN else (100, 1000))
+    kinds = chosen.kinds or ("kernel", "network", "deep_kernel")
+    count = chosen.folds * len(sizes) * (2 if what == PRETRAIN else len(kinds))
+    with options.reporting(None, count, curves.WORDS, quiet) as progress:
+        if what == PRETRAIN:
+            found = curves.pretraining_curve(
+                known,
+                _environments(chosen.labelled, chosen, local=False),
+                sizes=sizes,
+                folds=chosen.folds,
+                config=config,
+                store=output,
+                progress=progress,
+            )
+        else:
+            found = curves.learning_curve(
+                known,
+                models=kinds,
+                sizes=sizes,
+                folds=chosen.folds,
+                config=config,
+                store=output,
+                progress=progress,
+            )
+    table = "\n".join(curves.text(found))
+    payload = {"table": curves.summary(found), "points": [point._asdict() for point in found]}
+    return Report(f"errors in meV\n{table}", payload, [] if output is None else [output])
+
+
+def _environments(files: Sequence[Path], chosen: Comparison, *, local: bool) -> "Environments":
+    """Read structures with local or total energies, and compute their rows."""
+    from jaxrecon.descriptors.fingerprint import Fingerprint
+    from jaxrecon.models.local.environments import Environments
+    from jaxrecon.structures.formulas import elements_of
+    from jaxrecon.structures.io import read_structures
+
+    frames = [atoms for path in files for atoms in read_structures(path)]
+    descriptor = Fingerprint.preset(chosen.preset, elements_of(frames)).descriptor
+    name = chosen.trajectory_key
+    known = all(name in atoms.info for atoms in frames)
+    words = [str(atoms.info[name]) for atoms in frames] if known else None
+    trajectories = None if words is None else [sorted(set(words)).index(word) for word in words]
+    if local:
+        energies = [
+            _atomic(atoms, chosen.energies_key, number) for number, atoms in enumerate(frames)
+        ]
+        return Environments.of(frames, descriptor, energies=energies, trajectories=trajectories)
+    totals = [_total(atoms, chosen.energy_key, number) for number, atoms in enumerate(frames)]
+    return Environments.of(frames, descriptor, totals=totals, trajectories=trajectories)
+
+
+def _atomic(atoms: "Atoms", key: str | None, number: int) -> "np.ndarray":
+    """The energies of the atoms of a structure in eV."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    known = atoms.arrays | results
+    name = key or "energies"
+    if name not in known or len(known[name]) != len(atoms):
+        arrays = sorted(set(known) - {"numbers", "positions"})
+        raise ValueError(
+            f"expected energies of the atoms named {name} in structure {number}, got "
+            f"{arrays or 'none'}: give their name by --energies-key, or compute them by `jaxrecon "
+            "judge` with the calculator nequix or tersoff"
+        )
+    return known[name]
+
+
+def _total(atoms: "Atoms", key: str | None, number: int) -> float:
+    """The total energy of a structure in eV."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    known = atoms.info | results
+    name = key or "energy"
+    if name not in known:
+        raise ValueError(
+            f"expected a total energy named {name} in structure {number}, got "
+            f"{sorted(known) or 'none'}: give its name by --energy-key"
+        )
+    return float(known[name]) * (len(atoms) if "per_atom" in name else 1)
