@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 # One cache of compiled programs for all workers of a run, the processes that they start, and later
 # runs: compiling is most of what the tests do. JAX reads these names when it is imported. A
@@ -17,9 +20,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 # Without most optimisations a program compiles in half the time. The processes that tests start
 # inherit this; the fixture ``optimized`` compiles as a user does.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# The older of XLA's two code generators for a CPU takes 40 % of the time of the newer one. Releases
+# after 0.10 have the newer one alone, which the fixture ``current_codegen`` takes here too.
+EMITTERS = "xla_cpu_use_fusion_emitters"
+HAS_BOTH_CODEGENS = version("jaxlib").startswith("0.10.")
+if HAS_BOTH_CODEGENS and EMITTERS not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{EMITTERS}=false".strip()
+# Tracing makes many objects that live long, and each look for garbage among them is long.
+gc.set_threshold(50_000, 20, 100)
 
 import hypothesis
 import jax
+import jax._src.compiler
 import jaxtyping
 import pytest
 
@@ -49,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder with the published data sets (default: $JAXRECON_DATA); "
         "the tests that need it are skipped without it",
     )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is imported by now stays: no look for garbage goes through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -86,8 +104,22 @@ def strict_types() -> Iterator[None]:
 
 
 @pytest.fixture
-def optimized(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """All optimisations of the compiler, for tests of last digits and of whole examples."""
+def current_codegen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XLA's current code generator, for tests of last digits of programs that are made anew."""
+    if not HAS_BOTH_CODEGENS:
+        return
+    original = jax._src.compiler.get_compile_options
+
+    def options(*arguments: Any, **given: Any) -> Any:
+        overrides = {**(given.pop("env_options_overrides", None) or {}), EMITTERS: True}
+        return original(*arguments, env_options_overrides=overrides, **given)
+
+    monkeypatch.setattr(jax._src.compiler, "get_compile_options", options)
+
+
+@pytest.fixture
+def optimized(monkeypatch: pytest.MonkeyPatch, current_codegen: None) -> Iterator[None]:
+    """All optimisations of the compiler, as a user has them."""
     quick = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
     jax.config.update("jax_disable_most_optimizations", False)

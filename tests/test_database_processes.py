@@ -107,7 +107,7 @@ def test_processes_that_share_a_store(tmp_path: Path) -> None:
         store = Store("found.db", resume=True)
         Path(f"ready{{number}}").touch()
         while not Path("go").exists():
-            pass
+            time.sleep(0.001)
         store.begin(DESCRIPTION)
         for target in [*range(10 * number, 10 * number + 10), *range(100, 110)]:
             store.commit(target, result(target))

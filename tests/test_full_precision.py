@@ -1,9 +1,13 @@
-"""Every matrix product asks for full precision: many GPUs round the factors of others (TF32)."""
+"""Every matrix product asks for full precision: many GPUs round the factors of others (TF32).
+
+The same programs are traced without promotion of types of numbers, which a user may forbid.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,10 +17,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from jax.sharding import Mesh
-from learning import CONFIGS, learned
+from learning import CONFIGS, labelled
 from products import lines_of, rounded
 
-from jaxrecon import Fingerprint, ReconstructConfig, Structure, batch
+from jaxrecon import Fingerprint, ReconstructConfig, Structure, batch, generate, train
 from jaxrecon.numerics import product
 from jaxrecon.search.arguments import UNKNOWN, problems_of
 from jaxrecon.search.compiled import REPLICAS, TARGETS, Population, compiled_hop
@@ -24,6 +28,8 @@ from jaxrecon.search.gauss_newton import attribution, bound_equations, normal_eq
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
 from jaxrecon.search.moves import move_weights
 from jaxrecon.search.objectives import mean_absolute_residual
+
+pytestmark = pytest.mark.usefixtures("strict_types")
 
 
 def salt() -> Atoms:
@@ -108,9 +114,23 @@ def test_products_of_a_hop(cell: str) -> None:
     assert not rounded(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
-def test_products_of_models(name: str) -> None:
-    model = learned(name)
+def test_products_of_models(name: str, tmp_path: Path) -> None:
+    """Training, drawing, a search that a model guides, and predictions."""
+    # No other test has so many examples: all programs are made here.
+    jax.config.update("jax_dump_ir_to", str(tmp_path))
+    try:
+        model = train(labelled(57), CONFIGS[name])
+        model.sample(2.7, count=2)
+        if name == "default":
+            search = ReconstructConfig(hops=1, replicas=2, refine_steps=1, polish_steps=1)
+            generate(model, 3.0, 2, search=search)
+    finally:
+        jax.config.update("jax_dump_ir_to", "")
+    programs = [path.read_text() for path in tmp_path.glob("*.mlir")]
+    assert sum(len(lines_of(program)) for program in programs) > 20
+    assert not [line for program in programs for line in rounded(program)]
     rows = jnp.ones((2, model.fingerprint.size))
 
     def predicted(row: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -75,19 +75,22 @@ def test_equations_are_those_of_the_residuals(
         view = fingerprint.view(dataclasses.replace(structure, positions=positions))
         return fingerprint.rows(view)
 
-    value, jacobian = map(np.asarray, jax.jit(fingerprint.with_jacobian)(structure))
-    jacobian, residual = jacobian.reshape(len(value), -1), value - np.asarray(target)
-    entries = np.asarray(jax.jit(rows)(structure.positions))
-    by_positions = np.asarray(jax.jit(jax.jacfwd(rows))(structure.positions))
-    by_positions = by_positions.reshape(*entries.shape, -1)
+    @jax.jit
+    def everything(structure: Structure, target: jax.Array) -> tuple:
+        x = structure.positions
+        models = (normal_equations, bound_equations)
+        equations = [model(fingerprint, structure, target) for model in models]
+        return *fingerprint.with_jacobian(structure), rows(x), jax.jacfwd(rows)(x), *equations
 
-    equations = jax.jit(normal_equations, static_argnums=0)(fingerprint, structure, target)
+    *arrays, equations, of_bounds = everything(structure, target)
+    value, jacobian, entries, by_positions = map(np.asarray, arrays)
+    jacobian, residual = jacobian.reshape(len(value), -1), value - np.asarray(target)
+    by_positions = by_positions.reshape(*entries.shape, -1)
     assert_close(equations, jacobian, residual)
     np.testing.assert_allclose(equations.residual, np.abs(residual).mean(), rtol=1e-12)
 
     # An extreme binds every atom that is selected or beyond the target; other numbers bind one
     # residual each.
-    equations = jax.jit(bound_equations, static_argnums=0)(fingerprint, structure, target)
     derivatives, residuals = [], []
     species, number = np.asarray(structure.species), 0
     for pool in fingerprint.pools:
@@ -107,8 +110,8 @@ def test_equations_are_those_of_the_residuals(
                     residuals.append(residual[number])
                 number += 1
     assert number == fingerprint.size
-    assert_close(equations, np.array(derivatives), np.array(residuals))
-    np.testing.assert_allclose(equations.residual, np.abs(residual).mean(), rtol=1e-12)
+    assert_close(of_bounds, np.array(derivatives), np.array(residuals))
+    np.testing.assert_allclose(of_bounds.residual, np.abs(residual).mean(), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

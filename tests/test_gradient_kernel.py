@@ -87,12 +87,14 @@ def test_covariances_are_derivatives_of_the_kernel(observed: Observed, x64: None
         return a * jnp.exp(-jnp.sum((u - v) ** 2) / (2 * length**2)) + b * (u @ v + 1)
 
     found = Covariances(observed)(KERNEL, 0.1)
-    u, by_positions = jnp.asarray(observed.inputs), jnp.asarray(observed.jacobians)
+    u, by_positions = observed.inputs, observed.jacobians
+    once = jax.jit(jax.grad(kernel, 1))
+    twice = jax.jit(jax.jacfwd(jax.grad(kernel, 0), 1))
     for i, j in ((0, 0), (1, 3), (4, 2)):
         one, other = slice(5 + 2 * i, 7 + 2 * i), slice(5 + 2 * j, 7 + 2 * j)
-        value = kernel(u[i], u[j]) + (KERNEL[3] if i == j else 0.0)
-        mixed = jax.grad(kernel, 1)(u[i], u[j]) @ by_positions[j]
-        both = by_positions[i].T @ jax.jacfwd(jax.grad(kernel, 0), 1)(u[i], u[j]) @ by_positions[j]
+        value = jax.jit(kernel)(u[i], u[j]) + (KERNEL[3] if i == j else 0.0)
+        mixed = np.asarray(once(u[i], u[j])) @ by_positions[j]
+        both = by_positions[i].T @ np.asarray(twice(u[i], u[j])) @ by_positions[j]
         np.testing.assert_allclose(found[i, j], value, rtol=1e-10)
         np.testing.assert_allclose(found[i, other], mixed, rtol=1e-9)
         np.testing.assert_allclose(found[other, i], mixed, rtol=1e-9)
@@ -130,14 +132,15 @@ def test_forces_tell_more_than_energies(data: Examples, x64: None) -> None:
 def test_its_gradient_is_that_of_the_property(data: Examples, x64: None) -> None:
     process = GaussianProcess.fit(first(data, 40))
     row, jacobian = jnp.asarray(data.fingerprints[3]), data.jacobians[3]
-    found = np.asarray(jax.jit(jax.grad(lambda value: process(value)[0]))(row)) @ jacobian
+    derivative = np.asarray(jax.jit(jax.grad(lambda value: process(value)[0]))(row))
+    found = derivative @ jacobian
     assert data.gradients is not None
     known = data.gradients[3]
     assert np.corrcoef(found, known)[0, 1] > 0.97
     step, feature = 1e-5, 2
-    ends = [process(row.at[feature].add(sign * step))[0] for sign in (1, -1)]
-    gradient = jax.grad(lambda value: process(value)[0])(row)[feature]
-    np.testing.assert_allclose(gradient, (ends[0] - ends[1]) / (2 * step), rtol=1e-4)
+    predict = jax.jit(lambda value: process(value)[0])
+    ends = [predict(row.at[feature].add(sign * step)) for sign in (1, -1)]
+    np.testing.assert_allclose(derivative[feature], (ends[0] - ends[1]) / (2 * step), rtol=1e-4)
 
 
 def test_too_many_gradients_are_not_used(data: Examples, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,8 @@ def test_the_command_line_says_how_to_need_less(capsys: pytest.CaptureFixture[st
 @pytest.mark.slow
 def test_long_fingerprints_have_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """They leave the device without zeros, sorted by the number of elements, in small calls."""
-    for settings in ({}, {"per_element": False}, {"poolings": ("sorted", "mean"), "max_atoms": 5}):
+    whole = {"poolings": ("max", "min", "sorted", "mean"), "max_atoms": 5}
+    for settings in (whole, {"per_element": False}):
         fingerprint = Fingerprint.preset("crystal", ELEMENTS, r_cut=4.0, **settings)
         expected = featurize(crystals(), fingerprint)
         with monkeypatch.context() as patch:

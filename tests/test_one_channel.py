@@ -152,10 +152,16 @@ def test_a_single_channel_of_several_elements(x64: None) -> None:
     """Asking for one of three elements by its number makes one channel and ignores the others."""
     environments, oxygen = random_neighbors(0, 7), jnp.array([8])
     few = replace(FEW, elements=("H", "O", "Pt"))
-    rows = jax.jit(lambda elements: few(environments, elements))(oxygen)
+    single = replace(FEW, elements=("O",))
+    rows, expected, alone = jax.jit(
+        lambda elements: (
+            few(environments, elements),
+            dense.rows(few, environments, elements),
+            single(environments),
+        )
+    )(oxygen)
     assert rows.shape == (3, FEW.size)
-    np.testing.assert_allclose(rows, dense.rows(few, environments, oxygen), rtol=1e-12, atol=1e-14)
-    alone = jax.jit(replace(FEW, elements=("O",)))(environments)
+    np.testing.assert_allclose(rows, expected, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(rows, alone, rtol=1e-12, atol=1e-14)
     assert rows.any()
 
@@ -264,6 +270,42 @@ def test_second_derivatives(second: Callable, x64: None) -> None:
         assert np.isfinite(second(positions)).all()
 
 
+def test_more_atoms_than_in_a_block(x64: None) -> None:
+    """Rows of 66 atoms are computed in two blocks, and again in reverse mode."""
+    atoms = random_cluster(0, 66, ("Pt",))
+    atoms.set_cell(np.eye(3) * 18.0)
+    atoms.pbc = True
+    structure = from_ase(atoms, bounds=bounds_of([atoms], R_CUT))
+    assert structure.bounds.capacity <= one_channel.MOST_NEIGHBORS
+    assert len(atoms) > 64
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(66, FEW.size)))
+
+    @partial(jax.jit, static_argnums=0)
+    def total(rows: object, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def weighted(positions: jax.Array) -> jax.Array:
+            return jnp.sum(weights * rows(image_neighbors(placed(structure, positions), R_CUT)))
+
+        return jax.value_and_grad(weighted)(positions)
+
+    ours, theirs = (total(rows, structure.positions) for rows in (FEW, Dense(FEW)))
+    assert np.abs(theirs[1]).max() > 1
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-11)
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-9, atol=1e-11)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """The plain rows as a hashable function."""
+
+    config: ACSF
+
+    def __call__(self, environments: Neighbors) -> jax.Array:
+        return dense.rows(self.config, environments)
+
+
+# Last, as it clears what is compiled
+
+
 @partial(jax.jit, static_argnums=0)
 def compute(fingerprint: Fingerprint, structures: Structure) -> tuple[jax.Array, ...]:
     """The fingerprints of a batch, the gradients of sums over them, and their Jacobians."""
@@ -310,36 +352,3 @@ def forward_jacobian(fingerprint: Fingerprint, structure: Structure) -> jax.Arra
     return jax.jacfwd(lambda x: dense.numbers(fingerprint, placed(structure, x)))(
         structure.positions
     )
-
-
-def test_more_atoms_than_in_a_block(x64: None) -> None:
-    """Rows of 66 atoms are computed in two blocks, and again in reverse mode."""
-    atoms = random_cluster(0, 66, ("Pt",))
-    atoms.set_cell(np.eye(3) * 18.0)
-    atoms.pbc = True
-    structure = from_ase(atoms, bounds=bounds_of([atoms], R_CUT))
-    assert structure.bounds.capacity <= one_channel.MOST_NEIGHBORS
-    assert len(atoms) > 64
-    weights = jnp.asarray(np.random.default_rng(0).normal(size=(66, FEW.size)))
-
-    @partial(jax.jit, static_argnums=0)
-    def total(rows: object, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def weighted(positions: jax.Array) -> jax.Array:
-            return jnp.sum(weights * rows(image_neighbors(placed(structure, positions), R_CUT)))
-
-        return jax.value_and_grad(weighted)(positions)
-
-    ours, theirs = (total(rows, structure.positions) for rows in (FEW, Dense(FEW)))
-    assert np.abs(theirs[1]).max() > 1
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-11)
-    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-9, atol=1e-11)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """The plain rows as a hashable function."""
-
-    config: ACSF
-
-    def __call__(self, environments: Neighbors) -> jax.Array:
-        return dense.rows(self.config, environments)

@@ -64,15 +64,7 @@ def test_clusters_of_several_sizes_in_order() -> None:
     assert evaluations == sum(sum(result.evaluations.values()) for result in found)
 
 
-@pytest.mark.slow
-def test_a_molecule_of_three_elements() -> None:
-    fingerprint = fingerprint_of("H", "C", "O")
-    truth = molecule("HCOOH")
-    result = reconstruct(featurize(truth, fingerprint), fingerprint, symbols="CO2H2", config=CONFIG)
-    assert_found(result[0], truth, fingerprint)
-
-
-def test_absent_elements_and_pooling_by_element() -> None:
+def test_a_molecule_with_absent_elements_and_pooling_by_element() -> None:
     """A fingerprint made for a data set of many elements, pooled for each central element."""
     fingerprint = fingerprint_of(
         "H", "C", "N", "O", "Pt", poolings=("max", "min", "mean"), per_element=True
@@ -135,8 +127,8 @@ def test_the_answer_depends_on_seed_and_index_alone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [2, 4])
-def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("current_codegen")
+def test_several_targets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several targets are in one batch, as on an accelerator; the next replaces one that ends."""
     truths = [compact(3) for _ in range(5)]
     for scale, truth in zip((1.0, 1.1, 1.2, 0.9, 0.8), truths, strict=True):
@@ -144,15 +136,18 @@ def test_several_targets_at_once(width: int, monkeypatch: pytest.MonkeyPatch) ->
     targets = featurize(truths, PLATINUM)
     targets[1] = impossible(1)[0]
     reports = []
-    one_by_one = reconstruct(targets, PLATINUM, symbols="Pt3", config=CONFIG)
-    monkeypatch.setattr(jaxrecon.search.reconstruct, "targets_in_memory", lambda *_: width)
-    for count in (3, 5):
+    # No other test has compiled anything for these settings.
+    config = CONFIG.replace(max_step=1.1234)
+    one_by_one = reconstruct(targets, PLATINUM, symbols="Pt3", config=config)
+    monkeypatch.setattr(jaxrecon.search.reconstruct, "targets_in_memory", lambda *_: 3)
+    # Fewer targets than there is memory for, and more.
+    for count in (2, 5):
         reports.clear()
         found = reconstruct(
             targets[:count],
             PLATINUM,
             symbols="Pt3",
-            config=CONFIG,
+            config=config,
             progress=lambda *done: reports.append(done),
         )
         for number, (result, truth) in enumerate(zip(found, truths[:count], strict=True)):

@@ -134,6 +134,17 @@ CASES = {
 }
 
 
+def selected_suffice(fingerprint: Fingerprint, structure: Structure) -> bool:
+    """Whether the selected atoms alone are used, which needs no number."""
+    answers = []
+
+    def ask(structure: Structure) -> None:
+        answers.append(fingerprint._selected_suffice(fingerprint.view(structure)))
+
+    jax.eval_shape(ask, structure)
+    return answers[0]
+
+
 def both(fingerprint: Fingerprint, structure: Structure) -> list[tuple[np.ndarray, ...]]:
     """Values and Jacobian from the selected atoms alone and from all entries."""
     found = []
@@ -141,7 +152,7 @@ def both(fingerprint: Fingerprint, structure: Structure) -> list[tuple[np.ndarra
         with pytest.MonkeyPatch.context() as patch:
             if not by_selected:
                 patch.setattr(Fingerprint, "_selected_suffice", lambda self, view: False)
-            assert fingerprint._selected_suffice(fingerprint.view(structure)) == by_selected
+            assert selected_suffice(fingerprint, structure) == by_selected
             # A new function, for which a program is compiled anew.
             compiled = jax.jit(lambda structure: fingerprint.with_jacobian(structure))
             found.append(tuple(map(np.asarray, compiled(structure))))
@@ -200,11 +211,10 @@ def test_derivatives_are_zero_without_atoms(per_element: bool, x64: None) -> Non
 )
 def test_all_entries_are_used_where_they_are_needed(fingerprint: Fingerprint, atoms: int) -> None:
     """For other poolings, for many groups of few atoms, and for many atoms."""
-    structure = from_ase(random_cluster(0, atoms))
-    assert not fingerprint._selected_suffice(fingerprint.view(structure))
+    assert not selected_suffice(fingerprint, from_ase(random_cluster(0, atoms)))
 
 
 def test_all_entries_are_used_where_neighbours_are_images() -> None:
     crystal = random_crystal(0, 12)
     structure = from_ase(crystal, bounds=Bounds(30, counts=(3, 3, 3)))
-    assert not Fingerprint(TINY)._selected_suffice(Fingerprint(TINY).view(structure))
+    assert not selected_suffice(Fingerprint(TINY), structure)

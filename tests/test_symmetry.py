@@ -47,7 +47,7 @@ def has_inversion(positions: np.ndarray, species: np.ndarray, symprec: float = 1
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_partners_are_mutual_and_of_one_element(species: list[int]) -> None:
     kinds = np.asarray(species)
-    partner = np.asarray(partners(jnp.asarray(kinds), jnp.asarray(kinds > 0)))
+    partner = np.asarray(jax.jit(partners)(jnp.asarray(kinds), jnp.asarray(kinds > 0)))
     np.testing.assert_array_equal(partner[partner], np.arange(len(kinds)))
     np.testing.assert_array_equal(kinds[partner], kinds)
     for kind in range(1, 4):
@@ -72,18 +72,23 @@ def test_as_many_starts_have_a_centre_as_wanted(formula: str) -> None:
 
 def test_atoms_on_centres_are_on_different_ones() -> None:
     species = jnp.asarray(numbers("Na1Cl1O1S1"))
-    partner = partners(species, species > 0)
-    for key in KEYS[:8]:
+
+    @jax.jit
+    @jax.vmap
+    def made(key: jax.Array) -> jax.Array:
+        partner = partners(species, species > 0)
         chances = jax.random.uniform(key, (8, 2))
-        positions = centrosymmetric(chances, jnp.zeros((4, 3)), jnp.asarray(CELL), partner)
-        halves = 2.0 * np.asarray(positions) @ np.linalg.inv(CELL)
+        return centrosymmetric(chances, jnp.zeros((4, 3)), jnp.asarray(CELL), partner)
+
+    for positions in np.asarray(made(KEYS[:8])):
+        halves = 2.0 * positions @ np.linalg.inv(CELL)
         np.testing.assert_allclose(halves, halves.round(), atol=1e-5)
         assert len(np.unique(halves.round(), axis=0)) == 4
 
 
 def test_some_pairs_lie_on_centres() -> None:
     species = jnp.asarray(numbers(EVEN))
-    partner = partners(species, species > 0)
+    partner = jax.jit(partners)(species, species > 0)
     general = jax.random.uniform(jax.random.key(0), (12, 3)) @ jnp.asarray(CELL)
 
     def on_centre(key: jax.Array) -> jax.Array:
@@ -93,7 +98,7 @@ def test_some_pairs_lie_on_centres() -> None:
         halves = 2.0 * made @ jnp.linalg.inv(jnp.asarray(CELL))
         return (jnp.abs(halves - jnp.round(halves)) < 1e-4).all(1)
 
-    single = np.asarray(jax.vmap(on_centre)(jax.random.split(jax.random.key(1), 2000)))
+    single = np.asarray(jax.jit(jax.vmap(on_centre))(jax.random.split(jax.random.key(1), 2000)))
     np.testing.assert_array_equal(single, single[:, np.asarray(partner)])
     assert 0.06 < single.mean() < 0.10
 
@@ -101,19 +106,20 @@ def test_some_pairs_lie_on_centres() -> None:
 def test_images_are_those_of_a_centre_and_none_without_it() -> None:
     species = jnp.asarray(numbers(ODD))
     atoms = jnp.ones(9, bool)
-    partner = partners(species, atoms)
+    partner = jax.jit(partners)(species, atoms)
     chances = jax.random.uniform(jax.random.key(5), (9, 2)).at[0, 0].set(0.0)
     # The random number 0 puts the first two atoms of Na on centres.
     general = jax.random.uniform(jax.random.key(6), (9, 3)) @ jnp.asarray(CELL)
-    positions = centrosymmetric(chances, general, jnp.asarray(CELL), partner)
+    positions = jax.jit(centrosymmetric)(chances, general, jnp.asarray(CELL), partner)
     elsewhere = positions.at[4].add(jnp.asarray(2.0 * CELL[0] - CELL[2], jnp.float32))
-    image, holds = images(elsewhere, jnp.asarray(CELL), partner, atoms)
+    of_atoms = jax.jit(lambda x, atoms: images(x, jnp.asarray(CELL), partner, atoms))
+    image, holds = of_atoms(elsewhere, atoms)
     assert holds
     assert image.tolist() == [0, 1, 2, 3, 5, 4, 7, 6, 8]
     near, far = positions.at[4, 0].add(0.04), positions.at[4, 0].add(0.06)
-    assert images(near, jnp.asarray(CELL), partner, atoms)[1]
-    assert not images(far, jnp.asarray(CELL), partner, atoms)[1]
-    assert images(far, jnp.asarray(CELL), partner, atoms.at[jnp.array([4, 5])].set(False))[1]
+    assert of_atoms(near, atoms)[1]
+    assert not of_atoms(far, atoms)[1]
+    assert of_atoms(far, atoms.at[jnp.array([4, 5])].set(False))[1]
 
 
 @pytest.mark.parametrize("formula", [EVEN, ODD])
@@ -153,7 +159,7 @@ def test_moves_preserve_a_centre_if_the_settings_say_so(formula: str) -> None:
 def test_a_known_image_stays() -> None:
     task, species = task_of(EVEN), numbers(EVEN)
     config = ReconstructConfig(inversion=1.0)
-    start = random_start(KEYS[0], config, task)
+    start = jax.jit(lambda key: random_start(key, config, task))(KEYS[0])
     fixed = np.zeros(len(species), bool)
     fixed[[1, 3, 5, 7, 9, 11]] = True
     known = dataclasses.replace(task, fixed=jnp.asarray(fixed), known=start)
