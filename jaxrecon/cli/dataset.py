@@ -42,6 +42,7 @@ class Recipe(StrEnum):
 
     CLUSTERS = "clusters"
     QUENCH = "quench"
+    RATTLE_RELAX = "rattle-relax"
 
 
 app = Verbs(
@@ -118,12 +119,6 @@ Examples:
   jaxrecon dataset build --recipe quench --symbols C64 --size 560 --calculator tersoff -o c64.npz"""
 )
 def build(
-    symbols: Annotated[
-        str,
-        typer.Option(
-            metavar="Pt10", help="Formula of the clusters, or of the cell.", show_default=False
-        ),
-    ],
     size: Annotated[int, typer.Option(metavar="N", min=1, help="Number of structures to make.")],
     output: Annotated[
         Path,
@@ -131,12 +126,24 @@ def build(
             "OUT.npz|OUT.extxyz", "Set to write: .npz is compact, .extxyz is for other programs."
         ),
     ],
+    symbols: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Pt10", help="Formula of the clusters, or of the cell.  [default: none]"
+        ),
+    ] = None,
+    structures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Rattle-relax: structures to begin with.  [default: none]"
+        ),
+    ] = None,
     calculator: Calculator = "emt",
     recipe: Annotated[
         Recipe,
         typer.Option(
-            help="How structures are made: clusters by relaxations, or crystals by melting, "
-            "quenching and annealing with a calculator in JAX."
+            help="How structures are made: clusters by relaxations; with a calculator in JAX, "
+            "crystals by melting, quenching and annealing, or rattled and relaxed copies."
         ),
     ] = Recipe.CLUSTERS,
     seed: Seed = 0,
@@ -181,6 +188,7 @@ def build(
 
     With the recipe quench, random structures are melted at 9000 K, quenched, and annealed, each at
     a density and a temperature of its own. The set has snapshots with the energies of all atoms.
+    With the recipe rattle-relax, given structures are rattled, and relaxed for a few steps.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets import build as building
@@ -190,6 +198,10 @@ def build(
 
     if output.suffix not in {".npz", ".extxyz"}:
         raise ValueError(f"expected an output ending in .npz or .extxyz, got {output}")
+    if structures is None and recipe is Recipe.RATTLE_RELAX:
+        raise ValueError("expected --structures for the recipe rattle-relax, got none")
+    if symbols is None and recipe is not Recipe.RATTLE_RELAX:
+        raise ValueError(f"expected --symbols for the recipe {recipe}, got none")
     references = arguments.parse_bulk_energies(bulk)
     labels = options.open_store(LabelStore, output, url=store, resume=resume, force=force)
     options.start_jax()
@@ -204,10 +216,14 @@ def build(
                 anneal=arguments.parse_range(anneal),
                 interval=interval,
             )
-            labelled = quench(symbols, size, settings=settings, **common)
+            labelled = quench(str(symbols), size, settings=settings, **common)
+        elif recipe is Recipe.RATTLE_RELAX:
+            from jaxrecon.datasets.rattle_relax import rattle_relax
+
+            labelled = rattle_relax(str(structures), size, **common)
         else:
             labelled = building.build(
-                symbols,
+                str(symbols),
                 size,
                 perturbed=perturbed,
                 max_e_form=max_e_form,
@@ -216,7 +232,7 @@ def build(
                 **common,
             )
     write_labelled(output, labelled)
-    failures = labelled.metadata["failures"]
+    failures = labelled.metadata.get("failures", {})
     lines = [
         shortened(f"{name} failed: {reason}", LONGEST_LINE) for name, reason in failures.items()
     ]

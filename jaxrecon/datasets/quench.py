@@ -20,10 +20,11 @@ from jaxrecon.potentials.energies import formation_energy
 from jaxrecon.potentials.in_jax import PotentialReference
 from jaxrecon.potentials.labels import LabelStore, Piece, Work, failed, labelled
 from jaxrecon.potentials.registry import reference_calculator
+from jaxrecon.potentials.single_points import rounded
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.runtime.versions import versions
-from jaxrecon.structures.bounds import bounds_within
+from jaxrecon.structures.bounds import CROWDING, bounds_within
 from jaxrecon.structures.formulas import composition_of
 from jaxrecon.structures.structure import Bounds, padded
 
@@ -285,8 +286,10 @@ def _start(composition: tuple[str, ...], settings: Quenching, seed: int, number:
 
 def _bounds(starts: list[Atoms], r_cut: float) -> Bounds:
     """Bounds that hold moving atoms in each of the cells, among all pairs."""
-    each = [bounds_within(atoms.cell.array, r_cut, len(atoms)) for atoms in starts]
+    # The denser atoms are, the more there are around one; where these are more, bounds grow.
+    volume = min(atoms.get_volume() / len(atoms) for atoms in starts)
+    capacity = rounded(math.ceil(CROWDING * 4.0 / 3.0 * math.pi * r_cut**3 / volume) + 2)
     pairs = [bounds_within(atoms.cell.array, r_cut, 1) for atoms in starts]
     counts = np.max([bounds.counts for bounds in pairs], axis=0)
     first, second, third = (int(count) for count in counts)
-    return Bounds(max(bounds.capacity for bounds in each), (first, second, third))
+    return Bounds(capacity, (first, second, third))
