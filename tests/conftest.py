@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +62,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder with the published data sets (default: $JAXRECON_DATA); "
         "the tests that need it are skipped without it",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests begin, then those with many: the last ones to end are short."""
+    modules = defaultdict(list)
+    for item in items:
+        modules[item.nodeid.partition("::")[0]].append(item)
+
+    def order(module: list[pytest.Item]) -> tuple[bool, int]:
+        return all(item.get_closest_marker("slow") is None for item in module), -len(module)
+
+    items[:] = [item for module in sorted(modules.values(), key=order) for item in module]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
