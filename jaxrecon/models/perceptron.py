@@ -39,6 +39,12 @@ class Perceptron(nnx.Module):
         self, inputs: Float[Array, " i"], dropout: float = 0.0, key: PRNGKeyArray | None = None
     ) -> Float[Array, " o"]:
         """Compute the output for one input, with dropout if there is a key."""
+        return self.layers[-1](self.hidden(inputs, dropout, key))
+
+    def hidden(
+        self, inputs: Float[Array, " i"], dropout: float = 0.0, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " h"]:
+        """Compute the values of the last hidden layer, as the call does."""
         for number, layer in enumerate(self.layers[:-1]):
             inputs = ACTIVATIONS[self.activation](layer(inputs))
             if dropout and key is not None:
@@ -46,7 +52,7 @@ class Perceptron(nnx.Module):
                     jax.random.fold_in(key, number), 1.0 - dropout, inputs.shape
                 )
                 inputs = jnp.where(present, inputs / (1.0 - dropout), 0.0)
-        return self.layers[-1](inputs)
+        return inputs
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,19 @@ class Architecture:
         """
         weights = jax.tree.map(lambda array: jnp.asarray(array, inputs.dtype), weights)
         return nnx.merge(_skeleton(self), weights)(inputs, self.dropout, key)
+
+    def hidden(self, weights: dict[str, Any], inputs: Float[Array, " i"]) -> Float[Array, " h"]:
+        """Compute the values of the last hidden layer for one input.
+
+        Args:
+            weights: weights as from :meth:`init`.
+            inputs: numbers without a unit.
+
+        Returns:
+            The values, which the last layer multiplies.
+        """
+        weights = jax.tree.map(lambda array: jnp.asarray(array, inputs.dtype), weights)
+        return nnx.merge(_skeleton(self), weights).hidden(inputs)
 
 
 @lru_cache

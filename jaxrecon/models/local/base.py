@@ -9,6 +9,7 @@ Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,9 @@ from jaxrecon.models.local.environments import Environments
 from jaxrecon.potentials.potential import Potential
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.structures.neighbors import Neighbors
+
+Features = Callable[[Float[Array, "n f"], Int[Array, " n"]], Float[Array, "n m"]]
+"""The features of rows, given the index of the element of each: a pytree."""
 
 BLOCK = 4096
 """Number of environments that are predicted together."""
@@ -93,6 +97,20 @@ class LocalModel(ABC):
         """
         offsets = jnp.asarray(self.offsets, rows.dtype)
         return offsets[kinds] + self.deviations(rows, kinds)
+
+    def last_features(self) -> Features:
+        """The features of which the energies, without the mean of the element, are a linear sum.
+
+        The rigidity of predictions follows from them; see
+        :mod:`jaxrecon.models.local.uncertainty`. Their weights have the prior N(0, 1).
+
+        Raises:
+            ValueError: if the model has none.
+        """
+        raise ValueError(
+            f"expected a model that is linear in its last weights, got {type(self).__name__}: it "
+            "has standard deviations of its own"
+        )
 
     def predict(self, environments: Environments) -> Float[np.ndarray, " n"]:
         """Predict the energy of every atom, block by block.

@@ -88,6 +88,10 @@ class LinearModel(LocalModel):
         report(1, len(rows))
         return cls(environments.descriptor, offsets_of(environments), features, weights)
 
+    def last_features(self) -> LinearFeatures:
+        """The features; see the base class."""
+        return self.features
+
     def deviations(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
         """Compute the energies of atoms without the mean of their element; see the base class."""
         return product(self.features(rows, kinds), jnp.asarray(self.weights, rows.dtype))

@@ -80,6 +80,32 @@ class AtomicNetworks:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
+class LastLayer:
+    """The values of the last hidden layer, which the last layer adds up to an energy.
+
+    Attributes:
+        networks: the networks without their weights.
+        weights: weights of one member.
+        standard: how rows and energies are standardised.
+    """
+
+    networks: AtomicNetworks = field(metadata={"static": True})
+    weights: dict[str, Any]
+    standard: Standard
+
+    def __call__(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, "n m"]:
+        """Compute the values for rows in eV, and one for the bias, apart for each element."""
+        inputs = self.standard.inputs(rows)
+        hidden = jax.vmap(jax.vmap(self.networks.network.hidden, (None, 0)), (0, None))
+        values = jnp.moveaxis(hidden(self.weights, inputs), 0, 1)
+        values = jnp.concatenate([values, jnp.ones_like(values[:, :, :1])], axis=2)
+        own = kinds[:, None] == jnp.arange(self.networks.elements, dtype=kinds.dtype)[None]
+        width = jnp.asarray(self.standard.width, rows.dtype)
+        return width * jnp.where(own[:, :, None], values, 0.0).reshape(len(rows), -1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
 class NetworkModel(LocalModel):
     """An ensemble of networks for local energies.
 
@@ -157,6 +183,11 @@ class NetworkModel(LocalModel):
         of_atoms = jax.vmap(self.networks, (None, 0, 0))
         found = jax.vmap(of_atoms, (0, None, None))(self.weights, inputs, kinds)
         return found * jnp.asarray(self.standard.width, rows.dtype)
+
+    def last_features(self) -> LastLayer:
+        """The values of the last hidden layer of the first member; see the base class."""
+        first = jax.tree.map(lambda array: array[0], self.weights)
+        return LastLayer(self.networks, first, self.standard)
 
     def deviations(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean over the members; see the base class."""

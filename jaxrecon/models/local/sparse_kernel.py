@@ -11,7 +11,7 @@ with M representative points among the N environments, z the element of the atom
 (2015); Gardner et al., Digital Discovery 2, 651 (2023).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -56,8 +56,15 @@ class KernelFeatures:
         """Compute the covariances with the points in eV^2."""
         points = jnp.asarray(self.points, rows.dtype)
         similar = environment_kernel(rows, points, self.zeta)
-        same = kinds[:, None] == jnp.asarray(self.kinds)[None, :]
+        same = kinds[:, None] == jnp.asarray(self.kinds, kinds.dtype)[None, :]
         return jnp.where(same, jnp.asarray(self.amplitude, rows.dtype) ** 2 * similar, 0.0)
+
+    def whitened(self) -> "KernelFeatures":
+        """The features whose weights are independent in the process."""
+        with jax.enable_x64(True):
+            own = np.array(self.kernel(jnp.asarray(self.points), jnp.asarray(self.kinds)))
+            own[np.diag_indices_from(own)] *= 1.0 + JITTER
+            return replace(self, lower=jnp.linalg.cholesky(own))
 
     def __call__(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, "n m"]:
         """Compute the features of rows in eV."""
@@ -107,20 +114,22 @@ class SparseKernel(LocalModel):
         chosen = chosen_points(environments, config)
         bare = KernelFeatures(
             environments.rows[chosen].astype(np.float64),
-            environments.kinds[chosen],
+            environments.kinds[chosen].astype(np.int32),
             np.asarray(amplitude_of(environments, offsets)),
             None,
             config.zeta,
         )
+        white = bare.whitened()
+        assert white.lower is not None, "whitened kernels have the factor"
+        weights = solve(white, len(chosen), environments, config)
         with jax.enable_x64(True):
-            own = np.array(bare.kernel(jnp.asarray(bare.points), jnp.asarray(bare.kinds)))
-            own[np.diag_indices_from(own)] *= 1.0 + JITTER
-            lower = jnp.linalg.cholesky(own)
-            white = KernelFeatures(bare.points, bare.kinds, bare.amplitude, lower, bare.zeta)
-            weights = solve(white, len(chosen), environments, config)
-            coefficients = np.asarray(solve_triangular(lower, weights, lower=True, trans=1))
+            coefficients = np.asarray(solve_triangular(white.lower, weights, lower=True, trans=1))
         report(1, len(environments))
         return cls(environments.descriptor, offsets, bare, coefficients)
+
+    def last_features(self) -> KernelFeatures:
+        """The whitened kernels; see the base class."""
+        return self.features.whitened()
 
     def deviations(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
         """Compute the energies of atoms without the mean of their element; see the base class."""

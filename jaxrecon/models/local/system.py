@@ -13,7 +13,7 @@ accurate as a QR decomposition (Foster et al., J. Mach. Learn. Res. 10, 857, 200
 Only this matrix is in memory, never :math:`\Phi`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -25,14 +25,11 @@ from jaxtyping import Array, Float, Int
 from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.featurize import batches
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.models.local.base import offsets_of
+from jaxrecon.models.local.base import Features, offsets_of
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.numerics import product
 from jaxrecon.structures.structure import Structure
-
-Features = Callable[[Float[Array, "n f"], Int[Array, " n"]], Float[Array, "n m"]]
-"""The features of rows, given the index of the element of each: a pytree."""
 
 BLOCK = 4096
 """Number of environments whose features are in memory together."""
@@ -54,6 +51,29 @@ def solve(
 
     Returns:
         The weights, without a unit.
+
+    Raises:
+        ValueError: if what the settings name is not known.
+    """
+    matrix, right = normal_equations(features, count, environments, config)
+    with jax.enable_x64(True):
+        factor = jax.scipy.linalg.cho_factor(matrix, lower=True)
+        return np.asarray(jax.scipy.linalg.cho_solve(factor, right))
+
+
+def normal_equations(
+    features: Features, count: int, environments: Environments, config: LocalConfig
+) -> tuple[Float[Array, "m m"], Float[Array, " m"]]:
+    """Sum the normal equations over all environments.
+
+    Args:
+        features: as for :func:`solve`.
+        count: as for :func:`solve`.
+        environments: as for :func:`solve`.
+        config: as for :func:`solve`.
+
+    Returns:
+        Matrix and right side of the equations for the weights, in float64.
 
     Raises:
         ValueError: if what the settings name is not known.
@@ -95,8 +115,7 @@ def solve(
             )
         if config.forces:
             matrix, right = _with_forces(matrix, right, features, environments, config)
-        factor = jax.scipy.linalg.cho_factor(matrix, lower=True)
-        return np.asarray(jax.scipy.linalg.cho_solve(factor, right))
+    return matrix, right
 
 
 def learned(environments: Environments, config: LocalConfig) -> tuple[bool, bool]:

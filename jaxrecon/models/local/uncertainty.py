@@ -1,0 +1,170 @@
+r"""Uncertainty of local energies: rigidity of predictions, and calibrated standard deviations.
+
+A model that is linear in its last weights, with features f(x), predicts an energy with the variance
+:math:`f^\mathsf{T} A^{-1} f`, where A is the matrix of its normal equations
+(:mod:`~jaxrecon.models.local.system`). One over this variance, times the squared noise, is the
+local prediction rigidity of :mod:`jaxrecon.models.rigidity`. For a network the features are the
+values of its last hidden layer: the last-layer prediction rigidity, which a factor :math:`\alpha`
+turns into standard deviations.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrecon.models.local.base import BLOCK, Features, LocalModel
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.local.system import learned, normal_equations
+from jaxrecon.models.rigidity import Rigidity, calibrated
+
+Values = Callable[["LocalRigidity", Float[Array, "n f"], Int[Array, " n"]], Float[Array, "n ..."]]
+"""A function of a block of atoms."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LocalRigidity:
+    """How firmly a training set holds the energy of any atom.
+
+    Attributes:
+        features: the features whose weighted sum is the energy.
+        rigidity: the factorised matrix of the training set.
+        noise: noise of the energies that were learned in eV.
+        factor: factor that turns roots of variances into standard deviations.
+    """
+
+    features: Features
+    rigidity: Rigidity
+    noise: Float[np.ndarray | Array, ""]
+    factor: Float[np.ndarray | Array, ""] = field(default_factory=lambda: np.ones(()))
+
+    @classmethod
+    def of(
+        cls, model: LocalModel, environments: Environments, config: LocalConfig | None = None
+    ) -> "LocalRigidity":
+        """Factorise the matrix of a training set.
+
+        Args:
+            model: the fitted model.
+            environments: what it was fitted to.
+            config: settings that it was fitted with.
+
+        Returns:
+            The rigidity, with the factor 1.
+
+        Raises:
+            ValueError: if the model has no features, or what the settings name is not known.
+        """
+        config, features = config or LocalConfig(), model.last_features()
+        row, kind = environments.rows[:1], environments.kinds[:1]
+        count = jax.eval_shape(features, jnp.asarray(row), jnp.asarray(kind)).shape[1]
+        matrix, _ = normal_equations(features, count, environments, config)
+        rigidity = Rigidity.of_covariance(np.asarray(matrix), 0.0)
+        local, _ = learned(environments, config)
+        return cls(features, rigidity, np.asarray(config.sigma if local else config.sigma_total))
+
+    def variance(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
+        """Compute the variance of the energy of each atom: a pure function.
+
+        Args:
+            rows: rows of the atoms.
+            kinds: index of the element of each atom among those of the descriptor.
+
+        Returns:
+            The variances in eV^2, without noise, times the squared factor.
+        """
+        factor = jnp.asarray(self.factor, rows.dtype)
+        return factor**2 * self.rigidity.variance(self.features(rows, kinds))
+
+    def local(self, environments: Environments) -> Float[np.ndarray, " n"]:
+        """Compute the local prediction rigidity of every atom, without a unit.
+
+        Args:
+            environments: the atoms.
+
+        Returns:
+            The squared noise over the variance: how many observations of the atom's energy alone
+            would hold it as firmly.
+        """
+        found = _blocks(_variances, replace(self, factor=np.ones(())), environments)
+        return float(self.noise) ** 2 / np.maximum(found, 1e-300)
+
+    def deviations(self, environments: Environments) -> Float[np.ndarray, " n"]:
+        """Compute the standard deviation of the energy of every atom in eV.
+
+        Args:
+            environments: the atoms.
+        """
+        return np.sqrt(_blocks(_variances, self, environments))
+
+    def total_deviations(self, environments: Environments) -> Float[np.ndarray, " s"]:
+        """Compute the standard deviation of the total energy of every structure in eV.
+
+        Args:
+            environments: the atoms of the structures.
+
+        Returns:
+            The deviations; those of atoms are correlated, so they are no sums of these.
+        """
+        projected = _blocks(_projections, self, environments)
+        sums = np.zeros((len(environments.trajectories), projected.shape[1]))
+        np.add.at(sums, environments.owner, projected)
+        return float(self.factor) * np.linalg.norm(sums, axis=1)
+
+    def calibrated(
+        self, model: LocalModel, environments: Environments, method: str = "squared"
+    ) -> "LocalRigidity":
+        """Choose the factor by the errors of examples that were not learned.
+
+        Args:
+            model: the fitted model.
+            environments: examples with local energies, or else with totals.
+            method: as for :func:`jaxrecon.models.rigidity.calibrated`.
+
+        Returns:
+            The rigidity with this factor.
+
+        Raises:
+            ValueError: if the method is unknown, or no energies are known.
+        """
+        bare = replace(self, factor=np.ones(()))
+        if environments.energies is not None:
+            deviations = bare.deviations(environments)
+            errors = model.predict(environments) - environments.energies
+        elif environments.totals is not None:
+            deviations = bare.total_deviations(environments)
+            errors = model.totals(environments) - environments.totals
+        else:
+            raise ValueError("expected energies to calibrate by, got none")
+        return replace(self, factor=np.asarray(calibrated(deviations**2, errors, method)))
+
+
+def _blocks(
+    values: Values, rigidity: LocalRigidity, environments: Environments
+) -> Float[np.ndarray, "n ..."]:
+    """Apply a function to all atoms in float64, block by block."""
+    found = []
+    with jax.enable_x64(True):
+        for start in range(0, len(environments), BLOCK):
+            part = slice(start, start + BLOCK)
+            rows = jnp.asarray(environments.rows[part], jnp.float64)
+            found.append(np.asarray(values(rigidity, rows, jnp.asarray(environments.kinds[part]))))
+    return np.concatenate(found)
+
+
+@jax.jit
+def _variances(rigidity: LocalRigidity, rows: Array, kinds: Array) -> Array:
+    """The variances of a block of atoms."""
+    return rigidity.variance(rows, kinds)
+
+
+@jax.jit
+def _projections(rigidity: LocalRigidity, rows: Array, kinds: Array) -> Array:
+    """Vectors whose squared lengths are the variances."""
+    root = jnp.asarray(rigidity.rigidity.root, rows.dtype)
+    return jnp.matmul(rigidity.features(rows, kinds), root.T, precision=jax.lax.Precision.HIGHEST)
