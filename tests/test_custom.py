@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk
 from fingerprints import compiled
 from inverting import CONFIG, compact
 from strategies import random_cluster, random_crystal
@@ -121,13 +121,13 @@ def test_padding_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("atoms", [molecule("H2O"), bulk("NaCl", "rocksalt", a=5.64)], ids=str)
-def test_inverse_of_a_molecule_and_a_crystal(atoms: Atoms) -> None:
-    fingerprint = fingerprint_of(moments, *set(atoms.symbols), **SMOOTH)
-    formula, cell = atoms.get_chemical_formula(), atoms.cell.array if atoms.pbc.all() else None
+def test_inverse_of_a_crystal() -> None:
+    """That of a cluster is among the tests of every family."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    fingerprint = fingerprint_of(moments, "Na", "Cl", **SMOOTH)
     target = featurize(atoms, fingerprint)
     run = reconstruct(
-        target, fingerprint, symbols=formula, cell=cell, config=CONFIG.replace(hops=40)
+        target, fingerprint, symbols="NaCl", cell=atoms.cell, config=CONFIG.replace(hops=40)
     )
     assert run.converged == 1
     assert matching.rmsd(atoms, run[0].atoms) < 1e-3

@@ -49,7 +49,7 @@ CASES: dict[str, tuple[str, Atoms, dict[str, Any]]] = {
         {"poolings": ("mean", "moment3", "smooth_max", "sorted"), "max_atoms": 3},
     ),
 }
-WHAT = ("value", "gradient", "Jacobian", "attribution", "descent", "polish")
+WHAT = ("gradient", "Jacobian", "attribution", "descent", "polish")
 
 
 @lru_cache
@@ -73,8 +73,9 @@ def program(case: str, what: str) -> str:
         return refine(model, positions, steps=2)
 
     functions = {
-        "value": lambda x: fingerprint(at(x)),
-        "gradient": jax.grad(lambda x: mean_absolute_residual(fingerprint(at(x)), target)),
+        "gradient": jax.value_and_grad(
+            lambda x: mean_absolute_residual(fingerprint(at(x)), target)
+        ),
         "Jacobian": lambda x: fingerprint.with_jacobian(at(x)),
         "attribution": lambda x: attribution(fingerprint, at(x), target),
         "descent": lambda x: refined(normal_equations, x),
