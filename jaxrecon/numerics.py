@@ -69,6 +69,19 @@ def product(left: Float[Array, "*left"], right: Float[Array, "*right"]) -> Float
     return jnp.matmul(left, right, precision=Precision.HIGHEST)
 
 
+def einsum(subscripts: str, *operands: Array) -> Array:
+    """Call ``jnp.einsum`` at full precision, as :func:`product` does for two matrices.
+
+    Args:
+        subscripts: as for ``jnp.einsum``.
+        *operands: as for ``jnp.einsum``.
+
+    Returns:
+        The sums of products.
+    """
+    return jnp.einsum(subscripts, *operands, precision=Precision.HIGHEST)
+
+
 def masked_max(rows: Float[Array, "n f"], mask: Bool[Array, " n"]) -> Float[Array, " f"]:
     """Largest entry of each column over the rows where the mask is true; -inf without such rows."""
     return jnp.max(jnp.where(mask[:, None], rows, -jnp.inf), axis=0)

@@ -64,7 +64,11 @@ class Descriptor(ABC):
 
     Everything else has a default. Override :meth:`row_with_jacobian` with a closed form if that is
     faster than JAX's derivatives, and :meth:`channels` if the neighbours of each element are not
-    simply counted in a channel of their own. :class:`~jaxrecon.ACSF` does both.
+    simply counted in a channel of their own; :class:`~jaxrecon.ACSF` does both. Override
+    :attr:`center_is_neighbor` if the row needs the central atom itself, and
+    :meth:`with_derivatives` if it can sum over the images of an atom early;
+    :class:`~jaxrecon.SOAP` does both. With :meth:`selects` and :meth:`selected_jacobian` a family
+    saves derivatives that no pooling needs.
 
     Attributes:
         family: name of the family in files.
@@ -238,6 +242,24 @@ class Descriptor(ABC):
         """
         raise NotImplementedError
 
+    def with_derivatives(
+        self, neighbors: Neighbors, elements: Int[Array, " e"], *, strain: bool = False
+    ) -> tuple[Float[Array, "n f"], RowDerivatives]:
+        """Compute the rows of all atoms and their derivatives by the positions.
+
+        A family may override this where it can sum over the images of an atom early.
+
+        Args:
+            neighbors: the environments of the atoms.
+            elements: as for :meth:`__call__`.
+            strain: whether to add the derivatives by the strain of space.
+
+        Returns:
+            The rows, without a unit, and their derivatives in 1/Angstrom.
+        """
+        rows, by_vectors = self.with_jacobian(neighbors, elements)
+        return rows, ByVectors(by_vectors, neighbors, strain)
+
     # Methods and properties that a family inherits.
 
     @property
@@ -287,24 +309,6 @@ class Descriptor(ABC):
         rows, jacobian = self._over_atoms(self.row_with_jacobian, neighbors, elements)
         # The vector from an atom to itself does not change.
         return rows, jacobian[:, :, :-1] if self.center_is_neighbor else jacobian
-
-    def with_derivatives(
-        self, neighbors: Neighbors, elements: Int[Array, " e"], *, strain: bool = False
-    ) -> tuple[Float[Array, "n f"], RowDerivatives]:
-        """Compute the rows of all atoms and their derivatives by the positions.
-
-        A family may override this where it can sum over the images of an atom early.
-
-        Args:
-            neighbors: the environments of the atoms.
-            elements: as for :meth:`__call__`.
-            strain: whether to add the derivatives by the strain of space.
-
-        Returns:
-            The rows, without a unit, and their derivatives in 1/Angstrom.
-        """
-        rows, by_vectors = self.with_jacobian(neighbors, elements)
-        return rows, ByVectors(by_vectors, neighbors, strain)
 
     def places(self, elements: Int[Array, " e"]) -> tuple[Int[Array, " e"], Bool[Array, " e"]]:
         """Find atomic numbers among the elements of the descriptor.

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
@@ -102,19 +101,6 @@ def weighted_channel(
     """
     counts = (species[:, None] == elements[None, :]).any(axis=1) & mask
     return jnp.where(counts, species, 0)[:, None].astype(dtype)
-
-
-def einsum(subscripts: str, *operands: Array) -> Array:
-    """Call ``jnp.einsum`` at full precision, since accelerators round float32 factors to 10 bits.
-
-    Args:
-        subscripts: as for ``jnp.einsum``.
-        *operands: as for ``jnp.einsum``.
-
-    Returns:
-        The sums of products.
-    """
-    return jnp.einsum(subscripts, *operands, precision=Precision.HIGHEST)
 
 
 def unrolled_sum(array: Float[Array, "..."], axis: int) -> Float[Array, "..."]:

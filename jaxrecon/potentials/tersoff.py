@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.environment import einsum
-from jaxrecon.numerics import safe_divide, safe_norm
+from jaxrecon.numerics import einsum, safe_divide, safe_norm
 from jaxrecon.potentials.potential import Potential, element_indices, sum_at_sources
 from jaxrecon.structures.neighbors import Neighbors
 

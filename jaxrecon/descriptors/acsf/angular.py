@@ -32,8 +32,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.cutoffs import CUTOFFS
-from jaxrecon.descriptors.environment import Environment, einsum, first_axis, gaussian
-from jaxrecon.numerics import safe_divide, safe_norm
+from jaxrecon.descriptors.environment import Environment, first_axis, gaussian
+from jaxrecon.numerics import einsum, safe_divide, safe_norm
 
 
 class Angular(NamedTuple):

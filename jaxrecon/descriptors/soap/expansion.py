@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors.environment import einsum
 from jaxrecon.descriptors.harmonics import gradients, solid_harmonics
 from jaxrecon.descriptors.soap.radial import Basis, radial_integrals
-from jaxrecon.numerics import safe_norm
+from jaxrecon.numerics import einsum, safe_norm
 
 ScalingName = Literal["pow", "poly", "exp"]
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.environment import einsum
-from jaxrecon.numerics import safe_norm
+from jaxrecon.numerics import einsum, safe_norm
 
 SINKHORN_STEPS = 200
 """Steps of the Sinkhorn iteration, after which the transport plan of REMatch has converged."""

@@ -8,7 +8,6 @@ from jax import nn
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.blocks import in_blocks
-from jaxrecon.descriptors.environment import einsum
 from jaxrecon.descriptors.soap import spectrum
 from jaxrecon.descriptors.soap.expansion import (
     Density,
@@ -16,7 +15,7 @@ from jaxrecon.descriptors.soap.expansion import (
     coefficients_with_jacobian,
 )
 from jaxrecon.descriptors.soap.spectrum import Entries
-from jaxrecon.numerics import safe_norm
+from jaxrecon.numerics import einsum, safe_norm
 from jaxrecon.structures.neighbors import Neighbors
 
 Channels = Callable[[Int[Array, " m"], Bool[Array, " m"]], Float[Array, "m s"]]

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrecon.descriptors.base import Descriptor, Feature
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.derivatives import ByPositions
-from jaxrecon.descriptors.environment import einsum, element_channels
+from jaxrecon.descriptors.environment import element_channels
 from jaxrecon.descriptors.harmonics import MAX_DEGREE
 from jaxrecon.descriptors.soap import rows
 from jaxrecon.descriptors.soap.expansion import Density, Scaling
@@ -32,6 +32,7 @@ from jaxrecon.descriptors.soap.spectrum import (
     Convention,
     Entries,
 )
+from jaxrecon.numerics import einsum
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
 Weights = Mapping[str, float | Sequence[float]] | tuple[tuple[str, float | tuple[float, ...]], ...]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.descriptors.environment import einsum
+from jaxrecon.numerics import einsum
 
 Convention = Literal["dscribe", "featomic", "quippy"]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
