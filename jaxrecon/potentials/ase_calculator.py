@@ -1,6 +1,7 @@
 """A calculator of ASE for any potential in JAX."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ class PotentialCalculator(Calculator):
         if self._given is None:
             potential = potential.restricted(atoms.symbols)
         if self._bounds is None:
-            self._bounds = bounds_for([atoms], SPARE * potential.r_cut, len(atoms))
+            self._bounds = _common(bounds_for([atoms], SPARE * potential.r_cut, len(atoms)))
         [found] = single_points(
             atoms,
             potential,
@@ -105,3 +106,17 @@ class PotentialCalculator(Calculator):
             dtype=self._dtype,
         )
         return found
+
+
+def _common(bounds: Bounds) -> Bounds:
+    """Bounds at least as large, and the same for most crystals of few atoms: one program for all.
+
+    The reference crystals of the elements are computed one after the other, and compiling a network
+    takes longer than all its energies.
+    """
+    if bounds.bins is not None or not any(bounds.counts):
+        return bounds
+    power = 1 << (bounds.capacity - 1).bit_length()
+    capacity = power if bounds.capacity > 3 * power // 4 else 3 * power // 4
+    most = max(bounds.counts)
+    return replace(bounds, capacity=capacity, counts=(most, most, most))
