@@ -16,6 +16,10 @@ from .models.config import TrainConfig as TrainConfig
 from .models.design_model import DesignModel as DesignModel
 from .models.folder import load_model as load_model
 from .models.folder import save_model as save_model
+from .models.local.config import LocalConfig as LocalConfig
+from .models.local.environments import Environments as Environments
+from .models.local.training import train_local as train_local
+from .models.local.uncertainty import LocalRigidity as LocalRigidity
 from .models.training import train as train
 from .potentials.judge import Judgement as Judgement
 from .potentials.judge import judge as judge

@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.slow
 def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    there_and_back, derivatives, many, made, _ = blocks("python")
+    there_and_back, derivatives, many, made, _, local = blocks("python")
     names: dict[str, object] = {}
     exec(compile(there_and_back, "README.md", "exec"), names)
     solved, deviation = capsys.readouterr().out.splitlines()
@@ -39,6 +39,10 @@ def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert kind == "minimum"
     assert 0.0 < float(energy) < 3.7
     assert len(cast(LabelledSet, names["spread"])) == 10
+    exec(compile(local, "README.md", "exec"), names)
+    error, held = capsys.readouterr().out.splitlines()
+    assert float(error.split()[0]) < 0.05
+    assert float(held.split()[0]) > 0.0
 
 
 @pytest.mark.slow
@@ -50,7 +54,7 @@ def test_inverse_design(
     monkeypatch.setattr("jaxrecon.models.training.TrainConfig", lambda: quick)
     monkeypatch.setattr("jaxrecon.inverse_design.generation.GenerateConfig", lambda: MAKING)
     names: dict[str, object] = {"jaxrecon": jaxrecon}
-    exec(compile(blocks("python")[-1], "README.md", "exec"), names)
+    exec(compile(blocks("python")[-2], "README.md", "exec"), names)
     model = cast(jaxrecon.DesignModel, names["model"])
     made = cast(jaxrecon.Generated, names["made"])
     assert (len(model.training), model.symbols) == (300, "Pt10")

@@ -76,7 +76,20 @@ Folds = Annotated[int, typer.Option(min=2, help="Number of folds for learning-cu
 
 
 class Comparison(NamedTuple):
-    """The options of a comparison; see the help of `evaluate`."""
+    """The options of a comparison.
+
+    Attributes:
+        labelled: files of structures with total energies.
+        sizes: numbers of training examples; None for the default ones.
+        kinds: names of models; None for the default ones.
+        preset: preset of the fingerprint whose rows are learned from.
+        energies_key: name of the energies of the atoms; None for those of the calculator.
+        energy_key: name of the total energies; None for those of the calculator.
+        trajectory_key: name of the trajectory.
+        points: number of representative points of a kernel.
+        folds: number of folds.
+        seed: seed of all random numbers.
+    """
 
     labelled: Sequence[Path]
     sizes: Sequence[int] | None

@@ -128,6 +128,9 @@ class PredictionRigidity:
         rigidity: the factorised matrix.
         rank_difference: dimension of the matrix minus its rank.
 
+    Raises:
+        ValueError: if alpha is negative or not finite.
+
     >>> rng = np.random.default_rng(0)
     >>> structures = [rng.normal(size=(4, 3)) for _ in range(5)]
     >>> found = PredictionRigidity(alpha=1e-3).fit(structures).predict(structures[:2])

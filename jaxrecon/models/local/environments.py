@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -77,6 +78,9 @@ class Environments:
     ) -> "Environments":
         """Compute the rows of structures.
 
+        Without energies, totals and forces, those of the structures' calculators are taken, each
+        if all structures have it; :func:`jaxrecon.judge` gives them.
+
         Args:
             structures: as for :func:`jaxrecon.featurize`, of any sizes, free or periodic.
             descriptor: the descriptor, with all their elements.
@@ -102,6 +106,10 @@ class Environments:
         (10, 40)
         """
         items = as_structures(structures)
+        if energies is None and totals is None and forces is None:
+            energies, totals, forces = (
+                _results(items, name) for name in ("energies", "energy", "forces")
+            )
         sizes = [len(atoms) for atoms in items]
         owner = np.repeat(np.arange(len(items)), sizes)
 
@@ -196,6 +204,12 @@ class Environments:
             trajectories=self.trajectories[self.owner[atoms]],
             structures=None,
         )
+
+
+def _results(structures: Sequence[Atoms], name: str) -> list[Any] | None:
+    """A result of the calculators of all structures; None if one of them lacks it."""
+    results = [{} if atoms.calc is None else atoms.calc.results for atoms in structures]
+    return [own[name] for own in results] if all(name in own for own in results) else None
 
 
 def rows_of(

@@ -36,6 +36,16 @@ class LocalRigidity:
         rigidity: the factorised matrix of the training set.
         noise: noise of the energies that were learned in eV.
         factor: factor that turns roots of variances into standard deviations.
+
+    >>> from ase.build import bulk
+    >>> from jaxrecon import SOAP
+    >>> from jaxrecon.models.local.training import train_local
+    >>> soap = SOAP(("Cu",), r_cut=4.0, n_max=3, l_max=2)
+    >>> near = Environments.of([bulk("Cu", a=a) for a in (3.5, 3.6)], soap, totals=[-3.4, -3.5])
+    >>> far = Environments.of([bulk("Cu", a=4.5)], soap)
+    >>> rigidity = LocalRigidity.of(train_local(near), near)
+    >>> bool(rigidity.local(far)[0] < rigidity.local(near).min())
+    True
     """
 
     features: Features
