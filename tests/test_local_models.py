@@ -172,6 +172,19 @@ def test_totals_and_forces_teach_local_energies(kind: type[LocalModel]) -> None:
     assert without[1] < 0.02
 
 
+def test_atoms_without_neighbours_count_in_totals() -> None:
+    # Their rows are zero, but each has the energy of a free atom.
+    alone = SOAP(("Cu",), r_cut=3.0, n_max=2, l_max=1, center_weight=0.0)
+    items = [
+        Atoms("Cu" * count, [[9.0 * place, 0, 0] for place in range(count)]) for count in (1, 2, 4)
+    ]
+    items += [Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]])]
+    totals = np.array([1.0, 2.0, 4.0, 0.5])
+    whole = Environments.of(items, alone, totals=totals)
+    model = LinearModel.fit(whole, LocalConfig(sigma_total=1e-3))
+    np.testing.assert_allclose(model.totals(whole), totals, atol=0.01)
+
+
 def test_a_network_learns_totals_and_begins_with_what_another_knows() -> None:
     whole, known = data(np.float32, totals=True), fitted("network")
     assert isinstance(known, NetworkModel)

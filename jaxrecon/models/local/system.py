@@ -109,7 +109,12 @@ def normal_equations(
                 features,
                 np.pad(rows.astype(np.float64), ((0, missing), (0, 0))),
                 np.pad(kinds, (0, missing)),
-                np.pad(environments.owner[atoms] - structures.start, (0, missing)),
+                # Padding belongs to no structure.
+                np.pad(
+                    environments.owner[atoms] - structures.start,
+                    (0, missing),
+                    constant_values=room,
+                ),
                 (values, weights),
                 (sums, sum_weights) if total else None,
             )
@@ -173,8 +178,6 @@ def _with_energies(
     parts = [(found * weights[:, None], values * weights)]
     if total is not None:
         values, weights = total
-        padding = jnp.arange(len(rows)) >= jnp.sum(jnp.any(rows != 0, axis=1))
-        found = jnp.where(padding[:, None], 0.0, found)
         sums = jax.ops.segment_sum(found, owner, len(weights))
         parts.append((sums * weights[:, None], values * weights))
     for weighted, wanted in parts:
