@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.models.local.base import LocalModel, offsets_of
+from jaxrecon.models.local.base import LocalModel, known_offsets
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
-from jaxrecon.models.local.system import solve
+from jaxrecon.models.local.system import solve, without_unused
 from jaxrecon.numerics import product
 from jaxrecon.runtime.progress import ProgressFn
 
-SMALLEST = 1e-12
-"""Standard deviation of a number, relative to the largest, below which it counts as constant."""
+SMALLEST = 100.0
+"""Standard deviation, in units of round-off of the largest number, below which one is constant."""
 
 
 @jax.tree_util.register_dataclass
@@ -77,16 +77,19 @@ class LinearModel(LocalModel):
         Raises:
             ValueError: if what the settings name is not known.
         """
+        config = config or LocalConfig()
+        environments = without_unused(environments, config)
         rows = environments.rows.astype(np.float64)
         centre, width = rows.mean(axis=0), rows.std(axis=0)
-        varied = width > SMALLEST * max(width.max(), SMALLEST)
+        # Round-off must not become a feature.
+        varied = width > SMALLEST * np.finfo(environments.rows.dtype).eps * np.abs(rows).max()
         scale = np.where(varied, 1.0 / np.where(varied, width, 1.0), 0.0)
         kinds = np.zeros(len(environments.descriptor.species))
         features = LinearFeatures(centre, scale, kinds)
         count = len(kinds) * (rows.shape[1] + 1)
-        weights = solve(features, count, environments, config or LocalConfig())
+        weights = solve(features, count, environments, config)
         report(1, len(rows))
-        return cls(environments.descriptor, offsets_of(environments), features, weights)
+        return cls(environments.descriptor, known_offsets(environments), features, weights)
 
     def last_features(self) -> LinearFeatures:
         """The features; see the base class."""
