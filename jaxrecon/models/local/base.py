@@ -11,11 +11,12 @@ Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import chemical_symbols
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.base import Descriptor
@@ -43,9 +44,12 @@ class LocalModel(ABC):
 
     Attributes:
         descriptor: the descriptor of the rows.
-        offsets: mean energy of an atom of each element of the descriptor in eV.
+        offsets: mean energy of an atom of each element of the descriptor in eV; NaN for elements
+            that did not occur in what the model has learned.
+        precise: whether energies need float64, because large terms cancel in them.
     """
 
+    precise: ClassVar[bool] = False
     descriptor: Descriptor = field(metadata={"static": True})
     offsets: Float[np.ndarray | Array, " e"]
 
@@ -112,6 +116,34 @@ class LocalModel(ABC):
             "has standard deviations of its own"
         )
 
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Symbols of the elements that the model has learned, in the order of the descriptor."""
+        known = np.isfinite(self.offsets)
+        return tuple(np.asarray(self.descriptor.elements)[known].tolist())
+
+    def check(self, environments: Environments) -> None:
+        """Check that the model can predict the energies of atoms.
+
+        Args:
+            environments: the atoms.
+
+        Raises:
+            ValueError: if they have an element that the model has not learned, or rows of another
+                descriptor.
+        """
+        symbols = {chemical_symbols[number] for number in np.unique(environments.species)}
+        if lacking := sorted(symbols - set(self.elements)):
+            raise ValueError(
+                f"expected environments of the elements that the model has learned, "
+                f"{', '.join(self.elements)}, got {', '.join(lacking)}"
+            )
+        if environments.descriptor != self.descriptor:
+            raise ValueError(
+                f"expected environments of the model's descriptor {self.descriptor}, got "
+                f"{environments.descriptor}"
+            )
+
     def predict(self, environments: Environments) -> Float[np.ndarray, " n"]:
         """Predict the energy of every atom, block by block.
 
@@ -119,23 +151,34 @@ class LocalModel(ABC):
             environments: the atoms.
 
         Returns:
-            The energies in eV, computed in the precision of the rows.
+            The energies in eV, computed in the precision of the rows, or in float64 if the model
+            needs it.
+
+        Raises:
+            ValueError: if the atoms have an element that the model has not learned, or rows of
+                another descriptor.
         """
-        found = []
-        with jax.enable_x64(environments.rows.dtype == np.float64):
+        self.check(environments)
+        dtype = np.float64 if self.precise else environments.rows.dtype
+        # The offsets of all-electron energies are so large that they are added in float64.
+        found = [np.zeros(0)]
+        with jax.enable_x64(dtype == np.float64):
             for start in range(0, len(environments), BLOCK):
                 part = slice(start, start + BLOCK)
-                rows, kinds = environments.rows[part], environments.kinds[part]
+                rows, kinds = environments.rows[part].astype(dtype), environments.kinds[part]
                 missing = -len(rows) % (1 << (len(rows) - 1).bit_length())
                 block = np.pad(rows, ((0, missing), (0, 0))), np.pad(kinds, (0, missing))
                 found.append(np.asarray(_predicted(self, *block))[: len(rows)])
-        return np.concatenate(found).astype(np.float64)
+        return np.asarray(self.offsets)[environments.kinds] + np.concatenate(found)
 
     def totals(self, environments: Environments) -> Float[np.ndarray, " s"]:
         """Predict the total energy of every structure in eV.
 
         Args:
             environments: the atoms of the structures.
+
+        Raises:
+            ValueError: as :meth:`predict`.
         """
         count = len(environments.trajectories)
         return np.bincount(environments.owner, self.predict(environments), count)
@@ -147,15 +190,16 @@ class LocalModel(ABC):
 
 @jax.jit
 def _predicted(model: LocalModel, rows: Array, kinds: Array) -> Array:
-    """The energies of a block of atoms."""
-    return model(rows, kinds)
+    """The energies of a block of atoms, without the mean of their element."""
+    return model.deviations(rows, kinds)
 
 
 class LocalPotential(Potential):
     """A model of local energies as a potential.
 
     Args:
-        model: the fitted model.
+        model: the fitted model. A kernel needs float64, which is the precision of potentials unless
+            another one is asked for.
 
     >>> from ase.build import bulk
     >>> from jaxrecon import SOAP
@@ -171,7 +215,7 @@ class LocalPotential(Potential):
 
     def __init__(self, model: LocalModel) -> None:
         self.parameters = model
-        self.elements = model.descriptor.elements
+        self.elements = model.elements
         self.r_cut = model.descriptor.r_cut
         self._descriptor = model.descriptor
         table = np.zeros(120, int)
@@ -212,3 +256,18 @@ def offsets_of(environments: Environments) -> Float[np.ndarray, " e"]:
             "or totals of Environments.of"
         )
     return np.linalg.lstsq(counts, environments.totals, rcond=None)[0]
+
+
+def known_offsets(environments: Environments) -> Float[np.ndarray, " e"]:
+    """Compute the mean energies as :func:`offsets_of`, but NaN for elements that do not occur.
+
+    Args:
+        environments: atoms with local energies, or structures with totals.
+
+    Returns:
+        The energies in eV, as a fitted model has them.
+
+    Raises:
+        ValueError: if neither local energies nor totals are known.
+    """
+    return np.where(environments.counts.any(axis=0), offsets_of(environments), np.nan)

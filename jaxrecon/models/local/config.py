@@ -1,5 +1,6 @@
 """LocalConfig: all settings of the models of local energies, validated without JAX."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -69,7 +70,7 @@ class LocalConfig:
 
     def __post_init__(self) -> None:
         for name in ("sigma", "sigma_total", "sigma_force", "learning_rate"):
-            self._check(name, "a number > 0", getattr(self, name) > 0)
+            self._check(name, "a number > 0", 0 < getattr(self, name) < math.inf)
         points = ("points", "inducing", "zeta")
         networks = ("layers", "hidden", "features", "epochs", "steps", "batch", "members")
         for name in points + networks:

@@ -22,7 +22,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxrecon.models.fitting import fit
-from jaxrecon.models.local.base import LocalModel, offsets_of
+from jaxrecon.models.local.base import LocalModel, known_offsets
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.inputs import Item, Standard, fit_settings, items_of, split
@@ -157,7 +157,7 @@ class DeepKernel(LocalModel):
                 "expected local energies alone for a deep kernel, got other targets: a network or "
                 "a kernel learns totals"
             )
-        offsets, standard = offsets_of(environments), Standard.of(environments)
+        offsets, standard = known_offsets(environments), Standard.of(environments)
         training, validation = split(environments, True, config)
         kinds = len(environments.descriptor.species)
         sizes = (

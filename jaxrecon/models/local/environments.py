@@ -40,7 +40,7 @@ class Environments:
         structures: the structures; forces can't be learned without them.
 
     Raises:
-        ValueError: if an array has another length, or a number is not finite.
+        ValueError: if an array has another shape, or a number is not finite.
     """
 
     descriptor: Descriptor
@@ -55,14 +55,14 @@ class Environments:
 
     def __post_init__(self) -> None:
         n, count = len(self.rows), len(self.trajectories)
-        for name, length in (("energies", n), ("forces", n), ("totals", count)):
+        for name, shape in (("energies", (n,)), ("forces", (n, 3)), ("totals", (count,))):
             values = getattr(self, name)
             if values is None:
                 continue
-            if len(values) != length:
-                raise ValueError(f"expected {length} {name}, got {len(values)}")
-            if not np.isfinite(values).all():
-                raise ValueError(f"expected finite {name}, got {np.isnan(values).sum()} others")
+            if np.shape(values) != shape:
+                raise ValueError(f"expected {name} of shape {shape}, got {np.shape(values)}")
+            if wrong := int((~np.isfinite(values)).sum()):
+                raise ValueError(f"expected finite {name}, got {wrong} others")
 
     @classmethod
     def of(
@@ -106,6 +106,8 @@ class Environments:
         (10, 40)
         """
         items = as_structures(structures)
+        if not items:
+            raise ValueError("expected at least one structure, got none")
         if energies is None and totals is None and forces is None:
             energies, totals, forces = (
                 _results(items, name) for name in ("energies", "energy", "forces")
@@ -116,6 +118,8 @@ class Environments:
         def joined(name: str, values: Sequence[np.ndarray] | None) -> np.ndarray | None:
             if values is None:
                 return None
+            if np.ndim(values[0] if len(values) else values) == 0:
+                raise ValueError(f"expected {name} as one array for each structure, got one array")
             if (found := [len(part) for part in values]) != sizes:
                 raise ValueError(
                     f"expected {name} of all {sum(sizes)} atoms in {len(items)} structures, got "
@@ -123,6 +127,11 @@ class Environments:
                 )
             return np.concatenate([np.asarray(part, np.float64) for part in values])
 
+        if trajectories is not None and np.shape(trajectories) != (len(items),):
+            raise ValueError(
+                f"expected trajectories of all {len(items)} structures, got an array of shape "
+                f"{np.shape(trajectories)}"
+            )
         local = joined("energies", energies)
         if totals is None and local is not None:
             totals = np.bincount(owner, local, len(items))
@@ -159,11 +168,22 @@ class Environments:
         """The environments of some structures.
 
         Args:
-            structures: their indices, ascending.
+            structures: their indices, ascending, each one once.
 
         Returns:
             Their environments, numbered anew.
+
+        Raises:
+            ValueError: if the indices are not ascending, or there is no such structure.
         """
+        structures, count = np.asarray(structures), len(self.trajectories)
+        if not structures.size:
+            structures = structures.astype(int)
+        inside = structures.dtype != bool and np.all((structures >= 0) & (structures < count))
+        if not inside or np.any(np.diff(structures) <= 0):
+            raise ValueError(
+                f"expected ascending indices of structures, each once and below {count}, got others"
+            )
         chosen = np.isin(self.owner, structures)
 
         def part(values: np.ndarray | None, where: np.ndarray) -> np.ndarray | None:
@@ -191,8 +211,12 @@ class Environments:
 
         Returns:
             The environments; each one is in the trajectory that it comes from.
+
+        Raises:
+            ValueError: if local energies are not known.
         """
-        assert self.energies is not None, "local energies are known"
+        if self.energies is None:
+            raise ValueError("expected environments with local energies, got ones without")
         return replace(
             self,
             rows=self.rows[atoms],

@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxrecon.models.fitting import fit
-from jaxrecon.models.local.base import LocalModel, offsets_of
+from jaxrecon.models.local.base import LocalModel, known_offsets
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.inputs import Item, Standard, fit_settings, items_of, split
+from jaxrecon.models.local.system import without_unused
 from jaxrecon.models.perceptron import Architecture
 from jaxrecon.runtime.progress import ProgressFn
 
@@ -133,23 +134,27 @@ class NetworkModel(LocalModel):
         Args:
             environments: what to learn from.
             config: settings; ``targets`` chooses what is learned.
-            start: a model to begin with, such as one that has learned synthetic energies; None for
-                random weights.
+            start: a model to begin with, such as one that has learned synthetic energies, with as
+                many members; its layers are kept. None for random weights.
             report: called after some epochs with the epochs and examples since its last call.
 
         Returns:
             The fitted model.
 
         Raises:
-            ValueError: if what the settings name is not known, forces are to be learned, or there
-                are fewer than two examples.
+            ValueError: if what the settings name is not known, forces are to be learned, there are
+                fewer than two examples, or the model to begin with has another descriptor or number
+                of members.
         """
         config = config or LocalConfig()
+        if start is not None:
+            _check_start(start, environments, config)
         if config.forces:
             raise ValueError(
                 "expected forces=False for a network, got True: a kernel learns forces"
             )
-        offsets, standard = offsets_of(environments), Standard.of(environments)
+        environments = without_unused(environments, config)
+        offsets, standard = known_offsets(environments), Standard.of(environments)
         kinds = len(environments.descriptor.species)
         sizes = (environments.rows.shape[1], *[config.hidden] * config.layers, 1)
         networks = AtomicNetworks(Architecture(sizes, "celu", config.dropout), kinds)
@@ -192,3 +197,17 @@ class NetworkModel(LocalModel):
     def deviations(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean over the members; see the base class."""
         return self.members(rows, kinds).mean(axis=0)
+
+
+def _check_start(start: NetworkModel, environments: Environments, config: LocalConfig) -> None:
+    """Check that networks can begin with those of another model."""
+    if start.descriptor != environments.descriptor:
+        raise ValueError(
+            f"expected environments of the descriptor of start, {start.descriptor}, got "
+            f"{environments.descriptor}"
+        )
+    count = len(jax.tree.leaves(start.weights)[0])
+    if count != config.members:
+        raise ValueError(
+            f"expected as many members as start has, {count}, got members={config.members}"
+        )

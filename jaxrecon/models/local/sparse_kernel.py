@@ -12,6 +12,7 @@ with M representative points among the N environments, z the element of the atom
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,10 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.datasets.sampling import furthest_points
 from jaxrecon.descriptors.soap.kernels import environment_kernel, sparse_points
-from jaxrecon.models.local.base import LocalModel, offsets_of
+from jaxrecon.models.local.base import LocalModel, known_offsets, offsets_of
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
-from jaxrecon.models.local.system import solve
+from jaxrecon.models.local.system import solve, without_unused
 from jaxrecon.numerics import product
 from jaxrecon.runtime.progress import ProgressFn
 
@@ -79,11 +80,16 @@ class KernelFeatures:
 class SparseKernel(LocalModel):
     """A Gaussian process of local energies with representative points.
 
+    Coefficients of near points are large and of both signs: in float32 their sum has errors of 0.04
+    eV with a thousand points and the default noise, of 0.4 eV with a tenth of it. Float32 rows are
+    good enough, but the sum over points needs float64.
+
     Attributes:
         features: kernels with the points, not whitened.
         weights: the coefficients c in 1/eV.
     """
 
+    precise: ClassVar[bool] = True
     features: KernelFeatures
     weights: Float[np.ndarray | Array, " m"]
 
@@ -110,12 +116,12 @@ class SparseKernel(LocalModel):
             ImportError: if the points are to be chosen by scikit-matter, which is not installed.
         """
         config = config or LocalConfig()
-        offsets = offsets_of(environments)
+        environments = without_unused(environments, config)
         chosen = chosen_points(environments, config)
         bare = KernelFeatures(
             environments.rows[chosen].astype(np.float64),
             environments.kinds[chosen].astype(np.int32),
-            np.asarray(amplitude_of(environments, offsets)),
+            np.asarray(amplitude_of(environments, offsets_of(environments))),
             None,
             config.zeta,
         )
@@ -125,7 +131,7 @@ class SparseKernel(LocalModel):
         with jax.enable_x64(True):
             coefficients = np.asarray(solve_triangular(white.lower, weights, lower=True, trans=1))
         report(1, len(environments))
-        return cls(environments.descriptor, offsets, bare, coefficients)
+        return cls(environments.descriptor, known_offsets(environments), bare, coefficients)
 
     def last_features(self) -> KernelFeatures:
         """The whitened kernels; see the base class."""

@@ -14,6 +14,7 @@ Only this matrix is in memory, never :math:`\Phi`.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -149,6 +150,23 @@ def learned(environments: Environments, config: LocalConfig) -> tuple[bool, bool
     if config.forces and (environments.forces is None or environments.structures is None):
         raise ValueError("expected forces to learn from, got none: give them, or set forces=False")
     return local, total
+
+
+def without_unused(environments: Environments, config: LocalConfig) -> Environments:
+    """Leave local energies out if they are not learned: those of a teacher may be of another kind.
+
+    Args:
+        environments: what to learn from.
+        config: settings, as for :func:`learned`.
+
+    Returns:
+        The environments, whose means of the elements are then those of what is learned.
+
+    Raises:
+        ValueError: as :func:`learned`.
+    """
+    local, _ = learned(environments, config)
+    return environments if local else replace(environments, energies=None)
 
 
 def _chunks(environments: Environments) -> Iterator[tuple[slice, slice]]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.models.local.base import BLOCK, Features, LocalModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
@@ -36,6 +37,7 @@ class LocalRigidity:
         rigidity: the factorised matrix of the training set.
         noise: noise of the energies that were learned in eV.
         factor: factor that turns roots of variances into standard deviations.
+        descriptor: descriptor of the rows.
 
     >>> from ase.build import bulk
     >>> from jaxrecon import SOAP
@@ -51,7 +53,8 @@ class LocalRigidity:
     features: Features
     rigidity: Rigidity
     noise: Float[np.ndarray | Array, ""]
-    factor: Float[np.ndarray | Array, ""] = field(default_factory=lambda: np.ones(()))
+    factor: Float[np.ndarray | Array, ""]
+    descriptor: Descriptor = field(metadata={"static": True})
 
     @classmethod
     def of(
@@ -68,18 +71,23 @@ class LocalRigidity:
             The rigidity, with the factor 1.
 
         Raises:
-            ValueError: if the model has no features, or what the settings name is not known.
+            ValueError: if the model has no features or can't predict these environments, or what
+                the settings name is not known.
         """
+        model.check(environments)
         config, features = config or LocalConfig(), model.last_features()
         row, kind = environments.rows[:1], environments.kinds[:1]
         count = jax.eval_shape(features, jnp.asarray(row), jnp.asarray(kind)).shape[1]
         matrix, _ = normal_equations(features, count, environments, config)
         rigidity = Rigidity.of_covariance(np.asarray(matrix), 0.0)
         local, _ = learned(environments, config)
-        return cls(features, rigidity, np.asarray(config.sigma if local else config.sigma_total))
+        noise = np.asarray(config.sigma if local else config.sigma_total)
+        return cls(features, rigidity, noise, np.ones(()), model.descriptor)
 
     def variance(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
         """Compute the variance of the energy of each atom: a pure function.
+
+        That of a kernel needs float64: in float32 it is wrong by a factor.
 
         Args:
             rows: rows of the atoms.
@@ -158,6 +166,13 @@ def _blocks(
     values: Values, rigidity: LocalRigidity, environments: Environments
 ) -> Float[np.ndarray, "n ..."]:
     """Apply a function to all atoms in float64, block by block."""
+    if environments.descriptor != rigidity.descriptor:
+        raise ValueError(
+            f"expected environments of the model's descriptor {rigidity.descriptor}, got "
+            f"{environments.descriptor}"
+        )
+    if not len(environments):
+        raise ValueError("expected at least one environment, got none")
     found = []
     with jax.enable_x64(True):
         for start in range(0, len(environments), BLOCK):
