@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import numpy as np
 import typer
 
 from jaxrecon.cli import options
 from jaxrecon.cli.verbs import Report
 
 if TYPE_CHECKING:
-    import numpy as np
     from ase import Atoms
 
     from jaxrecon.models.local.environments import Environments
@@ -68,7 +68,8 @@ TrajectoryKey = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Name of the trajectory in the files: structures of one are in one fold.",
+        help="Name of the trajectory in files whose energies are named: structures of one are in "
+        "one fold. Labelled sets have their own.",
     ),
 ]
 Points = Annotated[int, typer.Option(min=1, help="Number of representative points of a kernel.")]
@@ -171,49 +172,52 @@ def compare(
 
 def _environments(files: Sequence[Path], chosen: Comparison, *, local: bool) -> "Environments":
     """Read structures with local or total energies, and compute their rows."""
+    from jaxrecon.datasets.io import read_labelled
     from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.models.local.environments import Environments
     from jaxrecon.structures.formulas import elements_of
     from jaxrecon.structures.io import read_structures
 
-    frames = [atoms for path in files for atoms in read_structures(path)]
-    descriptor = Fingerprint.preset(chosen.preset, elements_of(frames)).descriptor
-    name = chosen.trajectory_key
-    known = all(name in atoms.info for atoms in frames)
-    words = [str(atoms.info[name]) for atoms in frames] if known else None
-    trajectories = None if words is None else [sorted(set(words)).index(word) for word in words]
-    if local:
-        energies = [
-            _atomic(atoms, chosen.energies_key, number) for number, atoms in enumerate(frames)
+    key = chosen.energies_key if local else chosen.energy_key
+    # Without a name, the files are labelled sets in any format.
+    if key is None:
+        labelled = read_labelled([str(path) for path in files])
+        frames = labelled.structures
+        if frames is None:
+            raise ValueError("expected structures to learn from, got fingerprints alone")
+        energies: list[Any] | None = labelled.local_energies
+        totals: list[float] | None = labelled.energies.tolist()
+        trajectories = labelled.trajectories.tolist()
+    else:
+        frames = [atoms for path in files for atoms in read_structures(path)]
+        named = [_named(atoms, key, number, local) for number, atoms in enumerate(frames)]
+        energies, totals = (named, None) if local else (None, named)
+        words = [str(atoms.info.get(chosen.trajectory_key, "")) for atoms in frames]
+        # Structures without the name of a trajectory are one each.
+        trajectories = [
+            sorted(set(words)).index(word) if word else len(frames) + number
+            for number, word in enumerate(words)
         ]
-        return Environments.of(frames, descriptor, energies=energies, trajectories=trajectories)
-    totals = [_total(atoms, chosen.energy_key, number) for number, atoms in enumerate(frames)]
-    return Environments.of(frames, descriptor, totals=totals, trajectories=trajectories)
-
-
-def _atomic(atoms: "Atoms", key: str | None, number: int) -> "np.ndarray":
-    """The energies of the atoms of a structure in eV."""
-    results = {} if atoms.calc is None else atoms.calc.results
-    known = atoms.arrays | results
-    name = key or "energies"
-    if name not in known or len(known[name]) != len(atoms):
-        arrays = sorted(set(known) - {"numbers", "positions"})
+    descriptor = Fingerprint.preset(chosen.preset, elements_of(frames)).descriptor
+    if not local:
+        return Environments.of(frames, descriptor, totals=totals, trajectories=trajectories)
+    if energies is None:
         raise ValueError(
-            f"expected energies of the atoms named {name} in structure {number}, got "
-            f"{arrays or 'none'}: give their name by --energies-key, or compute them by `jaxrecon "
-            "judge` with the calculator nequix or tersoff"
+            "expected energies of the atoms, got none: give their name by --energies-key, or "
+            "compute them by `jaxrecon judge` with the calculator nequix or tersoff"
         )
-    return known[name]
+    return Environments.of(frames, descriptor, energies=energies, trajectories=trajectories)
 
 
-def _total(atoms: "Atoms", key: str | None, number: int) -> float:
-    """The total energy of a structure in eV."""
+def _named(atoms: "Atoms", name: str, number: int, local: bool) -> Any:
+    """The energies of the atoms, or the total energy, of a structure by their name, in eV."""
     results = {} if atoms.calc is None else atoms.calc.results
-    known = atoms.info | results
-    name = key or "energy"
-    if name not in known:
-        raise ValueError(
-            f"expected a total energy named {name} in structure {number}, got "
-            f"{sorted(known) or 'none'}: give its name by --energy-key"
-        )
+    known = (atoms.arrays if local else atoms.info) | results
+    fits = name in known and np.shape(known[name]) == ((len(atoms),) if local else ())
+    if not fits:
+        kind = "energies of the atoms" if local else "a total energy"
+        found = sorted(set(known) - {"numbers", "positions"})
+        raise ValueError(f"expected {kind} named {name} in structure {number}, got {found}")
+    if local:
+        return known[name]
     return float(known[name]) * (len(atoms) if "per_atom" in name else 1)

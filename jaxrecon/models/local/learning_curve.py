@@ -212,6 +212,11 @@ def fold_members(environments: Environments, folds: int, seed: int) -> list[Int[
         ValueError: if there are fewer than two folds, or fewer trajectories than folds.
     """
     names, sizes = np.unique(environments.trajectories, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(
+            f"expected at least two trajectories to split, got {len(names)}: structures of one are "
+            "alike"
+        )
     if not 2 <= folds <= len(names):
         raise ValueError(
             f"expected from 2 to {len(names)} folds, the number of trajectories, got {folds}"
