@@ -79,14 +79,42 @@ def test_more_environments_give_smaller_errors_and_a_run_is_resumed(
     assert curve() == found
     with pytest.raises(AssertionError, match="fitted again"):
         curve(sizes=(10, 20))
-    with pytest.raises(ValueError, match="expected the points of this run"):
-        learning_curve(data, config=replace(QUICK, seed=1), store=store)
+    # Folds, labels and settings decide the points.
+    others = replace(data, energies=1.5 * np.asarray(data.energies))
+    for changes in ({"config": replace(QUICK, seed=1)}, {"folds": 3}, {"environments": others}):
+        settings = {"environments": data, "config": QUICK, "folds": 2, "sizes": (10,)} | changes
+        with pytest.raises(ValueError, match="expected the points of this run"):
+            learning_curve(**settings, store=store)
+
+
+def test_a_size_that_is_given_twice_counts_once(data: Environments) -> None:
+    found = learning_curve(data, models=("linear",), sizes=(10, 10), folds=2, config=QUICK)
+    assert [row["folds"] for row in summary(found)] == [2]
+
+
+def test_a_finished_pretraining_run_learns_nothing_again(
+    data: Environments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(QUICK, epochs=2, hidden=4)
+
+    def curve(sizes: tuple[int, ...] = (4,)) -> list[curves.Point]:
+        labelled = replace(data, energies=None)
+        store = tmp_path / "curve.json"
+        return pretraining_curve(data, labelled, sizes=sizes, folds=2, config=few, store=store)
+
+    found = curve()
+    monkeypatch.setattr(curves, "NetworkModel", None)
+    assert curve() == found
+    # Sizes are checked before the teacher is learned from.
+    with pytest.raises(ValueError, match="expected sizes from 1 to 12"):
+        curve((4, 13))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sizes": (1000,), "folds": 2}, "expected sizes up to 48"),
+        ({"sizes": (1000,), "folds": 2}, "expected sizes from 1 to 48"),
+        ({"sizes": (10, -3), "folds": 2}, "got -3"),
         ({"models": ("magic",)}, "expected models among"),
         ({"folds": 1}, "expected from 2 to 12 folds"),
     ],

@@ -3,6 +3,7 @@
 Source: figures 3 and 5 of Gardner, Faure Beaulieu and Deringer, Digital Discovery 2, 651 (2023).
 """
 
+import hashlib
 import json
 import os
 import time
@@ -80,8 +81,8 @@ def learning_curve(
         One point for each fold, size and model, in this order.
 
     Raises:
-        ValueError: if local energies are not known, a model has no such name, a fold has fewer
-            environments to learn from than a size, or the store is of another run.
+        ValueError: if local energies are not known, a model has no such name, a size is below 1 or
+            above the number of environments outside of a fold, or the store is of another run.
     """
     config = config or LocalConfig()
     if environments.energies is None:
@@ -94,21 +95,19 @@ def learning_curve(
         {
             "task": "learning curve",
             "config": config.to_dict(),
-            "environments": len(environments),
-            "descriptor": environments.descriptor.to_dict(),
+            "folds": folds,
+            "environments": _identity(environments),
         },
     )
+    sizes, models = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(models))
+    atoms = environments.counts.sum(axis=1)
+    _check_sizes(sizes, len(environments) - max(int(atoms[part].sum()) for part in parts))
     calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in models]
     with reporter(progress, len(calls), *WORDS) as report:
         for fold, size, name in calls:
             if not known.has(name, size, fold):
                 test = np.flatnonzero(np.isin(environments.owner, parts[fold]))
                 pool = np.flatnonzero(~np.isin(environments.owner, parts[fold]))
-                if size > len(pool):
-                    raise ValueError(
-                        f"expected sizes up to {len(pool)}, the environments outside of fold "
-                        f"{fold}, got {size}"
-                    )
                 order = np.random.default_rng([config.seed, fold]).permutation(pool)
                 began = time.perf_counter()
                 model = LOCAL_MODELS[name].fit(environments.sample(np.sort(order[:size])), config)
@@ -149,8 +148,8 @@ def pretraining_curve(
         Errors of the energy per atom, for each fold, size, and of direct and pre-trained networks.
 
     Raises:
-        ValueError: if the descriptors differ, energies are not known, a fold has fewer structures
-            to learn from than a size, or the store is of another run.
+        ValueError: if the descriptors differ, energies are not known, a size is below 1 or above
+            the number of structures outside of a fold, or the store is of another run.
     """
     config = config or LocalConfig()
     if synthetic.descriptor != labelled.descriptor:
@@ -163,24 +162,25 @@ def pretraining_curve(
         {
             "task": "pretraining",
             "config": config.to_dict(),
-            "environments": [len(synthetic), len(labelled)],
-            "descriptor": labelled.descriptor.to_dict(),
+            "folds": folds,
+            "environments": [_identity(synthetic), _identity(labelled)],
         },
     )
-    teacher = NetworkModel.fit(synthetic, replace(config, targets="local"))
+    sizes = tuple(dict.fromkeys(sizes))
+    _check_sizes(sizes, len(labelled.totals) - max(map(len, parts)))
     direct = replace(config, targets="total")
     fine = replace(direct, learning_rate=FINE_RATE * config.learning_rate)
+    names = ("direct", "pretrained")
+    calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in names]
+    teacher = None
+    # Only a run that has all points already needs no teacher.
+    if not all(known.has(name, size, fold) for fold, size, name in calls):
+        teacher = NetworkModel.fit(synthetic, replace(config, targets="local"))
     ways = {"direct": (None, direct), "pretrained": (teacher, fine)}
-    calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in ways]
     with reporter(progress, len(calls), *WORDS) as report:
         for fold, size, name in calls:
             if not known.has(name, size, fold):
                 pool = np.setdiff1d(np.arange(len(labelled.totals)), parts[fold])
-                if size > len(pool):
-                    raise ValueError(
-                        f"expected sizes up to {len(pool)}, the structures outside of fold "
-                        f"{fold}, got {size}"
-                    )
                 order = np.random.default_rng([config.seed, fold]).permutation(pool)
                 start, settings = ways[name]
                 began = time.perf_counter()
@@ -305,6 +305,24 @@ class Store:
                 Path(draft).write_text(
                     json.dumps({"description": self._description, "points": points}, indent=1)
                 )
+
+
+def _identity(environments: Environments) -> dict[str, Any]:
+    """What tells whether environments are the same: their descriptor, and a hash of the labels."""
+    hashed = hashlib.sha256()
+    labels = environments.energies, environments.totals
+    for array in (environments.species, environments.owner, environments.trajectories, *labels):
+        hashed.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    return {"descriptor": environments.descriptor.to_dict(), "sha256": hashed.hexdigest()}
+
+
+def _check_sizes(sizes: Sequence[int], most: int) -> None:
+    """Check that there are enough examples outside of the largest fold."""
+    if wrong := [size for size in sizes if not 1 <= size <= most]:
+        raise ValueError(
+            f"expected sizes from 1 to {most}, the number of examples outside of the largest fold, "
+            f"got {wrong[0]}"
+        )
 
 
 def _point(
