@@ -115,9 +115,45 @@ def test_bad_input_is_refused(structures: list[np.ndarray]) -> None:
         PredictionRigidity(-1.0)
     with pytest.raises(ValueError, match="at least one structure"):
         PredictionRigidity(1.0).fit([])
-    with pytest.raises(ValueError, match="components with 10 features in all, got 7"):
+    with pytest.raises(ValueError, match=r"components with 10 features in all, .* got \[3, 4\]"):
         PredictionRigidity(1.0, [3, 4]).fit(structures)
     with pytest.raises(ValueError, match=r"shape \(atoms, 10\)"):
         PredictionRigidity(1.0).fit(structures).predict([np.zeros((2, 3))])
     with pytest.raises(ValueError, match="'squared', 'absolute' or 'crps'"):
         calibrated(np.ones(2), np.ones(2), "best")
+    with pytest.raises(ValueError, match="call fit"):
+        PredictionRigidity(1.0).predict(structures)
+    with pytest.raises(ValueError, match="at least one each"):
+        PredictionRigidity(1.0, [11, -1]).fit(structures)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.zeros((2, 10)), "features that are not all zero"),
+        (np.zeros((0, 10)), "at least one atom in structure 0"),
+        (np.full((2, 10), np.nan), "finite features of structure 0"),
+    ],
+)
+def test_rows_that_say_nothing_are_refused(
+    rows: np.ndarray, message: str, structures: list[np.ndarray]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        PredictionRigidity(1.0).fit([rows])
+    if rows.size == 0 or np.isnan(rows).any():
+        with pytest.raises(ValueError, match=message):
+            PredictionRigidity(1.0).fit(structures).predict([rows])
+
+
+@pytest.mark.parametrize(
+    ("variances", "errors", "message"),
+    [
+        (np.zeros(0), np.zeros(0), "at least one, got 0 and 0"),
+        (np.ones(2), np.zeros(2), "errors that are not all zero"),
+        (np.ones(2), np.array([1.0, np.nan]), "finite errors"),
+        (-np.ones(2), np.ones(2), "variances > 0"),
+    ],
+)
+def test_calibration_needs_errors(variances: np.ndarray, errors: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        calibrated(variances, errors, "crps")

@@ -157,15 +157,20 @@ class PredictionRigidity:
             This object.
 
         Raises:
-            ValueError: if there is no structure, their numbers of features differ, or those of the
-                components do not add up to it.
+            ValueError: if there is no structure, or one without atoms; numbers of features differ,
+                or those of the components do not add up to it; features are not finite or all zero.
         """
         sizes = _checked(structures, None)
-        if self.components is not None and sum(self.components) != sizes:
+        if self.components is not None and (
+            sum(self.components) != sizes or min(self.components) < 1
+        ):
             raise ValueError(
-                f"expected components with {sizes} features in all, got {sum(self.components)}"
+                f"expected components with {sizes} features in all, at least one each, got "
+                f"{self.components}"
             )
         squares = sum(float(np.sum(np.square(rows))) for rows in structures)
+        if not squares > 0.0:
+            raise ValueError("expected features that are not all zero, got zeros")
         scale = float(np.sqrt(sum(map(len, structures)) / squares))
         means = np.stack([rows.mean(axis=0) for rows in structures])
         self.rigidity = Rigidity.of(means, self.alpha, scale)
@@ -183,7 +188,8 @@ class PredictionRigidity:
             The rigidities, an array for each structure.
 
         Raises:
-            ValueError: if the number of features is another one than in the training set.
+            ValueError: if the number of features is another one than in the training set, a
+                structure has no atoms, or features are not finite.
         """
         _checked(structures, self._size)
         return _split(_evaluated(self.rigidity, np.concatenate(structures)), structures)
@@ -217,6 +223,8 @@ class PredictionRigidity:
     @property
     def _size(self) -> int:
         """The number of features."""
+        if not hasattr(self, "rigidity"):
+            raise ValueError("expected a training set first, got none: call fit")
         return self.rigidity.root.shape[1]
 
 
@@ -285,11 +293,19 @@ def calibrated(
         The factor, in the unit of the errors.
 
     Raises:
-        ValueError: if the method is unknown, or a variance is not positive.
+        ValueError: if the method is unknown, there is no example, lengths differ, a variance is not
+            positive, or all errors are zero.
     """
-    spread = np.sqrt(variances)
-    if not (spread > 0.0).all():
+    if np.shape(variances) != np.shape(errors) or not np.size(errors):
+        raise ValueError(
+            f"expected as many errors as variances, at least one, got {np.size(errors)} and "
+            f"{np.size(variances)}"
+        )
+    if not np.all(np.asarray(variances) > 0.0):
         raise ValueError("expected variances > 0, got others: some features are all zero")
+    if not (np.isfinite(errors).all() and np.any(errors)):
+        raise ValueError("expected finite errors that are not all zero, got others")
+    spread = np.sqrt(variances)
     ratios = np.abs(errors) / spread
     if method == "squared":
         return float(np.sqrt(np.mean(ratios**2)))
@@ -319,6 +335,11 @@ def _checked(structures: Sequence[Rows], size: int | None) -> int:
         raise ValueError(
             f"expected structures of shape (atoms, {size or 'features'}), got {sizes} features"
         )
+    for number, rows in enumerate(structures):
+        if not len(rows):
+            raise ValueError(f"expected at least one atom in structure {number}, got none")
+        if not np.isfinite(rows).all():
+            raise ValueError(f"expected finite features of structure {number}, got others")
     return sizes[0]
 
 
