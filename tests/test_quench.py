@@ -143,7 +143,7 @@ def test_refusals(changes: dict[str, object], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"density": (3.0, 1.0)}, {"melt": -1.0}, {"interval": 0}, {"stages": (0, 0, 0)}]
+    "changes", [{"density": (3.0, 1.0)}, {"melt": np.nan}, {"interval": 0}, {"stages": (0, 0, 0)}]
 )
 def test_settings_that_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"^expected "):

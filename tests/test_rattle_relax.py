@@ -100,7 +100,9 @@ def test_refusals(changes: dict[str, object], said: str, monkeypatch: pytest.Mon
         rattle_relax(**arguments)
 
 
-@pytest.mark.parametrize("changes", [{"sigma": (0.2, 0.1)}, {"temperature": 0.0}, {"low": 2.0}])
+@pytest.mark.parametrize(
+    "changes", [{"sigma": (0.2, 0.1)}, {"temperature": 0.0}, {"low": 2.0}, {"cell": np.nan}]
+)
 def test_settings_that_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"^expected "):
         Rattling(**changes)

@@ -123,6 +123,8 @@ def test_the_file_of_lammps_has_the_same_numbers(tmp_path: Path) -> None:
         ("C C C" + " x" * 14, "expected Tersoff parameters as for LAMMPS, got .*wrong"),
         ("C C C 2.0" + " 1.0" * 13, r"expected m of 1 or 3, got \[2.0\]"),
         ("C C C 3.0" + " 1.0" * 13 + "\nSi Si Si 3.0" + " 1.0" * 13, "parameters for C C Si, got"),
+        ("", "parameters as for LAMMPS, got none in"),
+        ("C C C 3.0 nan" + " 1.0" * 12, "14 finite parameters for C C C, got"),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -72,8 +72,9 @@ class Quenching:
             low, high = getattr(self, name)
             if not 0.0 < low <= high < math.inf:
                 raise ValueError(f"expected {name} as two positive numbers, got {low}, {high}")
-        if min(self.melt, self.cold, self.timestep, self.friction) <= 0.0:
-            raise ValueError("expected positive temperatures, timestep and friction, got others")
+        for name in ("melt", "cold", "timestep", "friction"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(f"expected {name} as a positive number, got {getattr(self, name)}")
         if self.interval < 1 or min(self.stages) < 0 or sum(self.stages) < 1 or self.together < 1:
             raise ValueError("expected at least one step, snapshot and trajectory, got fewer")
 

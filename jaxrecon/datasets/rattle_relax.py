@@ -56,8 +56,12 @@ class Rattling:
         smallest, largest = self.sigma
         if not 0.0 < smallest <= largest < math.inf:
             raise ValueError(f"expected sigma as two positive numbers, got {self.sigma}")
-        if min(self.cell, self.steps, self.apart) < 0 or min(self.temperature, self.force) <= 0:
-            raise ValueError("expected settings of rattles that are not negative, got others")
+        for name in ("cell", "steps", "apart"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
+        for name in ("temperature", "force"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"expected {name} as a positive number, got {getattr(self, name)}")
         if not 0.0 <= self.low <= 1.0:
             raise ValueError(f"expected low from 0 to 1, got {self.low}")
 

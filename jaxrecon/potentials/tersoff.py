@@ -70,7 +70,8 @@ class Tersoff(Potential):
         entries: parameters for every triple of the elements, in the order of :data:`NAMES`.
 
     Raises:
-        ValueError: if a triple of elements has no parameters, or ``m`` is neither 1 nor 3.
+        ValueError: if there are no entries, a triple of elements has no parameters or not all
+            finite ones, or ``m`` is neither 1 nor 3.
 
     >>> from ase import Atoms
     >>> from jaxrecon.potentials.single_points import single_points
@@ -80,6 +81,8 @@ class Tersoff(Potential):
     """
 
     def __init__(self, entries: Entries = SILICON_CARBIDE) -> None:
+        if not entries:
+            raise ValueError("expected parameters for at least one element, got none")
         self.elements = tuple(dict.fromkeys(first for first, _, _ in entries))
         shape = (len(self.elements),) * 3
         table = np.zeros((len(NAMES), *shape))
@@ -87,6 +90,11 @@ class Tersoff(Potential):
             i, j, k = (self.elements[index] for index in place)
             if (i, j, k) not in entries:
                 raise ValueError(f"expected parameters for {i} {j} {k}, got none")
+            if len(entries[i, j, k]) != len(NAMES) or not np.isfinite(entries[i, j, k]).all():
+                raise ValueError(
+                    f"expected {len(NAMES)} finite parameters for {i} {j} {k}, got "
+                    f"{tuple(entries[i, j, k])}"
+                )
             table[(slice(None), *place)] = entries[i, j, k]
         if not np.isin(table[0], (1.0, 3.0)).all():
             raise ValueError(f"expected m of 1 or 3, got {np.unique(table[0]).tolist()}")
@@ -104,7 +112,7 @@ class Tersoff(Potential):
 
         Raises:
             ValueError: if it is no such file.
-            FileNotFoundError: if there is none.
+            OSError: if there is none, or it can't be read.
         """
         from ase.calculators.tersoff import Tersoff as OfASE
 
@@ -112,6 +120,8 @@ class Tersoff(Potential):
             found = OfASE.read_lammps_format(Path(path))
         except (TypeError, UnicodeDecodeError, ValueError) as error:
             raise ValueError(f"expected Tersoff parameters as for LAMMPS, got {path}") from error
+        if not found:
+            raise ValueError(f"expected Tersoff parameters as for LAMMPS, got none in {path}")
         return cls({key: [getattr(one, name) for name in NAMES] for key, one in found.items()})
 
     def restricted(self, symbols: Iterable[str]) -> "Tersoff":
