@@ -19,7 +19,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_programs)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 # Without most optimisations a program compiles in half the time. The processes that tests start
-# inherit this; the fixture ``optimized`` compiles as a user does.
+# inherit this; .ci/run runs the installed package and the notebooks as a user has them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # The older of XLA's two code generators for a CPU takes 40 % of the time of the newer one. Releases
 # after 0.10 have the newer one alone, which the fixture ``current_codegen`` takes here too.
@@ -128,16 +128,6 @@ def current_codegen(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(*arguments, env_options_overrides=overrides, **given)
 
     monkeypatch.setattr(jax._src.compiler, "get_compile_options", options)
-
-
-@pytest.fixture
-def optimized(monkeypatch: pytest.MonkeyPatch, current_codegen: None) -> Iterator[None]:
-    """All optimisations of the compiler, as a user has them."""
-    quick = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", quick)
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ SMALL = SOAP(("C",), r_cut=6.0, n_max=4, l_max=3)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimized")
 def test_the_other_structure_with_the_same_mean_is_found() -> None:
     """No mean of a three-body row tells the rings with an apex above from those below."""
     above, below = rings(2.4), rings(-2.4)
