@@ -152,6 +152,12 @@ def test_the_command_line(
     assert main([*line.split(), "--preset", "soap", "-o", str(output)]) == 2
     assert main([*line.split(), "--preset", "soap", "-o", str(output), "--resume"]) == 0
     assert output.read_text() == first
+    # What a wrong line would replace is kept.
+    wrong = line.replace("--size 10", "--size 999")
+    assert main([*wrong.split(), "--preset", "soap", "-o", str(output), "--force"]) == 2
+    assert output.read_text() == first
+    assert main([*line.split(), "--preset", "soap", "-o", str(output), "--force"]) == 0
+    assert output.read_text() != first
     capsys.readouterr()
     pretrain = f"evaluate pretrain {source} --preset soap --size 4 --folds 2 --quiet"
     assert main(pretrain.split()) == 2

@@ -134,7 +134,6 @@ def compare(
         raise ValueError("expected --labelled with structures and total energies, got none")
     if output is not None and not (resume and output.exists()):
         check_output(output, force, suffix=".json")
-        output.unlink(missing_ok=True)
     options.start_jax()
     from jaxrecon.models.local import learning_curve as curves
     from jaxrecon.models.local.config import LocalConfig
@@ -153,6 +152,7 @@ def compare(
                 folds=chosen.folds,
                 config=config,
                 store=output,
+                resume=resume,
                 progress=progress,
             )
         else:
@@ -163,6 +163,7 @@ def compare(
                 folds=chosen.folds,
                 config=config,
                 store=output,
+                resume=resume,
                 progress=progress,
             )
     table = "\n".join(curves.text(found))
@@ -200,6 +201,12 @@ def _environments(files: Sequence[Path], chosen: Comparison, *, local: bool) -> 
         ]
     descriptor = Fingerprint.preset(chosen.preset, elements_of(frames)).descriptor
     if not local:
+        unknown = int(np.isnan(totals or []).sum())
+        if key is None and unknown:
+            raise ValueError(
+                f"expected total energies of all {len(frames)} labelled structures, got none of "
+                f"{unknown}: give their name by --energy-key"
+            )
         return Environments.of(frames, descriptor, totals=totals, trajectories=trajectories)
     if energies is None:
         raise ValueError(
@@ -213,8 +220,9 @@ def _named(atoms: "Atoms", name: str, number: int, local: bool) -> Any:
     """The energies of the atoms, or the total energy, of a structure by their name, in eV."""
     results = {} if atoms.calc is None else atoms.calc.results
     known = (atoms.arrays if local else atoms.info) | results
-    fits = name in known and np.shape(known[name]) == ((len(atoms),) if local else ())
-    if not fits:
+    value = np.asarray(known.get(name))
+    fits = value.shape == ((len(atoms),) if local else ())
+    if not fits or not np.issubdtype(value.dtype, np.number):
         kind = "energies of the atoms" if local else "a total energy"
         found = sorted(set(known) - {"numbers", "positions"})
         raise ValueError(f"expected {kind} named {name} in structure {number}, got {found}")

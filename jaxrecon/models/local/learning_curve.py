@@ -60,6 +60,7 @@ def learning_curve(
     folds: int = 5,
     config: LocalConfig | None = None,
     store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
     progress: bool | ProgressFn = False,
 ) -> list[Point]:
     """Measure the errors of local energies after learning from more and more environments.
@@ -75,6 +76,7 @@ def learning_curve(
         config: settings of all models; its seed decides folds and samples too.
         store: JSON file to which each point is written as soon as it is known, and from which an
             interrupted run continues.
+        resume: whether to continue; False replaces the file with the first point.
         progress: as for :func:`jaxrecon.train`.
 
     Returns:
@@ -98,6 +100,7 @@ def learning_curve(
             "folds": folds,
             "environments": _identity(environments),
         },
+        resume,
     )
     sizes, models = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(models))
     atoms = environments.counts.sum(axis=1)
@@ -128,6 +131,7 @@ def pretraining_curve(
     folds: int = 5,
     config: LocalConfig | None = None,
     store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
     progress: bool | ProgressFn = False,
 ) -> list[Point]:
     """Compare networks that have learned synthetic local energies before with ones that have not.
@@ -142,6 +146,7 @@ def pretraining_curve(
         folds: number of folds of the labelled structures, at least 2.
         config: settings of the networks; fine-tuning has a tenth of the learning rate.
         store: as for :func:`learning_curve`.
+        resume: as for :func:`learning_curve`.
         progress: as for :func:`jaxrecon.train`.
 
     Returns:
@@ -165,6 +170,7 @@ def pretraining_curve(
             "folds": folds,
             "environments": [_identity(synthetic), _identity(labelled)],
         },
+        resume,
     )
     sizes = tuple(dict.fromkeys(sizes))
     _check_sizes(sizes, len(labelled.totals) - max(map(len, parts)))
@@ -267,17 +273,23 @@ class Store:
     Args:
         path: the file; None for none.
         description: what the points belong to, as plain data.
+        resume: whether to read the points that are in the file.
 
     Raises:
         ValueError: if the file has the points of something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, description: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        description: dict[str, Any],
+        resume: bool = True,
+    ) -> None:
         self._path = None if path is None else Path(path)
         # What JSON makes of it: lists for tuples.
         self._description = json.loads(json.dumps(description))
         self._points: dict[tuple[str, int, int], Point] = {}
-        if self._path is not None and self._path.exists():
+        if resume and self._path is not None and self._path.exists():
             try:
                 found = json.loads(self._path.read_text())
                 points = [Point(**point) for point in found["points"]]
