@@ -116,7 +116,7 @@ def normal_equations(
                     (0, missing),
                     constant_values=room,
                 ),
-                (values, weights),
+                (values, weights) if local else None,
                 (sums, sum_weights) if total else None,
             )
         if config.forces:
@@ -187,13 +187,15 @@ def _with_energies(
     rows: Float[Array, "n f"],
     kinds: Int[Array, " n"],
     owner: Int[Array, " n"],
-    local: tuple[Float[Array, " n"], Float[Array, " n"]],
+    local: tuple[Float[Array, " n"], Float[Array, " n"]] | None,
     total: tuple[Float[Array, " s"], Float[Array, " s"]] | None,
 ) -> tuple[Float[Array, "m m"], Float[Array, " m"]]:
     """Add the observations of a chunk, each a value and one over its noise."""
     found = features(rows, kinds)
-    values, weights = local
-    parts = [(found * weights[:, None], values * weights)]
+    parts = []
+    if local is not None:
+        values, weights = local
+        parts.append((found * weights[:, None], values * weights))
     if total is not None:
         values, weights = total
         sums = jax.ops.segment_sum(found, owner, len(weights))
