@@ -139,6 +139,10 @@ def test_labels_that_do_not_fit_are_refused(labels: dict[str, Any], message: str
     ("call", "message"),
     [
         (lambda _: Environments.of([], COPPER), "at least one structure, got none"),
+        (
+            lambda _: Environments.of(crystals(), COPPER, dtype=np.float16),
+            "dtype float32 or float64",
+        ),
         (lambda data: data.select(np.array([3, 1])), "ascending indices of structures"),
         (lambda data: data.select(np.array([1, 1])), "ascending indices of structures"),
         (lambda data: data.select(np.array([-1])), "ascending indices of structures"),

@@ -186,6 +186,11 @@ def test_what_can_not_be_computed(atoms: Atoms, said: str) -> None:
         single_points.single_points([molecule("H2O"), atoms], POTENTIAL)
 
 
+def test_another_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected dtype float32 or float64, got float16"):
+        single_points.single_points(molecule("H2O"), POTENTIAL, dtype=np.float16)
+
+
 def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LennardJones, "edge_bytes", lambda *_: 2**50)
     with pytest.raises(MemoryError, match="a structure of 4 atoms with 2 neighbours each"):

@@ -78,7 +78,8 @@ def single_points(
 
     Raises:
         ValueError: if a structure has no atoms, an element that the potential lacks, positions that
-            are not finite or a singular cell; or if the given bounds are too small.
+            are not finite or a singular cell; or if the given bounds are too small, or the data
+            type is another one.
         MemoryError: if a structure does not fit into the memory.
 
     >>> from ase.build import bulk
@@ -140,10 +141,13 @@ def each_single_point(
         The index of a structure and its result, call by call; the order is not that of the items.
 
     Raises:
-        ValueError: if the given bounds are too small for a structure.
+        ValueError: if the given bounds are too small for a structure, or the data type is another
+            one.
         MemoryError: if a structure does not fit into the memory.
     """
-    dtype = potential.dtype if dtype is None else dtype
+    precision = np.dtype(potential.dtype if dtype is None else dtype)
+    if precision not in (np.float32, np.float64):
+        raise ValueError(f"expected dtype float32 or float64, got {precision}")
     if parameters is None:
         potential = potential.restricted({symbol for atoms in items for symbol in atoms.symbols})
         parameters = potential.parameters
@@ -155,7 +159,7 @@ def each_single_point(
             members = bucket.members[start : start + width]
             # Fill the last call up with copies of a structure, whose results are discarded.
             chunk = [items[i] for i in members + members[:1] * (width - len(members))]
-            with jax.enable_x64(dtype == np.float64):
+            with jax.enable_x64(precision == np.float64):
                 arrays = _arrays(chunk, bucket)
                 program = _compiled(potential, bucket.bounds, devices)
                 running.append((members, program(parameters, arrays)))

@@ -89,14 +89,14 @@ class Environments:
             forces: forces on the atoms of each structure in eV/Angstrom.
             trajectories: number of the trajectory of each structure; None makes every structure one
                 of its own.
-            dtype: data type of the rows.
+            dtype: data type of the rows, ``numpy.float32`` or ``numpy.float64``.
 
         Returns:
             The environments, in the order of the structures and of their atoms.
 
         Raises:
-            ValueError: if there is no structure, the descriptor lacks an element, lengths differ,
-                or a number is not finite.
+            ValueError: if there is no structure, the descriptor lacks an element, lengths or shapes
+                differ, a number is not finite, or the data type is another one.
             MemoryError: if the rows do not fit into the available memory.
 
         >>> from ase.build import bulk
@@ -244,17 +244,20 @@ def rows_of(
     Args:
         structures: ASE structures of any sizes, free or periodic.
         descriptor: the descriptor.
-        dtype: data type of the computation and of the result.
+        dtype: data type of the computation and of the result, as for :meth:`Environments.of`.
 
     Returns:
         One row per atom, without a unit.
 
     Raises:
-        ValueError: if there is no structure, or the descriptor lacks an element.
+        ValueError: if there is no structure, the descriptor lacks an element, or the data type is
+            another one.
         MemoryError: if the rows do not fit into the available memory.
     """
     if not structures:
         raise ValueError("expected at least one structure, got none")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"expected dtype float32 or float64, got {np.dtype(dtype)}")
     first = np.cumsum([0, *map(len, structures)])
     number_bytes = np.dtype(dtype).itemsize
     check_memory(
