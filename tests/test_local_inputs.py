@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -58,6 +59,14 @@ def test_a_kernel_of_many_points_keeps_its_digits_with_float32_rows() -> None:
     points = single_points(crystals(count=40), model.potential())
     found = np.concatenate([point.energies for point in points])
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_model_survives_pickling_and_compiles_its_potential_once(data: Environments) -> None:
+    model = SparseKernel.fit(data, QUICK)
+    assert model.potential() is model.potential()
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(data), model.predict(data))
+    assert again.potential().parameters is again
 
 
 def test_large_energies_of_free_atoms_keep_their_digits(data: Environments) -> None:

@@ -11,6 +11,7 @@ Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import jax
@@ -184,7 +185,15 @@ class LocalModel(ABC):
         return np.bincount(environments.owner, self.predict(environments), count)
 
     def potential(self) -> "LocalPotential":
-        """The model as a potential: energies of structures, forces, stress, and calculators."""
+        """The model as a potential: energies of structures, forces, stress, and calculators.
+
+        It is the same object in each call, as compiled programs belong to it.
+        """
+        return self._potential
+
+    @cached_property
+    def _potential(self) -> "LocalPotential":
+        """The potential, made once."""
         return LocalPotential(self)
 
 
