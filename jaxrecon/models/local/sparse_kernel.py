@@ -150,7 +150,7 @@ def chosen_points(environments: Environments, config: LocalConfig) -> Int[np.nda
         config: settings, of which points, selection and seed are used.
 
     Returns:
-        Indices of at most ``config.points`` environments, ascending.
+        Indices of about ``config.points`` environments, ascending; at least one of each element.
     """
     generator = np.random.default_rng(config.seed)
     chosen = []

@@ -108,6 +108,9 @@ class LocalRigidity:
         Returns:
             The squared noise over the variance: how many observations of the atom's energy alone
             would hold it as firmly.
+
+        Raises:
+            ValueError: if there is no atom, or the rows are of another descriptor.
         """
         found = _blocks(_variances, replace(self, factor=np.ones(())), environments)
         return float(self.noise) ** 2 / np.maximum(found, 1e-300)
@@ -117,6 +120,9 @@ class LocalRigidity:
 
         Args:
             environments: the atoms.
+
+        Raises:
+            ValueError: as :meth:`local`.
         """
         return np.sqrt(_blocks(_variances, self, environments))
 
@@ -128,6 +134,9 @@ class LocalRigidity:
 
         Returns:
             The deviations; those of atoms are correlated, so they are no sums of these.
+
+        Raises:
+            ValueError: as :meth:`local`.
         """
         projected = _blocks(_projections, self, environments)
         sums = np.zeros((len(environments.trajectories), projected.shape[1]))
@@ -148,7 +157,8 @@ class LocalRigidity:
             The rigidity with this factor.
 
         Raises:
-            ValueError: if the method is unknown, or no energies are known.
+            ValueError: if the method is unknown, no energies are known, all errors are zero, or as
+                :meth:`local`.
         """
         bare = replace(self, factor=np.ones(()))
         if environments.energies is not None:
