@@ -120,6 +120,15 @@ def test_the_deviation_of_a_sum_has_all_correlations(
     assert np.isfinite(gradient).all()
 
 
+def test_a_model_of_totals_is_calibrated_by_totals(train: Environments, test: Environments) -> None:
+    model = LOCAL_MODELS["linear"].fit(train, CONFIG)
+    found = LocalRigidity.of(model, train, CONFIG).calibrated(model, test)
+    z = (model.totals(test) - test.totals) / found.total_deviations(test)
+    assert np.sqrt(np.mean(z**2)) == pytest.approx(1.0, rel=1e-6)
+    with pytest.raises(ValueError, match="expected total energies to calibrate by"):
+        found.calibrated(model, replace(test, totals=None))
+
+
 def test_a_deep_kernel_says_that_it_needs_none(train: Environments) -> None:
     config = LocalConfig(hidden=8, layers=1, epochs=2, inducing=5)
     model = LOCAL_MODELS["deep_kernel"].fit(train, config)

@@ -38,6 +38,7 @@ class LocalRigidity:
         noise: noise of the energies that were learned in eV.
         factor: factor that turns roots of variances into standard deviations.
         descriptor: descriptor of the rows.
+        atomic: whether local energies were learned; else totals alone.
 
     >>> from ase.build import bulk
     >>> from jaxrecon import SOAP
@@ -55,6 +56,7 @@ class LocalRigidity:
     noise: Float[np.ndarray | Array, ""]
     factor: Float[np.ndarray | Array, ""]
     descriptor: Descriptor = field(metadata={"static": True})
+    atomic: bool = field(metadata={"static": True})
 
     @classmethod
     def of(
@@ -82,7 +84,7 @@ class LocalRigidity:
         rigidity = Rigidity.of_covariance(np.asarray(matrix), 0.0)
         local, _ = learned(environments, config)
         noise = np.asarray(config.sigma if local else config.sigma_total)
-        return cls(features, rigidity, noise, np.ones(()), model.descriptor)
+        return cls(features, rigidity, noise, np.ones(()), model.descriptor, local)
 
     def variance(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
         """Compute the variance of the energy of each atom: a pure function.
@@ -150,25 +152,27 @@ class LocalRigidity:
 
         Args:
             model: the fitted model.
-            environments: examples with local energies, or else with totals.
+            environments: examples with the energies that the model has learned: local energies,
+                or totals if it has learned these alone.
             method: as for :func:`jaxrecon.models.rigidity.calibrated`.
 
         Returns:
             The rigidity with this factor.
 
         Raises:
-            ValueError: if the method is unknown, no energies are known, all errors are zero, or as
+            ValueError: if the method is unknown, these energies are not known, all errors are zero, or as
                 :meth:`local`.
         """
         bare = replace(self, factor=np.ones(()))
-        if environments.energies is not None:
+        if self.atomic and environments.energies is not None:
             deviations = bare.deviations(environments)
             errors = model.predict(environments) - environments.energies
-        elif environments.totals is not None:
+        elif not self.atomic and environments.totals is not None:
             deviations = bare.total_deviations(environments)
             errors = model.totals(environments) - environments.totals
         else:
-            raise ValueError("expected energies to calibrate by, got none")
+            kind = "local energies" if self.atomic else "total energies"
+            raise ValueError(f"expected {kind} to calibrate by, as the model has learned, got none")
         return replace(self, factor=np.asarray(calibrated(deviations**2, errors, method)))
 
 
