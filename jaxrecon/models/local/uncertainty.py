@@ -160,8 +160,8 @@ class LocalRigidity:
             The rigidity with this factor.
 
         Raises:
-            ValueError: if the method is unknown, these energies are not known, all errors are zero, or as
-                :meth:`local`.
+            ValueError: if the method is unknown, these energies are not known, all errors are zero,
+                or as :meth:`local`.
         """
         bare = replace(self, factor=np.ones(()))
         if self.atomic and environments.energies is not None:
