@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import numpy as np
 import typer
 
 from jaxrecon.cli import options
@@ -201,7 +200,7 @@ def _environments(files: Sequence[Path], chosen: Comparison, *, local: bool) -> 
         ]
     descriptor = Fingerprint.preset(chosen.preset, elements_of(frames)).descriptor
     if not local:
-        unknown = int(np.isnan(totals or []).sum())
+        unknown = sum(total != total for total in totals or [])  # NaN differs from itself
         if key is None and unknown:
             raise ValueError(
                 f"expected total energies of all {len(frames)} labelled structures, got none of "
@@ -218,6 +217,8 @@ def _environments(files: Sequence[Path], chosen: Comparison, *, local: bool) -> 
 
 def _named(atoms: "Atoms", name: str, number: int, local: bool) -> Any:
     """The energies of the atoms, or the total energy, of a structure by their name, in eV."""
+    import numpy as np
+
     results = {} if atoms.calc is None else atoms.calc.results
     known = (atoms.arrays if local else atoms.info) | results
     value = np.asarray(known.get(name))
