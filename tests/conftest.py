@@ -17,7 +17,7 @@ from typing import Any
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = Path(__file__).parents[1] / ".pytest_cache" / "programs"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_programs)
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Without most optimisations a program compiles in half the time. The processes that tests start
 # inherit this; .ci/run runs the installed package and the notebooks as a user has them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
