@@ -9,8 +9,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from ase.build import bulk
-from ase.calculators.emt import EMT
+from copper import rattled
 
 from jaxrecon import SOAP
 from jaxrecon.cli.main import main
@@ -31,12 +30,7 @@ QUICK = LocalConfig(points=60, zeta=2, hidden=16, layers=1, epochs=60, batch=16,
 
 @pytest.fixture(scope="module")
 def data() -> Environments:
-    items = []
-    for seed in range(24):
-        atoms = bulk("Cu", "fcc", a=3.5 + 0.02 * (seed % 12), cubic=True)
-        atoms.rattle(0.2, seed=seed)
-        atoms.calc = EMT()
-        items.append(atoms)
+    items = [rattled(3.5 + 0.02 * (seed % 12), 0.2, seed) for seed in range(24)]
     return Environments.of(
         items,
         DESCRIPTOR,

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
-from ase.calculators.emt import EMT
+from copper import rattled
 
 from jaxrecon import SOAP
 from jaxrecon.models.local.base import LocalModel
@@ -34,13 +33,9 @@ QUICK = LocalConfig(points=10, inducing=5, hidden=8, layers=1, features=3, epoch
 
 
 def crystals(symbol: str = "Cu", a: float = 3.6, count: int = 6) -> list[Atoms]:
-    made = []
-    for seed in range(count):
-        atoms = bulk(symbol, "fcc", a=a + 0.02 * seed, cubic=True)
-        atoms.rattle(0.1, seed=seed)
-        atoms.calc = EMT()
+    made = [rattled(a + 0.02 * seed, 0.1, seed, symbol) for seed in range(count)]
+    for atoms in made:
         atoms.get_forces()
-        made.append(atoms)
     return made
 
 

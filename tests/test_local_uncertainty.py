@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ase.build import bulk
-from ase.calculators.emt import EMT
+from copper import rattled
 from jaxtyping import Array
 
 from jaxrecon import SOAP
@@ -27,12 +26,8 @@ CONFIG = LocalConfig(targets="total", sigma_total=0.02, points=30, zeta=2)
 
 
 def crystals(first: int, count: int) -> Environments:
-    items = []
-    for seed in range(first, first + count):
-        atoms = bulk("Cu", "fcc", a=3.5 + 0.02 * (seed % 10), cubic=True)
-        atoms.rattle(0.15, seed=seed)
-        atoms.calc = EMT()
-        items.append(atoms)
+    seeds = range(first, first + count)
+    items = [rattled(3.5 + 0.02 * (seed % 10), 0.15, seed) for seed in seeds]
     return Environments.of(
         items,
         DESCRIPTOR,

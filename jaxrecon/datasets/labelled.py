@@ -291,14 +291,33 @@ def split_by_trajectory(
     >>> sorted([training.tolist(), validation.tolist()])
     [[0, 1], [2, 3]]
     """
+    return split_trajectories(labelled.trajectories, fraction, seed)
+
+
+def split_trajectories(
+    trajectories: Int[np.ndarray, " n"], fraction: float, seed: int
+) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " v"]]:
+    """Split examples by the numbers of their trajectories, as :func:`split_by_trajectory` does.
+
+    Args:
+        trajectories: number of the trajectory of each example.
+        fraction: as for :func:`split_by_trajectory`.
+        seed: as for :func:`split_by_trajectory`.
+
+    Returns:
+        Indices of the training examples and of the validation examples.
+
+    Raises:
+        ValueError: as :func:`split_by_trajectory`.
+    """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"expected a fraction between 0 and 1, got {fraction}")
-    names, member, sizes = np.unique(labelled.trajectories, return_inverse=True, return_counts=True)
+    names, member, sizes = np.unique(trajectories, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise ValueError(f"expected at least two trajectories to split, got {len(names)}")
     # The first trajectories of a random order validate: as many as come nearest to the fraction.
     order = np.random.default_rng(seed).permutation(len(names))
-    misses = np.abs(np.cumsum(sizes[order])[:-1] - fraction * len(labelled))
+    misses = np.abs(np.cumsum(sizes[order])[:-1] - fraction * len(trajectories))
     validation = np.isin(member, order[: 1 + int(np.argmin(misses))])
     return np.flatnonzero(~validation), np.flatnonzero(validation)
 

@@ -306,7 +306,8 @@ class Descriptor(ABC):
         Returns:
             The rows, without a unit, and their derivatives in 1/Angstrom.
         """
-        rows, jacobian = self._over_atoms(self.row_with_jacobian, neighbors, elements)
+        coordinates = 3 * neighbors.mask.shape[1]
+        rows, jacobian = self._over_atoms(self.row_with_jacobian, neighbors, elements, coordinates)
         # The vector from an atom to itself does not change.
         return rows, jacobian[:, :, :-1] if self.center_is_neighbor else jacobian
 
@@ -368,8 +369,9 @@ class Descriptor(ABC):
         function: Callable[[Array, Array], Rows],
         neighbors: Neighbors,
         elements: Int[Array, " e"] | None,
+        per_feature: int = 1,
     ) -> Rows:
-        """Apply a function of one environment to all atoms."""
+        """Apply a function of one environment, with so many numbers a feature, to all atoms."""
         if self.center_is_neighbor:
             neighbors = with_centers(neighbors)
         species = neighbors.species.dtype
@@ -379,4 +381,6 @@ class Descriptor(ABC):
             vectors, species, mask = atom
             return function(vectors, self.channels(species, mask, numbers, vectors.dtype))
 
-        return in_blocks(apply, (neighbors.vectors, neighbors.species, neighbors.mask))
+        features = jax.eval_shape(self.columns, numbers).shape[0]
+        atoms = (neighbors.vectors, neighbors.species, neighbors.mask)
+        return in_blocks(apply, atoms, features * per_feature)

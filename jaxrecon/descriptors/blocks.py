@@ -1,6 +1,5 @@
 """Blocks: a function of one atom applied to all atoms, as many at once as a cache holds."""
 
-import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,7 +16,9 @@ Rows = TypeVar("Rows")
 
 
 def in_blocks(
-    function: Callable[[tuple[Array, ...]], Rows], atoms: tuple[Shaped[Array, "n ..."], ...]
+    function: Callable[[tuple[Array, ...]], Rows],
+    atoms: tuple[Shaped[Array, "n ..."], ...],
+    numbers: int = 1,
 ) -> Rows:
     """Apply a function to all atoms, with many atoms or numbers for one block after the other.
 
@@ -27,13 +28,16 @@ def in_blocks(
     Args:
         function: a function of one atom.
         atoms: its arguments for all atoms.
+        numbers: how many numbers it returns for an atom, about.
 
     Returns:
         The results of all atoms.
     """
-    results = jax.eval_shape(function, jax.tree.map(lambda array: array[0], atoms))
-    numbers = sum(math.prod(result.shape) for result in jax.tree.leaves(results))
     block = max(1, min(BLOCK, NUMBERS // max(numbers, 1)))
-    if len(atoms[0]) <= block:
+    n = len(atoms[0])
+    if n <= block:
         return jax.vmap(function)(atoms)
+    # Blocks of one size need one program, a smaller last block a second one.
+    even = max(size for size in range(1, block + 1) if n % size == 0)
+    block = even if 2 * even > block else block
     return jax.lax.map(jax.checkpoint(function), atoms, batch_size=block)

@@ -36,8 +36,8 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "epochs", "batch"):
-            _check_whole(self, name)
-        _check(self, "learning_rate", "a number > 0", self.learning_rate > 0)
+            check_whole(self, name)
+        check(self, "learning_rate", "a number > 0", self.learning_rate > 0)
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "poolings", tuple(self.poolings))
-        _check(self, "poolings", "at least one name", len(self.poolings) > 0)
+        check(self, "poolings", "at least one name", len(self.poolings) > 0)
         registries = {"scaling": SCALINGS, "generator": GENERATORS, "surrogate": SURROGATES}
         for name, registry in registries.items():
             expected = f"among {tuple(registry)} or module:class"
-            _check(self, name, expected, getattr(self, name) in registry)
+            check(self, name, expected, getattr(self, name) in registry)
         splits = get_args(SplitName)
-        _check(self, "split", f"among {splits}", self.split in splits)
+        check(self, "split", f"among {splits}", self.split in splits)
         for name in ("latent", "members"):
-            _check_whole(self, name)
-        _check(self, "beta", "a number >= 0", self.beta >= 0)
-        _check(self, "validation", "a fraction in (0, 1)", 0 < self.validation < 1)
+            check_whole(self, name)
+        check(self, "beta", "a number >= 0", self.beta >= 0)
+        check(self, "validation", "a fraction in (0, 1)", 0 < self.validation < 1)
         object.__setattr__(self, "seed", checked_seed(self.seed))
 
     @classmethod
@@ -132,7 +132,7 @@ class TrainConfig:
         Raises:
             ValueError: if a name is not a setting, or a value is out of range.
         """
-        _check_names(changes, TrainConfig)
+        check_names(changes, TrainConfig)
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,10 +152,10 @@ class TrainConfig:
         Raises:
             ValueError: if a name is not a setting, or a value is out of range.
         """
-        _check_names(data, TrainConfig)
+        check_names(data, TrainConfig)
         fits = {name: dict(data[name]) for name in FITS if name in data}
         for fit in fits.values():
-            _check_names(fit, FitConfig)
+            check_names(fit, FitConfig)
         parts: dict[str, Any] = {name: FitConfig(**fit) for name, fit in fits.items()}
         if "poolings" in data:
             parts["poolings"] = tuple(data["poolings"])
@@ -178,20 +178,46 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Settings of each preset that differ from the defaults of :class:`TrainConfig`."""
 
 
-def _check(config: Any, name: str, expected: str, holds: bool) -> None:
-    """Raise ValueError unless a condition on a setting holds."""
+def check(config: Any, name: str, expected: str, holds: bool) -> None:
+    """Raise ValueError unless a condition on a setting holds.
+
+    Args:
+        config: the settings.
+        name: name of the setting.
+        expected: the condition in words.
+        holds: whether it holds.
+
+    Raises:
+        ValueError: if it does not hold.
+    """
     if not holds:
         raise ValueError(f"expected {name} to be {expected}, got {getattr(config, name)!r}")
 
 
-def _check_whole(config: Any, name: str) -> None:
-    """Raise ValueError unless a setting is a whole number of at least 1."""
+def check_whole(config: Any, name: str) -> None:
+    """Raise ValueError unless a setting is a whole number of at least 1.
+
+    Args:
+        config: the settings.
+        name: name of the setting.
+
+    Raises:
+        ValueError: if it is no such number.
+    """
     value = getattr(config, name)
-    _check(config, name, "a whole number >= 1", isinstance(value, int) and value >= 1)
+    check(config, name, "a whole number >= 1", isinstance(value, int) and value >= 1)
 
 
-def _check_names(data: dict[str, Any], kind: "type[TrainConfig] | type[FitConfig]") -> None:
-    """Raise ValueError if there are settings with unknown names."""
+def check_names(data: dict[str, Any], kind: type[Any]) -> None:
+    """Raise ValueError if there are settings with unknown names.
+
+    Args:
+        data: settings by name.
+        kind: the dataclass of the settings.
+
+    Raises:
+        ValueError: if it has no setting of such a name.
+    """
     names = {setting.name for setting in fields(kind)}
     if unknown := sorted(set(data) - names):
         raise ValueError(f"expected settings among {sorted(names)}, got {unknown}")

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from ase import units
 from ase.data import atomic_masses
-from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxrecon.numerics import inverse_3x3
+from jaxrecon.numerics import inverse_3x3, product
 from jaxrecon.potentials.potential import Potential, Prediction
 from jaxrecon.structures.neighbors import mixing
 from jaxrecon.structures.structure import Bounds, Structure
@@ -153,10 +152,8 @@ def _programs(
         # Atoms return to the cell, as large coordinates would lose digits.
         cell = structure.cell
         assert cell is not None
-        whole = jnp.floor(
-            jnp.matmul(state.position, inverse_3x3(cell), precision=Precision.HIGHEST)
-        )
-        position = state.position - jnp.matmul(whole, cell, precision=Precision.HIGHEST)
+        whole = jnp.floor(product(state.position, inverse_3x3(cell)))
+        position = state.position - product(whole, cell)
         moved = replace(structure, positions=position)
         prediction = potential.predict(moved, parameters)
         return moved, state.set(position=position), prediction, overflow

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from jax.lax import Precision
 from jaxtyping import Array, Bool, Float
 
+from jaxrecon.numerics import einsum
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure
 
@@ -168,7 +168,7 @@ class Potential(ABC):
         (energy, energies), gradient = jax.value_and_grad(total, has_aux=True)(near.vectors)
         gradient = jnp.where(near.mask[..., None], gradient, 0.0)
         forces = jnp.sum(gradient, axis=1) - sum_at_sources(near, gradient)
-        virial = jnp.einsum("nmx,nmy->xy", near.vectors, gradient, precision=Precision.HIGHEST)
+        virial = einsum("nmx,nmy->xy", near.vectors, gradient)
         return Prediction(
             energy, energies, forces, _stress(structure, virial), jnp.asarray(near.overflow)
         )

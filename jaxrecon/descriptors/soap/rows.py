@@ -141,7 +141,8 @@ def with_derivatives(
         return values, derivatives
 
     arrays = (neighbors.vectors, neighbors.species, neighbors.mask, source, jnp.arange(n))
-    return in_blocks(of_atom, arrays)
+    features = len(recipe.entries(count).l)
+    return in_blocks(of_atom, arrays, 3 * features * (n + 3 * strain))
 
 
 def _from_coefficients(

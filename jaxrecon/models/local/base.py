@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
-from jaxrecon.potentials.potential import Potential
+from jaxrecon.potentials.potential import Potential, element_indices
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.structures.neighbors import Neighbors
 
@@ -227,14 +227,12 @@ class LocalPotential(Potential):
         self.elements = model.elements
         self.r_cut = model.descriptor.r_cut
         self._descriptor = model.descriptor
-        table = np.zeros(120, int)
-        table[list(model.descriptor.species)] = np.arange(len(model.descriptor.species))
-        self._kinds = table
+        self._kinds = element_indices(model.descriptor.elements)
 
     def atomic_energies(self, parameters: Any, neighbors: Neighbors) -> Float[Array, " n"]:
         """The energy of each atom in eV; see the base class."""
         assert neighbors.center is not None, "environments of atoms have their elements"
-        kinds = jnp.asarray(self._kinds)[neighbors.center]
+        kinds = jnp.asarray(self._kinds, int)[neighbors.center]
         return parameters(self._descriptor(neighbors), kinds)
 
     def edge_bytes(self, capacity: int) -> int:

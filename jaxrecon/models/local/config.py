@@ -1,9 +1,10 @@
 """LocalConfig: all settings of the models of local energies, validated without JAX."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from jaxrecon.models.config import check, check_names, check_whole
 from jaxrecon.runtime.seeds import checked_seed
 
 Selection = Literal["furthest", "random", "cur"]
@@ -70,18 +71,17 @@ class LocalConfig:
 
     def __post_init__(self) -> None:
         for name in ("sigma", "sigma_total", "sigma_force", "learning_rate"):
-            self._check(name, "a number > 0", 0 < getattr(self, name) < math.inf)
+            check(self, name, "a number > 0", 0 < getattr(self, name) < math.inf)
         points = ("points", "inducing", "zeta")
         networks = ("layers", "hidden", "features", "epochs", "steps", "batch", "members")
         for name in points + networks:
-            value = getattr(self, name)
-            self._check(name, "a whole number >= 1", isinstance(value, int) and value >= 1)
-        self._check("dropout", "a fraction in [0, 1)", 0 <= self.dropout < 1)
-        self._check("validation", "a fraction in (0, 1)", 0 < self.validation < 1)
+            check_whole(self, name)
+        check(self, "dropout", "a fraction in [0, 1)", 0 <= self.dropout < 1)
+        check(self, "validation", "a fraction in (0, 1)", 0 < self.validation < 1)
         kinds = get_args(Targets)
-        self._check("targets", f"among {kinds} or None", self.targets in (None, *kinds))
+        check(self, "targets", f"among {kinds} or None", self.targets in (None, *kinds))
         choices = get_args(Selection)
-        self._check("selection", f"among {choices}", self.selection in choices)
+        check(self, "selection", f"among {choices}", self.selection in choices)
         object.__setattr__(self, "seed", checked_seed(self.seed))
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,12 +101,5 @@ class LocalConfig:
         Raises:
             ValueError: if a name is not a setting, or a value is out of range.
         """
-        names = {setting.name for setting in fields(cls)}
-        if unknown := sorted(set(data) - names):
-            raise ValueError(f"expected settings among {sorted(names)}, got {unknown}")
+        check_names(data, cls)
         return cls(**data)
-
-    def _check(self, name: str, expected: str, holds: bool) -> None:
-        """Raise ValueError unless a condition on a setting holds."""
-        if not holds:
-            raise ValueError(f"expected {name} to be {expected}, got {getattr(self, name)!r}")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.datasets.labelled import split_trajectories
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.local.base import offsets_of
 from jaxrecon.models.local.config import LocalConfig
@@ -138,15 +139,10 @@ def split(
         member = member[environments.owner]
     if len(member) < 2:
         raise ValueError(f"expected at least two examples to learn from, got {len(member)}")
-    names = np.unique(member)
-    if len(names) < 2:
-        member, names = np.arange(len(member)), np.arange(len(member))
-    order = np.random.default_rng(config.seed).permutation(len(names))
-    # Take whole trajectories until the fraction is reached, but never all of them.
-    sizes = np.bincount(np.searchsorted(names, member))[order]
-    count = 1 + int(np.searchsorted(np.cumsum(sizes), config.validation * len(member)))
-    chosen = np.isin(member, names[order[: min(count, len(names) - 1)]])
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    # The examples of a single trajectory are split one by one.
+    if len(np.unique(member)) < 2:
+        member = np.arange(len(member))
+    return split_trajectories(member, config.validation, config.seed)
 
 
 def fit_settings(config: LocalConfig, count: int) -> FitConfig:

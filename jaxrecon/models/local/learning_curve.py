@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,6 @@ from jaxrecon.runtime.progress import ProgressFn, reporter
 
 FINE_RATE = 0.1
 """Learning rate of fine-tuning, relative to that of learning from nothing."""
-
 
 WORDS = ("learning", "models")
 """Name of the work, and of what is counted, on the progress bar."""
@@ -106,21 +105,20 @@ def learning_curve(
     atoms = environments.counts.sum(axis=1)
     _check_sizes(sizes, len(environments) - max(int(atoms[part].sum()) for part in parts))
     calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in models]
-    with reporter(progress, len(calls), *WORDS) as report:
-        for fold, size, name in calls:
-            if not known.has(name, size, fold):
-                test = np.flatnonzero(np.isin(environments.owner, parts[fold]))
-                pool = np.flatnonzero(~np.isin(environments.owner, parts[fold]))
-                order = np.random.default_rng([config.seed, fold]).permutation(pool)
-                began = time.perf_counter()
-                model = LOCAL_MODELS[name].fit(environments.sample(np.sort(order[:size])), config)
-                seconds = time.perf_counter() - began
-                tested = environments.sample(test)
-                assert tested.energies is not None, "local energies are known"
-                errors = model.predict(tested) - tested.energies
-                known.add(_point(name, size, fold, errors, tested.energies, seconds))
-            report(1, 1)
-    return [known.get(name, size, fold) for fold, size, name in calls]
+
+    def measure(fold: int, size: int, name: str) -> Point:
+        test = np.flatnonzero(np.isin(environments.owner, parts[fold]))
+        pool = np.flatnonzero(~np.isin(environments.owner, parts[fold]))
+        order = np.random.default_rng([config.seed, fold]).permutation(pool)
+        began = time.perf_counter()
+        model = LOCAL_MODELS[name].fit(environments.sample(np.sort(order[:size])), config)
+        seconds = time.perf_counter() - began
+        tested = environments.sample(test)
+        assert tested.energies is not None, "local energies are known"
+        errors = model.predict(tested) - tested.energies
+        return _point(name, size, fold, errors, tested.energies, seconds)
+
+    return _measured(calls, measure, known, progress)
 
 
 def pretraining_curve(
@@ -183,24 +181,21 @@ def pretraining_curve(
     if not all(known.has(name, size, fold) for fold, size, name in calls):
         teacher = NetworkModel.fit(synthetic, replace(config, targets="local"))
     ways = {"direct": (None, direct), "pretrained": (teacher, fine)}
-    with reporter(progress, len(calls), *WORDS) as report:
-        for fold, size, name in calls:
-            if not known.has(name, size, fold):
-                pool = np.setdiff1d(np.arange(len(labelled.totals)), parts[fold])
-                order = np.random.default_rng([config.seed, fold]).permutation(pool)
-                start, settings = ways[name]
-                began = time.perf_counter()
-                model = NetworkModel.fit(
-                    labelled.select(np.sort(order[:size])), settings, start=start
-                )
-                seconds = time.perf_counter() - began
-                tested = labelled.select(parts[fold])
-                assert tested.totals is not None, "totals are known"
-                atoms = tested.counts.sum(axis=1)
-                errors = (model.totals(tested) - tested.totals) / atoms
-                known.add(_point(name, size, fold, errors, tested.totals / atoms, seconds))
-            report(1, 1)
-    return [known.get(name, size, fold) for fold, size, name in calls]
+
+    def measure(fold: int, size: int, name: str) -> Point:
+        pool = np.setdiff1d(np.arange(len(labelled.trajectories)), parts[fold])
+        order = np.random.default_rng([config.seed, fold]).permutation(pool)
+        start, settings = ways[name]
+        began = time.perf_counter()
+        model = NetworkModel.fit(labelled.select(np.sort(order[:size])), settings, start=start)
+        seconds = time.perf_counter() - began
+        tested = labelled.select(parts[fold])
+        assert tested.totals is not None, "totals are known"
+        atoms = tested.counts.sum(axis=1)
+        errors = (model.totals(tested) - tested.totals) / atoms
+        return _point(name, size, fold, errors, tested.totals / atoms, seconds)
+
+    return _measured(calls, measure, known, progress)
 
 
 def fold_members(environments: Environments, folds: int, seed: int) -> list[Int[np.ndarray, " s"]]:
@@ -335,6 +330,21 @@ def _check_sizes(sizes: Sequence[int], most: int) -> None:
             f"expected sizes from 1 to {most}, the number of examples outside of the largest fold, "
             f"got {wrong[0]}"
         )
+
+
+def _measured(
+    calls: Sequence[tuple[int, int, str]],
+    measure: Callable[[int, int, str], Point],
+    known: Store,
+    progress: bool | ProgressFn,
+) -> list[Point]:
+    """Measure the points that are not known yet, and return all of them."""
+    with reporter(progress, len(calls), *WORDS) as report:
+        for fold, size, name in calls:
+            if not known.has(name, size, fold):
+                known.add(measure(fold, size, name))
+            report(1, 1)
+    return [known.get(name, size, fold) for fold, size, name in calls]
 
 
 def _point(

@@ -2,7 +2,7 @@
 
 The energy of such a structure is that of each atom times their number, so a model that learns
 total energies is held at this environment as firmly as if it learned the energy of one atom.
-Source: Chong et al., J. Chem. Theory Comput. 19, 8020 (2023), arXiv 2306.15638, section 3.3.
+Source: Chong et al., J. Chem. Theory Comput. 19, 8020 (2023), arXiv 2306.15638.
 """
 
 import numpy as np

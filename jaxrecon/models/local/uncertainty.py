@@ -22,6 +22,7 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned, normal_equations
 from jaxrecon.models.rigidity import Rigidity, calibrated
+from jaxrecon.numerics import product
 
 Values = Callable[["LocalRigidity", Float[Array, "n f"], Int[Array, " n"]], Float[Array, "n ..."]]
 """A function of a block of atoms."""
@@ -206,4 +207,4 @@ def _variances(rigidity: LocalRigidity, rows: Array, kinds: Array) -> Array:
 def _projections(rigidity: LocalRigidity, rows: Array, kinds: Array) -> Array:
     """Vectors whose squared lengths are the variances."""
     root = jnp.asarray(rigidity.rigidity.root, rows.dtype)
-    return jnp.matmul(rigidity.features(rows, kinds), root.T, precision=jax.lax.Precision.HIGHEST)
+    return product(rigidity.features(rows, kinds), root.T)
