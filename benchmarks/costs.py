@@ -2,9 +2,10 @@
 
 A hop screens sites (values of the fingerprint), may do steps of Adam (loss and gradient) and does
 Levenberg-Marquardt steps, which count as Jacobians. One is not as dear as another: all three are
-timed in turns for a structure of the kind, at the batch that the search uses. The gradient is the
-unit, and a larger unit would make every budget larger: it is timed in blocks of four as well, which
-are faster where many together leave the cache, and the faster way counts.
+timed in turns for a structure of the kind, at the batch that the search uses, and the fastest call
+of each counts. The gradient is the unit, and a larger unit would make every budget larger: it is
+timed in blocks of four as well, which are faster where many together leave the cache, and the
+faster way counts.
 """
 
 import math
@@ -104,7 +105,8 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
     for row, size in blocks.items():
         function, count = functions[GRADIENT if row == FEWER else row]
         runs[row] = (partial(spread(function, mesh.size, size), coordinates), count * batch)
-    speeds = {row: each["per_second"] for row, each in rates(runs, seconds).items()}
+    # The fastest call of each is the one that other processes disturbed least.
+    speeds = {row: each["fastest"] for row, each in rates(runs, seconds).items()}
     gradient = max(speeds[GRADIENT], speeds.get(FEWER, 0.0))
     weights = {kind: gradient / speeds[row] for kind, row in ROWS.items()} | {"gradients": 1.0}
     details = {

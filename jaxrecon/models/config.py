@@ -1,8 +1,10 @@
 """TrainConfig: all settings of a generator and a surrogate, validated without JAX."""
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from jaxrecon.models.checks import check, check_names, check_whole
+from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.registry import GENERATORS, SCALINGS, SURROGATES
 from jaxrecon.runtime.seeds import checked_seed
 
@@ -52,14 +54,17 @@ class TrainConfig:
         scaling: scaling of the fingerprints for networks: ``"minmax"`` scales the features as they
             are; with ``"principal"``, any scaled numbers stand for a possible fingerprint.
         generator: kind of generator: ``"autoencoder"``.
-        surrogate: kind of surrogate: ``"network"`` for an ensemble of networks, or
-            ``"gaussian_process"``.
+        surrogate: kind of surrogate: ``"gaussian_process"`` or, as an ensemble, ``"network"`` of
+            the fingerprint; ``"local_gpr"`` or ``"local_network"`` of the rows of all atoms, each
+            of which gets an energy.
         forces: whether a Gaussian process learns from forces too, where they are known.
         generator_fit: networks of the autoencoder and their fit.
         surrogate_fit: networks of the ensemble and their fit.
         latent: number of dimensions of the autoencoder's latent space.
         beta: weight of the autoencoder's Kullback-Leibler divergence.
         members: number of networks in the ensemble.
+        local_fit: the model of local energies and its fit; ``forces`` and ``seed`` are taken from
+            here instead.
         validation: fraction of the labelled set that is used for validation.
         split: ``"trajectory"`` puts no trajectory on both sides of the split; ``"random"`` draws
             the validation examples one by one.
@@ -84,6 +89,7 @@ class TrainConfig:
     latent: int = 25
     beta: float = 0.75
     members: int = 1
+    local_fit: LocalConfig = field(default_factory=lambda: LocalConfig(points=500, batch=32))
     validation: float = 0.2
     split: SplitName = "trajectory"
     seed: int = 0
@@ -157,6 +163,8 @@ class TrainConfig:
         for fit in fits.values():
             check_names(fit, FitConfig)
         parts: dict[str, Any] = {name: FitConfig(**fit) for name, fit in fits.items()}
+        if "local_fit" in data:
+            parts["local_fit"] = LocalConfig.from_dict(data["local_fit"])
         if "poolings" in data:
             parts["poolings"] = tuple(data["poolings"])
         return cls(**(data | parts))
@@ -176,48 +184,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Settings of each preset that differ from the defaults of :class:`TrainConfig`."""
-
-
-def check(config: Any, name: str, expected: str, holds: bool) -> None:
-    """Raise ValueError unless a condition on a setting holds.
-
-    Args:
-        config: the settings.
-        name: name of the setting.
-        expected: the condition in words.
-        holds: whether it holds.
-
-    Raises:
-        ValueError: if it does not hold.
-    """
-    if not holds:
-        raise ValueError(f"expected {name} to be {expected}, got {getattr(config, name)!r}")
-
-
-def check_whole(config: Any, name: str) -> None:
-    """Raise ValueError unless a setting is a whole number of at least 1.
-
-    Args:
-        config: the settings.
-        name: name of the setting.
-
-    Raises:
-        ValueError: if it is no such number.
-    """
-    value = getattr(config, name)
-    check(config, name, "a whole number >= 1", isinstance(value, int) and value >= 1)
-
-
-def check_names(data: dict[str, Any], kind: type[Any]) -> None:
-    """Raise ValueError if there are settings with unknown names.
-
-    Args:
-        data: settings by name.
-        kind: the dataclass of the settings.
-
-    Raises:
-        ValueError: if it has no setting of such a name.
-    """
-    names = {setting.name for setting in fields(kind)}
-    if unknown := sorted(set(data) - names):
-        raise ValueError(f"expected settings among {sorted(names)}, got {unknown}")

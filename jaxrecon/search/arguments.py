@@ -109,6 +109,13 @@ def _guided(problem: Problem, guidance: Guidance | None) -> Problem:
         raise ValueError(
             f"expected guidance for fingerprints of {size} numbers, got {len(guidance.widths)}"
         )
+    if guidance.needs_atoms and set(problem.symbols) != set(
+        problem.fingerprint.descriptor.elements
+    ):
+        raise ValueError(
+            "expected structures with all elements of the fingerprint for energies of atoms, got "
+            f"{','.join(sorted(set(problem.symbols)))}: use fingerprint.restricted"
+        )
     columns = canonical(problem.fingerprint, problem.symbols)[1]
     return replace(problem, guidance=replace(guidance, columns=columns))
 

@@ -10,6 +10,7 @@ from jaxrecon.search.adam import adam
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.contacts import with_contacts
 from jaxrecon.search.gauss_newton import guided_equations, normal_equations
+from jaxrecon.search.guidance import AtomRows
 from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marquardt, refine
 from jaxrecon.search.objectives import mean_absolute_residual
 from jaxrecon.search.task import STRAIN_LENGTH, Task
@@ -28,10 +29,14 @@ def residual(
     Returns:
         The mean absolute residual; in a guided search, its objective.
     """
-    value = fingerprint(task.structure(coordinates))
-    if task.guidance is not None:
-        return task.guidance.objective(value, task.target)
-    return mean_absolute_residual(value, task.target)
+    structure = task.structure(coordinates)
+    if task.guidance is None:
+        return mean_absolute_residual(fingerprint(structure), task.target)
+    view = fingerprint.view(structure)
+    rows = fingerprint.rows(view)
+    value = view.spread(fingerprint.pooled(view, rows), fingerprint.size)
+    atoms = AtomRows.of(fingerprint, structure, rows) if task.guidance.needs_atoms else None
+    return task.guidance.objective(value, task.target, atoms)
 
 
 def model(

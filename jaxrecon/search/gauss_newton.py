@@ -11,7 +11,7 @@ from jaxrecon.descriptors import pooling
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
 from jaxrecon.descriptors.view import View
-from jaxrecon.search.guidance import Guidance
+from jaxrecon.search.guidance import AtomRows, Guidance
 from jaxrecon.search.levenberg_marquardt import NormalEquations
 from jaxrecon.structures.structure import Structure
 
@@ -138,8 +138,17 @@ def guided_equations(
         The model in the positions and the strain, in Angstrom; its residual is the root of the sum
         of squares, in the property's unit.
     """
-    view = fingerprint.view(structure)
-    value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain_length is not None)
+    view, strain = fingerprint.view(structure), strain_length is not None
+    atoms, entries = None, None
+    if guidance.needs_atoms:
+        rows, by_entries = fingerprint.descriptor.with_derivatives(
+            view.neighbors, view.elements, strain=strain
+        )
+        value = fingerprint.pooled(view, rows)
+        jacobian = pooling.jacobian(fingerprint.pools, rows, by_entries, view.groups)
+        atoms, entries = AtomRows.of(fingerprint, structure, rows), by_entries.entries()
+    else:
+        value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain)
     derivatives = _unknowns(jacobian, strain_length)
     # Predictors need all numbers: those of absent elements are 0.
     if view.columns is not None:
@@ -148,11 +157,21 @@ def guided_equations(
         both = whole.at[view.columns].set(both, mode="drop")
         value, derivatives = both[:, 0], both[:, 1:]
     # There are few penalties and many numbers: derivatives in reverse mode are the cheaper ones.
-    penalties, pull_back = jax.vjp(guidance.penalties, value)
-    (by_value,) = jax.vmap(pull_back)(jnp.eye(len(penalties), dtype=penalties.dtype))
+    penalties, pull_back = jax.vjp(
+        lambda value, rows: guidance.penalties(
+            value, None if atoms is None else atoms._replace(rows=rows)
+        ),
+        value,
+        None if atoms is None else atoms.rows,
+    )
+    by_value, by_rows = jax.vmap(pull_back)(jnp.eye(len(penalties), dtype=penalties.dtype))
+    steep = _product(by_value, derivatives)
+    if entries is not None:
+        pulled = jnp.einsum("kif,ifnx->knx", by_rows, entries, precision=Precision.HIGHEST)
+        steep += _unknowns(pulled, strain_length)
     scales = guidance.scales(value.dtype)
     distances = scales * (value - target)
-    flat = jnp.concatenate([_product(by_value, derivatives), scales[:, None] * derivatives])
+    flat = jnp.concatenate([steep, scales[:, None] * derivatives])
     terms = jnp.concatenate([penalties, distances])
     squared = jnp.sum(terms**2)
     overflow = view.neighbors.overflow

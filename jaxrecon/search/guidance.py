@@ -13,12 +13,15 @@ drew for the property; no term then keeps the property while R(x) differs from :
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.structures.structure import Structure
 
 Prediction = tuple[Float[Array, ""], Float[Array, ""]]
 """A predicted property and the standard deviation of its error, both in the property's unit."""
@@ -36,13 +39,55 @@ class Predictor(Protocol):
         ...
 
 
+class AtomRows(NamedTuple):
+    """The atoms of a structure as models of local energies see them.
+
+    Attributes:
+        rows: row of each atom, without a unit, in the columns of the descriptor.
+        kinds: index of the element of each atom among those of the descriptor.
+        mask: false for padding.
+    """
+
+    rows: Float[Array, "n f"]
+    kinds: Int[Array, " n"]
+    mask: Bool[Array, " n"]
+
+    @classmethod
+    def of(
+        cls, fingerprint: Fingerprint, structure: Structure, rows: Float[Array, "n f"]
+    ) -> "AtomRows":
+        """Add the elements of the atoms to their rows.
+
+        Args:
+            fingerprint: the fingerprint whose descriptor has the rows.
+            structure: the structure, with all elements of the descriptor.
+            rows: rows of its atoms.
+
+        Returns:
+            The atoms.
+        """
+        species = jnp.asarray(fingerprint.descriptor.species, structure.species.dtype)
+        place = jnp.searchsorted(species, structure.species)
+        return cls(rows, jnp.clip(place, 0, len(species) - 1).astype(int), structure.mask)
+
+
+@runtime_checkable
+class AtomsPredictor(Protocol):
+    """A predictor that needs the rows of all atoms: a pytree, like :class:`Predictor`."""
+
+    def of_atoms(self, atoms: AtomRows) -> Prediction:
+        """Predict the property of the structure that has these atoms."""
+        ...
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Guidance:
     """The wanted properties of a structure, and how they and its fingerprint are weighed.
 
     Attributes:
-        predictors: one predictor for each property.
+        predictors: one predictor for each property; one that has ``of_atoms`` gets the rows of all
+            atoms instead of the fingerprint.
         low: lower end of the wanted range of each property; minus infinity for none.
         high: upper end of the wanted range; infinity for none.
         trust: weight t of the uncertainty: a standard deviation costs as much as a miss this many
@@ -55,7 +100,7 @@ class Guidance:
             others are 0.
     """
 
-    predictors: tuple[Predictor, ...]
+    predictors: tuple[Predictor | AtomsPredictor, ...]
     low: Float[np.ndarray | Array, " k"]
     high: Float[np.ndarray | Array, " k"]
     trust: Float[np.ndarray | Array, ""]
@@ -66,7 +111,7 @@ class Guidance:
     @classmethod
     def towards(
         cls,
-        predictors: Predictor | Sequence[Predictor],
+        predictors: Predictor | AtomsPredictor | Sequence[Predictor | AtomsPredictor],
         wanted: float | tuple[float, float] | Sequence[tuple[float, float]],
         *,
         widths: Float[np.ndarray, " p"],
@@ -120,11 +165,19 @@ class Guidance:
             widths=np.where(widths > 0.0, widths, np.inf),
         )
 
-    def penalties(self, fingerprint: Float[Array, " q"]) -> Float[Array, " m"]:
+    @property
+    def needs_atoms(self) -> bool:
+        """Whether a predictor needs the rows of all atoms."""
+        return any(isinstance(predictor, AtomsPredictor) for predictor in self.predictors)
+
+    def penalties(
+        self, fingerprint: Float[Array, " q"], atoms: AtomRows | None = None
+    ) -> Float[Array, " m"]:
         """The terms of the objective that depend on predictions, before they are squared.
 
         Args:
             fingerprint: the numbers of R(x) that the search computes, without a unit.
+            atoms: the atoms of x, if a predictor needs them.
 
         Returns:
             The distance of each property from its wanted range, then trust times each standard
@@ -135,7 +188,13 @@ class Guidance:
         if columns is not None:
             whole = jnp.zeros(len(self.widths), dtype)
             fingerprint = whole.at[jnp.asarray(columns)].set(fingerprint)
-        predictions = [predictor(fingerprint) for predictor in self.predictors]
+        predictions = []
+        for predictor in self.predictors:
+            if isinstance(predictor, AtomsPredictor):
+                assert atoms is not None, "the search gives the atoms where they are needed"
+                predictions.append(predictor.of_atoms(atoms))
+            else:
+                predictions.append(predictor(fingerprint))
         means, deviations = (jnp.stack(values) for values in zip(*predictions, strict=True))
         # Above the range the distance is positive, below it negative, inside it 0.
         high, low = jnp.asarray(self.high, dtype), jnp.asarray(self.low, dtype)
@@ -149,16 +208,20 @@ class Guidance:
         return scales if self.columns is None else scales[jnp.asarray(self.columns)]
 
     def objective(
-        self, fingerprint: Float[Array, " q"], target: Float[Array, " q"]
+        self,
+        fingerprint: Float[Array, " q"],
+        target: Float[Array, " q"],
+        atoms: AtomRows | None = None,
     ) -> Float[Array, ""]:
         """The square root of the sum that the search minimises.
 
         Args:
             fingerprint: the numbers of R(x) that the search computes, without a unit.
             target: the same numbers of the target.
+            atoms: the atoms of x, if a predictor needs them.
 
         Returns:
             The root, in the property's unit.
         """
         distances = self.scales(fingerprint.dtype) * (fingerprint - target)
-        return jnp.sqrt(jnp.sum(self.penalties(fingerprint) ** 2) + jnp.sum(distances**2))
+        return jnp.sqrt(jnp.sum(self.penalties(fingerprint, atoms) ** 2) + jnp.sum(distances**2))

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from jaxrecon.models.config import check, check_names, check_whole
+from jaxrecon.models.checks import check, check_names, check_whole
 from jaxrecon.runtime.seeds import checked_seed
 
 Selection = Literal["furthest", "random", "cur"]
