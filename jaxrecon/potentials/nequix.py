@@ -1,4 +1,4 @@
-"""Nequix: a universal equivariant graph network potential, evaluated by the package ``nequix``."""
+"""Nequix: a universal equivariant graph network potential, read by the package ``nequix``."""
 
 import importlib
 import inspect
@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float
 
 from jaxrecon.numerics import COINCIDENT
+from jaxrecon.potentials.nequix_network import network_energies
 from jaxrecon.potentials.potential import Potential, element_indices
 from jaxrecon.structures.neighbors import Neighbors
 
@@ -87,7 +88,6 @@ class Nequix(Potential):
 
         assert neighbors.source is not None
         assert neighbors.center is not None
-        n, capacity = neighbors.mask.shape
         # Messages of padding vanish beyond the cutoff; coincident atoms have no direction.
         vectors = neighbors.vectors
         apart = jnp.sum(vectors**2, axis=-1) > COINCIDENT
@@ -95,13 +95,10 @@ class Nequix(Potential):
         counts = (neighbors.mask & apart)[..., None]
         vectors = jnp.where(counts, vectors, aside[None, None, :])
         species = jnp.asarray(element_indices(self.elements))[neighbors.center]
-        receivers = jnp.repeat(jnp.arange(n), capacity)
         with _as_trained():
             model = equinox.combine(parameters, self._rest)
-            energies = model.node_energies(
-                vectors.reshape(-1, 3), species, neighbors.source.ravel(), receivers
-            )
-        return energies[:, 0].astype(vectors.dtype)
+            energies = network_energies(model, vectors, species, neighbors.source)
+        return energies.astype(vectors.dtype)
 
 
 def import_package() -> None:
