@@ -1,4 +1,5 @@
 from . import datasets as datasets
+from . import images as images
 from .descriptors.acsf.acsf import ACSF as ACSF
 from .descriptors.custom import Custom as Custom
 from .descriptors.featurize import batch as batch

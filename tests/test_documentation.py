@@ -29,7 +29,7 @@ def test_exported_names_are_there() -> None:
 
 def test_no_module_hides_an_exported_name() -> None:
     """A module is an attribute of the package as soon as anything imports it."""
-    assert {name for name in jaxrecon.__all__ if name in modules()} == {"datasets"}
+    assert {name for name in jaxrecon.__all__ if name in modules()} == {"datasets", "images"}
 
 
 def test_import_costs_nothing() -> None:

@@ -1,0 +1,208 @@
+r"""Cells from their images: six directions, then least squares on all voxels.
+
+Along a lattice vector or the sum of two, a voxel of value p has the distance
+:math:`r = \sigma \sqrt{-2 \ln p}` from the middle (Noh et al., Matter 1, 1370 (2019)). The squares
+of six such distances are the metric tensor by the cosine law. A symmetric strain of this cell then
+minimises the squared difference of the whole image by the method of Levenberg and Marquardt.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxrecon.images.encode import transform_of
+from jaxrecon.images.gaussians import cell_image, smallest_displacements
+from jaxrecon.images.parameters import ImageParameters
+from jaxrecon.numerics import product
+from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marquardt, refine
+
+DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]])
+"""The lattice vectors and their sums by twos."""
+
+STEPS = 6
+"""Steps of Levenberg-Marquardt for a cell."""
+
+MOST_STRAIN = 0.2
+"""Largest strain in one of these steps."""
+
+SHORTEST = 0.1
+"""Edge in Angstrom under which a cell is none."""
+
+FLATTEST = 1e-3
+"""Smallest volume of a cell in units of the product of its edges."""
+
+
+class Cells(NamedTuple):
+    """What images of cells say.
+
+    Attributes:
+        cells: lattice vectors in Angstrom, the first along x and the second in the plane of x and
+            y; the unit cube where the image is that of no cell.
+        found: whether the image is that of a cell.
+        residual: largest absolute difference of the image and that of the cell, without a unit.
+        errors: standard error of the longest edge in Angstrom, from all voxels.
+    """
+
+    cells: Float[np.ndarray, "batch 3 3"]
+    found: Bool[np.ndarray, " batch"]
+    residual: Float[np.ndarray, " batch"]
+    errors: Float[np.ndarray, " batch"]
+
+
+def cells_of_directions(
+    images: Float[np.ndarray, "batch m m m"], parameters: ImageParameters
+) -> tuple[Float[np.ndarray, "batch 3 3"], Bool[np.ndarray, " batch"]]:
+    """Read cells from six directions of their images.
+
+    In each direction the voxel is taken that is nearest to one standard deviation from the middle,
+    where a Gaussian is steepest, and the one opposite to it.
+
+    Args:
+        images: finite images of cells.
+        parameters: parameters of the images.
+
+    Returns:
+        The cells as in :class:`Cells`, and whether there is one.
+    """
+    middle = parameters.cell_grid // 2
+    steps = np.arange(1, middle)
+    voxels = (
+        middle + steps[:, None] * DIRECTIONS[:, None],
+        middle - steps[:, None] * DIRECTIONS[:, None],
+    )
+    one, other = (images[:, each[..., 0], each[..., 1], each[..., 2]] for each in voxels)
+    values = np.clip(0.5 * (one.astype(np.float64) + other), np.finfo(np.float32).tiny, 1.0)
+    best = np.argmin(np.abs(values - np.exp(-0.5)), axis=-1)[..., None]
+    value = np.take_along_axis(values, best, axis=-1)[..., 0]
+    squares = -2.0 * parameters.sigma**2 * np.log(value)
+    squares *= (parameters.cell_grid / steps[best[..., 0]]) ** 2
+    return _cells_of_metrics(_metrics(squares))
+
+
+def fit_cells(images: Float[np.ndarray, "batch m m m"], parameters: ImageParameters) -> Cells:
+    """Read cells from all voxels of their images.
+
+    Args:
+        images: finite images of cells.
+        parameters: parameters of the images.
+
+    Returns:
+        The cells, their residuals and errors.
+    """
+    starts, found = cells_of_directions(images, parameters)
+    dtype = images.dtype
+    starts = starts.astype(dtype).astype(np.float64)
+    transforms = np.stack([transform_of(cell) for cell in starts])
+    given = (each.astype(dtype) for each in (starts, transforms))
+    strains, gram, squared = map(_float64, _program(parameters)(*given, images))
+    cells = starts @ (np.eye(3) + strains)
+    refined, still = _cells_of_metrics(cells @ np.swapaxes(cells, 1, 2))
+    # Standard errors: (J^T J)^-1 times the mean squared difference of a voxel.
+    variance = squared / (images[0].size - len(DIRECTIONS))
+    inverse = np.linalg.pinv(gram)
+    deviation = np.sqrt(np.trace(inverse, axis1=1, axis2=2) * variance)
+    longest = np.linalg.norm(refined, axis=2).max(axis=1)
+    residual = residuals(refined, images, parameters)
+    return Cells(refined, found & still, residual, deviation * longest)
+
+
+def residuals(
+    cells: Float[np.ndarray, "batch 3 3"],
+    images: Float[np.ndarray, "batch m m m"],
+    parameters: ImageParameters,
+) -> Float[np.ndarray, " batch"]:
+    """Compare images with those of cells.
+
+    Args:
+        cells: lattice vectors as rows in Angstrom.
+        images: images of cells.
+        parameters: parameters of the images.
+
+    Returns:
+        The largest absolute difference of a voxel, without a unit.
+    """
+    transforms = np.stack([transform_of(cell) for cell in cells])
+    given = (each.astype(images.dtype) for each in (cells, transforms))
+    return _float64(_comparison(parameters)(*given, images))
+
+
+@lru_cache
+def _program(parameters: ImageParameters) -> Any:
+    """The compiled refinement of a batch of cells."""
+
+    def one(cell: Array, transform: Array, image: Array) -> tuple[Array, Array, Array]:
+        away = smallest_displacements(cell, transform, parameters.cell_grid)
+
+        def model(strain: Float[Array, "2 3"]) -> NormalEquations:
+            moved = product(away, jnp.eye(3, dtype=away.dtype) + _symmetric(strain))
+            values = jnp.exp(jnp.sum(moved**2, axis=1) * (-0.5 / parameters.sigma**2))
+            rest = values - image.ravel()
+            # Derivatives of the squared distance by the six components of the strain.
+            crossed = jnp.stack(
+                [
+                    moved[:, j] * away[:, k] + (moved[:, k] * away[:, j] if j != k else 0.0)
+                    for j, k in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+                ],
+                axis=1,
+            )
+            slopes = crossed * (values * (-1.0 / parameters.sigma**2))[:, None]
+            squared = jnp.sum(rest**2)
+            return NormalEquations(
+                product(slopes.T, slopes), product(slopes.T, rest), squared, squared
+            )
+
+        method = levenberg_marquardt(model, max_step=MOST_STRAIN)
+        strain, squared = refine(method, jnp.zeros((2, 3), away.dtype), steps=STEPS)
+        return _symmetric(strain), model(strain).gram, squared
+
+    return jax.jit(jax.vmap(one))
+
+
+@lru_cache
+def _comparison(parameters: ImageParameters) -> Any:
+    """The compiled comparison of a batch of images with those of cells."""
+
+    def one(cell: Array, transform: Array, image: Array) -> Array:
+        return jnp.max(jnp.abs(cell_image(cell, transform, parameters) - image))
+
+    return jax.jit(jax.vmap(one))
+
+
+def _symmetric(strain: Float[Array, "2 3"]) -> Float[Array, "3 3"]:
+    """The symmetric matrix with these components, in the notation of Voigt."""
+    (xx, yy, zz), (yz, xz, xy) = strain
+    return jnp.stack([jnp.stack([xx, xy, xz]), jnp.stack([xy, yy, yz]), jnp.stack([xz, yz, zz])])
+
+
+def _metrics(squares: Float[np.ndarray, "batch 6"]) -> Float[np.ndarray, "batch 3 3"]:
+    """Metric tensors from the squared lengths of three vectors and of their sums by twos."""
+    metric = np.zeros((len(squares), 3, 3))
+    for axis in range(3):
+        metric[:, axis, axis] = squares[:, axis]
+    for both, (i, j) in enumerate(((0, 1), (1, 2), (0, 2)), start=3):
+        half = 0.5 * (squares[:, both] - squares[:, i] - squares[:, j])
+        metric[:, i, j] = metric[:, j, i] = half
+    return metric
+
+
+def _cells_of_metrics(
+    metrics: Float[np.ndarray, "batch 3 3"],
+) -> tuple[Float[np.ndarray, "batch 3 3"], Bool[np.ndarray, " batch"]]:
+    """Lower triangular cells of metric tensors, and which of the tensors are those of cells."""
+    edges = np.sqrt(np.maximum(np.diagonal(metrics, axis1=1, axis2=2), 0.0))
+    volumes = np.sqrt(np.maximum(np.linalg.det(metrics), 0.0))
+    product_of_edges = edges.prod(axis=1)
+    least = np.linalg.eigvalsh(metrics)[:, 0]
+    found = (edges.min(axis=1) > SHORTEST) & (least > 0.0)
+    found &= volumes > FLATTEST * product_of_edges
+    usable = np.where(found[:, None, None], metrics, np.eye(3))
+    return np.linalg.cholesky(usable), found
+
+
+def _float64(array: Array) -> np.ndarray:
+    """An array of JAX as one of NumPy in float64."""
+    return np.asarray(array, dtype=np.float64)
