@@ -12,6 +12,7 @@ from jaxrecon import Fingerprint
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.models.config import FitConfig, TrainConfig
 from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.training import train
 
 SMALL = FitConfig(layers=1, hidden=6, learning_rate=1e-2, epochs=3, batch=20)
@@ -22,6 +23,7 @@ CONFIG = TrainConfig(
     surrogate_fit=SMALL,
     latent=2,
     members=2,
+    local_fit=LocalConfig(points=12, zeta=2, layers=1, hidden=6, epochs=3),
 )
 CONFIGS = {
     "default": CONFIG.replace(surrogate="gaussian_process"),

@@ -37,6 +37,7 @@ def examples() -> Examples:
         whole.formation_energies,
         training=np.arange(48),
         validation=np.arange(48, 60),
+        structures=whole.structures,
     )
 
 

@@ -63,7 +63,7 @@ NAN = float("nan")
         ("poolings", (), "at least one name"),
         ("scaling", "none", r"among \('minmax', 'principal'\) or module:class"),
         ("generator", "gan", r"among \('autoencoder',\) or module:class"),
-        ("surrogate", "mlp", r"among \('network', 'gaussian_process'\) or module:class"),
+        ("surrogate", "mlp", r"among \('network', 'gaussian_process', .*\) or module:class"),
         ("split", "none", r"among \('trajectory', 'random'\)"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from jaxrecon.cli.options import (
 from jaxrecon.cli.verbs import Report
 from jaxrecon.inverse_design.config import GenerateConfig
 
+if TYPE_CHECKING:
+    from jaxrecon.models.config import TrainConfig
+
 DEFAULTS = GenerateConfig()
 """Settings of which some are options."""
 
@@ -31,7 +34,8 @@ TRAIN_EXAMPLES = """\b
 Examples:
   jaxrecon train pt10 -o model
   jaxrecon train relaxations.extxyz -o model --energy-key dft --bulk Pt=-5.83
-  jaxrecon train pt10_300.extxyz -o published --learning fung2022"""
+  jaxrecon train pt10_300.extxyz -o published --learning fung2022
+  jaxrecon train pt10_pbe -o model --surrogate local-gpr"""
 GENERATE_EXAMPLES = """\b
 Examples:
   jaxrecon generate model --target 2.8 --samples 1000 -o made.extxyz
@@ -45,6 +49,15 @@ Learning = Annotated[
     typer.Option(
         metavar="NAME|FILE.json",
         help="Settings of the models: default, fung2022 (as published), or a file of all settings.",
+    ),
+]
+Surrogate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What predicts energies, instead of what the settings name: gaussian-process or "
+        "network of the fingerprint; local-gpr or local-network, which give each atom an energy "
+        "and say how far it can be trusted.",
     ),
 ]
 Symbols = Annotated[
@@ -98,6 +111,7 @@ def train(
     labelled: Sets,
     output: Annotated[Path, options.output("MODEL", "Folder of the model to write.")],
     learning: Learning = "default",
+    surrogate: Surrogate = None,
     symbols: Symbols = None,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
@@ -123,7 +137,7 @@ def train(
     if not output.resolve().parent.is_dir():
         raise NotADirectoryError(f"expected a directory to write {output} to, got none")
     options.check_new(output, checkpoints, resume=resume, force=force, resumable=checkpoints)
-    config = arguments.read_train_config(learning).replace(seed=seed)
+    config = _train_config(learning, surrogate, seed)
     references = arguments.parse_bulk_energies(bulk)
     examples = read_labelled(
         labelled, energy_key=energy_key, forces_key=forces_key, bulk=references
@@ -180,7 +194,8 @@ def generate(
 ) -> Report:
     """Make structures that have a wanted energy.
 
-    Each frame has its `predicted` energy and the `deviation` of the prediction in eV/atom; the
+    Each frame has its `predicted` energy and the `deviation` of the prediction in eV/atom; with a
+    model of energies of atoms, these of every atom and the smallest prediction `rigidity`; the
     `residual` of the drawn fingerprint; the `shortest` distance of two atoms as a fraction of the
     sum of their covalent radii; whether it is a `duplicate` of an earlier structure or `known` from
     training; and whether it is `accepted` by all of these.
@@ -241,6 +256,7 @@ def design(
     forces_key: ForcesKey = None,
     jobs: Jobs = None,
     learning: Learning = "default",
+    surrogate: Surrogate = None,
     symbols: Symbols = None,
     hops: Hops = DEFAULTS.search.hops,
     pull: Pull = DEFAULTS.pull,
@@ -270,7 +286,7 @@ def design(
     wanted = arguments.wanted_energy(target, at_least, at_most)
     generate_config = _generate_config(False, False, hops, pull, trust)
     references = arguments.parse_bulk_energies(bulk)
-    train_config = arguments.read_train_config(learning).replace(seed=seed)
+    train_config = _train_config(learning, surrogate, seed)
     examples = read_labelled(labelled, energy_key=energy_key, forces_key=forces_key)
     if references and not np.isfinite(examples.formation_energies).all():
         examples = with_formation_energies(examples, references, ", ".join(labelled))
@@ -302,6 +318,14 @@ def design(
     write_structures(made, result.structures)
     write_labelled(enlarged, result.labelled)
     return Report(text(result.rounds), {"rounds": result.rounds}, [output, made, enlarged])
+
+
+def _train_config(learning: str, surrogate: str | None, seed: int) -> "TrainConfig":
+    """The settings of models with the values of these options."""
+    from jaxrecon.cli import arguments
+
+    config = arguments.read_train_config(learning).replace(seed=seed)
+    return config if surrogate is None else config.replace(surrogate=surrogate.replace("-", "_"))
 
 
 def _generate_config(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxrecon.cli import local, options
+from jaxrecon.cli import local, options, rigidity
 from jaxrecon.cli.options import Force, Quiet, Resume, Seed
 from jaxrecon.cli.verbs import Report
 
@@ -23,7 +23,8 @@ Examples:
   jaxrecon judge made.extxyz --calculator gpaw -o judged.extxyz
   jaxrecon evaluate table2 judged.extxyz
   jaxrecon judge crystals.extxyz --calculator tersoff -o teacher.extxyz
-  jaxrecon evaluate learning-curve teacher.extxyz --size 100 --size 1000"""
+  jaxrecon evaluate learning-curve teacher.extxyz --size 100 --size 1000
+  jaxrecon evaluate rigidity model made.extxyz -o trusted.extxyz"""
 
 
 class What(StrEnum):
@@ -37,6 +38,7 @@ class What(StrEnum):
     FIGURE9 = "figure9"
     LEARNING_CURVE = local.LEARNING_CURVE
     PRETRAIN = local.PRETRAIN
+    RIGIDITY = rigidity.RIGIDITY
 
 
 FROM_MODELS = frozenset({What.TABLE1, What.FIGURE6})
@@ -53,7 +55,8 @@ def evaluate(
             "figure9: maps of fingerprints. learning-curve: errors of local energies against the "
             "number of atoms learned from. pretrain: errors of total energies after learning from "
             "few labelled structures, of networks that have learned the local energies of INPUT "
-            "before, and of others."
+            "before, and of others. rigidity: energies of all atoms and how firmly the training "
+            "set holds each of them, by a model of energies of atoms."
         ),
     ],
     inputs: Annotated[
@@ -63,14 +66,16 @@ def evaluate(
             help="Models (folders that `train` wrote) for table1 and figure6; judged structures "
             "for table2, figure7 and figure8: files, folders of files, or - for standard input; "
             "one model and such files for figure9; structures with energies of their atoms, as "
-            "`judge` writes with the calculators nequix and tersoff, for the last two.",
+            "`judge` writes with the calculators nequix and tersoff, for learning-curve and "
+            "pretrain; one model and files of structures for rigidity.",
         ),
     ],
     output: Annotated[
         Path | None,
         options.output(
-            "OUT.json|OUT.png",
-            "File to write: a table as .json, or a figure, for which it is required.",
+            "OUT.json|OUT.png|OUT.extxyz|OUT.html",
+            "File to write: a table as .json; or a figure, for which it is required; or, for "
+            "rigidity, the structures, or a page that shows them coloured by it.",
         ),
     ] = None,
     target: Annotated[
@@ -118,6 +123,8 @@ def evaluate(
             seed,
         )
         return local.compare(what, inputs, output, chosen, force=force, resume=resume, quiet=quiet)
+    if what is What.RIGIDITY:
+        return rigidity.evaluate(inputs, output, force=force)
     from jaxrecon.inverse_design import evaluation
     from jaxrecon.runtime.files import check_output, replacing, write_json
 

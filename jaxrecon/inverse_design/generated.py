@@ -43,11 +43,13 @@ class Generated(Sequence[Atoms]):
 
     ``info`` of a structure has ``target``, or ``at_least`` and ``at_most``; ``predicted`` and its
     standard ``deviation`` at the structure's own fingerprint (``predicted_2`` and so on for further
-    properties); ``residual``, the mean absolute difference from the drawn fingerprint, if there is
-    one; ``shortest``, the smallest distance of two atoms in units of the sum of their covalent
-    radii; ``duplicate``, whether an earlier structure is the same; ``known``, whether a training
-    structure is the same, if these are available; and ``accepted``. The summary prints as a table,
-    also in Jupyter.
+    properties); ``rigidity``, the smallest local prediction rigidity of its atoms, if the surrogate
+    knows energies of atoms, whose numbers are then in the arrays ``local_energies``,
+    ``local_deviations`` and ``local_rigidities``; ``residual``, the mean absolute difference from
+    the drawn fingerprint, if there is one; ``shortest``, the smallest distance of two atoms in
+    units of the sum of their covalent radii; ``duplicate``, whether an earlier structure is the
+    same; ``known``, whether a training structure is the same, if these are available; and
+    ``accepted``. The summary prints as a table, also in Jupyter.
 
     Attributes:
         structures: structures in the order of their samples, with positions in Angstrom.

@@ -17,7 +17,9 @@ from scipy.spatial.distance import pdist
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.inverse_design.config import GenerateConfig, Wanted, info_of, miss, range_of
 from jaxrecon.inverse_design.generated import Generated, diversity, widths_of
+from jaxrecon.inverse_design.rigidities import attach
 from jaxrecon.models.design_model import DesignModel
+from jaxrecon.models.surrogates.local import OfAtoms
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.runtime.versions import versions
@@ -49,6 +51,9 @@ def generate(
 
     The search minimises the equation of :mod:`jaxrecon.search.guidance`. Without guidance it
     minimises the difference from a drawn fingerprint alone, as in Fung et al., arXiv 2207.13227.
+
+    A surrogate of energies of atoms guides the search by these, and each structure then has the
+    energy, the standard deviation and the local prediction rigidity of every atom in its arrays.
 
     A structure is accepted if the prediction is within the tolerance of the wanted value, if it is
     as certain as for most validation examples, if no two atoms are too close, and if the structure
@@ -192,11 +197,15 @@ def _scored(
     finite = [row for row, atoms in enumerate(found) if np.isfinite(atoms.positions).all()]
     fingerprints = np.full((len(found), model.fingerprint.size), np.nan)
     predicted = np.full((len(goals), 2, len(found)), np.nan)
+    whole = [found[row] for row in finite]
+    each: list[dict[int, OfAtoms]] = [{} for _ in goals]
     if finite:
-        fingerprints[finite] = featurize([found[row] for row in finite], model.fingerprint)
+        fingerprints[finite] = featurize(whole, model.fingerprint)
         for number, (other, _) in enumerate(goals):
-            predicted[number][:, finite] = other.predict(fingerprints[finite])
-    earlier = dict(zip(finite, duplicates([found[row] for row in finite]), strict=True))
+            *both, parts = other.predict_structures(whole, fingerprints[finite])
+            predicted[number][:, finite] = both
+            each[number] = dict(zip(finite, parts or (), strict=parts is not None))
+    earlier = dict(zip(finite, duplicates(whole), strict=True))
     library = None if training is None else Library(training)
     structures = []
     for row, original in enumerate(found):
@@ -208,6 +217,8 @@ def _scored(
             mean, deviation = predicted[number, :, row].tolist()
             suffix = f"_{number + 1}" if number else ""
             info[f"predicted{suffix}"], info[f"deviation{suffix}"] = mean, deviation
+            if (part := each[number].get(row)) is not None:
+                attach(atoms, part, suffix)
             accepted &= abs(miss(mean, ends)) <= config.tolerance
             accepted &= deviation <= other.validation["deviation"]
         if targets is not None:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase import Atoms
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.generators.base import Generator
 from jaxrecon.models.surrogates.base import Surrogate
+from jaxrecon.models.surrogates.local import LocalSurrogate, OfAtoms
 from jaxrecon.runtime.seeds import checked_seed
 
 MAX_DRAWS = 20
@@ -123,6 +126,9 @@ class DesignModel:
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Predict the property of fingerprints with the surrogate, in float64.
 
+        A surrogate of energies of atoms predicts better for structures, by
+        :meth:`predict_structures`: of a fingerprint it does not know the atoms.
+
         Args:
             fingerprints: one row per structure, without a unit.
 
@@ -134,6 +140,28 @@ class DesignModel:
             means, deviations = _predicted(self.surrogate, padded)
             count = len(fingerprints)
             return np.asarray(means)[:count], np.asarray(deviations)[:count]
+
+    def predict_structures(
+        self,
+        structures: Sequence[Atoms],
+        fingerprints: Float[np.ndarray, "n p"] | None = None,
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], list[OfAtoms] | None]:
+        """Predict the property of structures with the surrogate, in float64.
+
+        Args:
+            structures: structures of the model's elements; for a surrogate of energies of atoms of
+                any sizes.
+            fingerprints: their fingerprints; None computes them where they are needed.
+
+        Returns:
+            The property and the standard deviation of its error, both in eV/atom; and what is
+            predicted of the atoms of each structure, None if the surrogate does not know atoms.
+        """
+        if isinstance(self.surrogate, LocalSurrogate):
+            return self.surrogate.predict(structures)
+        if fingerprints is None:
+            fingerprints = featurize(structures, self.fingerprint)
+        return *self.predict(fingerprints), None
 
     def warn_outside(self, *values: float) -> None:
         """Warn of values of the property outside :attr:`range`.

@@ -231,7 +231,12 @@ def _claim(
 def _errors(model: DesignModel, validation: LabelledSet) -> dict[str, float | int | None]:
     """Compute the error of the surrogate on the validation examples."""
     assert validation.fingerprints is not None, "structures have been featurized"
-    means, deviations = model.predict(validation.fingerprints)
+    if validation.structures is None:
+        means, deviations = model.predict(validation.fingerprints)
+    else:
+        means, deviations, _ = model.predict_structures(
+            validation.structures, validation.fingerprints
+        )
     errors = means - validation.formation_energies
     sizes = np.abs(errors)
     known = deviations.min() > 0.0

@@ -1,7 +1,7 @@
 """Explorer: a page with a map of fingerprints and the structures beside it, for a browser."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -92,6 +92,7 @@ def explore(
     method: Method = "pca",
     preset: str | None = None,
     seed: int = 0,
+    local: Mapping[str, Sequence[Float[np.ndarray, " a"]]] | None = None,
 ) -> int:
     """Write a page that shows structures on a map of their fingerprints.
 
@@ -105,6 +106,7 @@ def explore(
         preset: preset of the fingerprint; None for ``"crystal"`` if a structure is periodic,
             ``"gastegger2018"`` if there are more than 5 elements, and ``"default"`` otherwise.
         seed: seed of UMAP's random numbers.
+        local: numbers of the atoms of each structure, by name; the first ones colour the atoms.
 
     Returns:
         The number of structures on the page.
@@ -122,12 +124,17 @@ def explore(
     finite = [bool(np.isfinite(atoms.positions).all()) for atoms in labelled.structures]
     if not any(finite):
         raise ValueError("expected structures to explore, got none with finite positions")
-    labelled = labelled.select(np.flatnonzero(finite))
+    shown = np.flatnonzero(finite)
+    labelled = labelled.select(shown)
+    of_atoms = {
+        name: np.concatenate([values[number] for number in shown.tolist()])
+        for name, values in (local or {}).items()
+    }
     assert labelled.structures is not None, "a selection of structures has structures"
     fingerprint = _fingerprint(labelled.structures, preset)
     projection = project(featurize(labelled.structures, fingerprint), method, seed)
     with replacing(Path(path)) as draft:
-        draft.write_text(page(labelled, projection, title), encoding="utf-8")
+        draft.write_text(page(labelled, projection, title, of_atoms), encoding="utf-8")
     return len(labelled)
 
 

@@ -8,6 +8,7 @@ import html
 import importlib.metadata
 import json
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ UNITS = {
     "e_form": "eV/atom",
     "predicted": "eV/atom",
     "deviation": "eV/atom",
+    "local_energies": "eV",
+    "local_deviations": "eV",
     "seconds": "s",
 }
 """Units of properties by name."""
@@ -55,13 +58,20 @@ class Projection(NamedTuple):
     description: str
 
 
-def page(labelled: LabelledSet, projection: Projection, title: str) -> str:
+def page(
+    labelled: LabelledSet,
+    projection: Projection,
+    title: str,
+    local: Mapping[str, Float[np.ndarray, " a"]] | None = None,
+) -> str:
     """The page of structures on a map.
 
     Args:
         labelled: structures, with finite positions, and their properties.
         projection: their points on the map.
         title: title of the page.
+        local: numbers of all atoms, structure by structure, by name; the first ones colour the
+            atoms.
 
     Returns:
         The page as HTML.
@@ -75,7 +85,7 @@ def page(labelled: LabelledSet, projection: Projection, title: str) -> str:
         for name, column in zip(projection.axes, projection.points.T, strict=True)
     }
     properties, words = _properties(labelled)
-    data = _data(labelled.structures, {**coordinates, **properties}, title, projection)
+    data = _data(labelled.structures, {**coordinates, **properties}, title, projection, local or {})
     return _html(title, data, words)
 
 
@@ -122,9 +132,10 @@ def _data(
     properties: dict[str, dict[str, Any]],
     title: str,
     projection: Projection,
+    local: Mapping[str, Float[np.ndarray, " a"]],
 ) -> dict[str, Any]:
     """Structures, properties and settings as chemiscope takes them."""
-    from chemiscope import create_input
+    from chemiscope import all_atomic_environments, create_input
 
     # The cell of a free structure is only a box around it, which is not to be drawn.
     bare = [
@@ -133,17 +144,37 @@ def _data(
     ]
     x, y = projection.axes
     values = {name: entry["values"] for name, entry in properties.items()}
-    settings = {
+    shape: dict[str, Any] = {"unitCell": any(atoms.pbc.any() for atoms in structures)}
+    settings: dict[str, Any] = {
         "map": {
             "x": {"property": x},
             "y": {"property": y},
             "color": _color(values, projection.axes),
             "symbol": next((name for name in SYMBOL_PROPERTIES if name in properties), ""),
         },
-        "structure": [{"unitCell": any(atoms.pbc.any() for atoms in structures)}],
+        "structure": [shape],
+    }
+    environments = None
+    if local:
+        # The map is one of structures, whose atoms are coloured.
+        environments = all_atomic_environments(bare)
+        settings["target"] = "structure"
+        name, numbers = next(iter(local.items()))
+        transform = "log" if numbers.min() > 0.0 else "linear"
+        shape["color"] = {"property": name, "transform": transform, "palette": "cividis"}
+    of_atoms = {
+        name: {"target": "atom", "values": numbers}
+        | ({"units": UNITS[name]} if name in UNITS else {})
+        for name, numbers in local.items()
     }
     metadata = {"name": title, "description": projection.description}
-    return create_input(bare, metadata=metadata, properties=properties, settings=settings)
+    return create_input(
+        bare,
+        metadata=metadata,
+        properties={**properties, **of_atoms},
+        environments=environments,
+        settings=settings,
+    )
 
 
 def _color(columns: dict[str, np.ndarray], axes: tuple[str, str]) -> dict[str, str]:

@@ -48,9 +48,9 @@ class AtomRows(NamedTuple):
         mask: false for padding.
     """
 
-    rows: Float[Array, "n f"]
-    kinds: Int[Array, " n"]
-    mask: Bool[Array, " n"]
+    rows: Float[Array, "*s n f"]
+    kinds: Int[Array, "*s n"]
+    mask: Bool[Array, "*s n"]
 
     @classmethod
     def of(

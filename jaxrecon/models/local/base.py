@@ -117,6 +117,14 @@ class LocalModel(ABC):
             "has standard deviations of its own"
         )
 
+    def all_features(self) -> Features:
+        """The derivatives of energies by all weights; :meth:`last_features` of a linear model.
+
+        Raises:
+            ValueError: as :meth:`last_features`.
+        """
+        return self.last_features()
+
     @property
     def elements(self) -> tuple[str, ...]:
         """Symbols of the elements that the model has learned, in the order of the descriptor."""

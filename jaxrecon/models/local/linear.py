@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrecon.models.local.base import LocalModel, known_offsets
+from jaxrecon.models.local.base import Features, LocalModel, known_offsets
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import solve, without_unused
@@ -49,11 +49,11 @@ class LinearModel(LocalModel):
     """A linear model of local energies.
 
     Attributes:
-        features: standardised rows.
+        features: standardised rows, or other features of rows.
         weights: weight of each feature.
     """
 
-    features: LinearFeatures
+    features: Features
     weights: Float[np.ndarray | Array, " m"]
 
     @classmethod
@@ -91,7 +91,7 @@ class LinearModel(LocalModel):
         report(1, len(rows))
         return cls(environments.descriptor, known_offsets(environments), features, weights)
 
-    def last_features(self) -> LinearFeatures:
+    def last_features(self) -> Features:
         """The features; see the base class."""
         return self.features
 

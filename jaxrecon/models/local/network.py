@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.models.fitting import fit
 from jaxrecon.models.local.base import LocalModel, known_offsets
 from jaxrecon.models.local.config import LocalConfig
@@ -37,6 +39,20 @@ class AtomicNetworks:
 
     network: Architecture
     elements: int
+
+    @classmethod
+    def of(cls, descriptor: Descriptor, config: LocalConfig) -> "AtomicNetworks":
+        """Choose the layers from the settings.
+
+        Args:
+            descriptor: the descriptor of the rows.
+            config: settings of the model.
+
+        Returns:
+            The networks without their weights.
+        """
+        sizes = (descriptor.size, *[config.hidden] * config.layers, 1)
+        return cls(Architecture(sizes, "celu", config.dropout), len(descriptor.species))
 
     def init(self, key: PRNGKeyArray) -> dict[str, Any]:
         """Draw initial weights, those of the elements along the first axis."""
@@ -107,6 +123,22 @@ class LastLayer:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
+class Tangents(LastLayer):
+    """The derivatives of an energy by all weights: of a network made linear around them."""
+
+    def __call__(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, "n w"]:
+        """Compute the derivatives for rows in eV."""
+        weights = jax.tree.map(lambda array: jnp.asarray(array, rows.dtype), self.weights)
+
+        def of_atom(inputs: Float[Array, " f"], kind: Int[Array, ""]) -> Float[Array, " w"]:
+            return ravel_pytree(jax.grad(self.networks)(weights, inputs, kind))[0]
+
+        found = jax.vmap(of_atom)(self.standard.inputs(rows), kinds)
+        return jnp.asarray(self.standard.width, rows.dtype) * found
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
 class NetworkModel(LocalModel):
     """An ensemble of networks for local energies.
 
@@ -155,9 +187,7 @@ class NetworkModel(LocalModel):
             )
         environments = without_unused(environments, config)
         offsets, standard = known_offsets(environments), Standard.of(environments)
-        kinds = len(environments.descriptor.species)
-        sizes = (environments.rows.shape[1], *[config.hidden] * config.layers, 1)
-        networks = AtomicNetworks(Architecture(sizes, "celu", config.dropout), kinds)
+        networks = AtomicNetworks.of(environments.descriptor, config)
         if start is not None:
             # The weights belong to the standardised rows and the unit of energy that they know.
             standard, networks = start.standard, start.networks
@@ -193,6 +223,11 @@ class NetworkModel(LocalModel):
         """The values of the last hidden layer of the first member; see the base class."""
         first = jax.tree.map(lambda array: array[0], self.weights)
         return LastLayer(self.networks, first, self.standard)
+
+    def all_features(self) -> Tangents:
+        """The derivatives by all weights of the first member; see the base class."""
+        last = self.last_features()
+        return Tangents(last.networks, last.weights, last.standard)
 
     def deviations(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean over the members; see the base class."""

@@ -10,6 +10,7 @@ turns into standard deviations.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,12 @@ class LocalRigidity:
 
     @classmethod
     def of(
-        cls, model: LocalModel, environments: Environments, config: LocalConfig | None = None
+        cls,
+        model: LocalModel,
+        environments: Environments,
+        config: LocalConfig | None = None,
+        *,
+        layers: Literal["last", "all"] = "last",
     ) -> "LocalRigidity":
         """Factorise the matrix of a training set.
 
@@ -69,6 +75,8 @@ class LocalRigidity:
             model: the fitted model.
             environments: what it was fitted to.
             config: settings that it was fitted with.
+            layers: whose weights may change in a network: those of its last layer, or of all, as
+                if it were linear around them. Both are the same for other models.
 
         Returns:
             The rigidity, with the factor 1.
@@ -78,7 +86,8 @@ class LocalRigidity:
                 the settings name is not known.
         """
         model.check(environments)
-        config, features = config or LocalConfig(), model.last_features()
+        config = config or LocalConfig()
+        features = model.all_features() if layers == "all" else model.last_features()
         row, kind = environments.rows[:1], environments.kinds[:1]
         count = jax.eval_shape(features, jnp.asarray(row), jnp.asarray(kind)).shape[1]
         matrix, _ = normal_equations(features, count, environments, config)

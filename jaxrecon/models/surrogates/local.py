@@ -1,0 +1,364 @@
+r"""Surrogates that give each atom an energy: their property is the mean over the atoms.
+
+.. math:: \mu = \frac1n \sum_i \left(E_{z_i} + w \cdot f(x_i)\right), \quad
+    \sigma = \frac{\alpha}{n} \sqrt{F^\mathsf{T} A^{-1} F}, \quad F = \sum_i f(x_i)
+
+where :math:`x_i` is the row of atom i, f are the projected kernels of a sparse Gaussian process or
+the last hidden layer of a network, A is the matrix of their normal equations, and :math:`\alpha`
+makes the deviations agree with the errors of the validation examples
+(:mod:`jaxrecon.models.local.uncertainty`). The rows are those of the fingerprint's own descriptor.
+
+A fingerprint that a generator has drawn has no atoms. A Gaussian process of the whole fingerprint
+predicts for it, and decides which fingerprints are drawn again; structures are found and scored by
+the energies of their atoms.
+"""
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import Atoms
+from jaxtyping import Array, Float, Int
+
+from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.models.config import TrainConfig
+from jaxrecon.models.examples import Examples
+from jaxrecon.models.local.base import LocalModel
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments, rows_of
+from jaxrecon.models.local.inputs import Standard
+from jaxrecon.models.local.linear import LinearModel
+from jaxrecon.models.local.network import AtomicNetworks, NetworkModel
+from jaxrecon.models.local.projected_kernel import ProjectedKernel, fit_projected
+from jaxrecon.models.local.uncertainty import LocalRigidity
+from jaxrecon.models.rigidity import Rigidity
+from jaxrecon.models.surrogates.base import Surrogate
+from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
+from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.search.guidance import AtomRows, Prediction
+
+WITH_FORCES = 1000
+"""Largest number of examples whose forces are learned, in a process."""
+
+BATCH = 64
+"""Number of structures that are predicted together."""
+
+
+class OfAtoms(NamedTuple):
+    """What is predicted for each atom of a structure.
+
+    Attributes:
+        energies: energies in the unit of the property.
+        deviations: standard deviations of their errors in that unit.
+        rigidities: local prediction rigidities, without a unit.
+    """
+
+    energies: Float[Array, "*s n"]
+    deviations: Float[Array, "*s n"]
+    rigidities: Float[Array, "*s n"]
+
+
+@dataclass(frozen=True, eq=False)
+class LocalSurrogate(Surrogate):
+    """A model of local energies, with a Gaussian process for fingerprints without a structure.
+
+    Attributes:
+        model: the model, in the precision of a search.
+        held: the factorised matrix of the examples.
+        noise: noise of the energies that were learned in eV.
+        factor: factor that turns roots of variances into standard deviations.
+        whole: a Gaussian process of the whole fingerprint.
+    """
+
+    model: LocalModel
+    held: Rigidity
+    noise: Float[np.ndarray | Array, ""]
+    factor: Float[np.ndarray | Array, ""]
+    whole: GaussianProcess
+
+    @property
+    def rigidity(self) -> LocalRigidity:
+        """How firmly the examples hold the energy of any atom."""
+        features, descriptor = self.model.last_features(), self.model.descriptor
+        return LocalRigidity(features, self.held, self.noise, self.factor, descriptor, False)
+
+    @classmethod
+    @abstractmethod
+    def fit_model(
+        cls, environments: Environments, config: LocalConfig, report: ProgressFn
+    ) -> LocalModel:
+        """Fit the model of local energies.
+
+        Args:
+            environments: the training examples.
+            config: settings.
+            report: as for :meth:`fit`.
+
+        Returns:
+            The fitted model.
+        """
+
+    @classmethod
+    def fit(
+        cls,
+        examples: Examples,
+        config: TrainConfig,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        report: ProgressFn = lambda epochs, examples: None,
+    ) -> "LocalSurrogate":
+        """Fit the model, and calibrate its deviations by the validation examples.
+
+        Args:
+            examples: data to fit to, with structures.
+            config: settings; ``local_fit``, ``forces`` and ``seed`` are used.
+            folder: not used.
+            report: as for the base class.
+
+        Returns:
+            The fitted surrogate.
+
+        Raises:
+            ValueError: if the structures are not known.
+        """
+        own = cls.settings(examples, config)
+        known = _environments(examples, examples.training)
+        model = cls.fit_model(known, own, report)
+        found = LocalRigidity.of(model, known, own)
+        if len(examples.validation):
+            found = found.calibrated(model, _environments(examples, examples.validation))
+        whole = GaussianProcess.fit(examples, config)
+        return cls(model, found.rigidity, found.noise, found.factor, whole)
+
+    @classmethod
+    def settings(cls, examples: Examples, config: TrainConfig) -> LocalConfig:
+        """The settings of the model of local energies for some examples.
+
+        Args:
+            examples: data to fit to.
+            config: settings of the surrogate.
+
+        Returns:
+            The settings, with forces where these are learned.
+        """
+        return replace(config.local_fit, targets="total", forces=False, seed=config.seed)
+
+    def __call__(self, fingerprint: Float[Array, " p"]) -> Prediction:
+        """Predict the property of a fingerprint without its structure; see the base class."""
+        return self.whole(fingerprint)
+
+    def of_atoms(self, atoms: AtomRows) -> Prediction:
+        """Predict the property of a structure: a pure function, by which a search is guided.
+
+        Args:
+            atoms: the rows of its atoms.
+
+        Returns:
+            The property and the standard deviation of its error, in its unit.
+        """
+        rows, kinds, mask = atoms
+        dtype, found = rows.dtype, self.rigidity
+        count = jnp.maximum(jnp.sum(mask), 1).astype(dtype)
+        energy = jnp.sum(jnp.where(mask, self.model(rows, kinds), 0.0)) / count
+        features = jnp.where(mask[:, None], found.features(rows, kinds), 0.0)
+        variance = found.rigidity.variance(jnp.sum(features, axis=0)[None])[0]
+        # The root has no derivative at 0.
+        safe = jnp.maximum(variance, jnp.finfo(dtype).tiny)
+        return energy, jnp.asarray(found.factor, dtype) * jnp.sqrt(safe) / count
+
+    def each(self, atoms: AtomRows) -> OfAtoms:
+        """Predict the energy of each atom, its deviation and its rigidity.
+
+        Args:
+            atoms: the rows of the atoms of a structure.
+
+        Returns:
+            The numbers of all atoms; those of padding have no meaning.
+        """
+        rows, kinds, _ = atoms
+        factor, noise = (jnp.asarray(part, rows.dtype) for part in (self.factor, self.noise))
+        variances = self.rigidity.variance(rows, kinds)
+        safe = jnp.maximum(variances, jnp.finfo(rows.dtype).tiny)
+        return OfAtoms(self.model(rows, kinds), jnp.sqrt(safe), (noise * factor) ** 2 / safe)
+
+    def predict(
+        self, structures: Sequence[Atoms]
+    ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"], list[OfAtoms]]:
+        """Predict for structures of any sizes, in float64.
+
+        Args:
+            structures: the structures, of elements that were learned.
+
+        Returns:
+            The property, the standard deviation of its error, and what is predicted of the atoms.
+        """
+        descriptor = self.model.descriptor
+        sizes = [len(atoms) for atoms in structures]
+        rows = rows_of(structures, descriptor, dtype=np.float64)
+        numbers = np.concatenate([atoms.numbers for atoms in structures])
+        kinds = np.searchsorted(descriptor.species, numbers).astype(np.int32)
+        # Padding to one shape for all: it has rows of zeros.
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        shape = (len(sizes), max(sizes))
+        spread = []
+        for values in (rows, kinds, np.ones(len(rows), bool)):
+            whole = np.zeros((*shape, *values.shape[1:]), values.dtype)
+            whole[owner, place] = values
+            spread.append(whole)
+        with jax.enable_x64(True):
+            atoms = AtomRows(*(jnp.asarray(whole) for whole in spread))
+            (means, deviations), each = jax.device_get(_predicted(self, atoms))
+        parts = [
+            OfAtoms(*(values[row, :size] for values in each)) for row, size in enumerate(sizes)
+        ]
+        return means, deviations, parts
+
+    def refit(
+        self, examples: Examples, config: TrainConfig, calibration: float
+    ) -> "LocalSurrogate":
+        """Let the Gaussian process of the fingerprint learn from the validation examples too.
+
+        Args:
+            examples: the data that it was fitted to.
+            config: settings that it was fitted with.
+            calibration: not used: deviations are calibrated.
+
+        Returns:
+            The surrogate to use.
+        """
+        return replace(self, whole=self.whole.refit(examples, config, 1.0))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LocalProcess(LocalSurrogate):
+    """A sparse Gaussian process of local energies."""
+
+    @classmethod
+    def settings(cls, examples: Examples, config: TrainConfig) -> LocalConfig:
+        """The settings, with forces if there are few enough of them; see the base class."""
+        forces = (
+            config.forces
+            and examples.gradients is not None
+            and bool(np.isfinite(examples.gradients).all())
+            and len(examples.training) <= WITH_FORCES
+        )
+        return replace(super().settings(examples, config), forces=forces)
+
+    @classmethod
+    def fit_model(
+        cls, environments: Environments, config: LocalConfig, report: ProgressFn
+    ) -> LinearModel:
+        """Fit the process; see the base class."""
+        return fit_projected(environments, config)
+
+    def refit(
+        self, examples: Examples, config: TrainConfig, calibration: float
+    ) -> "LocalSurrogate":
+        """Learn from the validation examples too; see the base class."""
+        whole, own = super().refit(examples, config, calibration), self.settings(examples, config)
+        known = _environments(examples, np.arange(len(examples.values)))
+        model = self.fit_model(known, own, lambda epochs, examples: None)
+        found = LocalRigidity.of(model, known, own)
+        return replace(whole, model=model, held=found.rigidity)
+
+    @classmethod
+    def restore(
+        cls, arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
+    ) -> "LocalProcess":
+        """Make a fitted surrogate from the arrays that were saved; see the base class."""
+        descriptor, stored = fingerprint.descriptor, arrays["model"]
+        features = ProjectedKernel(**stored["features"], zeta=config.local_fit.zeta)
+        model = LinearModel(descriptor, stored["offsets"], features, stored["weights"])
+        return cls(model, **_others(arrays, fingerprint, config))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LocalNetwork(LocalSurrogate):
+    """Networks of local energies; the deviations are those of the last layer of the first one."""
+
+    @classmethod
+    def fit_model(
+        cls, environments: Environments, config: LocalConfig, report: ProgressFn
+    ) -> NetworkModel:
+        """Fit the networks; see the base class."""
+        left = config.epochs
+
+        def counted(epochs: int, examples: int) -> None:
+            nonlocal left
+            left -= epochs
+            report(epochs, examples)
+
+        found = NetworkModel.fit(environments, config, report=counted)
+        # With many examples there are fewer passes than the settings say.
+        report(left, 0)
+        return found
+
+    @classmethod
+    def restore(
+        cls, arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
+    ) -> "LocalNetwork":
+        """Make a fitted surrogate from the arrays that were saved; see the base class."""
+        descriptor, own, stored = fingerprint.descriptor, config.local_fit, arrays["model"]
+        networks = AtomicNetworks.of(descriptor, own)
+        standard = Standard(**stored["standard"])
+        model = NetworkModel(descriptor, stored["offsets"], networks, stored["weights"], standard)
+        return cls(model, **_others(arrays, fingerprint, config))
+
+    @classmethod
+    def epochs(cls, config: TrainConfig) -> int:
+        """Number of epochs that :meth:`fit` reports; see the base class."""
+        return config.local_fit.epochs
+
+
+def _others(
+    arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
+) -> dict[str, Any]:
+    """The fields besides the model from the arrays that were saved."""
+    return {
+        "held": Rigidity(**arrays["held"]),
+        "noise": arrays["noise"],
+        "factor": arrays["factor"],
+        "whole": GaussianProcess.restore(arrays["whole"], fingerprint, config),
+    }
+
+
+def _environments(examples: Examples, chosen: Int[np.ndarray, " k"]) -> Environments:
+    """The atoms of some examples, with total energies and forces."""
+    if examples.structures is None:
+        raise ValueError(
+            "expected structures to learn energies of atoms from, got fingerprints alone: take the "
+            "surrogate gaussian_process"
+        )
+    structures = [examples.structures[index] for index in chosen]
+    sizes = np.array([len(atoms) for atoms in structures])
+    forces = None
+    if examples.gradients is not None:
+        parts = zip(examples.gradients[chosen], sizes, strict=True)
+        forces = [-size * part.reshape(-1, 3) for part, size in parts]
+        if not all(np.isfinite(part).all() for part in forces):
+            forces = None
+    return Environments.of(
+        structures,
+        examples.fingerprint.descriptor,
+        totals=examples.values[chosen] * sizes,
+        forces=forces,
+        dtype=np.float64,
+    )
+
+
+@jax.jit
+def _predicted(
+    surrogate: LocalSurrogate, atoms: AtomRows
+) -> tuple[tuple[Float[Array, " s"], Float[Array, " s"]], OfAtoms]:
+    """Predict for structures of one padded size."""
+    return jax.lax.map(
+        lambda one: (surrogate.of_atoms(one), surrogate.each(one)), atoms, batch_size=BATCH
+    )
