@@ -93,7 +93,8 @@ def test_predictions_are_those_of_the_local_model() -> None:
     sizes = np.array([4, 7])
     np.testing.assert_allclose(means, surrogate.model.totals(seen) / sizes, rtol=1e-9)
     rigidity = surrogate.rigidity
-    np.testing.assert_allclose(deviations, rigidity.total_deviations(seen) / sizes, rtol=1e-6)
+    expected = np.hypot(rigidity.total_deviations(seen) / sizes, surrogate.floor)
+    np.testing.assert_allclose(deviations, expected, rtol=1e-6)
     assert each is not None
     found = np.concatenate([part.rigidities for part in each])
     np.testing.assert_allclose(found, rigidity.local(seen), rtol=1e-6)

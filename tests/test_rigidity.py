@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrecon.models.calibration import calibrated, calibrated_with_floor
 from jaxrecon.models.rigidity import (
     PredictionRigidity,
     Rigidity,
-    calibrated,
     componentwise_prediction_rigidity,
     local_prediction_rigidity,
 )
@@ -108,6 +108,15 @@ def test_calibration_finds_the_factor(method: str) -> None:
     variances = rng.uniform(0.5, 2.0, 4000)
     errors = 0.3 * np.sqrt(variances) * rng.normal(size=4000)
     assert calibrated(variances, errors, method) == pytest.approx(0.3, rel=0.05)
+
+
+def test_calibration_finds_factor_and_floor() -> None:
+    rng = np.random.default_rng(3)
+    variances = rng.uniform(0.1, 4.0, 20_000)
+    errors = np.sqrt(0.5**2 * variances + 0.6**2) * rng.normal(size=20_000)
+    assert calibrated_with_floor(variances, errors) == pytest.approx((0.5, 0.6), rel=0.1)
+    errors = 0.5 * np.sqrt(variances) * rng.normal(size=20_000)
+    assert calibrated_with_floor(variances, errors) == pytest.approx((0.5, 0.0), abs=0.02)
 
 
 def test_bad_input_is_refused(structures: list[np.ndarray]) -> None:

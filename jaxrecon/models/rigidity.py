@@ -275,57 +275,6 @@ def componentwise_prediction_rigidity(
     return whole, local, fitted.rank_difference
 
 
-def calibrated(
-    variances: Float[np.ndarray, " n"],
-    errors: Float[np.ndarray, " n"],
-    method: str = "squared",
-) -> float:
-    r"""Find the factor :math:`\alpha` that turns roots of variances into standard deviations.
-
-    Args:
-        variances: :math:`g^\mathsf{T} H^{-1} g` of validation examples.
-        errors: errors of their predictions.
-        method: ``"squared"``: the mean of :math:`(e/\alpha s)^2` is 1; ``"absolute"``: the mean of
-            :math:`|e|/\alpha s` is that of a normal distribution; ``"crps"``: the continuous ranked
-            probability score of normal distributions is smallest.
-
-    Returns:
-        The factor, in the unit of the errors.
-
-    Raises:
-        ValueError: if the method is unknown, there is no example, lengths differ, a variance is not
-            positive, or all errors are zero.
-    """
-    if np.shape(variances) != np.shape(errors) or not np.size(errors):
-        raise ValueError(
-            f"expected as many errors as variances, at least one, got {np.size(errors)} and "
-            f"{np.size(variances)}"
-        )
-    if not np.all(np.asarray(variances) > 0.0):
-        raise ValueError("expected variances > 0, got others: some features are all zero")
-    if not (np.isfinite(errors).all() and np.any(errors)):
-        raise ValueError("expected finite errors that are not all zero, got others")
-    spread = np.sqrt(variances)
-    ratios = np.abs(errors) / spread
-    if method == "squared":
-        return float(np.sqrt(np.mean(ratios**2)))
-    if method == "absolute":
-        return float(ratios.mean() * np.sqrt(np.pi / 2.0))
-    if method != "crps":
-        raise ValueError(f"expected 'squared', 'absolute' or 'crps', got {method!r}")
-    from scipy.optimize import minimize_scalar
-    from scipy.stats import norm
-
-    def score(logarithm: float) -> float:
-        sigma = np.exp(logarithm) * spread
-        z = errors / sigma
-        return float(np.mean(sigma * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - np.pi**-0.5)))
-
-    start = np.log(np.sqrt(np.mean(ratios**2)))
-    found = minimize_scalar(score, bracket=(start - 1.0, start))
-    return float(np.exp(found.x))
-
-
 def _checked(structures: Sequence[Rows], size: int | None) -> int:
     """The number of features of all structures, or a ValueError."""
     if not len(structures):

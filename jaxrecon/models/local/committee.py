@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.models.calibration import calibrated
 from jaxrecon.models.local.base import BLOCK, Features, LocalModel, offsets_of
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned
-from jaxrecon.models.rigidity import calibrated
 from jaxrecon.numerics import product
 from jaxrecon.runtime.memory import check_memory
 from jaxrecon.runtime.seeds import checked_seed
@@ -152,14 +152,14 @@ class LocalCommittee:
         Args:
             model: the fitted model.
             environments: examples with the energies that the model has learned.
-            method: as for :func:`jaxrecon.models.rigidity.calibrated`.
+            method: as for :func:`jaxrecon.models.calibration.calibrated`.
 
         Returns:
             The committee with this factor.
 
         Raises:
             ValueError: if these energies are not known, or as
-                :func:`~jaxrecon.models.rigidity.calibrated`.
+                :func:`~jaxrecon.models.calibration.calibrated`.
         """
         bare = replace(self, factor=np.ones(()))
         if self.atomic and environments.energies is not None:

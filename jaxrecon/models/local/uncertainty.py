@@ -18,11 +18,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.models.calibration import calibrated
 from jaxrecon.models.local.base import BLOCK, Features, LocalModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned, normal_equations
-from jaxrecon.models.rigidity import Rigidity, calibrated
+from jaxrecon.models.rigidity import Rigidity
 from jaxrecon.numerics import product
 
 Values = Callable[["LocalRigidity", Float[Array, "n f"], Int[Array, " n"]], Float[Array, "n ..."]]
@@ -164,7 +165,7 @@ class LocalRigidity:
             model: the fitted model.
             environments: examples with the energies that the model has learned: local energies,
                 or totals if it has learned these alone.
-            method: as for :func:`jaxrecon.models.rigidity.calibrated`.
+            method: as for :func:`jaxrecon.models.calibration.calibrated`.
 
         Returns:
             The rigidity with this factor.

@@ -1,12 +1,13 @@
 r"""Surrogates that give each atom an energy: their property is the mean over the atoms.
 
 .. math:: \mu = \frac1n \sum_i \left(E_{z_i} + w \cdot f(x_i)\right), \quad
-    \sigma = \frac{\alpha}{n} \sqrt{F^\mathsf{T} A^{-1} F}, \quad F = \sum_i f(x_i)
+    \sigma^2 = \frac{\alpha^2}{n^2} F^\mathsf{T} A^{-1} F + \nu^2, \quad F = \sum_i f(x_i)
 
 where :math:`x_i` is the row of atom i, f are the projected kernels of a sparse Gaussian process or
-the last hidden layer of a network, A is the matrix of their normal equations, and :math:`\alpha`
-makes the deviations agree with the errors of the validation examples
-(:mod:`jaxrecon.models.local.uncertainty`). The rows are those of the fingerprint's own descriptor.
+the last hidden layer of a network, A is the matrix of their normal equations for energies alone,
+and :math:`\alpha` and :math:`\nu` make the deviations agree with the errors of the validation
+examples (:mod:`jaxrecon.models.local.uncertainty`). The rows are those of the fingerprint's own
+descriptor.
 
 A fingerprint that a generator has drawn has no atoms. A Gaussian process of the whole fingerprint
 predicts for it, and decides which fingerprints are drawn again; structures are found and scored by
@@ -26,6 +27,7 @@ from ase import Atoms
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.models.calibration import calibrated_with_floor
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.examples import Examples
 from jaxrecon.models.local.base import LocalModel
@@ -53,8 +55,8 @@ class OfAtoms(NamedTuple):
     """What is predicted for each atom of a structure.
 
     Attributes:
-        energies: energies in the unit of the property.
-        deviations: standard deviations of their errors in that unit.
+        energies: energies in eV.
+        deviations: standard deviations of their errors in eV, without the floor of the structure.
         rigidities: local prediction rigidities, without a unit.
     """
 
@@ -72,6 +74,7 @@ class LocalSurrogate(Surrogate):
         held: the factorised matrix of the examples.
         noise: noise of the energies that were learned in eV.
         factor: factor that turns roots of variances into standard deviations.
+        floor: smallest standard deviation of the property, in its unit.
         whole: a Gaussian process of the whole fingerprint.
     """
 
@@ -79,6 +82,7 @@ class LocalSurrogate(Surrogate):
     held: Rigidity
     noise: Float[np.ndarray | Array, ""]
     factor: Float[np.ndarray | Array, ""]
+    floor: Float[np.ndarray | Array, ""]
     whole: GaussianProcess
 
     @property
@@ -129,11 +133,23 @@ class LocalSurrogate(Surrogate):
         own = cls.settings(examples, config)
         known = _environments(examples, examples.training)
         model = cls.fit_model(known, own, report)
-        found = LocalRigidity.of(model, known, own)
+        # Forces are left out of the matrix: with them, deviations tell large errors less well.
+        found = LocalRigidity.of(model, known, replace(own, forces=False))
+        factor, floor = 1.0, 0.0
         if len(examples.validation):
-            found = found.calibrated(model, _environments(examples, examples.validation))
-        whole = GaussianProcess.fit(examples, config)
-        return cls(model, found.rigidity, found.noise, found.factor, whole)
+            others = _environments(examples, examples.validation)
+            sizes = others.counts.sum(axis=1)
+            errors = model.totals(others) / sizes - examples.values[examples.validation]
+            variances = (found.total_deviations(others) / sizes) ** 2
+            factor, floor = calibrated_with_floor(variances, errors)
+        return cls(
+            model=model,
+            held=found.rigidity,
+            noise=found.noise,
+            factor=np.asarray(factor),
+            floor=np.asarray(floor),
+            whole=GaussianProcess.fit(examples, config),
+        )
 
     @classmethod
     def settings(cls, examples: Examples, config: TrainConfig) -> LocalConfig:
@@ -167,9 +183,10 @@ class LocalSurrogate(Surrogate):
         energy = jnp.sum(jnp.where(mask, self.model(rows, kinds), 0.0)) / count
         features = jnp.where(mask[:, None], found.features(rows, kinds), 0.0)
         variance = found.rigidity.variance(jnp.sum(features, axis=0)[None])[0]
+        factor, floor = (jnp.asarray(part, dtype) for part in (self.factor, self.floor))
         # The root has no derivative at 0.
-        safe = jnp.maximum(variance, jnp.finfo(dtype).tiny)
-        return energy, jnp.asarray(found.factor, dtype) * jnp.sqrt(safe) / count
+        squared = (factor / count) ** 2 * variance + floor**2
+        return energy, jnp.sqrt(jnp.maximum(squared, jnp.finfo(dtype).tiny))
 
     def each(self, atoms: AtomRows) -> OfAtoms:
         """Predict the energy of each atom, its deviation and its rigidity.
@@ -182,9 +199,9 @@ class LocalSurrogate(Surrogate):
         """
         rows, kinds, _ = atoms
         factor, noise = (jnp.asarray(part, rows.dtype) for part in (self.factor, self.noise))
-        variances = self.rigidity.variance(rows, kinds)
-        safe = jnp.maximum(variances, jnp.finfo(rows.dtype).tiny)
-        return OfAtoms(self.model(rows, kinds), jnp.sqrt(safe), (noise * factor) ** 2 / safe)
+        bare = self.rigidity.rigidity.variance(self.rigidity.features(rows, kinds))
+        safe = jnp.maximum(bare, jnp.finfo(rows.dtype).tiny)
+        return OfAtoms(self.model(rows, kinds), factor * jnp.sqrt(safe), noise**2 / safe)
 
     def predict(
         self, structures: Sequence[Atoms]
@@ -265,7 +282,7 @@ class LocalProcess(LocalSurrogate):
         whole, own = super().refit(examples, config, calibration), self.settings(examples, config)
         known = _environments(examples, np.arange(len(examples.values)))
         model = self.fit_model(known, own, lambda epochs, examples: None)
-        found = LocalRigidity.of(model, known, own)
+        found = LocalRigidity.of(model, known, replace(own, forces=False))
         return replace(whole, model=model, held=found.rigidity)
 
     @classmethod
@@ -326,6 +343,7 @@ def _others(
         "held": Rigidity(**arrays["held"]),
         "noise": arrays["noise"],
         "factor": arrays["factor"],
+        "floor": arrays["floor"],
         "whole": GaussianProcess.restore(arrays["whole"], fingerprint, config),
     }
 
