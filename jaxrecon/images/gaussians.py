@@ -23,8 +23,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrecon.images.parameters import ImageParameters
 from jaxrecon.numerics import inverse_3x3, product
 
-NEIGHBOURING = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-"""A cell and the 26 around it: among these is the nearest image of a point in a reduced cell."""
+NEIGHBOURING = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)[:13]
+"""Half of the cells around one, the others being opposite to these: the nearest image of a point in
+a reduced cell is in it or in one of those around it."""
 
 
 class Sites(NamedTuple):
@@ -84,9 +85,15 @@ def smallest_displacements(
     within = within - jnp.round(within)
     shifts = product(jnp.asarray(NEIGHBOURING, cell.dtype), reduced)
     points = product(within, reduced)
-    # |p + s|^2 without |p|^2, which is the same for all shifts s.
-    changes = 2.0 * product(points, shifts.T) + jnp.sum(shifts**2, axis=1)[None]
-    return points + shifts[jnp.argmin(changes, axis=1)]
+    least, nearest = jnp.zeros(len(points), cell.dtype), points
+    for shift in shifts:
+        # Of s and -s the better one changes |p|^2 by |s|^2 - 2 |p s|.
+        along = jnp.sum(points * shift[None], axis=1)
+        change = jnp.sum(shift**2) - 2.0 * jnp.abs(along)
+        moved = points - jnp.sign(along)[:, None] * shift[None]
+        nearest = jnp.where((change < least)[:, None], moved, nearest)
+        least = jnp.minimum(least, change)
+    return nearest
 
 
 def cell_image(

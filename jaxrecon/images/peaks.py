@@ -1,15 +1,12 @@
 """Peaks of basis images: local maxima, and where between the voxels the Gaussians have them."""
 
 from collections.abc import Mapping
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.geometry import get_distances
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxrecon.images.parameters import ImageParameters
 
@@ -17,27 +14,30 @@ SAME = 0.5
 """Distance, in those of two voxels, under which two peaks of one image are the same."""
 
 
-@partial(jax.jit, static_argnums=1)
-def local_maxima(images: Float[Array, "*batch n n n"], level: float) -> Bool[Array, "*batch n n n"]:
+AROUND = np.delete(np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), axis=-1).reshape(-1, 3), 13, axis=0)
+"""The 26 neighbours of a voxel."""
+
+
+def local_maxima(
+    images: Float[np.ndarray, "which n n n"], level: float
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, "k 3"]]:
     """Find the voxels that no neighbour exceeds, among 26, and that are higher than a level.
+
+    Few voxels are above a level, and only these are compared with their neighbours.
 
     Args:
         images: the images.
         level: the level, without a unit.
 
     Returns:
-        Whether a voxel is one of them; never on the surface of the box.
+        The image of each of these voxels, in order, and its indices, never on the surface of the
+        box.
     """
-    highest = images
-    inner = jnp.ones(images.shape, bool)
-    # The maximum over a cube is that over its three axes, one after the other.
-    for axis in (-3, -2, -1):
-        ahead, back = (jnp.roll(highest, shift, axis=axis) for shift in (1, -1))
-        highest = jnp.maximum(highest, jnp.maximum(ahead, back))
-        place = jnp.arange(images.shape[axis])
-        shape = [-1 if axis == other else 1 for other in range(-images.ndim, 0)]
-        inner &= ((place > 0) & (place < images.shape[axis] - 1)).reshape(shape)
-    return (images >= highest) & (images > level) & inner
+    inner = images[:, 1:-1, 1:-1, 1:-1]
+    which, x, y, z = np.nonzero(inner > level)
+    neighbors = images[which, *(np.stack([x, y, z]) + 1 + AROUND[:, :, None]).swapaxes(0, 1)]
+    highest = inner[which, x, y, z] >= neighbors.max(axis=0)
+    return which[highest], np.stack([x, y, z], axis=1)[highest] + 1
 
 
 def parabolas(

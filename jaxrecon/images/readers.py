@@ -136,8 +136,7 @@ def _peaks(
     images: Float[np.ndarray, "which n n n"], level: float, parameters: ImageParameters
 ) -> tuple[Peaks, Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Local maxima with their positions between voxels, heights and standard deviations."""
-    which, *voxel = np.nonzero(np.asarray(local_maxima(images, level)))
-    index = np.stack(voxel, axis=1)
+    which, index = local_maxima(images, level)
     offset, height, sigma = parabolas(images, which, index, parameters)
     peaks = Peaks(which, index, offset)
     # Of voxels that are equally near to one atom each is a maximum.
@@ -215,9 +214,8 @@ def _missing(
     sigmas: Float[np.ndarray, " which"],
 ) -> Peaks:
     """Additional atoms at peaks of what is not explained, if they decrease the sum of squares."""
-    maxima = np.asarray(local_maxima(rest, 0.5 * level)) & active[:, None, None, None]
-    which, *voxel = np.nonzero(maxima)
-    index = np.stack(voxel, axis=1)
+    which, index = local_maxima(rest, 0.5 * level)
+    which, index = which[active[which]], index[active[which]]
     beside = np.broadcast_to(np.multiply(BESIDE, parameters.spacing), index.shape)
     extra = Peaks(which, index, beside.copy())
     part = _explained(rest, extra, parameters, heights, sigmas)
