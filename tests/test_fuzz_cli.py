@@ -18,12 +18,14 @@ from ase.build import bulk, molecule
 from commands import PLATINUM, contents
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from imaging import COARSE
 
 from jaxrecon.cli import main, options
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.datasets.io import write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.descriptors.io import write_fingerprints
+from jaxrecon.images import encode, write_images
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.folder import VERSION
 from jaxrecon.potentials import judge
@@ -39,6 +41,8 @@ READERS = {
     "dataset info IN": "set.npz",
     "dataset info IN ": "set.extxyz",
     "dataset sample IN -n 2 -o out.npz": "set.npz",
+    "images encode IN -o out.npz --basis-grid 24 --sigma 0.5": "crystals.cif",
+    "images decode IN -o out.extxyz": "images.npz",
     "train IN -o out --quiet": "set.npz",
     "train set.npz -o out --quiet --learning IN": "learning.json",
     "design IN -o out --target 4 --quiet": "set.extxyz",
@@ -79,6 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     frames = [molecule("H2O"), molecule("CO")]
     ase.io.write("frames.extxyz", frames)
     ase.io.write("crystals.cif", bulk("NaCl", "rocksalt", a=5.64))
+    write_images("images.npz", encode(bulk("Si"), COARSE))
     clusters = [random_cluster("Pt10", seed) for seed in range(3)]
     values = np.outer([1.0, 2.0], np.linspace(0.1, 1.0, PLATINUM.size))
     write_fingerprints("pt10.npz", values, PLATINUM, clusters[:2])

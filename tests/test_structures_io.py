@@ -49,6 +49,7 @@ def write(path: Path, content: str | bytes) -> Path:
             "Ti1 Ti 0 0 0 1\nO1 O .5 .5 .5 0.8",
             r"got O 0.8 on site 1 of structure 0 of .*\.cif: order",
         ),
+        ("Ti1 Ti 0 0 0 1\nO1 O .5 .5 .5 nan", "got O nan on site 1"),
     ],
 )
 def test_partly_occupied_sites_are_refused(tmp_path: Path, sites: str, message: str) -> None:

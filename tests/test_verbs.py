@@ -77,8 +77,8 @@ def test_examples_are_commands(verb: str) -> None:
         if not line.strip().startswith("jaxrecon"):
             continue
         _, name, *words = shlex.split(line)
-        if name == "dataset":
-            name = f"dataset {words.pop(0)}"
+        if name in {"dataset", "images"}:
+            name = f"{name} {words.pop(0)}"
         VERBS[name].make_context(name, words)
 
 

@@ -110,6 +110,33 @@ def parse_processes(text: str) -> dict[str, Any]:
     }
 
 
+def parse_distances(words: Sequence[str]) -> dict[str, float]:
+    """Parse smallest distances of elements.
+
+    Args:
+        words: values of ``--min-distance``, in Angstrom.
+
+    Returns:
+        The distances in Angstrom by pairs of elements, which are checked where they are used.
+
+    Raises:
+        ValueError: if a word can't be parsed.
+
+    >>> parse_distances(["V-O=1.2", "O-O=1.3"])
+    {'V-O': 1.2, 'O-O': 1.3}
+    """
+    distances = {}
+    for word in words:
+        pair, _, number = (part.strip() for part in word.partition("="))
+        try:
+            distances[pair] = float(number)
+        except ValueError as error:
+            raise ValueError(
+                f"expected --min-distance as two elements and Angstrom like V-O=1.2, got {word!r}"
+            ) from error
+    return distances
+
+
 def parse_bulk_energies(text: str | None) -> dict[str, float] | None:
     """Parse the energies of bulk crystals.
 

@@ -260,8 +260,10 @@ def _check_occupancies(atoms: Atoms, number: int, name: str) -> None:
     if isinstance(sites, dict):
         for site, occupancies in sites.items():
             values = occupancies.values() if isinstance(occupancies, dict) else ()
-            if any(abs(value - 1.0) > FULL for value in values):
-                found = ", ".join(f"{symbol} {value:g}" for symbol, value in occupancies.items())
+            # ASE leaves what is no number as it is in the file.
+            numbers = [isinstance(value, int | float) for value in values]
+            if not all(numbers) or any(abs(value - 1.0) > FULL for value in values):
+                found = ", ".join(f"{symbol} {value}" for symbol, value in occupancies.items())
                 raise _partial(found, site, number, name)
     column = np.asarray(atoms.arrays.get("occupancy", ()))
     # Some programs write zeros for all atoms, which say nothing.
