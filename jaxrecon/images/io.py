@@ -24,6 +24,8 @@ TYPES = ("float32", "float64")
 def write_images(path: str | os.PathLike[str], images: Image | Sequence[Image]) -> None:
     """Write images with their elements and parameters.
 
+    :func:`~jaxrecon.images.io.read_images` has an example.
+
     Args:
         path: the file to write, which ends in ``.npz``.
         images: one image or several; all have the same parameters.
