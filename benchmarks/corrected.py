@@ -1,13 +1,15 @@
 """The potential that labelled the embedded Pt10 clusters, as a reference calculator.
 
     cd benchmarks
+    export NEQUIX_WEIGHTS=nequix-oam-1-pft.nqx
     jaxrecon judge made.extxyz --calculator corrected:potential -o judged.extxyz
 
-The Gaussian process and the line that correct 7net-mf-0 are fitted to the 300 clusters with PBE
+The Gaussian process and the line that correct Nequix are fitted to the 300 clusters with PBE
 labels. Crystals are not corrected: the bulk energy of the potential defines the zero of formation
-energies. The package sevenn is needed.
+energies. The package nequix is needed, and the file of its weights in NEQUIX_WEIGHTS.
 """
 
+import os
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +21,8 @@ from pbe_correction import Correction, Known, smooth
 from jaxrecon.datasets import load
 from jaxrecon.potentials.base import Mesh, ReferenceCalculator
 from jaxrecon.potentials.registry import reference_calculator
+
+WEIGHTS = "NEQUIX_WEIGHTS"
 
 
 class Corrected(Calculator):
@@ -70,7 +74,9 @@ class CorrectedPotential(ReferenceCalculator):
 
     def __init__(self) -> None:
         super().__init__()
-        self._potential = reference_calculator("sevennet")
+        if WEIGHTS not in os.environ:
+            raise ValueError(f"expected the file of the weights of Nequix in {WEIGHTS}")
+        self._potential = reference_calculator(f"nequix:{os.environ[WEIGHTS]}")
         self.distributions = self._potential.distributions
         whole, references = load("pt10"), load("pt10_pbe")
         bulk = whole.metadata["bulk_energies"]["Pt"]

@@ -138,8 +138,8 @@ def _coupled(
     import e3nn_jax as e3nn
 
     with jax.ensure_compile_time_eval():
-        coefficients = np.asarray(e3nn.clebsch_gordan(first, second, result))
-    coefficients = jnp.asarray(coefficients * np.sqrt(2 * result + 1), harmonics.dtype)
+        table = np.asarray(e3nn.clebsch_gordan(first, second, result))
+    coefficients = jnp.asarray(table * np.sqrt(2 * result + 1), harmonics.dtype)
     return einsum("nmb,abc->nmac", harmonics[..., second**2 : (second + 1) ** 2], coefficients)
 
 
