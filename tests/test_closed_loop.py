@@ -53,6 +53,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, list]:
         for number, atoms in enumerate(structures):
             atoms.info = {**info_of(wanted), "predicted": 4.1, "deviation": 0.1, "shortest": 0.8}
             atoms.info |= {"duplicate": number == 1, "accepted": number > 1}
+            atoms.info["rigidity"] = float((7 * number) % 5) + 0.1 * number
         options["progress"](count, 0)
         values = np.zeros((count, model.fingerprint.size))
         return Generated(structures, values, values[0], {"config": MAKING.to_dict()})
@@ -64,6 +65,30 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, list]:
 
 def looped(folder: Path, rows: LabelledSet | None = None, **changes: Any) -> Design:
     return design(rows or labelled(), TARGET, 5, folder, **{**SETTINGS, **changes})
+
+
+def test_the_least_certain_structures_are_judged(
+    calls: dict[str, list], tmp_path: Path, unchecked: None
+) -> None:
+    reports: list[int] = []
+    config = LEARNING.replace(surrogate="local_gpr")
+    options = {"choose": "rigidity", "train_config": config, "rounds": 1, "labels": 2}
+    looped(tmp_path / "run", progress=lambda n, _: reports.append(n), **options)
+    assert [count for count, _ in calls["made"]] == [6, 5]
+    assert sum(reports) == closed_loop.total(5, 1, 2, "rigidity") == 13
+    made = read_structures(tmp_path / "run/round-0/generated.extxyz")
+    # Of those that are no duplicates, the rigidities of two are the smallest.
+    worth = sorted(
+        (atoms.info["rigidity"] for atoms in made if not atoms.info["duplicate"]), reverse=False
+    )
+    judged = read_structures(tmp_path / "run/round-0/judged.extxyz")
+    assert sorted(atoms.info["rigidity"] for atoms in judged) == worth[:2]
+    with pytest.raises(ValueError, match=r"energies of atoms to choose by rigidity, .* gaussian"):
+        looped(tmp_path / "other", choose="rigidity")
+    with pytest.raises(ValueError, match="expected choose among"):
+        looped(tmp_path / "other", choose="best")
+    with pytest.raises(ValueError, match="the run that"):
+        looped(tmp_path / "run", **{**options, "choose": "deviation"})
 
 
 def test_each_round_learns_from_those_before(calls: dict[str, list], tmp_path: Path) -> None:

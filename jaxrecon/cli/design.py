@@ -1,6 +1,7 @@
 """`jaxrecon train`, `generate` and `design`: structures that have a wanted energy."""
 
 import shutil
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,15 @@ Examples:
 DESIGN_EXAMPLES = """\b
 Example:
   jaxrecon design pt10_pbe --target 1.9 --count 100 --rounds 2 --calculator gpaw -o low"""
+
+
+class Choice(StrEnum):
+    """Which of the structures that are made are judged."""
+
+    FIRST = "first"
+    DEVIATION = "deviation"
+    RIGIDITY = "rigidity"
+
 
 Learning = Annotated[
     str,
@@ -248,8 +258,16 @@ def design(
         int, typer.Option(min=0, help="Number of rounds in which structures are judged.")
     ] = 2,
     labels: Annotated[
-        int, typer.Option(min=1, help="Number of structures to make and judge in each round.")
+        int, typer.Option(min=1, help="Largest number of structures to judge in each round.")
     ] = 20,
+    choose: Annotated[
+        Choice,
+        typer.Option(
+            help="Structures to judge: first, all of as many as are made; or, of three times as "
+            "many, those with the largest deviation or the smallest rigidity, which a model of "
+            "energies of atoms knows."
+        ),
+    ] = Choice.FIRST,
     calculator: Calculator = "emt",
     bulk: Bulk = None,
     energy_key: EnergyKey = None,
@@ -293,7 +311,7 @@ def design(
     if force:
         _remove(output, "run.json")
     options.start_jax()
-    total = closed_loop.total(count, rounds, labels)
+    total = closed_loop.total(count, rounds, labels, choose.value)
     try:
         with reporting(None, total, closed_loop.WORDS, quiet) as progress:
             result = closed_loop.design(
@@ -304,6 +322,7 @@ def design(
                 calculator=calculator,
                 rounds=rounds,
                 labels=labels,
+                choose=choose.value,
                 symbols=symbols,
                 train_config=train_config,
                 generate_config=generate_config,

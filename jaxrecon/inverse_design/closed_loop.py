@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from ase import Atoms
@@ -20,6 +20,8 @@ from jaxrecon.inverse_design.generation import generate
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.folder import load_model, save_model
+from jaxrecon.models.registry import SURROGATES
+from jaxrecon.models.surrogates.local import LocalSurrogate
 from jaxrecon.models.training import checked_formula, train
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore, digest
@@ -36,6 +38,12 @@ WORDS = ("designing", "evaluations")
 
 MORE = ("count", "rounds")
 """Settings of a run that may be larger when it is continued."""
+
+Choice = Literal["first", "deviation", "rigidity"]
+"""Which of the structures that are made are judged."""
+
+CANDIDATES = 3
+"""Structures that are made for each one that is judged, where some are chosen."""
 
 KIND = "generated"
 """Kind of the structures that are added to the labelled set."""
@@ -71,6 +79,7 @@ def design(
     calculator: str,
     rounds: int = 2,
     labels: int = 20,
+    choose: Choice = "first",
     symbols: str | None = None,
     train_config: TrainConfig | None = None,
     generate_config: GenerateConfig | None = None,
@@ -94,8 +103,10 @@ def design(
         folder: folder of this run, which is made if it does not exist.
         calculator: name for :func:`~jaxrecon.potentials.registry.reference_calculator`.
         rounds: number of rounds in which structures are judged.
-        labels: number of structures made in each of these rounds: the largest number of energies
-            that a round costs.
+        labels: largest number of structures judged in each of these rounds.
+        choose: which ones are judged: ``"first"``, all of as many as are made; or, of three times
+            as many, those with the largest ``"deviation"`` of the prediction, or with the smallest
+            ``"rigidity"`` of an atom, which a surrogate of energies of atoms knows.
         symbols: chemical formula; needed for a set of fingerprints alone.
         train_config: settings of the models; None for the default ones.
         generate_config: settings of the generation; None for the default ones.
@@ -123,6 +134,13 @@ def design(
     # A set that can't be learned from must not leave a folder behind.
     checked_formula(labelled, symbols)
     training, making = train_config or TrainConfig(), generate_config or GenerateConfig()
+    if choose not in get_args(Choice):
+        raise ValueError(f"expected choose among {get_args(Choice)}, got {choose!r}")
+    if choose == "rigidity" and not issubclass(SURROGATES[training.surrogate], LocalSurrogate):
+        raise ValueError(
+            "expected a surrogate of energies of atoms to choose by rigidity, local_gpr or "
+            f"local_network, got {training.surrogate}"
+        )
     seed = checked_seed(seed)
     folder = Path(folder)
     _claim(
@@ -139,17 +157,19 @@ def design(
             "train": training.to_dict(),
             "generate": making.to_dict(),
             "set": _identity(labelled),
+            # Runs that were begun without a choice go on.
+            **({} if choose == "first" else {"choose": choose}),
         },
     )
     rows: list[Row] = []
-    with reporter(progress, total(count, rounds, labels), *WORDS) as report:
+    with reporter(progress, total(count, rounds, labels, choose), *WORDS) as report:
         for number in range(rounds + 1):
             last = number == rounds
             place = folder / f"round-{number}"
             place.mkdir(exist_ok=True)
             # Train and generate. Each result is stored, and not computed again.
             model = _trained(place, labelled, training, symbols, report)
-            size = count if last else labels
+            size = count if last else _candidates(labels, choose)
             made = _made(place, model, wanted, size, making, _seed(seed, number), report)
             row: Row = {
                 "round": number,
@@ -162,7 +182,8 @@ def design(
                 rows.append(row)
                 break
             # Judge structures that are new and reasonable, and learn from them in the next round.
-            chosen = [atoms for atoms in made if _worth_judging(atoms, making)]
+            worth = [atoms for atoms in made if _worth_judging(atoms, making)]
+            chosen = _chosen(worth, labels, choose)
             judged = _judged(place, chosen, calculator, bulk, jobs, report)
             report(labels - len(chosen), 0)
             rows.append({**row, **_hits(judged)})
@@ -171,15 +192,31 @@ def design(
     return Design(made, rows, labelled, model)
 
 
-def total(count: int, rounds: int, labels: int) -> int:
+def total(count: int, rounds: int, labels: int, choose: Choice = "first") -> int:
     """Return the largest number of structures that a run makes or judges.
 
     Args:
         count: as for :func:`design`.
         rounds: as for :func:`design`.
         labels: as for :func:`design`.
+        choose: as for :func:`design`.
     """
-    return rounds * 2 * labels + count
+    return rounds * (_candidates(labels, choose) + labels) + count
+
+
+def _candidates(labels: int, choose: Choice) -> int:
+    """The number of structures made in a round."""
+    return labels if choose == "first" else CANDIDATES * labels
+
+
+def _chosen(worth: Sequence[Atoms], labels: int, choose: Choice) -> list[Atoms]:
+    """The structures of a round that are judged, in the order in which they were made."""
+    numbers = list(range(len(worth)))
+    if choose == "deviation":
+        numbers.sort(key=lambda number: -worth[number].info["deviation"])
+    elif choose == "rigidity":
+        numbers.sort(key=lambda number: worth[number].info["rigidity"])
+    return [worth[number] for number in sorted(numbers[:labels])]
 
 
 def _identity(labelled: LabelledSet) -> list[Any]:

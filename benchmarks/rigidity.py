@@ -1,0 +1,293 @@
+"""Prediction rigidities beside the systems of their source, Chong et al., arXiv 2306.15638.
+
+    python benchmarks/rigidity.py -o results
+    python benchmarks/rigidity.py --only carbon -o results
+
+Sections:
+
+- ``exact``: on a toy set, the rigidity beside what a constrained refit costs (the source's figure
+  S1), and along a line x of features for several regularisers (S2).
+- ``silicon``, ``carbon``: amorphous structures by melting and quenching with Tersoff's potential;
+  500 structures, 500 points, zeta 2. Test errors; local rigidity against the variance of a
+  committee of 40; ratios of both after 10 and 20 % of the structures were replaced.
+- ``density``: a model of dense carbon on structures of low density, with 0, 1 and 3 % of the
+  training structures replaced by such ones.
+- ``diamond``: the energy of diamond after three single-environment variants in 1,000 structures.
+- ``network``: the rigidity of a network, of all weights and of the last layer, against a committee.
+
+Output: rigidity.json, and a figure for each section.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.build import bulk
+from matplotlib.figure import Figure
+from rigidity_systems import (
+    Linear,
+    Part,
+    choose_noise,
+    committee,
+    descriptor_of,
+    environments,
+    kernel_features,
+    rms,
+    split,
+    structures,
+)
+from scipy.stats import linregress, spearmanr
+from timing import device_name
+
+from jaxrecon import Environments, LocalConfig
+from jaxrecon.models.local.network import NetworkModel
+from jaxrecon.models.local.single_environments import single_environments
+from jaxrecon.models.rigidity import Rigidity
+from jaxrecon.potentials.single_points import single_points
+from jaxrecon.potentials.tersoff import Tersoff
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
+
+TRAIN, MEMBERS = 500, 40
+"""Training structures, and members of a committee."""
+
+
+def exact(folder: Path) -> dict[str, Any]:
+    """The figures S1 and S2: constrained refits, and profiles of the rigidity."""
+    random = np.random.default_rng(0)
+    grid = np.linspace(-1.0, 1.0, 60)
+
+    def features(x: np.ndarray) -> np.ndarray:
+        return np.stack([np.ones_like(x), x, x**2, np.sin(3.0 * x), np.cos(5.0 * x)], axis=-1)
+
+    atoms = random.uniform(-1.0, 0.4, (12, 4))
+    means = features(atoms).mean(axis=1)
+    energies = np.sin(2.0 * atoms).mean(axis=1) + 0.01 * random.normal(size=12)
+    rows = features(grid)
+    figure = Figure((9.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    worst = 0.0
+    profiles = {}
+    for mu in (1e-6, 1e-4, 1e-2, 1.0):
+        matrix = means.T @ means + mu * np.eye(5)
+        weights = np.linalg.solve(matrix, means.T @ energies)
+
+        def loss(w: np.ndarray, mu: float = mu) -> float:
+            return float(np.sum((means @ w - energies) ** 2) + mu * np.sum(w**2))
+
+        refitted = []
+        for row in rows:
+            # Lagrange: the prediction at this x moved by 1.
+            system = np.block([[2 * matrix, row[:, None]], [row[None], np.zeros((1, 1))]])
+            moved = np.linalg.solve(system, np.r_[2 * means.T @ energies, row @ weights + 1.0])
+            refitted.append(loss(moved[:5]) - loss(weights))
+        with jax.enable_x64(True):
+            found = np.asarray(Rigidity.of(means, mu)(jnp.asarray(rows)))
+        worst = max(worst, float(np.max(np.abs(found / refitted - 1.0))))
+        left.loglog(refitted, found, ".", label=f"$\\mu$ = {mu:g}")
+        right.semilogy(grid, found, label=f"$\\mu$ = {mu:g}")
+        profiles[f"{mu:g}"] = [float(found.min()), float(found.max())]
+    left.set(xlabel="increase of the loss of a constrained refit", ylabel="LPR")
+    right.plot(atoms.ravel(), np.full(atoms.size, 1e-6), "|", color="0.4")
+    right.set(xlabel="x", ylabel="LPR")
+    left.legend()
+    figure.savefig(folder / "rigidity_exact.png", dpi=150)
+    return {"largest relative difference": worst, "smallest and largest LPR": profiles}
+
+
+def amorphous(element: str, folder: Path) -> dict[str, Any]:
+    """Errors, rigidities against committees, and both after replacements."""
+    whole = structures(element, folder)
+    chosen = split(whole.trajectories, TRAIN)
+    known = [environments(whole.select(part), descriptor_of(element)) for part in chosen]
+    assert known[0].energies is not None
+    mean = float(known[0].energies.mean())
+    features = kernel_features(known[0])
+    train, validation, test = (Part.of(features, part, mean) for part in known)
+    noise = choose_noise(train, validation)
+    model = Linear.fit(train.means, train.energies, noise)
+    errors = test.means @ model.weights - test.energies
+    local_errors = test.atoms @ model.weights - test.local
+    rigidity = model.local(test.atoms)
+    members = committee(train.means, train.energies, noise, MEMBERS, 0)
+    variance = np.var(test.atoms @ members.T, axis=1, ddof=1)
+    line = linregress(np.log(rigidity), np.log(variance))
+    found: dict[str, Any] = {
+        "structures": [len(part) for part in chosen],
+        "noise, eV/atom": noise,
+        "spread of energies, meV/atom": 1e3 * float(test.energies.std()),
+        "test RMSE, meV/atom": 1e3 * rms(errors),
+        "test RMSE of local energies, meV": 1e3 * rms(local_errors),
+        "Spearman of LPR and variance": float(spearmanr(rigidity, variance)[0]),
+        "slope of log variance by log LPR": float(line.slope),
+        "Spearman of LPR and |local error|": float(spearmanr(rigidity, np.abs(local_errors))[0]),
+    }
+    figure = Figure((12.0, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    axes[0].loglog(rigidity, variance, ".", markersize=1, alpha=0.3)
+    axes[0].set(xlabel="LPR", ylabel=f"variance of {MEMBERS} members, eV$^2$")
+    # The replacements are structures of other trajectories, those that are held least.
+    lowest = np.argsort([part.min() for part in np.split(rigidity, len(test.energies))])
+    half = np.zeros(len(test.energies), bool)
+    half[lowest[: len(half) // 2]] = True
+    for axis, fraction in zip(axes[1:], (0.1, 0.2), strict=True):
+        count = min(round(fraction * TRAIN), int(half.sum()))
+        random = np.random.default_rng(1)
+        kept = random.permutation(TRAIN)[count:]
+        added = random.permutation(np.flatnonzero(half))[:count]
+        means = np.concatenate([train.means[kept], test.means[added]])
+        energies = np.concatenate([train.energies[kept], test.energies[added]])
+        again = Linear.fit(means, energies, noise).local(test.atoms)
+        others = committee(means, energies, noise, MEMBERS, 0)
+        ratio = np.var(test.atoms @ others.T, axis=1, ddof=1) / variance
+        axis.loglog(again / rigidity, ratio, ".", markersize=1, alpha=0.3)
+        axis.set(
+            xlabel="ratio of LPR", ylabel="ratio of variance", title=f"{fraction:.0%} replaced"
+        )
+        name = f"Spearman of ratios, {fraction:.0%} replaced"
+        found[name] = float(spearmanr(again / rigidity, ratio)[0])
+    figure.savefig(folder / f"rigidity_{element}.png", dpi=150)
+    return found
+
+
+def density(folder: Path) -> dict[str, Any]:
+    """Errors of structures of low density by a model of dense ones."""
+    whole = structures("C", folder)
+    values = np.asarray(whole.columns["density"])
+    dense = np.flatnonzero(values > 2.6)
+    light = np.flatnonzero(values < 2.0)
+    descriptor = descriptor_of("C")
+    base, other = (environments(whole.select(part), descriptor) for part in (dense, light))
+    assert base.energies is not None
+    mean = float(base.energies.mean())
+    both = environments(whole.select(np.sort(np.concatenate([dense, light[::10]]))), descriptor)
+    features = kernel_features(both)
+    high, low = Part.of(features, base, mean), Part.of(features, other, mean)
+    random = np.random.default_rng(0)
+    tracks = np.unique(whole.trajectories[light])
+    added_from = random.permutation(tracks)[: len(tracks) // 2]
+    is_source = np.isin(whole.trajectories[light], added_from)
+    atoms_of_test = np.repeat(~is_source, [len(whole.structures[i]) for i in light])
+    found: dict[str, Any] = {
+        "structures": [len(dense), int(is_source.sum()), int((~is_source).sum())]
+    }
+    rows = {}
+    for percent in (0, 1, 3):
+        errors, local, rigidities = [], [], []
+        for seed in range(5):
+            random = np.random.default_rng(seed)
+            count = round(percent / 100 * len(dense))
+            kept = random.permutation(len(dense))[count:]
+            new = random.permutation(np.flatnonzero(is_source))[:count]
+            means = np.concatenate([high.means[kept], low.means[new]])
+            energies = np.concatenate([high.energies[kept], low.energies[new]])
+            model = Linear.fit(means, energies, 3e-3)
+            errors.append(rms((low.means @ model.weights - low.energies)[~is_source]))
+            local.append(rms((low.atoms @ model.weights - low.local)[atoms_of_test]))
+            rigidities.append(float(np.median(model.local(low.atoms)[atoms_of_test])))
+        rows[f"{percent} %"] = {
+            "RMSE, meV/atom": 1e3 * float(np.mean(errors)),
+            "RMSE of local energies, meV": 1e3 * float(np.mean(local)),
+            "median LPR": float(np.mean(rigidities)),
+        }
+    return {**found, **rows}
+
+
+def diamond(folder: Path) -> dict[str, Any]:
+    """The energy of diamond before and after three variants of it are learned."""
+    whole, descriptor = structures("C", folder), descriptor_of("C")
+    potential = Tersoff().restricted(["C"])
+    variants = single_environments(bulk("C"), descriptor, 3, seed=0)
+    crystal = bulk("C", a=3.566)
+    labels = single_points([*variants, crystal], potential)
+    known = environments(whole, descriptor)
+    assert known.energies is not None
+    mean = float(known.energies.mean())
+    extra = Environments.of(
+        [*variants, crystal], descriptor, energies=[label.energies for label in labels]
+    )
+    features = kernel_features(known)
+    found = {}
+    base, new = Part.of(features, known, mean), Part.of(features, extra, mean)
+    for count in (0, 3):
+        means = np.concatenate([base.means, new.means[:count]])
+        energies = np.concatenate([base.energies, new.energies[:count]])
+        model = Linear.fit(means, energies, 3e-3)
+        rigidity = float(model.local(new.atoms[-1:])[0])
+        found[f"{count} variants"] = {
+            "error of diamond, meV/atom": 1e3
+            * float(new.means[3] @ model.weights - new.energies[3]),
+            "LPR": rigidity,
+            "larger than of a fraction of all atoms": float(
+                np.mean(model.local(base.atoms) < rigidity)
+            ),
+        }
+    return found
+
+
+def network(folder: Path) -> dict[str, Any]:
+    """The rigidity of a network against a committee of networks."""
+    whole = structures("C", folder)
+    chosen = split(whole.trajectories, TRAIN)
+    known = [environments(whole.select(part), descriptor_of("C")) for part in chosen]
+    config = LocalConfig(targets="total", layers=2, hidden=16, batch=16, epochs=400)
+    model = NetworkModel.fit(known[0], config)
+    test = known[2]
+    assert test.totals is not None
+    assert known[0].energies is not None
+    error = (model.totals(test) - test.totals) / test.counts.sum(axis=1)
+    predictions = []
+    for seed in range(10):
+        own = np.unique(np.random.default_rng(seed).integers(TRAIN, size=TRAIN))
+        member = NetworkModel.fit(known[0].select(own), replace(config, seed=seed))
+        predictions.append(member.predict(test))
+    variance = np.var(predictions, axis=0, ddof=1)
+    found: dict[str, Any] = {"test RMSE, meV/atom": 1e3 * rms(error)}
+    figure = Figure((9.0, 3.6), layout="constrained")
+    kinds = {"all weights": model.all_features(), "last layer": model.last_features()}
+    for axis, (name, features) in zip(figure.subplots(1, 2), kinds.items(), strict=True):
+        train, other = (Part.of(features, part, 0.0) for part in (known[0], test))
+        rigidity = Linear.fit(train.means, train.energies, 1e-2).local(other.atoms)
+        line = linregress(np.log(rigidity), np.log(variance))
+        found[f"Spearman of LPR and variance, {name}"] = float(spearmanr(rigidity, variance)[0])
+        found[f"slope, {name}"] = float(line.slope)
+        axis.loglog(rigidity, variance, ".", markersize=1, alpha=0.3)
+        axis.set(xlabel="LPR", ylabel="variance of 10 networks, eV$^2$", title=name)
+    figure.savefig(folder / "rigidity_network.png", dpi=150)
+    return found
+
+
+SECTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "exact": exact,
+    "silicon": lambda folder: amorphous("Si", folder),
+    "carbon": lambda folder: amorphous("C", folder),
+    "density": density,
+    "diamond": diamond,
+    "network": network,
+}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", "-o", type=Path, default=Path("results"))
+    parser.add_argument("--only", choices=SECTIONS, action="append")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {"versions": versions(), "device": device_name()}
+    for name in arguments.only or SECTIONS:
+        report[name] = SECTIONS[name](arguments.output)
+        print(name, report[name], flush=True)
+        write_json(arguments.output / "rigidity.json", report)
+        jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Amorphous silicon and carbon for `rigidity.py`, and models that are linear in their features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxrecon import Fingerprint
+from jaxrecon.datasets.io import read_labelled, write_labelled
+from jaxrecon.datasets.labelled import LabelledSet
+from jaxrecon.datasets.quench import Quenching, quench
+from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.models.local.base import BLOCK, Features
+from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.local.sparse_kernel import SparseKernel
+from jaxrecon.models.rigidity import Rigidity
+
+SETTINGS = {
+    "Si": Quenching((2.1, 2.5), 5000.0, 300.0, (800.0, 1500.0), interval=200, stages=(1, 4, 10)),
+    "C": Quenching((1.5, 3.5), 9000.0, 300.0, (1500.0, 4000.0), interval=200, stages=(1, 4, 10)),
+}
+"""How the structures are made, for `jaxrecon dataset build --recipe quench`."""
+
+DESCRIPTORS = {"Si": "chong2023_si", "C": "chong2023_c"}
+"""The published settings of SOAP."""
+
+ATOMS, STRUCTURES, POINTS = 64, 900, 500
+"""Atoms of a structure, structures of a set, representative points."""
+
+NOISES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+"""Noises of energies per atom in eV, of which validation structures choose one."""
+
+
+def structures(element: str, folder: Path) -> LabelledSet:
+    """The set of an element: made in a minute or two, and kept in the folder."""
+    path = folder / f"amorphous_{element}.npz"
+    if not path.exists():
+        made = quench(f"{element}{ATOMS}", STRUCTURES, settings=SETTINGS[element], seed=0)
+        write_labelled(path, made)
+    return read_labelled(path)
+
+
+def descriptor_of(element: str) -> Descriptor:
+    """The published settings of SOAP for an element."""
+    return Fingerprint.preset(DESCRIPTORS[element], [element]).descriptor
+
+
+def environments(labelled: LabelledSet, descriptor: Descriptor) -> Environments:
+    """The rows of all atoms, with energies of structures and of atoms."""
+    assert labelled.structures is not None
+    assert labelled.local_energies is not None
+    return Environments.of(
+        labelled.structures,
+        descriptor,
+        energies=labelled.local_energies,
+        totals=labelled.energies,
+        trajectories=labelled.trajectories,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some structures as a model sees them, relative to a mean energy of an atom.
+
+    Attributes:
+        atoms: features of all atoms.
+        means: their means over each structure.
+        energies: energy per atom of each structure in eV.
+        local: energy of each atom in eV.
+    """
+
+    atoms: Float[np.ndarray, "n m"]
+    means: Float[np.ndarray, "s m"]
+    energies: Float[np.ndarray, " s"]
+    local: Float[np.ndarray, " n"]
+
+    @classmethod
+    def of(cls, features: Features, known: Environments, mean: float) -> "Part":
+        """Compute the features of all atoms."""
+        assert known.totals is not None
+        assert known.energies is not None
+        blocks = []
+        with jax.enable_x64(True):
+            evaluate = jax.jit(lambda rows, kinds: features(rows, kinds))
+            for start in range(0, len(known), BLOCK):
+                part = slice(start, start + BLOCK)
+                rows = jnp.asarray(known.rows[part], jnp.float64)
+                blocks.append(np.asarray(evaluate(rows, jnp.asarray(known.kinds[part]))))
+        atoms, sizes = np.concatenate(blocks), known.counts.sum(axis=1)
+        means = np.zeros((len(sizes), atoms.shape[1]))
+        np.add.at(means, known.owner, atoms)
+        energies = known.totals / sizes - mean
+        return cls(atoms, means / sizes[:, None], energies, known.energies - mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Weights of a linear model, and the rigidity of its predictions.
+
+    Attributes:
+        weights: the weights, with independent priors.
+        rigidity: the factorised matrix.
+    """
+
+    weights: Float[np.ndarray, " m"]
+    rigidity: Rigidity
+
+    @classmethod
+    def fit(
+        cls,
+        means: Float[np.ndarray, "s m"],
+        energies: Float[np.ndarray, " s"],
+        noise: float,
+    ) -> "Linear":
+        """Fit to energies per atom of structures."""
+        rigidity = Rigidity.of(means, noise**2)
+        root = np.asarray(rigidity.root)
+        return cls(root.T @ (root @ (means.T @ energies)), rigidity)
+
+    def local(self, atoms: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " n"]:
+        """The local prediction rigidity of atoms."""
+        return 1.0 / np.sum((atoms @ np.asarray(self.rigidity.root).T) ** 2, axis=1)
+
+
+def rms(values: Float[np.ndarray, "..."]) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def committee(
+    means: Float[np.ndarray, "s m"],
+    energies: Float[np.ndarray, " s"],
+    noise: float,
+    members: int,
+    seed: int,
+) -> Float[np.ndarray, "k m"]:
+    """Weights of members that have learned from structures drawn with replacement."""
+    random = np.random.default_rng(seed)
+    chosen = random.integers(len(means), size=(members, len(means)))
+    return np.stack([Linear.fit(means[own], energies[own], noise).weights for own in chosen])
+
+
+def split(
+    trajectories: Int[np.ndarray, " s"], train: int, seed: int = 0
+) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " v"], Int[np.ndarray, " u"]]:
+    """Training structures, and whole trajectories for validation and tests."""
+    order = np.random.default_rng(seed).permutation(np.unique(trajectories))
+    place = np.argsort(order)[np.searchsorted(np.unique(trajectories), trajectories)]
+    ranked = np.argsort(place, kind="stable")
+    left = ranked[train:]
+    half = len(left) // 2
+    return np.sort(ranked[:train]), np.sort(left[:half]), np.sort(left[half:])
+
+
+def kernel_features(known: Environments, points: int = POINTS) -> Features:
+    """Whitened kernels (zeta 2) with representative points among some atoms."""
+    config = LocalConfig(targets="total", points=points, zeta=2, sigma_total=1e-2)
+    return SparseKernel.fit(known, config).last_features()
+
+
+def choose_noise(train: Part, validation: Part, noises: Sequence[float] = NOISES) -> float:
+    """The noise with the smallest error of validation structures."""
+    errors = [
+        rms(
+            validation.means @ Linear.fit(train.means, train.energies, noise).weights
+            - validation.energies
+        )
+        for noise in noises
+    ]
+    return noises[int(np.argmin(errors))]
