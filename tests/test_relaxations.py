@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from labelling import CALLS, energy_of, watch
 
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.datasets.relaxations import Relaxing, relaxation, spread
+from jaxrecon.datasets.relaxations import Relaxing, relaxation, relaxations, spread
 
 BULK = {"Pt": -0.1}
 
@@ -139,3 +139,32 @@ def test_a_relaxation_that_fails_keeps_the_structures_before(monkeypatch, happen
     assert {atoms.info["kind"] for atoms in others} == {"intermediate"}
     for atoms in others:
         assert atoms.get_potential_energy() == pytest.approx(energy_of(atoms), abs=1e-9)
+
+
+def test_relaxations_side_by_side_are_those_one_by_one() -> None:
+    settings, bulk = Relaxing(steps=12, frames=4), {"Si": -4.63}
+    calls = [
+        (f"trajectory-{number}", "Si4", number, number, "tersoff", bulk, settings)
+        for number in range(3)
+    ]
+    together = dict(relaxations(calls))
+    for name, *arguments in calls:
+        _, alone = relaxation(name, *arguments)
+        for one, two in zip(together[name], alone, strict=True):
+            assert one.info == {**two.info, "e_form": pytest.approx(two.info["e_form"])}
+            np.testing.assert_allclose(one.positions, two.positions, atol=1e-9)
+            np.testing.assert_allclose(one.get_forces(), two.get_forces(), atol=1e-8)
+
+
+def test_a_relaxation_side_by_side_that_fails_ends_alone() -> None:
+    settings = Relaxing(steps=3, frames=2)
+    calls = [
+        (str(number), symbols, number, 0, "tersoff", {"Si": -4.63, "Pt": 0.0}, settings)
+        for number, symbols in enumerate(("Si3", "Pt2", "Si2"))
+    ]
+    found = dict(relaxations(calls))
+    assert set(found) == {"0", "1", "2"}
+    [failed] = found["1"]
+    assert failed.calc is None
+    assert "Pt" in failed.info["reason"]
+    assert all(atoms.calc is not None for name in "02" for atoms in found[name])

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from ase import Atoms
 
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.perturbations import perturbed as perturbed_copy
-from jaxrecon.datasets.relaxations import Relaxing, relaxation
+from jaxrecon.datasets.relaxations import Relaxing, relaxation, relaxations
 from jaxrecon.datasets.sampling import distinct
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -129,7 +129,12 @@ def build(
             return name, symbols, number, seeded, calculator, bulk_energies, settings
 
         relaxed = collection.collect(
-            size - copies, "trajectories", relaxation, relax, settings.frames
+            size - copies,
+            "trajectories",
+            relaxation,
+            relax,
+            settings.frames,
+            relaxations if reference.many else None,
         )
         if not relaxed:
             raise ValueError(
@@ -173,6 +178,7 @@ class _Collection:
         function: Callable[..., Piece],
         call: Callable[[int], tuple[Any, ...]],
         expected: float,
+        together: Callable[..., Generator[Piece, None, None]] | None = None,
     ) -> list[Atoms]:
         """Do pieces 0, 1, 2, ... until enough structures are found or pieces give no more.
 
@@ -186,6 +192,8 @@ class _Collection:
             function: makes a piece.
             call: returns the arguments of the function for the number of a piece.
             expected: structures that a piece gives, as a first guess.
+            together: makes many pieces in place of the function, as for
+                :class:`~jaxrecon.potentials.labels.Work`.
 
         Returns:
             The new structures, at most as many as are wanted.
@@ -195,7 +203,7 @@ class _Collection:
             # A low yield asks for many pieces: never for more than have been done already.
             count = min(math.ceil(missing / expected), number or sys.maxsize)
             calls = [call(number + further) for further in range(count)]
-            new = self._do(function, calls)
+            new = self._do(function, calls, together)
             number += len(calls)
             if len(calls) >= ENOUGH and new < LEAST_YIELD * len(calls):
                 break
@@ -214,7 +222,12 @@ class _Collection:
         computed = f"{self._counts['structures']} were higher, {self._counts['failed']} failed"
         return f"{computed} ({reasons[0]})" if reasons else computed
 
-    def _do(self, function: Callable[..., Piece], calls: list[tuple[Any, ...]]) -> int:
+    def _do(
+        self,
+        function: Callable[..., Piece],
+        calls: list[tuple[Any, ...]],
+        together: Callable[..., Generator[Piece, None, None]] | None,
+    ) -> int:
         """Do some pieces, collect the new structures in them, and return their number."""
         # Structures of a resumed run count at once, the others as soon as their piece is finished.
         reported = sum(len(self._low(self._work.done.get(name, []))) for name, *_ in calls)
@@ -226,7 +239,7 @@ class _Collection:
             reported += low
             self._report(low, 1 + max(atoms.info.get("step", 0) for atoms in structures))
 
-        self._work(function, calls, ended)
+        self._work(function, calls, ended, together)
         # In the order of the calls, in whatever order they have ended.
         found = []
         for name, *_ in calls:

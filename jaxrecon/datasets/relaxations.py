@@ -1,11 +1,13 @@
 """Relaxations of clusters to a minimum, and structures chosen on the way down."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.potentials.base import Label
@@ -15,6 +17,10 @@ from jaxrecon.potentials.registry import reference_calculator
 
 LARGEST = 1e3
 """Force component in eV/Angstrom above which a relaxation counts as exploded."""
+
+
+TOGETHER = 64
+"""Clusters that are relaxed side by side where the calculator computes many together."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,12 @@ def relaxation(
     bulk: Mapping[str, float],
     settings: Relaxing,
 ) -> Piece:
-    """Relax a random cluster by :func:`descent`, as a piece of work.
+    """Relax a random cluster by BFGS and select structures on its way, as a piece of work.
+
+    The ``info`` of a structure has the number of the trajectory, the step, ``e_form`` in eV/atom,
+    and the kind: ``minimum`` for the last structure if its forces are small, ``unrelaxed`` if they
+    are not, ``intermediate`` for all others. If the calculator fails, or atoms collapse or fly
+    apart, the structure of that step comes in addition, with the reason.
 
     Args:
         name: name of the piece.
@@ -57,61 +68,90 @@ def relaxation(
     Returns:
         The name, and the selected structures, the last one of the relaxation first.
     """
-    return descent(name, random_cluster(symbols, seed), number, calculator, bulk, settings)
+    ready = reference_calculator(calculator).for_cluster(random_cluster(symbols, seed))
+    steps = _descent(name, ready, number, bulk, settings)
+    atoms = next(steps)
+    try:
+        while True:
+            ready.positions = atoms.positions
+            try:
+                forces = np.array(ready.get_forces(), np.float64)
+                known = Label(float(ready.get_potential_energy()), forces)
+            # Calculators raise different exceptions; one failure must not cost other structures.
+            except Exception as error:
+                atoms = steps.throw(error)
+            else:
+                atoms = steps.send(known)
+    except StopIteration as ended:
+        return ended.value
 
 
-def descent(
-    name: str,
-    start: Atoms,
-    number: int,
-    calculator: str,
-    bulk: Mapping[str, float],
-    settings: Relaxing,
-) -> Piece:
-    """Relax a cluster by BFGS and select structures on its way.
+def relaxations(calls: Sequence[tuple[Any, ...]]) -> Generator[Piece, None, None]:
+    """Relax many random clusters with a calculator that computes structures together.
 
-    The ``info`` of a structure has the number of the trajectory, the step, ``e_form`` in eV/atom,
-    and the kind: ``minimum`` for the last structure if its forces are small, ``unrelaxed`` if they
-    are not, ``intermediate`` for all others. If the calculator fails, or atoms collapse or fly
-    apart, the structure of that step comes in addition, with the reason.
+    Each takes its own steps, and the structures of a step are computed in one go.
 
     Args:
-        name: name of the piece.
-        start: positions in Angstrom.
-        number: number of the trajectory.
-        calculator: name of the reference calculator.
-        bulk: energies of the elements in eV/atom.
-        settings: settings of the relaxation and of the selection.
+        calls: arguments of :func:`relaxation`, all with the same calculator, whose ``many`` is set.
 
-    Returns:
-        The name, and the selected structures, the last one of the relaxation first.
+    Yields:
+        The pieces as :func:`relaxation` returns them, in the order in which they end.
     """
+    waiting = iter(calls)
+    running: list[tuple[Generator[Atoms, Label, Piece], Atoms]] = []
+    while True:
+        new = islice(waiting, TOGETHER - len(running))
+        for name, symbols, number, seed, _, bulk, settings in new:
+            steps = _descent(name, random_cluster(symbols, seed), number, bulk, settings)
+            running.append((steps, next(steps)))
+        if not running:
+            return
+        moved: list[tuple[Generator[Atoms, Label, Piece], Atoms]] = []
+        reference = reference_calculator(calls[0][4])
+        known = dict(reference.label_many([atoms for _, atoms in running]))
+        for place, (steps, _) in enumerate(running):
+            answer = known[place]
+            try:
+                further = (
+                    steps.throw(answer) if isinstance(answer, Exception) else steps.send(answer)
+                )
+                moved.append((steps, further))
+            except StopIteration as ended:
+                yield ended.value
+        running = moved
+
+
+def _descent(
+    name: str, start: Atoms, number: int, bulk: Mapping[str, float], settings: Relaxing
+) -> Generator[Atoms, Label, Piece]:
+    """The steps of a relaxation: yields structures, is sent labels, and returns the piece."""
     from ase.optimize import BFGS
 
-    ready = reference_calculator(calculator).for_cluster(start)
-    steps: list[tuple[Atoms, Label]] = []
+    moving = Atoms(start.numbers, start.positions)
+    optimizer = BFGS(moving, logfile=None)
+    path: list[tuple[Atoms, Label]] = []
     selected: list[Atoms] = []
     converged = False
-
-    def record() -> None:
-        energy, forces = ready.get_potential_energy(), np.array(ready.get_forces(), np.float64)
-        largest = np.abs(forces).max()
-        if not (np.isfinite(energy) and largest < LARGEST):
-            raise ValueError(f"expected forces below {LARGEST:g} eV/A, got {largest:g}")
-        steps.append((_centred(ready), Label(float(energy), forces)))
-
     try:
-        for reached in BFGS(ready, logfile=None).irun(fmax=settings.force, steps=settings.steps):
-            record()
-            converged = bool(reached)
-    # Calculators raise different exceptions, and one failure must not cost the other structures.
+        while True:
+            known = yield moving
+            largest = np.abs(known.forces).max()
+            if not (np.isfinite(known.energy) and largest < LARGEST):
+                raise ValueError(f"expected forces below {LARGEST:g} eV/A, got {largest:g}")
+            path.append((_centred(moving), Label(known.energy, known.forces)))
+            converged = bool(np.linalg.norm(known.forces, axis=1).max() < settings.force)
+            if converged or len(path) > settings.steps:
+                break
+            moving.calc = SinglePointCalculator(moving, energy=known.energy, forces=known.forces)
+            optimizer.step()
+    # What the calculator raises ends the relaxation, not the work.
     except Exception as error:
-        selected = [failed(_centred(ready), error, trajectory=number, step=len(steps))]
-    e_forms = [formation_energy(known.energy, start.symbols, bulk) for _, known in steps]
+        selected = [failed(_centred(moving), error, trajectory=number, step=len(path))]
+    e_forms = [formation_energy(known.energy, start.symbols, bulk) for _, known in path]
     # From the end: of near duplicates the first is kept, and that should be the minimum.
     for step in reversed(spread(np.array(e_forms), settings.frames, settings.max_e_form)):
         kind = "intermediate"
-        if step == len(steps) - 1 and not selected:
+        if step == len(path) - 1 and not selected:
             kind = "minimum" if converged else "unrelaxed"
         about: dict[str, Any] = {
             "kind": kind,
@@ -119,7 +159,7 @@ def descent(
             "step": step,
             "e_form": e_forms[step],
         }
-        selected.append(labelled(*steps[step], **about))
+        selected.append(labelled(*path[step], **about))
     return name, selected
 
 

@@ -202,22 +202,25 @@ class Work:
         function: Callable[..., Piece],
         calls: Iterable[tuple[Any, ...]],
         ended: Callable[[list[Atoms]], None] | None = None,
+        together: Callable[[Sequence[tuple[Any, ...]]], Generator[Piece, None, None]] | None = None,
     ) -> None:
         """Make the pieces that are not done yet.
-
-        Labels by a calculator that computes many structures together are made in this process.
 
         Args:
             function: makes a piece.
             calls: arguments of the function, piece by piece; the first is the name of the piece.
             ended: called with the structures of each piece once it is committed; an exception that
                 it raises ends the work.
+            together: makes many pieces in this process, in place of the function, where the
+                calculator computes many structures together; None for labels.
         """
         missing = [call for call in calls if call[0] not in self.done]
         if not missing:
             return
-        if function is label_piece and reference_calculator(missing[0][2]).many:
-            made = label_pieces(missing)
+        if together is None and function is label_piece:
+            together = label_pieces if reference_calculator(missing[0][2]).many else None
+        if together is not None:
+            made = together(missing)
         else:
             made = unordered(function, missing, self._jobs)
         # Closing stops the processes when `ended` raises; they would go on until the generator is
