@@ -142,6 +142,22 @@ def test_generation_reports_rigidities_and_is_guided(tmp_path: Path) -> None:
     assert np.isfinite(whole).all()
 
 
+def test_structures_of_another_size_are_made() -> None:
+    model = trained()
+    wanted = float(np.quantile(labelled().formation_energies, 0.4))
+    search = {"hops": 2, "replicas": 8, "refine_steps": 15, "polish_steps": 5, "tolerance": 1e-3}
+    config = jaxrecon.GenerateConfig(
+        sampled=False, trust=0.0, search=jaxrecon.ReconstructConfig(**search)
+    )
+    made = generate(model, wanted, 1, symbols="Pt6", config=config)
+    assert len(made[0]) == 6
+    assert made[0].info["predicted"] == pytest.approx(wanted, abs=5e-3)
+    with pytest.raises(ValueError, match="expected Pt4 for fingerprints, got Pt6"):
+        generate(model, wanted, 1, symbols="Pt6")
+    with pytest.raises(ValueError, match="elements of Pt4, got Au4"):
+        generate(model, wanted, 1, symbols="Au4", config=config)
+
+
 def test_what_a_local_surrogate_can_not_do_is_refused() -> None:
     model = trained()
     with pytest.raises(ValueError, match=r"expected structures of Pt, .* got Cu"):

@@ -194,6 +194,14 @@ def generate(
     ] = False,
     plain: Plain = False,
     direct: Direct = False,
+    symbols: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Pt13",
+            help="Formula of the structures: another number of atoms than in the training set "
+            "needs a model of energies of atoms and --direct.  [default: that of the model]",
+        ),
+    ] = None,
     hops: Hops = DEFAULTS.search.hops,
     pull: Pull = DEFAULTS.pull,
     trust: Trust = DEFAULTS.trust,
@@ -227,7 +235,14 @@ def generate(
     words = ("generating", "evaluations")
     with reporting(results, samples, words, quiet) as progress:
         made = generation.generate(
-            trained, wanted, samples, seed=seed, config=config, store=results, progress=progress
+            trained,
+            wanted,
+            samples,
+            symbols=symbols,
+            seed=seed,
+            config=config,
+            store=results,
+            progress=progress,
         )
     write_structures(output, list(made.screened() if screened else made))
     report = made.to_dict()

@@ -19,7 +19,7 @@ from jaxrecon.inverse_design.config import GenerateConfig, Wanted, info_of, miss
 from jaxrecon.inverse_design.generated import Generated, diversity, widths_of
 from jaxrecon.inverse_design.rigidities import attach
 from jaxrecon.models.design_model import DesignModel
-from jaxrecon.models.surrogates.local import OfAtoms
+from jaxrecon.models.surrogates.local import LocalSurrogate, OfAtoms
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.runtime.versions import versions
@@ -27,6 +27,7 @@ from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.reconstruct import reconstruct
 from jaxrecon.search.store import Store
 from jaxrecon.structures.duplicates import Library, duplicates
+from jaxrecon.structures.formulas import composition_of
 
 Also = Sequence[tuple[DesignModel, Wanted]]
 """Models of further properties, with the wanted value of each."""
@@ -41,6 +42,7 @@ def generate(
     count: int,
     *,
     also: Also = (),
+    symbols: str | None = None,
     seed: int = 0,
     config: GenerateConfig | None = None,
     store: Store | None = None,
@@ -70,6 +72,8 @@ def generate(
             For a range, fingerprints are drawn at values of the training data in it.
         count: number of structures.
         also: models of further properties, with the wanted value of each.
+        symbols: formula of the structures; None for that of the model. Another number of atoms
+            needs surrogates of energies of atoms, and no drawn fingerprints (``sampled=False``).
         seed: seed of the random numbers.
         config: settings; None for the default ones.
         store: store to which each structure is committed when it is found, and from which those of
@@ -93,6 +97,7 @@ def generate(
     if count < 1:
         raise ValueError(f"expected count >= 1, got {count}")
     _check_alike(model, also)
+    symbols = _checked_symbols(symbols, model, also, config)
     goals = [(model, range_of(wanted)), *((other, range_of(value)) for other, value in also)]
     known, energies = model.training.fingerprints, model.training.formation_energies
     assert known is not None, "a model has the fingerprints of its training set"
@@ -109,7 +114,7 @@ def generate(
     found = reconstruct(
         np.zeros((count, model.fingerprint.size)) if targets is None else targets,
         model.fingerprint,
-        symbols=model.symbols,
+        symbols=symbols,
         guidance=guidance,
         config=config.search,
         seed=seed,
@@ -156,6 +161,25 @@ def _check_alike(model: DesignModel, also: Also) -> None:
             raise ValueError(
                 f"expected models of one fingerprint, got others: {'; '.join(differences)}"
             )
+
+
+def _checked_symbols(
+    symbols: str | None, model: DesignModel, also: Also, config: GenerateConfig
+) -> str:
+    """The formula of the structures, or ValueError if the models can't predict for it."""
+    if symbols is None or sorted(composition_of(symbols)) == sorted(composition_of(model.symbols)):
+        return symbols or model.symbols
+    if set(composition_of(symbols)) != set(composition_of(model.symbols)):
+        raise ValueError(f"expected a formula of the elements of {model.symbols}, got {symbols}")
+    whole = not all(
+        isinstance(one.surrogate, LocalSurrogate) for one in (model, *(other for other, _ in also))
+    )
+    if whole or config.sampled:
+        raise ValueError(
+            f"expected {model.symbols} for fingerprints, got {symbols}: other sizes need a "
+            "surrogate of energies of atoms (local-gpr) and no drawn fingerprints (--direct)"
+        )
+    return symbols
 
 
 def _values(
@@ -206,7 +230,9 @@ def _scored(
             predicted[number][:, finite] = both
             each[number] = dict(zip(finite, parts or (), strict=parts is not None))
     earlier = dict(zip(finite, duplicates(whole), strict=True))
-    library = None if training is None else Library(training)
+    # Structures of another size than all that are known are new.
+    same_size = training is not None and bool(found) and len(training[0]) == len(found[0])
+    library = Library(training) if training is not None and same_size else None
     structures = []
     for row, original in enumerate(found):
         atoms = Atoms(original.numbers, original.positions, info=info_of(wanted))
@@ -226,8 +252,9 @@ def _scored(
         # The structure has to be reasonable and new.
         info["shortest"] = shortest_distance(atoms)
         info["duplicate"] = earlier.get(row) is not None
-        if library is not None:
-            info["known"] = row in earlier and library.find(atoms) is not None
+        if training is not None:
+            near = library.find(atoms) if library is not None and row in earlier else None
+            info["known"] = near is not None
         accepted &= info["shortest"] >= config.shortest
         new = not (info["duplicate"] or info.get("known", False))
         info["accepted"] = bool(accepted and new)
