@@ -37,11 +37,13 @@ from timing import device_name
 
 from jaxrecon.images import ImageParameters, decode, encode
 from jaxrecon.images.cells import cells_of_directions, fit_cells
+from jaxrecon.images.encode import frame_of
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.versions import versions
+from jaxrecon.structures.formulas import elements_of
 
-GRIDS = (64, 48, 40, 32, 28, 24, 20, 16, 12)
-RATIOS = (0.55, 0.7, 0.85, 1.0, 1.2)
+GRIDS = (64, 48, 32, 24, 20, 18, 16, 14, 12)
+RATIOS = (0.55, 0.7, 0.85, 1.0)
 """Standard deviations to choose from, in distances of two voxels."""
 
 LIKE = 1.0
@@ -51,14 +53,16 @@ CLOSE, EXACT = 1e-3, 1e-6
 """Deviations in Angstrom of the bar and of the moonshot."""
 
 
-def fitting(structures: Sequence[Atoms], edge: float) -> list[Atoms]:
+def fitting(
+    structures: Sequence[Atoms], edge: float, parameters: ImageParameters | None = None
+) -> list[Atoms]:
     """The crystals that fit into the box, with cells up to a length."""
     kept = []
     for atoms in structures:
         if atoms.cell.lengths().max() > edge:
             continue
         try:
-            encode(atoms, ImageParameters(basis_grid=24, sigma=0.5))
+            frame_of(atoms, elements_of([atoms]), parameters or ImageParameters())
         except ValueError:
             continue
         kept.append(atoms)
@@ -166,9 +170,10 @@ def of_grids(structures: Sequence[Atoms]) -> dict[str, Any]:
             sigma = ratio * 15.0 / grid
             if sigma < 0.2:
                 continue
-            tried[round(sigma, 4)] = of_fit(
-                structures, ImageParameters(basis_grid=grid, sigma=sigma)
-            )
+            parameters = ImageParameters(basis_grid=grid, sigma=sigma)
+            # On a coarse grid, the outermost voxels with neighbours are further from the surface.
+            some = fitting(structures, parameters.box, parameters)
+            tried[round(sigma, 4)] = of_fit(some, parameters)
         sigma = max(tried, key=lambda key: (tried[key]["within 1e-3"], tried[key]["within 1e-6"]))
         results[str(grid)] = {"sigma": sigma, **tried[sigma]}
         print(f"grid {grid}, sigma {sigma}: {tried[sigma]}", flush=True)

@@ -1,0 +1,158 @@
+"""Representations and their inverses on the same crystals: fingerprints beside images.
+
+    python benchmarks/representations.py --data DIR -o results
+    python benchmarks/representations.py --data DIR -o results --count 5 --budget 1e4
+
+Crystals: evenly spaced ones of mp_200 (extended XYZ in DIR) whose cells have no edge longer than 10
+Angstrom and whose atoms stay in the box of the images.
+
+Representations: the fingerprint `crystal`, SOAP (the preset `soap`), and images, read by the
+brightest voxels as Noh et al. (Matter 1, 1370 (2019)) do and by least squares. The search of the
+fingerprints knows composition and cell, and has the budget of benchmarks/recovery.py in
+loss-and-gradient evaluations a crystal. Images hold the elements, the number of atoms and the cell.
+
+For each: numbers stored, those of them that are not zero, the median deviation of the atoms over
+all crystals in Angstrom (infinite where the composition is another one), the share of crystals that
+match tightly and loosely (jaxrecon/structures/compare.py), and seconds a crystal, of the inverse
+alone. The median of seconds of a search leaves out what JAX compiles meanwhile; that of images is
+of a second pass.
+
+Output: representations.json, written after every representation.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import jax
+import numpy as np
+from ase import Atoms
+from images import fitting
+from recovery import budgeted, costs_by_kind
+from recovery_search import searched
+from recovery_sets import spread, targets_of
+from timing import device_name
+
+from jaxrecon import ReconstructConfig, use_all_cores
+from jaxrecon.images import decode, encode
+from jaxrecon.runtime.devices import enable_compilation_cache
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.versions import versions
+from jaxrecon.structures.compare import Match, match
+
+EDGE = 10.0
+"""Longest edge of a cell in Angstrom."""
+
+PRESETS = ("crystal", "soap")
+"""Fingerprints that are compared."""
+
+
+def rows_of(structures: Sequence[Atoms], count: int) -> list[int]:
+    """Evenly spaced rows among those whose images can be made."""
+    usable = [row for row, atoms in enumerate(structures) if fitting([atoms], EDGE)]
+    return [usable[place] for place in spread(len(usable), count)]
+
+
+def summary(
+    numbers: Sequence[int], nonzero: Sequence[int], matches: Sequence[Match], seconds: float
+) -> dict[str, Any]:
+    """One line of the table."""
+    deviations = [each.rmsd for each in matches]
+    return {
+        "crystals": len(matches),
+        "numbers stored": float(np.median(numbers)),
+        "of these not zero": float(np.median(nonzero)),
+        "median deviation": float(np.median(deviations)),
+        "tight": float(np.mean([each.tight for each in matches])),
+        "loose": float(np.mean([each.loose for each in matches])),
+        "seconds": seconds,
+    }
+
+
+def of_fingerprint(
+    preset: str, data: Path, rows: Sequence[int], budget: float, seed: int
+) -> dict[str, Any]:
+    """Search for all crystals."""
+    words = ",".join(map(str, rows))
+    targets = targets_of("mp_200", data, preset=preset, rows=words, count=None)
+    costs = costs_by_kind(targets, ReconstructConfig(), 1.0)
+    configs = budgeted(ReconstructConfig(), costs, budget)
+    trials = searched(targets, configs, costs, seed, lambda trials: None)
+    matches = [trial.match for trial in trials if trial.match is not None]
+    certified = float(np.mean([trial.certified for trial in trials]))
+    values = [np.asarray(trial.target.values) for trial in trials]
+    line = summary(
+        [each.size for each in values],
+        [np.count_nonzero(each) for each in values],
+        matches,
+        float(np.median([trial.seconds for trial in trials])),
+    )
+    return {**line, "certified": certified}
+
+
+def of_images(structures: Sequence[Atoms], method: str) -> dict[str, Any]:
+    """Decode the images of all crystals."""
+    images = encode(list(structures))
+    decode(images, method=method)
+    started = time.perf_counter()
+    found = decode(images, method=method)
+    seconds = (time.perf_counter() - started) / len(images)
+    matches = [match(truth, one) for truth, one in zip(structures, found, strict=True)]
+    nonzero = [np.count_nonzero(each.cell) + np.count_nonzero(each.basis) for each in images]
+    line = summary([each.size for each in images], nonzero, matches, seconds)
+    certified = float(np.mean([atoms.info["result_code"] == "converged" for atoms in found]))
+    return {**line, "certified": certified}
+
+
+def text(lines: dict[str, dict[str, Any]]) -> str:
+    """The table."""
+    names = ("numbers stored", "of these not zero", "median deviation", "tight", "loose", "seconds")
+    rows = ["| representation | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for name, line in lines.items():
+        rows.append(f"| {name} | " + " | ".join(f"{line[each]:.3g}" for each in names) + " |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", "-o", type=Path, default=Path("results"))
+    parser.add_argument("--count", type=int, default=200, help="number of crystals")
+    parser.add_argument("--budget", type=float, default=1e6, help="evaluations a crystal")
+    parser.add_argument("--seed", type=int, default=0, help="of the searches")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    devices = use_all_cores()
+    enable_compilation_cache()
+    every = ase.io.read(arguments.data / "mp_200.extxyz", ":")
+    rows = rows_of(every, arguments.count)
+    structures = [every[row] for row in rows]
+    report: dict[str, Any] = {
+        "versions": versions(),
+        "device": f"{devices} x {device_name()}",
+        "backend": jax.default_backend(),
+        "rows": rows,
+        "budget": arguments.budget,
+        "seed": arguments.seed,
+        "representations": {},
+    }
+    lines = report["representations"]
+    for name, method in (("image, argmax", "argmax"), ("image, least squares", "fit")):
+        lines[name] = of_images(structures, method)
+        write_json(arguments.output / "representations.json", report)
+    for preset in PRESETS:
+        lines[preset] = of_fingerprint(
+            preset, arguments.data, rows, arguments.budget, arguments.seed
+        )
+        write_json(arguments.output / "representations.json", report)
+    print(text(lines))
+
+
+if __name__ == "__main__":
+    main()
