@@ -12,6 +12,7 @@ import pytest
 from ase.build import bulk
 from commands import run
 from imaging import COARSE, deviation
+from pymatgen.core import Structure
 
 from jaxrecon.images import encode, read_images, write_images
 
@@ -57,6 +58,21 @@ def test_images_that_cannot_be_read_have_a_code_and_no_frame() -> None:
     results = json.loads(Path("out.json").read_text())["results"]
     assert [each["result_code"] for each in results] == ["no_peak", "stalled", "stalled"]
     assert results[0]["residual"] is None
+
+
+@pytest.mark.usefixtures("files")
+def test_crystals_by_substitution(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [("rock salt", Structure.from_ase_atoms(CRYSTALS[0]))]
+    monkeypatch.setattr("jaxrecon.images.substitution._prototypes", lambda: named)
+    assert run("images build --elements V,O --copies 2 -o oxides.extxyz --known water.xyz") == 2
+    assert "expected known crystals" in capsys.readouterr().err
+    assert run("images build --elements V,O --copies 2 -o oxides.extxyz") == 0
+    assert "6 crystals, 2 prototypes with 2 copies each" in capsys.readouterr().out
+    frames = ase.io.read("oxides.extxyz", ":")
+    assert [atoms.info["variant"] for atoms in frames] == [0, 1, 2] * 2
+    assert [atoms.info["prototype"] for atoms in frames] == ["rock salt"] * 6
 
 
 @pytest.mark.usefixtures("files")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Structures
+from jaxrecon.cli.options import Force, Seed, Structures
 from jaxrecon.cli.verbs import Report, Verbs
 from jaxrecon.images.parameters import ImageParameters
 
@@ -26,6 +26,56 @@ class Method(StrEnum):
 
     FIT = "fit"
     ARGMAX = "argmax"
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  jaxrecon images build --elements V,O -o oxides.extxyz
+  jaxrecon images build --elements V,O --known known.cif --copies 12 -o oxides.extxyz"""
+)
+def build(
+    elements: Annotated[str, typer.Option(metavar="V,O", help="The two elements of the crystals.")],
+    output: Annotated[
+        Path,
+        options.output(
+            "OUT.extxyz", "Crystals to write; each has its prototype, trajectory and variant."
+        ),
+    ],
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Known crystals that are kept out, with all that match them loosely; may be "
+            "repeated.  [default: none]",
+        ),
+    ] = None,
+    copies: Annotated[
+        int, typer.Option(min=0, help="Number of strained and rattled copies of each crystal.")
+    ] = 12,
+    seed: Seed = 0,
+    force: Force = False,
+) -> Report:
+    """Make crystals of two elements by substitution into prototypes, for networks to learn from.
+
+    The prototypes are the binary ones of the AFLOW encyclopedia with at most 20 atoms in a
+    primitive cell; the volumes are those that lengths of bonds let expect, and no edge is longer
+    than 10 Angstrom. Copies have strains with a standard deviation of 0.03 and coordinates with one
+    of 0.05 Angstrom. `judge` computes their energies.
+    """
+    from jaxrecon.images import substitution
+    from jaxrecon.runtime.files import check_output
+    from jaxrecon.structures.io import read_structures, write_structures
+
+    check_output(output, force)
+    kept_out = read_structures(known) if known else None
+    frames = substitution.build(elements, known=kept_out, copies=copies, seed=seed)
+    if not frames:
+        raise ValueError(f"expected prototypes for {elements} besides the known ones, got none")
+    write_structures(output, frames)
+    count = len({atoms.info["trajectory"] for atoms in frames})
+    text = f"{output}: {len(frames)} crystals, {count} prototypes with {copies} copies each"
+    return Report(text, {"crystals": len(frames), "prototypes": count}, [output])
 
 
 @app.command(

@@ -100,7 +100,7 @@ def encode(
     own = None if elements is None else element_symbols(elements)
     channels = [own or elements_of([atoms]) for atoms in crystals]
     framed = [
-        _framed(atoms, names, parameters, "" if single else f" of structure {number}")
+        frame_of(atoms, names, parameters, "" if single else f" of structure {number}")
         for number, (atoms, names) in enumerate(zip(crystals, channels, strict=True))
     ]
     dtype = jax.dtypes.canonicalize_dtype(np.float64)
@@ -257,8 +257,23 @@ def transform_of(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
     return np.round(np.linalg.inv(minkowski_reduce(cell)[1]))
 
 
-def _framed(atoms: Atoms, names: Sequence[str], parameters: ImageParameters, which: str) -> Framed:
-    """Check a crystal, turn it and centre it."""
+def frame_of(
+    atoms: Atoms, names: Sequence[str], parameters: ImageParameters, which: str = ""
+) -> Framed:
+    """Check a crystal, turn it and centre it.
+
+    Args:
+        atoms: the crystal; positions and cell in Angstrom.
+        names: elements of the basis images.
+        parameters: parameters of the images.
+        which: a name of the crystal for messages.
+
+    Returns:
+        The crystal as its image has it.
+
+    Raises:
+        ValueError: if its image can't be made, as for :func:`encode`.
+    """
     if not atoms.pbc.all():
         raise ValueError(
             "expected a crystal, periodic along all three axes, got "
