@@ -32,7 +32,7 @@ DESCRIPTORS = {"Si": "chong2023_si", "C": "chong2023_c"}
 ATOMS, STRUCTURES, POINTS = 64, 900, 500
 """Atoms of a structure, structures of a set, representative points."""
 
-NOISES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+NOISES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Noises of energies per atom in eV, of which validation structures choose one."""
 
 

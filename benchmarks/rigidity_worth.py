@@ -30,7 +30,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from timing import device_name
 
-from jaxrecon import Environments, GenerateConfig, TrainConfig
+from jaxrecon import Environments, GenerateConfig, TrainConfig, featurize
 from jaxrecon.datasets import LabelledSet, load
 from jaxrecon.datasets.frames import from_frames
 from jaxrecon.inverse_design.closed_loop import design
@@ -74,7 +74,7 @@ def trained(surrogate: str, known: LabelledSet, folder: Path) -> DesignModel:
 
 
 def judged(
-    model: DesignModel, target: float, place: Path, count: int, judge_name: str, seed: int = 0
+    model: DesignModel, target: float, place: Path, count: int, judge_name: str, seed: int
 ) -> list[Atoms]:
     """Structures that a model makes for an energy, with the judge's energies."""
     path = place / f"judged-{target}.extxyz"
@@ -119,7 +119,7 @@ def estimates(
         means,
         np.sqrt(np.maximum(deviations**2 - float(surrogate.floor) ** 2, 1e-12)),
     )
-    whole = model.predict(np.asarray(_fingerprints(model, structures)))
+    whole = model.predict(featurize(structures, model.fingerprint))
     found["Gaussian process of the fingerprint"] = means, whole[1]
     # Members of the committee are calibrated by the training examples.
     learned = Environments.of(
@@ -136,14 +136,7 @@ def estimates(
     return found
 
 
-def _fingerprints(model: DesignModel, structures: list[Atoms]) -> Float[np.ndarray, "n p"]:
-    """Fingerprints of structures."""
-    from jaxrecon import featurize
-
-    return featurize(structures, model.fingerprint)
-
-
-def windows(judge_name: str, folder: Path, count: int) -> dict[str, Any]:
+def windows(judge_name: str, folder: Path, count: int, seed: int) -> dict[str, Any]:
     """How well deviations tell the errors of structures that were made."""
     known = examples(judge_name, folder)
     report: dict[str, Any] = {}
@@ -152,7 +145,8 @@ def windows(judge_name: str, folder: Path, count: int) -> dict[str, Any]:
         rows: dict[str, Any] = {"validation": model.validation}
         errors: dict[str, list[Any]] = {}
         for target in TARGETS:
-            structures = judged(model, target, folder / f"made-{surrogate}", count, judge_name)
+            place = folder / f"made-{surrogate}-{seed}"
+            structures = judged(model, target, place, count, judge_name, seed)
             truth = np.array([atoms.info["e_form"] for atoms in structures])
             own: dict[str, Any] = {
                 "MAE to the target": float(np.abs(truth - target).mean()),
@@ -173,13 +167,13 @@ def windows(judge_name: str, folder: Path, count: int) -> dict[str, Any]:
     return report
 
 
-def labels(judge_name: str, folder: Path, count: int) -> dict[str, Any]:
+def labels(judge_name: str, folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Errors of new structures for 1.9 eV/atom after rounds with different choices."""
     known = examples(judge_name, folder)
     report: dict[str, Any] = {}
     making = GenerateConfig()
     for choice in ("first", "deviation", "rigidity"):
-        place = folder / f"design-{choice}"
+        place = folder / f"design-{choice}-{seed}"
         result = design(
             known,
             1.9,
@@ -191,6 +185,7 @@ def labels(judge_name: str, folder: Path, count: int) -> dict[str, Any]:
             train_config=TrainConfig(surrogate="local_gpr"),
             generate_config=making,
             choose=choice,
+            seed=seed,
         )
         rows = []
         for number, row in enumerate(result.rounds):
@@ -216,6 +211,7 @@ def main() -> None:
     )
     parser.add_argument("--judge", default="gpaw", metavar="NAME")
     parser.add_argument("--count", type=int, default=20, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--output", "-o", type=Path, default=Path("results"))
     parser.add_argument("--only", choices=("windows", "labels"), action="append")
     arguments = parser.parse_args()
@@ -224,7 +220,7 @@ def main() -> None:
     report: dict[str, Any] = {"versions": versions(), "device": device_name()}
     for name in arguments.only or ("windows", "labels"):
         run = windows if name == "windows" else labels
-        report[name] = run(arguments.judge, folder, arguments.count)
+        report[name] = run(arguments.judge, folder, arguments.count, arguments.seed)
         write_json(arguments.output / "rigidity_worth.json", report)
 
 
