@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from designing import BULK, LEARNING, e_form, labelled
+from designing import LEARNING, e_form, labelled
 
 import jaxrecon
 from jaxrecon import ACSF, Fingerprint, featurize, from_ase, generate, load_model, save_model
@@ -135,6 +135,11 @@ def test_generation_reports_rigidities_and_is_guided(tmp_path: Path) -> None:
         assert atoms.info["rigidity"] == atoms.arrays["local_rigidities"].min()
         local = atoms.arrays["local_energies"]
         assert local.mean() == pytest.approx(atoms.info["predicted"])
+    smallest = [atoms.info["rigidity"] for atoms in made]
+    assert made.summary["rigidity"] == pytest.approx(np.median(smallest))
+    assert made.summary["deviation"] == pytest.approx(
+        np.mean([atoms.info["deviation"] for atoms in made])
+    )
     jaxrecon.structures.io.write_structures(tmp_path / "made.extxyz", list(made))
     again = with_rigidities(model, tmp_path / "made.extxyz")
     assert again[0].info["deviation"] == pytest.approx(made[0].info["deviation"], rel=1e-4)
@@ -170,4 +175,3 @@ def test_what_a_local_surrogate_can_not_do_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="structures to learn energies of atoms from"):
         train(bare, LOCAL, fingerprint=model.fingerprint, symbols="Pt4")
-    assert BULK == -0.5

@@ -58,7 +58,8 @@ class Design:
             :class:`~jaxrecon.inverse_design.generated.Generated`.
         rounds: one row of plain data per round: ``labels``, the number of structures judged in
             earlier rounds; ``surrogate_mae``, the error on the validation examples in eV/atom; the
-            number ``made``; ``yield``, the fraction accepted; the number ``judged``; ``hits``,
+            number ``made``; ``yield``, the fraction accepted; ``deviation``, the mean standard
+            deviation of their predictions in eV/atom; the number ``judged``; ``hits``,
             ``hit_rate`` and ``mae`` (in eV/atom) of those. The last round is not judged.
         labelled: the labelled set with all judged structures.
         model: model of the last round.
@@ -177,6 +178,7 @@ def design(
                 "surrogate_mae": model.validation["mae"],
                 "made": len(made),
                 "yield": float(np.mean([atoms.info["accepted"] for atoms in made])),
+                "deviation": float(np.nanmean([atoms.info["deviation"] for atoms in made])),
             }
             if last:
                 rows.append(row)

@@ -1,7 +1,7 @@
 """Generated: the structures that a generation returns, with their predictions and a summary."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -29,6 +29,8 @@ COLUMNS = {
     "mean miss": ">",
     "unique": ">",
     "novel": ">",
+    "deviation": ">",
+    "rigidity": ">",
     "diversity": ">",
 }
 """Columns of the printed table, with their alignment."""
@@ -85,7 +87,8 @@ class Generated(Sequence[Atoms]):
 
         Fractions ``within`` the tolerance of the wanted value by the prediction, ``unique`` and
         ``novel`` (no training structure is the same); ``mean_miss``, the mean distance of the
-        predictions from the wanted value; and ``diversity``.
+        predictions from the wanted value; ``deviation``, the mean standard deviation of the
+        predictions; ``rigidity``, the median of the smallest rigidities; and ``diversity``.
         """
         infos = [atoms.info for atoms in self]
         misses = [abs(miss(info["predicted"], wanted_of(info) or (0.0, 0.0))) for info in infos]
@@ -95,12 +98,18 @@ class Generated(Sequence[Atoms]):
         def fraction(flags: list[bool]) -> float | None:
             return sum(flags) / len(flags) if flags else None
 
+        def middle(average: Callable[[list[float]], Any], name: str) -> float | None:
+            known = [info[name] for info in infos if math.isfinite(info.get(name, math.nan))]
+            return float(average(known)) if known else None
+
         return {
             "structures": len(self),
             "within": fraction([value <= tolerance for value in misses]),
             "mean_miss": float(np.mean(finite)) if finite else None,
             "unique": fraction([not info["duplicate"] for info in infos]),
             "novel": fraction([not info["known"] for info in infos if "known" in info]),
+            "deviation": middle(np.mean, "deviation"),
+            "rigidity": middle(np.median, "rigidity"),
             "diversity": diversity(self.fingerprints, self.widths),
         }
 
@@ -153,6 +162,8 @@ class Generated(Sequence[Atoms]):
             "mean_miss": ".3f",
             "unique": ".0%",
             "novel": ".0%",
+            "deviation": ".3f",
+            "rigidity": ".3g",
             "diversity": ".2f",
         }
         rows = []
