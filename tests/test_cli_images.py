@@ -15,6 +15,7 @@ from imaging import COARSE, deviation
 from pymatgen.core import Structure
 
 from jaxrecon.images import encode, read_images, write_images
+from jaxrecon.images.substitution import variants
 
 pytestmark = pytest.mark.usefixtures("command_line")
 
@@ -73,6 +74,33 @@ def test_crystals_by_substitution(
     frames = ase.io.read("oxides.extxyz", ":")
     assert [atoms.info["variant"] for atoms in frames] == [0, 1, 2] * 2
     assert [atoms.info["prototype"] for atoms in frames] == ["rock salt"] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("files")
+def test_autoencoders_are_trained_and_scored(capsys: pytest.CaptureFixture[str]) -> None:
+    """A training with other settings does not continue the one that is there."""
+    atoms = bulk("NaCl", "rocksalt", a=5.0)
+    ase.io.write("seen.extxyz", variants(atoms, 6))
+    line = "images train seen.extxyz --elements Na,Cl -o model --cell-grid 16 --basis-grid 16"
+    line += " --box 9 --sigma 0.6 --epochs 1 --validation 2 --quiet"
+    Path("model.training").mkdir()
+    assert run(line) == 2
+    Path("model.training").rmdir()
+    assert run(line) == 0
+    assert "trained on 4 crystals; least validation loss" in capsys.readouterr().out
+    assert not Path("model.training").exists()
+    assert run(line) == 2
+    capsys.readouterr()
+    assert run("images evaluate seen.extxyz --model model -o scores.json --json") == 0
+    said = json.loads(capsys.readouterr().out)
+    scores = json.loads(Path("scores.json").read_text())
+    assert said["crystals"] == len(scores["crystals"]) == 6
+    assert scores["summary"]["right_number_of_atoms"] == said["right_number_of_atoms"]
+    assert set(scores["crystals"][0]) == {"formula", "right", "deviation", "lengths", "angles"}
+    assert run("images evaluate crystals.extxyz --model model -o other.json") == 2
+    assert "Na, Cl, got Si of structure 1" in capsys.readouterr().err
+    assert run("images evaluate seen.extxyz --model none -o other.json") == 2
 
 
 @pytest.mark.usefixtures("files")

@@ -1,6 +1,5 @@
 """`jaxrecon train`, `generate` and `design`: structures that have a wanted energy."""
 
-import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -154,14 +153,14 @@ def train(
     )
     options.start_jax()
     if force:
-        _remove(checkpoints, "training.json")
+        options.remove(checkpoints, "training.json")
     try:
         with reporting(None, total_epochs(config), WORDS, quiet) as progress:
             model = train(examples, config, symbols=symbols, folder=checkpoints, progress=progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"checkpoints are in {checkpoints}") from None
     save_model(model, output)
-    _remove(checkpoints, "training.json")
+    options.remove(checkpoints, "training.json")
     validation = model.validation
     low, high = model.range
     text = (
@@ -324,7 +323,7 @@ def design(
     if references and not np.isfinite(examples.formation_energies).all():
         examples = with_formation_energies(examples, references, ", ".join(labelled))
     if force:
-        _remove(output, "run.json")
+        options.remove(output, "run.json")
     options.start_jax()
     total = closed_loop.total(count, rounds, labels, choose.value)
     try:
@@ -373,12 +372,3 @@ def _generate_config(
         trust=trust,
         search=DEFAULTS.search.replace(hops=hops),
     )
-
-
-def _remove(folder: Path, mark: str) -> None:
-    """Remove a folder, if a file in it shows that jaxrecon has made it."""
-    if not folder.exists():
-        return
-    if not (folder / mark).is_file():
-        raise FileExistsError(f"expected a folder of such a run to replace, got {folder}")
-    shutil.rmtree(folder)

@@ -199,6 +199,25 @@ def check_new(*paths: Path, resume: bool, force: bool, resumable: Path | None = 
             raise FileExistsError(f"expected nothing in the way, --resume or --force, got {path}")
 
 
+def remove(folder: Path, mark: str) -> None:
+    """Remove a folder, if a file in it shows that jaxrecon has made it.
+
+    Args:
+        folder: the folder; nothing happens without one.
+        mark: name of the file.
+
+    Raises:
+        FileExistsError: if the folder has no such file.
+    """
+    import shutil
+
+    if not folder.exists():
+        return
+    if not (folder / mark).is_file():
+        raise FileExistsError(f"expected a folder of such a run to replace, got {folder}")
+    shutil.rmtree(folder)
+
+
 @contextmanager
 def reporting(
     store: "RunStore | None",

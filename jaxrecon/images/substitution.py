@@ -56,7 +56,7 @@ def candidates(elements: str | Sequence[str], *, known: Structures | None = None
     if not all(atoms.pbc.all() for atoms in kept_out):
         raise ValueError("expected known crystals, periodic along all three axes, got others")
     kept_out = [atoms for atoms in kept_out if set(atoms.symbols) == set(symbols)]
-    found = []
+    found: list[Atoms] = []
     for name, prototype in _prototypes():
         for pair in permutations(symbols):
             atoms = _substituted(prototype, pair)
@@ -94,7 +94,7 @@ def variants(atoms: Atoms, count: int, *, seed: int = 0) -> list[Atoms]:
                 break
         else:
             raise ValueError(
-                "expected a crystal whose strained copies fit into the box of the images, got edges "
+                "expected a crystal whose strained copies fit into the box of images, got edges "
                 f"of {atoms.cell.lengths().round(2).tolist()} Angstrom"
             )
         copy.info |= {"variant": number}
@@ -168,10 +168,10 @@ def _prototypes() -> list[tuple[str, Any]]:
     """Names and primitive cells of the binary prototypes with few atoms."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pymatgen.analysis.prototypes.matcher import AFLOW_PROTOTYPE_LIBRARY as LIBRARY
+        from pymatgen.analysis.prototypes import matcher
 
         found = []
-        for entry in LIBRARY:
+        for entry in vars(matcher)["AFLOW_PROTOTYPE_LIBRARY"]:
             structure = entry["snl"].structure
             if len(structure.composition.elements) != 2:
                 continue

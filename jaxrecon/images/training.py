@@ -1,0 +1,381 @@
+"""Training of the autoencoders of images, and models as folders."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase import Atoms
+from jaxtyping import Float
+
+from jaxrecon.descriptors.checks import element_symbols
+from jaxrecon.images.autoencoders import BasisItem, CellItem, ImageAutoencoder, Part
+from jaxrecon.images.config import ImageConfig
+from jaxrecon.images.encode import Framed, frame_of, voxels_of
+from jaxrecon.images.image import Image, checked_image
+from jaxrecon.images.parameters import ImageParameters
+from jaxrecon.models import checkpoints
+from jaxrecon.models.config import FitConfig
+from jaxrecon.models.fitting import fit
+from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.progress import ProgressFn, reporter
+from jaxrecon.runtime.versions import versions
+from jaxrecon.structures.inputs import Structures, as_structures
+
+VERSION = 1
+"""Version of the format, to be raised by changes that older versions of jaxrecon would misread."""
+
+ABOUT = "images.json"
+"""Name of the file of settings, by which a folder is recognised as a model of images."""
+
+BEGUN = "training.json"
+"""Name of the file that says what a folder of checkpoints belongs to."""
+
+WORDS = ("training", "images")
+"""Name of the work, and of what is counted, on the progress bar."""
+
+PARTS: tuple[Part, ...] = ("cell", "basis")
+"""The two autoencoders of a model."""
+
+AT_ONCE = 16
+"""Number of crystals whose images go through a network together."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageModel:
+    """Autoencoders of the cell image and of the basis images, with their weights.
+
+    Attributes:
+        elements: elements of the basis images, in this order.
+        config: settings of the networks and of their fits.
+        weights: weights by part, ``"cell"`` and ``"basis"``.
+        losses: mean training and validation loss of each epoch, by part.
+    """
+
+    elements: tuple[str, ...]
+    config: ImageConfig
+    weights: dict[str, Any]
+    losses: dict[str, Float[np.ndarray, "epochs 2"]]
+
+    def encode(self, images: Sequence[Image]) -> Float[np.ndarray, "batch z"]:
+        """Compute the codes of images: the numbers of the cell, then those of each element.
+
+        Args:
+            images: images with the elements and the parameters of this model.
+
+        Returns:
+            Numbers from -1 to 1, one row for each image.
+
+        Raises:
+            ValueError: if an image has other elements or parameters.
+        """
+        rows = []
+        for start in range(0, len(images), AT_ONCE):
+            some = [self._checked(image) for image in images[start : start + AT_ONCE]]
+            cells = np.stack([image.cell for image in some])
+            bases = np.concatenate([image.basis for image in some])
+            codes = self._apply("basis", "encode", bases).reshape(len(some), -1)
+            rows.append(np.concatenate([self._apply("cell", "encode", cells), codes], axis=1))
+        return np.concatenate(rows)
+
+    def decode(self, codes: Float[np.ndarray, "batch z"]) -> list[Image]:
+        """Compute the images of codes.
+
+        Args:
+            codes: numbers from -1 to 1 as from :meth:`encode`, one row for each image.
+
+        Returns:
+            The images, which :func:`~jaxrecon.images.decode.decode` reads.
+
+        Raises:
+            ValueError: if the rows have another length.
+        """
+        config, count = self.config, len(self.elements)
+        size = config.cell_code + count * config.basis_code
+        if codes.ndim != 2 or codes.shape[1] != size:
+            raise ValueError(f"expected codes of {size} numbers in rows, got shape {codes.shape}")
+        images = []
+        for start in range(0, len(codes), AT_ONCE):
+            some = np.asarray(codes[start : start + AT_ONCE], np.float32)
+            cells = self._apply("cell", "decode", some[:, : config.cell_code])
+            atoms = some[:, config.cell_code :].reshape(-1, config.basis_code)
+            bases = self._apply("basis", "decode", atoms)
+            bases = bases.reshape(len(some), count, *bases.shape[1:])
+            images += [
+                Image(cell, basis, self.elements, config.parameters)
+                for cell, basis in zip(cells, bases, strict=True)
+            ]
+        return images
+
+    def _checked(self, image: Image) -> Image:
+        """An image with the elements and the parameters of this model."""
+        image = checked_image(image)
+        given = (image.elements, image.parameters)
+        if given != (self.elements, self.config.parameters):
+            raise ValueError(
+                f"expected an image of {', '.join(self.elements)} with {self.config.parameters}, "
+                f"got {', '.join(image.elements)} with {image.parameters}"
+            )
+        return image
+
+    def _apply(self, part: str, direction: str, array: np.ndarray) -> np.ndarray:
+        """Take images or codes through the network of one part."""
+        network = autoencoders(self.config)[part]
+        return np.asarray(
+            _applied(network, direction, self.weights[part], array.astype(np.float32))
+        )
+
+
+def autoencoders(config: ImageConfig) -> dict[str, ImageAutoencoder]:
+    """Choose both autoencoders from the settings.
+
+    Args:
+        config: settings of the model.
+
+    Returns:
+        The autoencoders without weights, by part.
+
+    Raises:
+        ValueError: if a grid of the images is not a power of two times a kernel.
+    """
+    return {
+        part: ImageAutoencoder.of(
+            part, config.kind, config.parameters, code=getattr(config, f"{part}_code")
+        )
+        for part in PARTS
+    }
+
+
+def train_images(
+    structures: Structures,
+    elements: str | Sequence[str],
+    config: ImageConfig | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    progress: bool | ProgressFn = False,
+) -> ImageModel:
+    """Fit the autoencoders to the images of crystals.
+
+    Args:
+        structures: crystals as for :func:`jaxrecon.featurize`; positions and cells in Angstrom.
+        elements: elements of the basis images; crystals may have some of them.
+        config: settings; None for patches on the published grids.
+        folder: folder of checkpoints, from which an interrupted training continues; None for none.
+        progress: True shows a progress bar; a function is called after each epoch with the epochs
+            and the images since its last call.
+
+    Returns:
+        The model, with the weights of the epochs whose validation loss is the least.
+
+    Raises:
+        ValueError: if the image of a crystal can't be made, there are too few crystals, a grid does
+            not suit the networks, or the folder belongs to another training.
+        OSError: if a checkpoint can't be written.
+    """
+    config, symbols = config or ImageConfig(), element_symbols(elements)
+    crystals = as_structures(structures)
+    if len(crystals) <= config.validation:
+        raise ValueError(
+            f"expected more crystals than the {config.validation} for validation, got "
+            f"{len(crystals)}"
+        )
+    networks = autoencoders(config)
+    items = items_of(crystals, symbols, config.parameters)
+    if folder is not None:
+        _begin(Path(folder), config, symbols, items)
+    # A crystal is an example of one part or the other for both networks.
+    order = np.random.default_rng(config.seed).permutation(len(crystals))
+    chosen = {"validation": order[: config.validation], "training": order[config.validation :]}
+    weights: dict[str, Any] = {}
+    losses: dict[str, np.ndarray] = {}
+    epochs = config.cell_epochs + config.basis_epochs
+    with reporter(progress, epochs, *WORDS) as report:
+        for part in PARTS:
+            times = len(symbols) if part == "basis" else 1
+            rows = {
+                name: (some[:, None] * times + np.arange(times)).reshape(1, -1)
+                for name, some in chosen.items()
+            }
+            settings = FitConfig(
+                layers=1,
+                hidden=1,
+                learning_rate=getattr(config, f"{part}_rate"),
+                epochs=getattr(config, f"{part}_epochs"),
+                batch=getattr(config, f"{part}_batch"),
+            )
+            fitted = fit(
+                networks[part],
+                items[part],
+                rows["training"],
+                # More examples than these are seldom needed, and all are computed at once.
+                rows["validation"][:, : config.validation],
+                settings,
+                seed=config.seed,
+                decay=True,
+                chunk=1,
+                folder=None if folder is None else Path(folder) / part,
+                report=report,
+            )
+            weights[part] = jax.tree.map(lambda array: np.asarray(array[0]), fitted.weights)
+            losses[part] = np.asarray(fitted.losses[0])
+    return ImageModel(symbols, config, weights, losses)
+
+
+def _begin(
+    folder: Path,
+    config: ImageConfig,
+    elements: Sequence[str],
+    items: dict[str, CellItem | BasisItem],
+) -> None:
+    """Write down what a training begins with, or check that it is the one in the folder."""
+    digest = hashlib.sha256()
+    for array in jax.tree.leaves(items):
+        digest.update(np.asarray(array).tobytes())
+    own = {"config": config.to_dict(), "elements": list(elements), "data": digest.hexdigest()}
+    path = folder / BEGUN
+    if path.exists():
+        try:
+            found = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"expected how training was begun in {path}, got none") from error
+        if differing := [name for name, value in own.items() if found.get(name) != value]:
+            raise ValueError(
+                f"expected {folder} to be of the same training, got one with another "
+                f"{' and '.join(differing)}"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, own)
+
+
+def items_of(
+    structures: Sequence[Atoms], elements: Sequence[str], parameters: ImageParameters
+) -> dict[str, CellItem | BasisItem]:
+    """Bring crystals into the form of which networks compute images.
+
+    Args:
+        structures: crystals; positions and cells in Angstrom.
+        elements: elements of the basis images.
+        parameters: parameters of the images.
+
+    Returns:
+        The cells, and the atoms of each element of each crystal, crystal by crystal.
+
+    Raises:
+        ValueError: if the image of a crystal can't be made.
+    """
+    frames = [
+        frame_of(atoms, elements, parameters, f" of structure {number}")
+        for number, atoms in enumerate(structures)
+    ]
+    cells = CellItem(
+        jnp.asarray(np.stack([frame.cell for frame in frames]), jnp.float32),
+        jnp.asarray(np.stack([frame.transform for frame in frames]), jnp.float32),
+    )
+    size = max(int(np.bincount(frame.channel).max()) for frame in frames)
+    sites = [
+        _padded(frame, channel, size, parameters)
+        for frame in frames
+        for channel in range(len(elements))
+    ]
+    columns = [np.stack(column) for column in zip(*sites, strict=True)]
+    return {"cell": cells, "basis": BasisItem(*map(jnp.asarray, columns))}
+
+
+def _padded(
+    frame: Framed, channel: int, size: int, parameters: ImageParameters
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Voxels, offsets and mask of the atoms of one element of a crystal."""
+    voxel, offset = voxels_of(frame.positions[frame.channel == channel], parameters)
+    padding = ((0, size - len(voxel)), (0, 0))
+    return (
+        np.pad(voxel, padding).astype(np.int32),
+        np.pad(offset, padding).astype(np.float32),
+        np.arange(size) < len(voxel),
+    )
+
+
+def save_images(model: ImageModel, folder: str | os.PathLike[str]) -> None:
+    """Write a model to a folder of its own; an existing model is replaced by a complete one.
+
+    Args:
+        model: the model.
+        folder: the folder to write.
+
+    Raises:
+        FileExistsError: if something exists in that place that is no model of images.
+        OSError: if the folder can't be written.
+    """
+    real = Path(os.path.realpath(folder))
+    if real.exists() and not (real / ABOUT).is_file():
+        raise FileExistsError(f"expected a model of images or nothing in the place, got {folder}")
+    with tempfile.TemporaryDirectory(dir=real.parent, prefix=".jaxrecon-") as directory:
+        draft = Path(directory) / "model"
+        draft.mkdir()
+        checkpoints.save(draft / "arrays", 0, {"weights": model.weights, "losses": model.losses})
+        about = {
+            "version": VERSION,
+            "elements": list(model.elements),
+            "config": model.config.to_dict(),
+            "versions": versions(),
+        }
+        write_json(draft / ABOUT, about)
+        if real.exists():
+            os.replace(real, Path(directory) / "replaced")
+        os.replace(draft, real)
+
+
+def load_images(folder: str | os.PathLike[str]) -> ImageModel:
+    """Read a model that :func:`save_images` wrote.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The model: the same codes and images, bit for bit.
+
+    Raises:
+        FileNotFoundError: if there is no such model in the folder.
+        ValueError: if the folder is damaged or has another version of the format.
+    """
+    folder = Path(folder)
+    expected = f"expected a folder of a model of images that jaxrecon wrote, got {folder}"
+    if not (folder / ABOUT).is_file():
+        raise FileNotFoundError(f"{expected}, which has no {ABOUT}")
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        if about["version"] != VERSION:
+            raise ValueError(f"version {about['version']} of the format, not {VERSION}")
+        elements, config = (
+            element_symbols(about["elements"]),
+            ImageConfig.from_dict(about["config"]),
+        )
+        forms = {
+            "weights": {
+                part: jax.eval_shape(network.init, jax.random.key(0))
+                for part, network in autoencoders(config).items()
+            },
+            "losses": {
+                part: jax.ShapeDtypeStruct((getattr(config, f"{part}_epochs"), 2), jnp.float32)
+                for part in PARTS
+            },
+        }
+        arrays = checkpoints.latest(folder / "arrays", forms)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{expected} that is damaged ({error})") from error
+    if arrays is None:
+        raise FileNotFoundError(f"{expected} without arrays")
+    return ImageModel(elements, config, arrays["weights"], arrays["losses"])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _applied(network: ImageAutoencoder, direction: str, weights: Any, array: Any) -> Any:
+    """Encode or decode under ``jit``."""
+    return getattr(network, direction)(weights, array)
