@@ -8,7 +8,7 @@ ends the density smoothly, times a radial scaling.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,9 +133,67 @@ def coefficients(
     return jnp.concatenate(weighted)
 
 
+class Contributions(NamedTuple):
+    r"""Derivatives of what each neighbour adds to the coefficients of a channel of its weight 1.
+
+    That of the coefficient (n, l, m) by the coordinate x of neighbour j is ``along[l, n, jx]
+    harmonics[lm, jx] + radial[l, n, jx] gradients[lm, jx]``: the coordinates of all neighbours are
+    along one axis. The many products never have to be written.
+
+    Attributes:
+        along: derivatives of the radial functions along the vectors.
+        radial: the radial functions, once for each coordinate.
+        harmonics: the solid harmonics, once for each coordinate.
+        gradients: their derivatives.
+    """
+
+    along: Float[Array, "l n jx"]
+    radial: Float[Array, "l n jx"]
+    harmonics: Float[Array, "k jx"]
+    gradients: Float[Array, "k jx"]
+
+    def of_radial(
+        self, along: Float[Array, "l jx"], radial: Float[Array, "l jx"]
+    ) -> Float[Array, "k j 3"]:
+        """The derivatives of all coefficients of one radial function.
+
+        Args:
+            along: those of :attr:`along` for the function.
+            radial: those of :attr:`radial`.
+        """
+        count = len(along)
+        degree = np.repeat(np.arange(count), 2 * np.arange(count) + 1)
+        flat = along[degree] * self.harmonics + radial[degree] * self.gradients
+        return flat.reshape(len(degree), -1, 3)
+
+    def summed(self, factors: Float[Array, "k b"]) -> Float[Array, "l b n jx"]:
+        """The derivatives, times factors that are summed over the harmonics of each degree.
+
+        Args:
+            factors: one for each harmonic and column.
+        """
+        count = len(self.along)
+        one, two = (
+            jnp.stack(
+                [
+                    einsum("mb,mj->bj", factors[l**2 : (l + 1) ** 2], each[l**2 : (l + 1) ** 2])
+                    for l in range(count)
+                ]
+            )
+            for each in (self.harmonics, self.gradients)
+        )
+
+        def of_degree(degree: tuple[Array, ...]) -> Array:
+            along, radial, one, two = degree
+            return along[None] * one[:, None] + radial[None] * two[:, None]
+
+        # In a loop over degrees, what the products are made of is computed once, before it.
+        return jax.lax.map(of_degree, (self.along, self.radial, one, two))
+
+
 def coefficients_with_jacobian(
     density: Density, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
-) -> tuple[Float[Array, "k s n"], Float[Array, "m 3 k n"]]:
+) -> tuple[Float[Array, "k s n"], Contributions]:
     """Expand the density around one atom, and differentiate the contribution of each neighbour.
 
     Args:
@@ -144,8 +202,7 @@ def coefficients_with_jacobian(
         channel: as for :func:`coefficients`.
 
     Returns:
-        The coefficients; and the derivatives of what each neighbour adds to those of a channel in
-        which its weight is 1, by its vector, in Angstrom^(1/2).
+        The coefficients; and the derivatives by the vectors of all neighbours, in Angstrom^(1/2).
     """
     l_max, radius = density.basis.l_max, density.basis.radius
     present = jnp.any(channel != 0, axis=1)
@@ -154,14 +211,26 @@ def coefficients_with_jacobian(
     radial, by_r = jax.jvp(density.radial, (r,), (jnp.ones_like(r),))
     scaled = vectors.T / radius
     harmonics, turned = solid_harmonics(scaled, l_max), gradients(scaled, l_max) / radius
-    direction = jnp.where((r > 0)[None], vectors.T / jnp.where(r > 0, r, 1.0)[None], 0.0)
-    values, derivatives = [], []
-    for l in range(l_max + 1):
-        part = slice(l**2, (l + 1) ** 2)
-        values.append(einsum("js,nj,kj->ksn", channel, radial[:, l], harmonics[part]))
-        along = einsum("xj,nj,kj->jxkn", direction, by_r[:, l], harmonics[part])
-        derivatives.append(along + einsum("nj,xkj->jxkn", radial[:, l], turned[:, part]))
-    return jnp.concatenate(values), jnp.concatenate(derivatives, axis=2)
+    values = [
+        einsum("js,nj,kj->ksn", channel, radial[:, l], harmonics[l**2 : (l + 1) ** 2])
+        for l in range(l_max + 1)
+    ]
+    direction = (vectors / jnp.where(r > 0, r, 1.0)[:, None]).ravel()
+
+    def of_degree(degree: tuple[Array, Array]) -> tuple[Array, Array]:
+        radial, by_r = (jnp.repeat(each, 3, axis=1) for each in degree)
+        return by_r * direction[None], radial
+
+    # In a loop over degrees, radial functions are computed once, before it, and not for each x.
+    along, thrice = jax.lax.map(
+        of_degree, tuple(jnp.swapaxes(each, 0, 1) for each in (radial, by_r))
+    )
+    return jnp.concatenate(values), Contributions(
+        along,
+        thrice,
+        jnp.repeat(harmonics, 3, axis=1),
+        jnp.moveaxis(turned, 0, -1).reshape(len(harmonics), -1),
+    )
 
 
 def _factors(density: Density, vectors: Array, channel: Array) -> tuple[Array, Array]:

@@ -1,8 +1,10 @@
 """Rows of the power spectrum and their derivatives, from the environments of atoms."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import nn
 from jaxtyping import Array, Bool, Float, Int
@@ -14,7 +16,7 @@ from jaxrecon.descriptors.soap.expansion import (
     coefficients,
     coefficients_with_jacobian,
 )
-from jaxrecon.descriptors.soap.spectrum import Entries
+from jaxrecon.descriptors.soap.spectrum import Entries, Summed
 from jaxrecon.numerics import einsum, safe_norm
 from jaxrecon.structures.neighbors import Neighbors
 
@@ -80,8 +82,8 @@ def row_with_jacobian(
     Returns:
         The row and its derivatives in 1/Angstrom.
     """
-    expanded, by_vectors = coefficients_with_jacobian(recipe.density, vectors, channel)
-    return _from_coefficients(recipe, expanded, by_vectors, channel)
+    expanded, contributions = coefficients_with_jacobian(recipe.density, vectors, channel)
+    return _from_coefficients(recipe, expanded, contributions.summed, channel)
 
 
 def with_derivatives(
@@ -119,17 +121,25 @@ def with_derivatives(
     def of_atom(atom: tuple[Array, ...]) -> tuple[Array, Array]:
         vectors, species, mask, source, center = atom
         channel = channels(species, mask)
-        expanded, turned = coefficients_with_jacobian(recipe.density, vectors, channel)
-        # Sum over the images of each atom, before the coefficients multiply.
+        expanded, contributions = coefficients_with_jacobian(recipe.density, vectors, channel)
+        present = jnp.where(mask[:, None], vectors, 0.0)
         images = nn.one_hot(source, n, dtype=dtype) * mask[:, None].astype(dtype)
-        ends = einsum("ja,jxkn->axkn", images, turned)
-        if strain:
-            present = jnp.where(mask[:, None], vectors, 0.0)
-            sheared = einsum("js,jx,jykn->sxykn", channel, present, turned)
-            symmetric = (sheared + jnp.swapaxes(sheared, 1, 2)) / 2.0
-            six = symmetric[:, (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)]
-            ends = jnp.concatenate([ends, six.reshape(2 * count, 3, *six.shape[2:])])
-        values, jacobian = _from_coefficients(recipe, expanded, ends, moved)
+
+        def of_radial(one: tuple[Array, Array]) -> Array:
+            # Sum over the images of each atom, before the coefficients multiply.
+            turned = contributions.of_radial(*one)
+            ends = einsum("ja,kjx->kax", images, turned)
+            if not strain:
+                return ends
+            sheared = einsum("js,jx,kjy->ksxy", channel, present, turned)
+            symmetric = (sheared + jnp.swapaxes(sheared, 2, 3)) / 2.0
+            six = symmetric[..., (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)]
+            return jnp.concatenate([ends, six.reshape(len(six), 2 * count, 3)], axis=1)
+
+        by_radial = (contributions.along, contributions.radial)
+        ends = jax.lax.map(of_radial, tuple(jnp.swapaxes(each, 0, 1) for each in by_radial))
+        summed = partial(spectrum.summed, ends.reshape(*ends.shape[:2], -1))
+        values, jacobian = _from_coefficients(recipe, expanded, summed, moved)
         # The vectors to all neighbours start at the central atom.
         whole = jacobian[:, :n].sum(axis=1, keepdims=True)
         start = nn.one_hot(center, n, dtype=dtype)[None, :, None]
@@ -148,14 +158,14 @@ def with_derivatives(
 def _from_coefficients(
     recipe: Recipe,
     expanded: Float[Array, "k s n"],
-    by_vectors: Float[Array, "m 3 k n"],
+    summed: Summed,
     channel: Float[Array, "m s"],
 ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
     """The row, and its derivatives by vectors that change the coefficients of some channels."""
     products, second = recipe.entries(channel.shape[1]), recipe.second(expanded)
     values = spectrum.spectrum(products, expanded, second)
     jacobian = spectrum.spectrum_jacobian(
-        products, expanded, second, by_vectors, channel, recipe.second(channel)
+        products, expanded, second, summed, channel, recipe.second(channel)
     )
     if recipe.normalize:
         length = safe_norm(values)

@@ -6,6 +6,7 @@ where a and b stand for a channel and a radial function each. Programs differ in
 numbers :math:`p^{ab}_l = p^{ba}_l` they keep, in their order, and in the prefactor :math:`f_l`.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
@@ -22,6 +23,10 @@ CONVENTIONS: tuple[str, ...] = get_args(Convention)
 Compression = Literal["none", "mu2", "mu1nu1", "crossover"]
 COMPRESSIONS: tuple[str, ...] = get_args(Compression)
 """The names of the compressions, those of DScribe."""
+
+
+Summed = Callable[[Float[Array, "k b"]], Float[Array, "l b n jx"]]
+"""Derivatives of the coefficients, times factors that are summed over each degree."""
 
 
 class Entries(NamedTuple):
@@ -121,45 +126,68 @@ def spectrum_jacobian(
     chosen: Entries,
     coefficients: Float[Array, "k s n"],
     other: Float[Array, "k t n"],
-    by_vectors: Float[Array, "m 3 k n"],
+    summed: Summed,
     channel: Float[Array, "m s"],
     other_channel: Float[Array, "m t"],
 ) -> Float[Array, "f m 3"]:
-    """Compute the derivatives of a power spectrum by the vectors to the neighbours.
+    """Compute the derivatives of a power spectrum by vectors that change the coefficients.
 
     Args:
         chosen: its entries.
         coefficients: as for :func:`spectrum`.
         other: as for :func:`spectrum`.
-        by_vectors: derivatives of what each neighbour adds to the coefficients of a channel in
-            which its weight is 1.
-        channel: weight of each neighbour in the channels of the first factors.
+        summed: the derivatives of the coefficients of a channel in which the weight of a vector is
+            1, times factors that are summed over the harmonics of each degree.
+        channel: weight of each vector in the channels of the first factors.
         other_channel: the same for the second factors.
 
     Returns:
         The derivatives.
     """
-    # A neighbour changes the coefficients of its own channels alone: sum over m before the weights
-    # of channels come in.
-    count = _count(coefficients)
-    parts = np.asarray([l**2 for l in range(count + 1)])
-    first, second = [], []
-    for l in range(count):
-        turned = by_vectors[:, :, parts[l] : parts[l + 1]]
-        first.append(einsum("jxmn,mb->njxb", turned, _degree(other, l)))
-        second.append(einsum("jxmn,ma->njxa", turned, _degree(coefficients, l)))
-    n_max = coefficients.shape[2]
-    factor = _factor(chosen, coefficients)[:, None, None]
+    # A vector changes the coefficients of its own channels alone: sum over m before the weights of
+    # channels come in. The coordinates of all vectors are contiguous in what follows.
+    count, n_max = _count(coefficients), coefficients.shape[2]
+    channel, other_channel = (
+        jnp.repeat(weights.T, 3, axis=1) for weights in (channel, other_channel)
+    )
+    shape = (-1, channel.shape[1] // 3, 3)
+    second = summed(coefficients.reshape(len(coefficients), -1))
+    factor = _factor(chosen, coefficients)[:, None]
+    if coefficients.shape[1] == 1 and (np.diff(chosen.l) >= 0).all():
+        # The factors are of one channel, and the entries of each degree come together: add the
+        # derivatives by both factors for whole degrees, which spares looking them up.
+        products = (second + jnp.swapaxes(second, 1, 2)) * channel[0][None, None, None]
+        entries = np.flatnonzero(chosen.l == 0)
+        pairs = chosen.n[entries] * n_max + chosen.other_n[entries]
+        products = products.reshape(count, n_max**2, -1)
+        if len(pairs) < n_max**2:
+            products = products[:, pairs]
+        return (factor * products.reshape(len(chosen.l), -1)).reshape(shape)
     a = chosen.first * n_max + chosen.n
     b = chosen.second * n_max + chosen.other_n
-    places = (chosen.l, chosen.n, chosen.other_n, a, b)
-    degree, n, other_n, a, b = (jnp.asarray(array, int) for array in places)
-    one = (
-        jnp.stack(first)[degree, n, :, :, b] * channel.T[jnp.asarray(chosen.first, int)][:, :, None]
-    )
-    two = jnp.stack(second)[degree, other_n, :, :, a]
-    two *= other_channel.T[jnp.asarray(chosen.second, int)][:, :, None]
-    return factor * (one + two)
+    places = (chosen.l, chosen.n, chosen.other_n, a, b, chosen.first, chosen.second)
+    degree, n, other_n, a, b, one, two = (jnp.asarray(array, int) for array in places)
+    first = second if other is coefficients else summed(other.reshape(len(other), -1))
+    return (
+        factor
+        * (first[degree, b, n] * channel[one] + second[degree, a, other_n] * other_channel[two])
+    ).reshape(shape)
+
+
+def summed(
+    derivatives: Float[Array, "n k jx"], factors: Float[Array, "k b"]
+) -> Float[Array, "l b n jx"]:
+    """Multiply derivatives of coefficients by factors, and sum over the harmonics of each degree.
+
+    Args:
+        derivatives: by each coordinate.
+        factors: one for each harmonic and column.
+
+    Returns:
+        The sums.
+    """
+    parts = [slice(l**2, (l + 1) ** 2) for l in range(_count(factors))]
+    return jnp.stack([einsum("mb,nmj->bnj", factors[part], derivatives[:, part]) for part in parts])
 
 
 def _count(coefficients: Array) -> int:
