@@ -55,6 +55,14 @@ def test_double_precision_gives_double_precision() -> None:
         assert deviation(found, atoms) < 1e-8
 
 
+@pytest.mark.usefixtures("x64")
+def test_overlapping_atoms_in_double_precision() -> None:
+    atoms = Atoms("O2V", [(0, 0, 0), (0.5, 0.3, 0.1), (2.5, 2, 1)], cell=[5, 6, 7], pbc=True)
+    found = decode(encode(atoms, COARSE))
+    assert found.info["residual"] < 1e-11
+    assert deviation(found, atoms) < 1e-8
+
+
 @pytest.mark.parametrize("distance", [0.3, 0.5, 0.8, 1.1])
 def test_like_atoms_that_overlap_are_told_apart(distance: float) -> None:
     """Two, and three in a triangle, with one peak for all of them or peaks that are displaced."""

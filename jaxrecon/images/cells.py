@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxrecon.images.encode import transform_of
 from jaxrecon.images.gaussians import cell_image, smallest_displacements
+from jaxrecon.images.image import ROUND_OFF
 from jaxrecon.images.parameters import ImageParameters
 from jaxrecon.numerics import product
 from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marquardt, refine
@@ -25,9 +26,6 @@ DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1
 
 FEW, STEPS = 2, 12
 """Steps of Levenberg-Marquardt for a cell, and further ones if its image is not exactly this."""
-
-ALMOST = 1e-6
-"""Residual of an image that is exactly that of a cell: a few times the round-off of float32."""
 
 MOST_STRAIN = 0.2
 """Largest strain in one of these steps."""
@@ -99,7 +97,7 @@ def fit_cells(images: Float[np.ndarray, "batch m m m"], parameters: ImageParamet
     cells, found = cells_of_directions(images, parameters)
     read = _refined(cells, found, images, parameters, FEW)
     # The directions of an image that no noise has disturbed are almost exact.
-    inexact = np.flatnonzero(read.found & (read.residual > ALMOST))
+    inexact = np.flatnonzero(read.found & (read.residual > ROUND_OFF[images.dtype.name]))
     if len(inexact):
         again = _refined(
             read.cells[inexact], read.found[inexact], images[inexact], parameters, STEPS

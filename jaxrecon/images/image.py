@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.checks import element_symbols
 from jaxrecon.images.parameters import ImageParameters
 
+ROUND_OFF = {"float32": 1e-6, "float64": 1e-12}
+"""Residual by type of an image that is exactly that of a crystal: some times the round-off."""
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,11 +12,9 @@ from scipy import ndimage
 from jaxrecon.images.encode import flat_size, sites_on_host
 from jaxrecon.images.fit import Peaks, components, fit_peaks
 from jaxrecon.images.gaussians import Sites, basis_images, edges, window
+from jaxrecon.images.image import ROUND_OFF
 from jaxrecon.images.parameters import ImageParameters
 from jaxrecon.images.peaks import SAME, distinct, local_maxima, parabolas
-
-EXACT = 1e-6
-"""Residual under which the reading of an image ends: a few times the round-off of float32."""
 
 ROUNDS, UNCHANGED = 12, 2
 """Largest number of fits, and of those after which the number of atoms stays the same."""
@@ -97,18 +95,16 @@ def read_fitted(
     start, heights, sigmas = _peaks(images, level, parameters)
     known = np.ones(count), np.full(count, parameters.sigma)
     peaks, errors, squared, residual = _settled(images, start, level, parameters, *known)
-    open_ = residual > EXACT
-    tall = known[0]
-    if open_.any() and len(start.which):
+    inexact = residual > ROUND_OFF[images.dtype.name]
+    if inexact.any() and len(start.which):
         several = range(count)
         middle = (ndimage.median(each, start.which, several) for each in (heights, sigmas))
         tall, wide = (np.nan_to_num(each, nan=1.0) for each in middle)
         tall = np.clip(tall, LEAST_HEIGHT, MOST_HEIGHT)
         wide = np.clip(wide / parameters.sigma, LEAST_SIGMA, MOST_SIGMA) * parameters.sigma
-        some = start.select(open_[start.which])
+        some = start.select(inexact[start.which])
         again = _settled(images, some, level, parameters, tall, wide)
-        better = open_ & (again[2] < squared)
-        tall = np.where(better, tall, 1.0)
+        better = inexact & (again[2] < squared)
         old, new = ~better[peaks.which], better[again[0].which]
         errors = np.concatenate([errors[old], again[1][new]])
         peaks = peaks.select(old).joined(again[0].select(new))
@@ -173,7 +169,7 @@ def _settled(
             peaks = peaks.select(~here).joined(moved)
             errors = np.concatenate([errors[~here], error])
         rest, residual, squared = _compared(images, peaks, parameters, heights, sigmas)
-        active &= (residual > EXACT) & (unchanged < UNCHANGED)
+        active &= (residual > ROUND_OFF[images.dtype.name]) & (unchanged < UNCHANGED)
         if not active.any() or number == ROUNDS - 1:
             break
         # Remove the atom of each group that explains least, if images are nearer without it.
