@@ -12,11 +12,13 @@ from .inverse_design.closed_loop import design as design
 from .inverse_design.config import GenerateConfig as GenerateConfig
 from .inverse_design.generated import Generated as Generated
 from .inverse_design.generation import generate as generate
+from .inverse_design.rigidities import with_rigidities as with_rigidities
 from .models.config import FitConfig as FitConfig
 from .models.config import TrainConfig as TrainConfig
 from .models.design_model import DesignModel as DesignModel
 from .models.folder import load_model as load_model
 from .models.folder import save_model as save_model
+from .models.local.committee import LocalCommittee as LocalCommittee
 from .models.local.config import LocalConfig as LocalConfig
 from .models.local.environments import Environments as Environments
 from .models.local.training import train_local as train_local
