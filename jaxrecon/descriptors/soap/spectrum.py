@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -147,31 +148,34 @@ def spectrum_jacobian(
     # A vector changes the coefficients of its own channels alone: sum over m before the weights of
     # channels come in. The coordinates of all vectors are contiguous in what follows.
     count, n_max = _count(coefficients), coefficients.shape[2]
+    ends = channel.shape[0]
     channel, other_channel = (
         jnp.repeat(weights.T, 3, axis=1) for weights in (channel, other_channel)
     )
-    shape = (-1, channel.shape[1] // 3, 3)
-    second = summed(coefficients.reshape(len(coefficients), -1))
-    factor = _factor(chosen, coefficients)[:, None]
-    if coefficients.shape[1] == 1 and (np.diff(chosen.l) >= 0).all():
-        # The factors are of one channel, and the entries of each degree come together: add the
-        # derivatives by both factors for whole degrees, which spares looking them up.
-        products = (second + jnp.swapaxes(second, 1, 2)) * channel[0][None, None, None]
-        entries = np.flatnonzero(chosen.l == 0)
-        pairs = chosen.n[entries] * n_max + chosen.other_n[entries]
-        products = products.reshape(count, n_max**2, -1)
-        if len(pairs) < n_max**2:
-            products = products[:, pairs]
-        return (factor * products.reshape(len(chosen.l), -1)).reshape(shape)
-    a = chosen.first * n_max + chosen.n
-    b = chosen.second * n_max + chosen.other_n
-    places = (chosen.l, chosen.n, chosen.other_n, a, b, chosen.first, chosen.second)
-    degree, n, other_n, a, b, one, two = (jnp.asarray(array, int) for array in places)
-    first = second if other is coefficients else summed(other.reshape(len(other), -1))
-    return (
-        factor
-        * (first[degree, b, n] * channel[one] + second[degree, a, other_n] * other_channel[two])
-    ).reshape(shape)
+    shape = (count, -1, n_max, n_max, 3 * ends)
+    by_first = summed(coefficients.reshape(len(coefficients), -1)).reshape(shape)
+    by_second = by_first
+    if other is not coefficients:
+        by_second = summed(other.reshape(len(other), -1)).reshape(shape)
+
+    def of_pair(pair: tuple[Array, ...]) -> Float[Array, "l n n jx"]:
+        first, second, factor = pair
+        one = jnp.swapaxes(by_second[:, second], 1, 2) * channel[first][None, None, None]
+        two = by_first[:, first] * other_channel[second][None, None, None]
+        return factor[..., None] * (one + two)
+
+    # Compute all products of each pair of channels, then choose among them where it is necessary.
+    pairs, place = np.unique(np.stack([chosen.first, chosen.second]), axis=1, return_inverse=True)
+    table = np.zeros((pairs.shape[1], count, n_max, n_max))
+    entries = (place, chosen.l, chosen.n, chosen.other_n)
+    table[entries] = chosen.factor
+    first, second = (jnp.asarray(channel, int) for channel in pairs)
+    factors = jnp.asarray(table, coefficients.dtype)
+    products = jax.lax.map(of_pair, (first, second, factors)).reshape(table.size, -1)
+    order = np.ravel_multi_index(entries, table.shape)
+    if not np.array_equal(order, np.arange(table.size)):
+        products = products[jnp.asarray(order, int)]
+    return products.reshape(-1, ends, 3)
 
 
 def summed(
