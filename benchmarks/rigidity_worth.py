@@ -30,7 +30,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from timing import device_name
 
-from jaxrecon import Environments, GenerateConfig, TrainConfig, featurize
+from jaxrecon import Environments, FitConfig, GenerateConfig, TrainConfig, featurize
 from jaxrecon.datasets import LabelledSet, load
 from jaxrecon.datasets.frames import from_frames
 from jaxrecon.inverse_design.closed_loop import design
@@ -74,14 +74,20 @@ def trained(surrogate: str, known: LabelledSet, folder: Path) -> DesignModel:
 
 
 def judged(
-    model: DesignModel, target: float, place: Path, count: int, judge_name: str, seed: int
+    model: DesignModel,
+    target: float,
+    place: Path,
+    count: int,
+    judge_name: str,
+    seed: int,
+    making: GenerateConfig | None = None,
 ) -> list[Atoms]:
     """Structures that a model makes for an energy, with the judge's energies."""
     path = place / f"judged-{target}.extxyz"
     if not path.exists():
         place.mkdir(parents=True, exist_ok=True)
         store = Store(place / f"made-{target}.db", resume=True)
-        made = generate(model, target, count, seed=seed, store=store)
+        made = generate(model, target, count, seed=seed, config=making, store=store)
         labels = LabelStore(place / f"judged-{target}.db", resume=True)
         found = judge(list(made), judge_name, store=labels)
         write_structures(path, [atoms for atoms in found.structures if "e_form" in atoms.info])
@@ -171,7 +177,11 @@ def labels(judge_name: str, folder: Path, count: int, seed: int) -> dict[str, An
     """Errors of new structures for 1.9 eV/atom after rounds with different choices."""
     known = examples(judge_name, folder)
     report: dict[str, Any] = {}
-    making = GenerateConfig()
+    # Without drawn fingerprints the generator does not matter. The search goes near the energy.
+    search = GenerateConfig().search.replace(hops=10, tolerance=0.005)
+    making = GenerateConfig(sampled=False, search=search)
+    generator = FitConfig(1, 8, 1e-2, 2, 50)
+    learning = TrainConfig(surrogate="local_gpr", generator_fit=generator)
     for choice in ("first", "deviation", "rigidity"):
         place = folder / f"design-{choice}-{seed}"
         result = design(
@@ -181,8 +191,8 @@ def labels(judge_name: str, folder: Path, count: int, seed: int) -> dict[str, An
             place,
             calculator=judge_name,
             rounds=3,
-            labels=count // 2,
-            train_config=TrainConfig(surrogate="local_gpr"),
+            labels=count,
+            train_config=learning,
             generate_config=making,
             choose=choice,
             seed=seed,
@@ -190,7 +200,8 @@ def labels(judge_name: str, folder: Path, count: int, seed: int) -> dict[str, An
         rows = []
         for number, row in enumerate(result.rounds):
             model = load_model(place / f"round-{number}" / "model")
-            structures = judged(model, 1.9, place / f"check-{number}", count, judge_name, seed=77)
+            check = place / f"check-{number}"
+            structures = judged(model, 1.9, check, count, judge_name, 77, making)
             truth = np.array([atoms.info["e_form"] for atoms in structures])
             rows.append(
                 {

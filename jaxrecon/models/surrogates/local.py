@@ -148,7 +148,8 @@ class LocalSurrogate(Surrogate):
             noise=found.noise,
             factor=np.asarray(factor),
             floor=np.asarray(floor),
-            whole=GaussianProcess.fit(examples, config),
+            # Forces would cost more time than all else, for fingerprints without a structure.
+            whole=GaussianProcess.fit(examples, config.replace(forces=False)),
         )
 
     @classmethod
@@ -249,7 +250,8 @@ class LocalSurrogate(Surrogate):
         Returns:
             The surrogate to use.
         """
-        return replace(self, whole=self.whole.refit(examples, config, 1.0))
+        energies = config.replace(forces=False)
+        return replace(self, whole=self.whole.refit(examples, energies, 1.0))
 
 
 @jax.tree_util.register_dataclass
