@@ -24,6 +24,7 @@ Examples:
   jaxrecon evaluate table2 judged.extxyz
   jaxrecon judge crystals.extxyz --calculator tersoff -o teacher.extxyz
   jaxrecon evaluate learning-curve teacher.extxyz --size 100 --size 1000
+  jaxrecon evaluate map teacher.extxyz -o map.png
   jaxrecon evaluate rigidity model made.extxyz -o trusted.extxyz"""
 
 
@@ -38,6 +39,7 @@ class What(StrEnum):
     FIGURE9 = "figure9"
     LEARNING_CURVE = local.LEARNING_CURVE
     PRETRAIN = local.PRETRAIN
+    MAP = local.MAP
     RIGIDITY = rigidity.RIGIDITY
 
 
@@ -55,8 +57,10 @@ def evaluate(
             "figure9: maps of fingerprints. learning-curve: errors of local energies against the "
             "number of atoms learned from. pretrain: errors of total energies after learning from "
             "few labelled structures, of networks that have learned the local energies of INPUT "
-            "before, and of others. rigidity: energies of all atoms and how firmly the training "
-            "set holds each of them, by a model of energies of atoms."
+            "before, and of others. map: the environments of atoms on a plane, coloured by their "
+            "energies, coordination and similarity to crystals, and by cluster. rigidity: energies "
+            "of all atoms and how firmly the training set holds each of them, by a model of "
+            "energies of atoms."
         ),
     ],
     inputs: Annotated[
@@ -67,15 +71,16 @@ def evaluate(
             "for table2, figure7 and figure8: files, folders of files, or - for standard input; "
             "one model and such files for figure9; structures with energies of their atoms, as "
             "`judge` writes with the calculators nequix and tersoff, for learning-curve and "
-            "pretrain; one model and files of structures for rigidity.",
+            "pretrain; structures with or without them for map; one model and files of structures "
+            "for rigidity.",
         ),
     ],
     output: Annotated[
         Path | None,
         options.output(
             "OUT.json|OUT.png|OUT.extxyz|OUT.html",
-            "File to write: a table as .json; or a figure, for which it is required; or, for "
-            "rigidity, the structures, or a page that shows them coloured by it.",
+            "File to write: a table as .json; or a figure, for which it is required; for map, a "
+            "page too; or, for rigidity, the structures, or a page that shows them coloured by it.",
         ),
     ] = None,
     target: Annotated[
@@ -109,7 +114,7 @@ def evaluate(
     several seeds: their mean and spread are printed too. A learning curve and the worth of
     pre-training are averages over folds.
     """
-    if what in (What.LEARNING_CURVE, What.PRETRAIN):
+    if what in (What.LEARNING_CURVE, What.PRETRAIN, What.MAP):
         chosen = local.Comparison(
             labelled or (),
             sizes,
@@ -122,6 +127,8 @@ def evaluate(
             folds,
             seed,
         )
+        if what is What.MAP:
+            return local.draw_map(inputs, output, chosen, force=force, quiet=quiet)
         return local.compare(what, inputs, output, chosen, force=force, resume=resume, quiet=quiet)
     if what is What.RIGIDITY:
         return rigidity.evaluate(inputs, output, force=force)

@@ -1,4 +1,4 @@
-"""Models of local energies, compared: what `jaxrecon evaluate learning-curve` and `pretrain` do."""
+"""Models of local energies, compared: `jaxrecon evaluate learning-curve`, `pretrain` and `map`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from jaxrecon.models.local.environments import Environments
 
-LEARNING_CURVE, PRETRAIN = "learning-curve", "pretrain"
-"""The names of the two comparisons."""
+LEARNING_CURVE, PRETRAIN, MAP = "learning-curve", "pretrain", "map"
+"""The names of the two comparisons, and of the map of environments."""
 
 Labelled = Annotated[
     list[Path] | None,
@@ -31,7 +31,8 @@ Sizes = Annotated[
         min=2,
         metavar="N",
         help="Number of atoms that learning-curve learns from, or of labelled structures for "
-        "pretrain; may be repeated.  [default: 100 and 1000, or 25, 50 and 100]",
+        "pretrain; may be repeated.  [default: 100 and 1000, or 25, 50 and 100]  Or the largest "
+        "number of atoms on a map.  [default: 30000]",
     ),
 ]
 Kinds = Annotated[
@@ -40,12 +41,13 @@ Kinds = Annotated[
         "--kind",
         metavar="NAME",
         help="Model for learning-curve: linear, kernel, network or deep_kernel; may be repeated.  "
-        "[default: the last three]",
+        "[default: the last three]  For map, network adds a map of the last hidden layer of a "
+        "network that has learned the energies.",
     ),
 ]
 Preset = Annotated[
     str,
-    typer.Option(help="Fingerprint whose rows learning-curve and pretrain learn from."),
+    typer.Option(help="Fingerprint of the rows for learning-curve, pretrain and map."),
 ]
 EnergiesKey = Annotated[
     str | None,
@@ -170,7 +172,94 @@ def compare(
     return Report(f"errors in meV\n{table}", payload, [] if output is None else [output])
 
 
-def _environments(files: Sequence[Path], chosen: Comparison, *, local: bool) -> "Environments":
+def draw_map(
+    inputs: Sequence[Path], output: Path | None, chosen: Comparison, *, force: bool, quiet: bool
+) -> Report:
+    """Draw maps of the environments of atoms.
+
+    Args:
+        inputs: files of structures; energies of their atoms are a colour of the map.
+        output: picture of the maps, or page (.html) of the first map and the structures.
+        chosen: the options.
+        force: whether to replace the output.
+        quiet: whether to show no progress bar.
+
+    Returns:
+        What is on the maps.
+    """
+    from jaxrecon.runtime.files import check_output, replacing
+
+    if output is None:
+        raise ValueError("expected --output with a picture like map.png or a page, got none")
+    if kinds := sorted(set(chosen.kinds or ()) - {"network"}):
+        raise ValueError(f"expected --kind network for a map, got {', '.join(kinds)}")
+    check_output(output, force)
+    from jaxrecon.models.local import atom_maps as maps
+
+    maps.check_umap()
+    options.start_jax()
+    known = _environments(inputs, chosen, local=True, needed=bool(chosen.kinds))
+    most = chosen.sizes[0] if chosen.sizes else maps.MOST
+    known = maps.drawn(known, most, chosen.seed)
+    assert known.structures is not None
+    values = {chosen.preset: known.rows}
+    if chosen.kinds:
+        values["last hidden layer"] = _last_layer(known, chosen.seed, quiet)
+    made = {name: maps.atom_map(array, seed=chosen.seed) for name, array in values.items()}
+    likeness = maps.similarities(
+        known.rows, known.descriptor, maps.reference_crystals(known.descriptor.elements)
+    )
+    numbers = {} if known.energies is None else {"energy (eV)": known.energies}
+    numbers["coordination"] = maps.coordinations(known.structures).astype(float)
+    numbers |= {f"similarity to {name}": array for name, array in likeness.items()}
+    with replacing(output) as draft:
+        if output.suffix == ".html":
+            from jaxrecon.datasets.labelled import LabelledSet
+            from jaxrecon.plotting import explorer_page
+            from jaxrecon.plotting.explorer import check_packages
+
+            check_packages("umap")
+            points, clusters = made[chosen.preset]
+            axes = ("UMAP 1", "UMAP 2")
+            projection = explorer_page.Projection(
+                points, axes, f"UMAP of {chosen.preset} of atoms", of_atoms=True
+            )
+            labelled = LabelledSet.of(list(known.structures), trajectories=known.trajectories)
+            columns = {**numbers, "cluster": clusters.astype(float)}
+            text = explorer_page.page(labelled, projection, "environments of atoms", columns)
+            draft.write_text(text, encoding="utf-8")
+        else:
+            from jaxrecon.plotting.atom_maps import AtomMaps
+            from jaxrecon.plotting.canvas import save
+            from jaxrecon.plotting.figures import FIGURES
+
+            points_of = {name: each.points for name, each in made.items()}
+            clusters_of = {name: each.clusters for name, each in made.items()}
+            save(FIGURES["atom_maps"](AtomMaps(points_of, numbers, clusters_of)), draft)
+    count = f"{len(known.rows):,} atoms of {len(known.trajectories):,} structures"
+    return Report(f"{output}: {count}", {"atoms": len(known.rows)}, [output])
+
+
+def _last_layer(known: "Environments", seed: int, quiet: bool) -> Any:
+    """The last hidden layer of a network that has learned the energies, for all atoms."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxrecon.models.local.config import LocalConfig
+    from jaxrecon.models.local.network import NetworkModel
+
+    config = LocalConfig(seed=seed)
+    with options.reporting(None, config.epochs, ("learning", "atoms"), quiet) as progress:
+        model = NetworkModel.fit(known, config, report=progress)
+    kinds = np.searchsorted(known.descriptor.species, known.species)
+    layer = jax.jit(model.last_features().__call__)
+    return np.asarray(layer(jnp.asarray(known.rows, jnp.float32), jnp.asarray(kinds)))
+
+
+def _environments(
+    files: Sequence[Path], chosen: Comparison, *, local: bool, needed: bool = True
+) -> "Environments":
     """Read structures with local or total energies, and compute their rows."""
     from jaxrecon.datasets.io import read_labelled
     from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -207,7 +296,7 @@ def _environments(files: Sequence[Path], chosen: Comparison, *, local: bool) -> 
                 f"{unknown}: give their name by --energy-key"
             )
         return Environments.of(frames, descriptor, totals=totals, trajectories=trajectories)
-    if energies is None:
+    if energies is None and needed:
         raise ValueError(
             "expected energies of the atoms, got none: give their name by --energies-key, or "
             "compute them by `jaxrecon judge` with the calculator nequix or tersoff"

@@ -45,17 +45,19 @@ SYMBOL_PROPERTIES = ("set", "kind", "result_code")
 
 
 class Projection(NamedTuple):
-    """Points of structures on a plane.
+    """Points of structures, or of their atoms, on a plane.
 
     Attributes:
-        points: one point per structure.
+        points: one point per structure, or per atom.
         axes: names of the two axes.
         description: method that made the points.
+        of_atoms: whether the points are those of atoms.
     """
 
     points: Float[np.ndarray, "n 2"]
     axes: tuple[str, str]
     description: str
+    of_atoms: bool = False
 
 
 def page(
@@ -80,8 +82,9 @@ def page(
         ValueError: if the installed chemiscope has no JavaScript for pages.
     """
     assert labelled.structures is not None, "a page shows structures"
+    target = "atom" if projection.of_atoms else "structure"
     coordinates = {
-        name: {"target": "structure", "values": column, "description": projection.description}
+        name: {"target": target, "values": column, "description": projection.description}
         for name, column in zip(projection.axes, projection.points.T, strict=True)
     }
     properties, words = _properties(labelled)
@@ -155,13 +158,15 @@ def _data(
         "structure": [shape],
     }
     environments = None
-    if local:
-        # The map is one of structures, whose atoms are coloured.
+    if local or projection.of_atoms:
         environments = all_atomic_environments(bare)
-        settings["target"] = "structure"
+        settings["target"] = "atom" if projection.of_atoms else "structure"
+    if local:
         name, numbers = next(iter(local.items()))
         transform = "log" if numbers.min() > 0.0 else "linear"
         shape["color"] = {"property": name, "transform": transform, "palette": "cividis"}
+        if projection.of_atoms:
+            settings["map"] |= {"color": {"property": name, "palette": "cividis"}, "symbol": ""}
     of_atoms = {
         name: {"target": "atom", "values": numbers}
         | ({"units": UNITS[name]} if name in UNITS else {})

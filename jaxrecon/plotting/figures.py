@@ -22,9 +22,19 @@ from typing import Any, get_type_hints
 
 from matplotlib.figure import Figure
 
-from jaxrecon.plotting import demo, design, energies, maps, reconstructions, residuals, runs
+from jaxrecon.plotting import (
+    atom_maps,
+    demo,
+    design,
+    energies,
+    maps,
+    reconstructions,
+    residuals,
+    runs,
+)
 
 FIGURES: dict[str, Callable[..., Figure]] = {
+    "atom_maps": atom_maps.atom_maps,
     "design_summary": demo.design_summary,
     "energy_histogram": energies.energy_histogram,
     "hit_bars": design.hit_bars,
