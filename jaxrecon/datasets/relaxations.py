@@ -132,12 +132,15 @@ def _descent(
     path: list[tuple[Atoms, Label]] = []
     selected: list[Atoms] = []
     converged = False
+    failure: Exception | None = None
     try:
         while True:
             known = yield moving
             largest = np.abs(known.forces).max()
             if not (np.isfinite(known.energy) and largest < LARGEST):
-                raise ValueError(f"expected forces below {LARGEST:g} eV/A, got {largest:g}")
+                text = f"expected forces below {LARGEST:g} eV/A, got {largest:g}"
+                failure = ValueError(text)
+                break
             path.append((_centred(moving), Label(known.energy, known.forces)))
             converged = bool(np.linalg.norm(known.forces, axis=1).max() < settings.force)
             if converged or len(path) > settings.steps:
@@ -146,7 +149,9 @@ def _descent(
             optimizer.step()
     # What the calculator raises ends the relaxation, not the work.
     except Exception as error:
-        selected = [failed(_centred(moving), error, trajectory=number, step=len(path))]
+        failure = error
+    if failure is not None:
+        selected = [failed(_centred(moving), failure, trajectory=number, step=len(path))]
     e_forms = [formation_energy(known.energy, start.symbols, bulk) for _, known in path]
     # From the end: of near duplicates the first is kept, and that should be the minimum.
     for step in reversed(spread(np.array(e_forms), settings.frames, settings.max_e_form)):
