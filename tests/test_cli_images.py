@@ -78,29 +78,45 @@ def test_crystals_by_substitution(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("files")
-def test_autoencoders_are_trained_and_scored(capsys: pytest.CaptureFixture[str]) -> None:
+def test_autoencoders_are_trained_and_scored(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A training with other settings does not continue the one that is there."""
+    monkeypatch.setattr("jaxrecon.models.fitting.MIN_VALIDATION_LOSSES", 4)
     atoms = bulk("NaCl", "rocksalt", a=5.0)
-    ase.io.write("seen.extxyz", variants(atoms, 6))
+    seen = variants(atoms, 12)
+    for number, each in enumerate(seen):
+        each.info["e_form"] = number / 11
+    ase.io.write("seen.extxyz", seen)
     line = "images train seen.extxyz --elements Na,Cl -o model --cell-grid 16 --basis-grid 16"
     line += " --box 9 --sigma 0.6 --epochs 1 --validation 2 --quiet"
     Path("model.training").mkdir()
     assert run(line) == 2
     Path("model.training").rmdir()
     assert run(line) == 0
-    assert "trained on 4 crystals; least validation loss" in capsys.readouterr().out
+    assert "trained on 10 crystals; least validation loss" in capsys.readouterr().out
     assert not Path("model.training").exists()
     assert run(line) == 2
     capsys.readouterr()
     assert run("images evaluate seen.extxyz --model model -o scores.json --json") == 0
     said = json.loads(capsys.readouterr().out)
     scores = json.loads(Path("scores.json").read_text())
-    assert said["crystals"] == len(scores["crystals"]) == 6
+    assert said["crystals"] == len(scores["crystals"]) == 12
     assert scores["summary"]["right_number_of_atoms"] == said["right_number_of_atoms"]
     assert set(scores["crystals"][0]) == {"formula", "right", "deviation", "lengths", "angles"}
     assert run("images evaluate crystals.extxyz --model model -o other.json") == 2
     assert "Na, Cl, got Si of structure 1" in capsys.readouterr().err
     assert run("images evaluate seen.extxyz --model none -o other.json") == 2
+    capsys.readouterr()
+    assert run("images generate seen.extxyz --model model -o new.extxyz") == 2
+    assert "expected a model trained with --energy-key" in capsys.readouterr().err
+    assert run(f"{line} --force --energy-key none") == 2
+    assert "expected formation energies named none in the files" in capsys.readouterr().err
+    assert run(f"{line} --force --energy-key e_form --generator-epochs 1") == 0
+    capsys.readouterr()
+    code = run("images generate seen.extxyz --model model -o new.extxyz --way around --count 2")
+    said = capsys.readouterr()
+    assert (code == 0 and "of 24 samples" in said.out) or "got none among 24 samples" in said.err
 
 
 @pytest.mark.usefixtures("files")

@@ -16,15 +16,9 @@ from jaxrecon.images import ImageParameters, encode
 from jaxrecon.images.autoencoders import ImageAutoencoder
 from jaxrecon.images.config import ImageConfig
 from jaxrecon.images.evaluation import evaluate_images, summary
+from jaxrecon.images.folder import ABOUT, load_images, save_images
 from jaxrecon.images.substitution import variants
-from jaxrecon.images.training import (
-    ABOUT,
-    ImageModel,
-    items_of,
-    load_images,
-    save_images,
-    train_images,
-)
+from jaxrecon.images.training import ImageModel, autoencoders, items_of, train_images
 
 SMALL = ImageParameters(cell_grid=16, basis_grid=16, box=9.0, sigma=0.6)
 CONFIG = ImageConfig(
@@ -37,6 +31,12 @@ CONFIG = ImageConfig(
     basis_batch=4,
     validation=2,
 )
+
+
+@pytest.fixture(autouse=True)
+def few_validation_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples are not repeated so often that the loss has no noise."""
+    monkeypatch.setattr("jaxrecon.models.fitting.MIN_VALIDATION_LOSSES", 4)
 
 
 def oxides(count: int) -> list[Atoms]:
@@ -144,8 +144,6 @@ def test_images_of_codes_have_shapes_and_values() -> None:
 
 
 def untrained() -> ImageModel:
-    from jaxrecon.images.training import autoencoders
-
     networks = autoencoders(CONFIG)
     weights = {part: network.init(jax.random.key(0)) for part, network in networks.items()}
     return ImageModel(("V", "O"), CONFIG, weights, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,11 +12,14 @@ import pytest
 from imaging import crystals
 from scipy.spatial.transform import Rotation, Slerp
 
-from jaxrecon.images import ImageParameters, encode
+from jaxrecon.images import Image, ImageParameters, encode
 from jaxrecon.images.config import ImageConfig
+from jaxrecon.images.folder import load_images, save_images
+from jaxrecon.images.generation import generate_images
 from jaxrecon.images.materials import (
     Materials,
     MaterialsNetwork,
+    energies_of,
     sequences_of,
     train_materials,
 )
@@ -25,6 +29,12 @@ from jaxrecon.images.training import ImageModel, autoencoders
 SMALL = ImageParameters(cell_grid=16, basis_grid=16, box=15.0, sigma=0.6)
 CONFIG = ImageConfig(parameters=SMALL, cell_code=6, basis_code=16)
 NETWORK = MaterialsNetwork(channels=3, length=16, latent=5, width=7, inner=4, hidden=8)
+
+
+@pytest.fixture(autouse=True)
+def few_validation_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples are not repeated so often that the loss has no noise."""
+    monkeypatch.setattr("jaxrecon.models.fitting.MIN_VALIDATION_LOSSES", 4)
 
 
 def untrained() -> ImageModel:
@@ -158,3 +168,63 @@ def test_oxidation_states() -> None:
     assert has_valid_oxidation(["Ti", "Cl", "Cl"], {"Ti": (2, 4)}, {"Cl": -1})
     with pytest.raises(ValueError, match="expected elements with a charge, got Sr"):
         has_valid_oxidation(["V", "Sr"])
+
+
+def test_a_generator_comes_back_from_its_folder(tmp_path: Path) -> None:
+    losses = {part: np.ones((50, 2), np.float32) for part in ("cell", "basis")}
+    model = ImageModel(("O", "V"), CONFIG, untrained().weights, losses)
+    weights = NETWORK.init(jax.random.key(1))
+    made = Materials(model, NETWORK, weights, np.zeros((3, 2), np.float32))
+    save_images(made, tmp_path / "model")
+    loaded = load_images(tmp_path / "model")
+    assert isinstance(loaded, Materials)
+    assert loaded.network == NETWORK
+    latent = np.random.default_rng(0).normal(size=(2, 5))
+    np.testing.assert_array_equal(loaded.stability(latent), made.stability(latent))
+    for one, two in zip(loaded.images(latent), made.images(latent), strict=True):
+        np.testing.assert_array_equal(one.basis, two.basis)
+    save_images(model, tmp_path / "model")
+    assert isinstance(load_images(tmp_path / "model"), ImageModel)
+
+
+class Remembering(Materials):
+    """A generator whose latent vectors are numbers of images, the last of which is empty."""
+
+    kept: list[Image]
+
+    def latent(self, images: Any) -> np.ndarray:
+        self.kept.extend(images)
+        return np.arange(1.0, len(images) + 1)[:, None]
+
+    def images(self, latent: np.ndarray) -> list[Image]:
+        places = np.clip(latent[:, 0].round().astype(int) - 1, 0, len(self.kept) - 1)
+        return [self.kept[place] for place in places]
+
+    def stability(self, latent: np.ndarray) -> np.ndarray:
+        return latent[:, 0] / 10
+
+
+def test_crystals_are_generated_in_every_way() -> None:
+    known = [atoms for atoms in crystals(8) if set(atoms.symbols) <= {"O", "V"}]
+    assert len(known) >= 2
+    fine = ImageModel(("O", "V"), ImageConfig(), {}, {})
+    made = Remembering(fine, NETWORK, {}, np.zeros((1, 2)))
+    object.__setattr__(made, "kept", [])
+    around = generate_images(made, known, way="around", count=2, seed=1)
+    assert [atoms.info["sample"] for atoms in around] == list(range(2 * len(known)))
+    assert {atoms.info["result_code"] for atoms in around} == {"converged"}
+    assert sorted(around[0].symbols) == sorted(around[1].symbols) == sorted(known[0].symbols)
+    assert around[2].info["stability"] == pytest.approx(0.2, abs=1e-3)
+    pairs = len(known) * (len(known) - 1) // 2
+    assert len(generate_images(made, known)) == 19 * pairs
+    assert len(generate_images(made, known, way="gaussian", count=5)) == 5
+    with pytest.raises(ValueError, match="expected count to be a whole number >= 1, got 0"):
+        generate_images(made, known, count=0)
+
+
+def test_energies_are_read_by_name() -> None:
+    known = crystals(3)
+    known[1].info["e"] = 0.25
+    np.testing.assert_array_equal(energies_of(known, "e"), [np.nan, 0.25, np.nan])
+    with pytest.raises(ValueError, match="expected formation energies named other"):
+        energies_of(known, "other")

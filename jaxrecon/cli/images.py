@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Quiet, Resume, Seed, Structures, reporting
+from jaxrecon.cli.options import Force, Seed, Structures
 from jaxrecon.cli.verbs import Report, Verbs
-from jaxrecon.images.config import ImageConfig
 from jaxrecon.images.parameters import ImageParameters
 
 PUBLISHED = ImageParameters()
@@ -21,9 +20,6 @@ app = Verbs(
     no_args_is_help=True,
 )
 
-
-DEFAULTS = ImageConfig()
-"""The settings of networks that options have unless told otherwise."""
 
 CellGrid = Annotated[
     int, typer.Option(help="Number of voxels of the cell image along each lattice vector.")
@@ -41,13 +37,6 @@ MinDistance = Annotated[
         "may be repeated.  [default: none]",
     ),
 ]
-
-
-class Network(StrEnum):
-    """Kinds of networks."""
-
-    PATCH = "patch"
-    CONVOLUTION = "convolution"
 
 
 class Method(StrEnum):
@@ -220,130 +209,3 @@ def decode(
     text = f"{output}: {len(crystals)} crystals of {len(found)} images, {converged} converged"
     payload = {"images": len(found), "crystals": len(crystals), "converged": converged}
     return Report(text, payload, [output, details])
-
-
-@app.command(
-    epilog="""\b
-Examples:
-  jaxrecon images train oxides.extxyz --elements V,O -o model
-  jaxrecon images train oxides.extxyz --elements V,O -o model --basis-grid 32 --sigma 0.4"""
-)
-def train(
-    structures: Structures,
-    elements: Annotated[
-        str, typer.Option(metavar="V,O", help="Elements of the basis images, in this order.")
-    ],
-    output: Annotated[Path, options.output("MODEL", "Folder of the model to write.")],
-    kind: Annotated[
-        Network,
-        typer.Option(help="Kind of the networks: patch for CPUs, or convolution, as published."),
-    ] = Network.PATCH,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Number of passes over the crystals for each network.")
-    ] = DEFAULTS.basis_epochs,
-    rate: Annotated[
-        float, typer.Option(help="Learning rate of Adam, which falls to 0 along half a cosine.")
-    ] = DEFAULTS.basis_rate,
-    batch: Annotated[
-        int, typer.Option(min=1, help="Number of images in one step.")
-    ] = DEFAULTS.basis_batch,
-    validation: Annotated[
-        int, typer.Option(min=1, help="Number of crystals that choose the best epoch.")
-    ] = DEFAULTS.validation,
-    cell_grid: CellGrid = PUBLISHED.cell_grid,
-    basis_grid: BasisGrid = PUBLISHED.basis_grid,
-    box: Box = PUBLISHED.box,
-    sigma: Sigma = PUBLISHED.sigma,
-    seed: Seed = 0,
-    resume: Resume = False,
-    force: Force = False,
-    quiet: Quiet = False,
-) -> Report:
-    """Train autoencoders of the images of crystals.
-
-    One makes 20 numbers of the image of a cell, the other 200 of that of the atoms of an element,
-    and both make images of such numbers again. The networks are those of Noh et al., Matter 1, 1370
-    (2019), or faster ones of patches. Checkpoints are in MODEL.training until training is done.
-    """
-    from jaxrecon.images.training import BEGUN, WORDS, save_images, train_images
-    from jaxrecon.structures.io import read_structures
-
-    checkpoints = output.with_name(f"{output.name}.training")
-    if not output.resolve().parent.is_dir():
-        raise NotADirectoryError(f"expected a directory to write {output} to, got none")
-    options.check_new(output, checkpoints, resume=resume, force=force, resumable=checkpoints)
-    config = ImageConfig(
-        kind=kind.value,
-        parameters=ImageParameters(cell_grid, basis_grid, box, sigma),
-        cell_epochs=epochs,
-        basis_epochs=epochs,
-        cell_rate=rate,
-        basis_rate=rate,
-        cell_batch=batch,
-        basis_batch=batch,
-        validation=validation,
-        seed=seed,
-    )
-    frames = read_structures(structures)
-    options.start_jax()
-    if force:
-        options.remove(checkpoints, BEGUN)
-    try:
-        with reporting(None, 2 * epochs, WORDS, quiet) as progress:
-            model = train_images(frames, elements, config, folder=checkpoints, progress=progress)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"checkpoints are in {checkpoints}") from None
-    save_images(model, output)
-    options.remove(checkpoints, BEGUN)
-    losses = {part: float(each[:, 1].min()) for part, each in model.losses.items()}
-    text = (
-        f"{output}: trained on {len(frames) - validation} crystals; least validation loss "
-        f"{losses['cell']:.1f} for cells and {losses['basis']:.1f} for atoms"
-    )
-    return Report(text, {"crystals": len(frames), "losses": losses}, [output])
-
-
-@app.command(
-    epilog="""\b
-Example:
-  jaxrecon images evaluate unseen.extxyz --model model -o scores.json --min-distance O-O=1.3"""
-)
-def evaluate(
-    structures: Structures,
-    model: Annotated[Path, typer.Option(metavar="MODEL", help="Folder that `images train` wrote.")],
-    output: Annotated[Path, options.output("SCORES.json", "File of scores to write.")],
-    min_distance: MinDistance = None,
-    force: Force = False,
-) -> Report:
-    """Measure how well crystals come back from the codes of their images.
-
-    SCORES.json has, for each crystal, whether every element has the right number of atoms, the mean
-    deviation of matched atoms in Angstrom, and the mean errors of edges in Angstrom and of angles
-    in degrees.
-    """
-    from jaxrecon.cli import arguments
-    from jaxrecon.images.evaluation import evaluate_images, summary
-    from jaxrecon.images.training import load_images
-    from jaxrecon.runtime.files import check_output, write_json
-    from jaxrecon.structures.io import read_structures
-
-    check_output(output, force, suffix=".json")
-    distances = arguments.parse_distances(min_distance or [])
-    frames = read_structures(structures)
-    options.start_jax()
-    scores = evaluate_images(load_images(model), frames, min_distances=distances)
-    total = summary(scores)
-    rows = [
-        {
-            "formula": truth.get_chemical_formula(),
-            **{name: getattr(score, name) for name in ("right", "deviation", "lengths", "angles")},
-        }
-        for score, truth in zip(scores, frames, strict=True)
-    ]
-    write_json(output, {"summary": total, "crystals": rows})
-    text = (
-        f"{output}: {total['right_number_of_atoms']:.1%} of {len(frames)} crystals have the right "
-        f"number of atoms, with a mean deviation of {total['deviation']:.3f} A; cells are off by "
-        f"{total['lengths']:.3f} A and {total['angles']:.2f} degrees"
-    )
-    return Report(text, total, [output])

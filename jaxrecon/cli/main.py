@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from jaxrecon import __version__
-from jaxrecon.cli import check, dataset, design, evaluate, explore, images, reconstruct
+from jaxrecon.cli import check, dataset, design, evaluate, explore, image_networks, reconstruct
 from jaxrecon.cli.options import warnings_as_lines
 from jaxrecon.cli.streams import open_missing, unfailing
 from jaxrecon.cli.verbs import JSON, Verbs
@@ -183,7 +183,7 @@ app.command(epilog=reconstruct.DEMO_EXAMPLES)(reconstruct.demo)
 app.command(epilog=check.MATCH_EXAMPLES)(check.match)
 app.command(epilog=check.DOCTOR_EXAMPLES)(check.doctor)
 app.add_typer(dataset.app, name="dataset")
-app.add_typer(images.app, name="images")
+app.add_typer(image_networks.app, name="images")
 app.command(epilog=dataset.JUDGE_EXAMPLES)(dataset.judge)
 app.command(epilog=design.TRAIN_EXAMPLES)(design.train)
 app.command(epilog=design.GENERATE_EXAMPLES)(design.generate)

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase import Atoms
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -284,6 +285,26 @@ def train_materials(
     )
     weights = jax.tree.map(lambda array: np.asarray(array[0]), fitted.weights)
     return Materials(model, network, weights, np.asarray(fitted.losses[0]))
+
+
+def energies_of(structures: Sequence[Atoms], name: str) -> Float[np.ndarray, " n"]:
+    """Read formation energies from the ``info`` of crystals.
+
+    Args:
+        structures: the crystals.
+        name: name of the energies, in eV/atom.
+
+    Returns:
+        The energies; not a number where a crystal has none.
+
+    Raises:
+        ValueError: if no crystal has a number of this name.
+    """
+    given = [atoms.info.get(name) for atoms in structures]
+    energies = np.array([x if isinstance(x, int | float) else np.nan for x in given])
+    if not np.isfinite(energies).any():
+        raise ValueError(f"expected formation energies named {name} in the files, got none")
+    return energies
 
 
 def sequences_of(

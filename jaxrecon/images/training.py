@@ -1,9 +1,8 @@
-"""Training of the autoencoders of images, and models as folders."""
+"""Training of the autoencoders of images."""
 
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,19 +21,11 @@ from jaxrecon.images.config import ImageConfig
 from jaxrecon.images.encode import Framed, frame_of, voxels_of
 from jaxrecon.images.image import Image, checked_image
 from jaxrecon.images.parameters import ImageParameters
-from jaxrecon.models import checkpoints
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.fitting import fit
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
-from jaxrecon.runtime.versions import versions
 from jaxrecon.structures.inputs import Structures, as_structures
-
-VERSION = 1
-"""Version of the format, to be raised by changes that older versions of jaxrecon would misread."""
-
-ABOUT = "images.json"
-"""Name of the file of settings, by which a folder is recognised as a model of images."""
 
 BEGUN = "training.json"
 """Name of the file that says what a folder of checkpoints belongs to."""
@@ -300,79 +291,6 @@ def _padded(
         np.pad(offset, padding).astype(np.float32),
         np.arange(size) < len(voxel),
     )
-
-
-def save_images(model: ImageModel, folder: str | os.PathLike[str]) -> None:
-    """Write a model to a folder of its own; an existing model is replaced by a complete one.
-
-    Args:
-        model: the model.
-        folder: the folder to write.
-
-    Raises:
-        FileExistsError: if something exists in that place that is no model of images.
-        OSError: if the folder can't be written.
-    """
-    real = Path(os.path.realpath(folder))
-    if real.exists() and not (real / ABOUT).is_file():
-        raise FileExistsError(f"expected a model of images or nothing in the place, got {folder}")
-    with tempfile.TemporaryDirectory(dir=real.parent, prefix=".jaxrecon-") as directory:
-        draft = Path(directory) / "model"
-        draft.mkdir()
-        checkpoints.save(draft / "arrays", 0, {"weights": model.weights, "losses": model.losses})
-        about = {
-            "version": VERSION,
-            "elements": list(model.elements),
-            "config": model.config.to_dict(),
-            "versions": versions(),
-        }
-        write_json(draft / ABOUT, about)
-        if real.exists():
-            os.replace(real, Path(directory) / "replaced")
-        os.replace(draft, real)
-
-
-def load_images(folder: str | os.PathLike[str]) -> ImageModel:
-    """Read a model that :func:`save_images` wrote.
-
-    Args:
-        folder: the folder.
-
-    Returns:
-        The model: the same codes and images, bit for bit.
-
-    Raises:
-        FileNotFoundError: if there is no such model in the folder.
-        ValueError: if the folder is damaged or has another version of the format.
-    """
-    folder = Path(folder)
-    expected = f"expected a folder of a model of images that jaxrecon wrote, got {folder}"
-    if not (folder / ABOUT).is_file():
-        raise FileNotFoundError(f"{expected}, which has no {ABOUT}")
-    try:
-        about = json.loads((folder / ABOUT).read_text())
-        if about["version"] != VERSION:
-            raise ValueError(f"version {about['version']} of the format, not {VERSION}")
-        elements, config = (
-            element_symbols(about["elements"]),
-            ImageConfig.from_dict(about["config"]),
-        )
-        forms = {
-            "weights": {
-                part: jax.eval_shape(network.init, jax.random.key(0))
-                for part, network in autoencoders(config).items()
-            },
-            "losses": {
-                part: jax.ShapeDtypeStruct((getattr(config, f"{part}_epochs"), 2), jnp.float32)
-                for part in PARTS
-            },
-        }
-        arrays = checkpoints.latest(folder / "arrays", forms)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{expected} that is damaged ({error})") from error
-    if arrays is None:
-        raise FileNotFoundError(f"{expected} without arrays")
-    return ImageModel(elements, config, arrays["weights"], arrays["losses"])
 
 
 @partial(jax.jit, static_argnums=(0, 1))
