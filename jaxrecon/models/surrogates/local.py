@@ -220,10 +220,11 @@ class LocalSurrogate(Surrogate):
         rows = rows_of(structures, descriptor, dtype=np.float64)
         numbers = np.concatenate([atoms.numbers for atoms in structures])
         kinds = np.searchsorted(descriptor.species, numbers).astype(np.int32)
-        # Padding to one shape for all: it has rows of zeros.
+        # Padding to one of few shapes, with rows of zeros.
         owner = np.repeat(np.arange(len(sizes)), sizes)
         place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        shape = (len(sizes), max(sizes))
+        count = len(sizes)
+        shape = (1 << (count - 1).bit_length(), max(sizes))
         spread = []
         for values in (rows, kinds, np.ones(len(rows), bool)):
             whole = np.zeros((*shape, *values.shape[1:]), values.dtype)
@@ -235,7 +236,7 @@ class LocalSurrogate(Surrogate):
         parts = [
             OfAtoms(*(values[row, :size] for values in each)) for row, size in enumerate(sizes)
         ]
-        return means, deviations, parts
+        return means[:count], deviations[:count], parts
 
     def refit(
         self, examples: Examples, config: TrainConfig, calibration: float
