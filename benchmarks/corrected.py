@@ -20,6 +20,7 @@ from pbe_correction import Correction, Known, smooth
 
 from jaxrecon.datasets import load
 from jaxrecon.potentials.base import Mesh, ReferenceCalculator
+from jaxrecon.potentials.energies import bulk_energy
 from jaxrecon.potentials.registry import reference_calculator
 
 WEIGHTS = "NEQUIX_WEIGHTS"
@@ -78,14 +79,17 @@ class CorrectedPotential(ReferenceCalculator):
             raise ValueError(f"expected the file of the weights of Nequix in {WEIGHTS}")
         self._potential = reference_calculator(f"nequix:{os.environ[WEIGHTS]}")
         self.distributions = self._potential.distributions
-        whole, references = load("pt10"), load("pt10_pbe")
-        bulk = whole.metadata["bulk_energies"]["Pt"]
+        references = load("pt10_pbe")
+        bulk = bulk_energy("Pt", self._potential)
         assert references.structures is not None
         assert references.forces is not None
+        structures = [judged(self._potential, atoms) for atoms in references.structures]
         known = Known(
-            structures=[judged(self._potential, atoms) for atoms in references.structures],
+            structures=structures,
             values=smooth(references.structures),
-            potential=references.columns["e_form_potential"],
+            potential=np.array(
+                [atoms.get_potential_energy() / len(atoms) - bulk for atoms in structures]
+            ),
             pbe=references.formation_energies,
             pbe_forces=np.reshape(references.forces, (len(references), -1)),
             trajectories=references.trajectories,
