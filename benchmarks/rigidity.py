@@ -169,8 +169,8 @@ def density(folder: Path) -> dict[str, Any]:
     """Errors of structures of low density by a model of dense ones."""
     whole = structures("C", folder)
     values = np.asarray(whole.columns["density"])
-    dense = np.flatnonzero(values > 2.6)
-    light = np.flatnonzero(values < 2.0)
+    dense = np.flatnonzero(values > 2.8)
+    light = np.flatnonzero(values < 1.9)
     descriptor = descriptor_of("C")
     base, other = (environments(whole.select(part), descriptor) for part in (dense, light))
     assert base.energies is not None
@@ -233,7 +233,13 @@ def diamond(folder: Path) -> dict[str, Any]:
     extra = Environments.of(
         [*variants, crystal], descriptor, energies=[label.energies for label in labels]
     )
-    features = kernel_features(known)
+    # The points may be environments of the variants too.
+    both = Environments.of(
+        [*whole.structures, *variants],
+        descriptor,
+        energies=[*whole.local_energies, *(label.energies for label in labels[:-1])],
+    )
+    features = kernel_features(both)
     found = {}
     base, new = Part.of(features, known, mean), Part.of(features, extra, mean)
     for count in (0, 3):
@@ -242,6 +248,7 @@ def diamond(folder: Path) -> dict[str, Any]:
         model = Linear.fit(means, energies, NOISE)
         rigidity = float(model.local(new.atoms[-1:])[0])
         found[f"{count} variants"] = {
+            "LPR of the variants": model.local(new.atoms[:-2:2]).tolist(),
             "error of diamond, meV/atom": 1e3
             * float(new.means[3] @ model.weights - new.energies[3]),
             "LPR": rigidity,
