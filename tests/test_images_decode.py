@@ -35,7 +35,15 @@ def blurred(image: Image, voxels: float) -> Image:
     return replace(image, basis=ndimage.gaussian_filter(image.basis, (0, *[voxels] * 3)))
 
 
-@pytest.mark.parametrize("parameters", [ImageParameters(), COARSE], ids=["published", "coarse"])
+COARSEST = ImageParameters(cell_grid=16, basis_grid=18, sigma=0.7)
+"""Voxels that are 0.83 Angstrom apart, of which an atom reaches those within 1.96 Angstrom."""
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [ImageParameters(), COARSE, COARSEST],
+    ids=["published", "coarse", "coarsest"],
+)
 def test_crystals_come_back_exactly(parameters: ImageParameters) -> None:
     """Where Gaussians are wide, many of them overlap."""
     truth = crystals(5)

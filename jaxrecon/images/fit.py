@@ -29,9 +29,6 @@ from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marqu
 STEPS = 16
 """Steps of Levenberg-Marquardt for a problem of several atoms; one atom takes half of them."""
 
-BAND = 0.15
-"""Part of the radius of an atom, on both sides of it, in which voxels are left out."""
-
 NUMBERS = 2**24
 """Largest number of distances between voxels and atoms in one batch of problems."""
 
@@ -100,6 +97,7 @@ def fit_peaks(
     parameters: ImageParameters,
     heights: Float[np.ndarray, " k"],
     sigmas: Float[np.ndarray, " k"],
+    bands: Float[np.ndarray, " k"],
 ) -> tuple[Peaks, Float[np.ndarray, " k"]]:
     """Move atoms to where their Gaussians make the images.
 
@@ -109,6 +107,7 @@ def fit_peaks(
         parameters: parameters of the images.
         heights: height of the Gaussian of each atom, without a unit.
         sigmas: its standard deviation in Angstrom.
+        bands: part of the radius of an atom, on both sides of it, in which voxels are left out.
 
     Returns:
         The moved atoms, and the standard errors of their positions in Angstrom.
@@ -125,7 +124,7 @@ def fit_peaks(
         for start in range(0, len(numbers), batch):
             some = numbers[start : start + batch]
             places = _padded(group, some, int(size))
-            given = _gathered(images, peaks, places, near, heights, sigmas)
+            given = _gathered(images, peaks, places, near, (heights, sigmas, bands))
             solved = _program(parameters, int(size))(*given)
             moved, gram, squared, voxels = (np.asarray(each, np.float64) for each in solved)
             real = places >= 0
@@ -153,8 +152,7 @@ def _gathered(
     peaks: Peaks,
     places: np.ndarray,
     near: np.ndarray,
-    heights: np.ndarray,
-    sigmas: np.ndarray,
+    common: tuple[np.ndarray, ...],
 ) -> tuple[np.ndarray, ...]:
     """What the program of the problems takes: atoms, and the voxels around them."""
     dtype = images.dtype
@@ -164,11 +162,10 @@ def _gathered(
     x, y, z = np.moveaxis(np.clip(voxels, 0, images.shape[-1] - 1), -1, 0)
     values = images[which[:, :, None], x, y, z]
     real = places >= 0
-    # All atoms of a problem have the same height and width.
-    first = places[:, 0]
-    height, sigma = heights[first].astype(dtype), sigmas[first].astype(dtype)
+    # All atoms of a problem have the same height, width and band.
+    height, sigma, band = (each[places[:, 0]].astype(dtype) for each in common)
     offset = peaks.offset[places].astype(dtype)
-    return index.astype(np.int32), offset, real, values, inside, height, sigma
+    return index.astype(np.int32), offset, real, values, inside, height, sigma, band
 
 
 @lru_cache
@@ -186,7 +183,7 @@ def _solve(
     steps: int,
 ) -> tuple[Float[Array, "k 3"], Float[Array, "d d"], Float[Array, ""], Float[Array, ""]]:
     """Solve one problem; returns offsets, J^T J, the sum of squares and the number of voxels."""
-    index, start, real, data, inside, height, sigma = problem
+    index, start, real, data, inside, height, sigma, band = problem
     dtype, spacing = start.dtype, parameters.spacing
     # Displacements from the voxel of atom b to the voxels around atom a: whole numbers of steps.
     whole = (index[:, None, None] - index[None, None]) + near[None, :, None]
@@ -194,7 +191,7 @@ def _solve(
     distances = jnp.sqrt(jnp.sum((away - start[None, None]) ** 2, axis=-1))
     member = (distances <= parameters.radius) & real[None, None]
     edge = jnp.any(
-        (jnp.abs(distances * (1.0 / parameters.radius) - 1.0) < BAND) & real[None, None], axis=-1
+        (jnp.abs(distances * (1.0 / parameters.radius) - 1.0) < band) & real[None, None], axis=-1
     )
     # Each voxel counts once: around the atom that it is nearest to.
     owner = jnp.argmin(jnp.where(real[None, None], distances, jnp.inf), axis=-1)

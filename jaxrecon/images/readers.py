@@ -19,6 +19,10 @@ from jaxrecon.images.peaks import SAME, distinct, local_maxima, parabolas
 ROUNDS, UNCHANGED = 12, 2
 """Largest number of fits, and of those after which the number of atoms stays the same."""
 
+BANDS = (0.15, 0.03, 0.006)
+"""Part of the radius of an atom in which voxels are left out, by the number of fits since the
+number of atoms has changed."""
+
 EDGE = 1e-4
 """Half width, in units of the radius of an atom, of where a threshold may cut voxels off or not."""
 
@@ -163,7 +167,9 @@ def _settled(
         here = active[peaks.which]
         if here.any():
             some = peaks.select(here)
-            own = heights[some.which], sigmas[some.which]
+            # The nearer the atoms are, the fewer voxels the threshold may cut off or not.
+            bands = np.array(BANDS)[np.minimum(unchanged, UNCHANGED)]
+            own = heights[some.which], sigmas[some.which], bands[some.which]
             moved, error = fit_peaks(images, some, parameters, *own)
             moved = moved.centred(parameters)
             peaks = peaks.select(~here).joined(moved)
