@@ -10,7 +10,7 @@ Sections:
 - ``silicon``, ``carbon``: amorphous structures by melting and quenching with Tersoff's potential;
   500 structures, 500 points, zeta 2. Test errors; local rigidity against the variance of a
   committee of 40; ratios of both after 10 and 20 % of annealed structures were replaced by molten
-  and quenched ones.
+  and quenched ones, or of all structures by those that are held least.
 - ``density``: a model of dense carbon on structures of low density, with 0, 1 and 3 % of the
   training structures replaced by such ones.
 - ``diamond``: the energy of diamond after three single-environment variants in 1,000 structures.
@@ -136,31 +136,44 @@ def amorphous(element: str, folder: Path) -> dict[str, Any]:
     axes = figure.subplots(1, 3)
     axes[0].loglog(rigidity, variance, ".", markersize=1, alpha=0.3)
     axes[0].set(xlabel="LPR", ylabel=f"variance of {MEMBERS} members, eV$^2$")
-    # A set of annealed structures; the replacements are molten and quenched ones.
+    # Replacements: of annealed structures by molten and quenched ones, and of any structures by
+    # those that are held least.
     annealed = np.array(whole.kinds)[chosen[0]] == "anneal"
     hot = np.array(whole.kinds)[chosen[1]] != "anneal"
-    base = train.means[annealed], train.energies[annealed]
-    other = validation.means[hot], validation.energies[hot]
-    before = Linear.fit(*base, noise).local(test.atoms)
-    first = np.var(test.atoms @ committee(*base, noise, MANY, 0).T, axis=1, ddof=1)
-    for axis, fraction in zip(axes[1:], (0.1, 0.2), strict=True):
-        count = min(round(fraction * len(base[0])), len(other[0]))
-        random = np.random.default_rng(1)
-        kept = random.permutation(len(base[0]))[count:]
-        added = random.permutation(len(other[0]))[:count]
-        both = [
-            np.concatenate([old[kept], new[added]]) for old, new in zip(base, other, strict=True)
-        ]
-        again = Linear.fit(*both, noise).local(test.atoms)
-        members = committee(*both, noise, MANY, 1)
-        ratio = np.var(test.atoms @ members.T, axis=1, ddof=1) / first
-        axis.loglog(again / before, ratio, ".", markersize=1, alpha=0.3)
-        axis.set(xlabel="ratio of LPR", ylabel="ratio of variance", title=f"{count} replaced")
-        found[f"{count} of {len(base[0])} annealed structures replaced by hot ones"] = {
-            "Spearman of ratios": float(spearmanr(again / before, ratio)[0]),
-            "slope of log ratios": float(linregress(np.log(again / before), np.log(ratio)).slope),
-            "10 and 90 % of the ratio of LPR": np.quantile(again / before, (0.1, 0.9)).tolist(),
-        }
+    smallest = model.local(validation.atoms).reshape(len(chosen[1]), -1).min(axis=1)
+    pools = {
+        "hot": (annealed, hot),
+        "least held": (np.ones(TRAIN, bool), smallest <= np.median(smallest)),
+    }
+    for axis, (name, (old, new)) in zip(axes[1:], pools.items(), strict=True):
+        base = train.means[old], train.energies[old]
+        others = validation.means[new], validation.energies[new]
+        before = Linear.fit(*base, noise).local(test.atoms)
+        first = np.var(test.atoms @ committee(*base, noise, MANY, 0).T, axis=1, ddof=1)
+        for fraction in (0.1, 0.2):
+            count = min(round(fraction * len(base[0])), len(others[0]))
+            random = np.random.default_rng(1)
+            kept = random.permutation(len(base[0]))[count:]
+            added = random.permutation(len(others[0]))[:count]
+            both = [
+                np.concatenate([one[kept], other[added]])
+                for one, other in zip(base, others, strict=True)
+            ]
+            again = Linear.fit(*both, noise).local(test.atoms)
+            members = committee(*both, noise, MANY, 1)
+            ratio = np.var(test.atoms @ members.T, axis=1, ddof=1) / first
+            axis.loglog(
+                again / before, ratio, ".", markersize=1, alpha=0.3, label=f"{count} {name}"
+            )
+            found[f"{count} of {len(base[0])} replaced, {name}"] = {
+                "Spearman of ratios": float(spearmanr(again / before, ratio)[0]),
+                "slope of log ratios": float(
+                    linregress(np.log(again / before), np.log(ratio)).slope
+                ),
+                "10 and 90 % of the ratio of LPR": np.quantile(again / before, (0.1, 0.9)).tolist(),
+            }
+        axis.set(xlabel="ratio of LPR", ylabel="ratio of variance")
+        axis.legend(markerscale=8)
     figure.savefig(folder / f"rigidity_{element}.png", dpi=150)
     return found
 
