@@ -26,8 +26,8 @@ Words that have one meaning in the whole package:
 - *training examples*, *validation examples*: what models learn from, and what measures their error.
 - *surrogate*: a model that predicts an energy and its uncertainty from a fingerprint, a
   *predictor*, or from the rows of all atoms. Its *deviation* is the uncertainty as a standard
-  deviation; *rigidity* is how firmly the training set holds the prediction of one atom. A *generator* draws fingerprints for a wanted energy. Both learn in the coordinates
-  of a *scaling*.
+  deviation; *rigidity* is how firmly the training set holds the prediction of one atom. A
+  *generator* draws fingerprints for a wanted energy. Both learn in the coordinates of a *scaling*.
 - *guidance*: what a search minimises to reach a wanted energy: the miss of the predicted energy,
   its uncertainty with the weight *trust*, and the distance to a drawn fingerprint with the weight
   *pull*.
