@@ -111,7 +111,7 @@ def read_frames(frames: list[Atoms]) -> LabelledSet:
 
 def test_points_are_principal_components_of_standardised_features() -> None:
     numbers = np.random.default_rng(0).normal(size=(30, 5)) * [9.0, 1.0, 3.0, 0.2, 0.0] + 7.0
-    points, axes, description = explorer.project(numbers, "pca")
+    points, axes, description, _ = explorer.project(numbers, "pca")
     standard = (numbers[:, :4] - numbers[:, :4].mean(axis=0)) / numbers[:, :4].std(axis=0)
     left, sizes, _ = np.linalg.svd(standard, full_matrices=False)
     expected = left[:, :2] * sizes[:2]
@@ -134,7 +134,7 @@ def test_the_map_is_of_the_fingerprints_of_the_preset(monkeypatch: pytest.Monkey
     frames = clusters()
     data = made(LabelledSet.of(frames), preset="default")
     values = featurize.featurize(frames, Fingerprint.preset("default", ["Cu", "Pt"]))
-    points, _, description = explorer.project(values, "pca")
+    points, _, description, _ = explorer.project(values, "pca")
     np.testing.assert_allclose(data["properties"]["PC 1"]["values"], points[:, 0], atol=1e-6)
     assert data["meta"]["description"] == description
 
