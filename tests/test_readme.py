@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.slow
 def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    there_and_back, derivatives, many, made, _, local = blocks("python")
+    there_and_back, derivatives, many, made, _, local, image = blocks("python")
     names: dict[str, object] = {}
     exec(compile(there_and_back, "README.md", "exec"), names)
     solved, deviation = capsys.readouterr().out.splitlines()
@@ -43,6 +43,10 @@ def test_python_examples(capsys: pytest.CaptureFixture[str]) -> None:
     error, held = capsys.readouterr().out.splitlines()
     assert float(error.split()[0]) < 0.05
     assert float(held.split()[0]) > 0.0
+    exec(compile(image, "README.md", "exec"), names)
+    code, deviation, _ = capsys.readouterr().out.split()
+    assert code == "converged"
+    assert float(deviation) < 1e-5
 
 
 @pytest.mark.slow
@@ -54,7 +58,7 @@ def test_inverse_design(
     monkeypatch.setattr("jaxrecon.models.training.TrainConfig", lambda: quick)
     monkeypatch.setattr("jaxrecon.inverse_design.generation.GenerateConfig", lambda: MAKING)
     names: dict[str, object] = {"jaxrecon": jaxrecon}
-    exec(compile(blocks("python")[-2], "README.md", "exec"), names)
+    exec(compile(blocks("python")[4], "README.md", "exec"), names)
     model = cast(jaxrecon.DesignModel, names["model"])
     made = cast(jaxrecon.Generated, names["made"])
     assert (len(model.training), model.symbols) == (300, "Pt10")
@@ -72,7 +76,7 @@ def test_commands_take_the_options_shown(capsys: pytest.CaptureFixture[str]) -> 
     commands = [shlex.split(line.split("&&")[-1]) for line in lines if "jaxrecon " in line]
     assert len(commands) >= 4
     for _, verb, *words in commands:
-        verbs = [verb, words[0]] if verb == "dataset" else [verb]
+        verbs = [verb, words[0]] if verb in ("dataset", "images") else [verb]
         assert main.main([*verbs, "--help"]) == 0
         shown = capsys.readouterr().out
         assert [word for word in words if word.startswith("-") and word not in shown] == []

@@ -13,7 +13,7 @@ def load(name: str = "pt10") -> LabelledSet:
     """Load a set that comes with the package.
 
     Args:
-        name: ``"pt10"``, 9,493 clusters of ten platinum atoms with the energies and forces of a
+        name: ``"pt10"``, 10,161 clusters of ten platinum atoms with the energies and forces of a
             potential, corrected to PBE; or ``"pt10_pbe"``, the 300 clusters with PBE energies and
             forces from which the correction was learned. Their datasheet is ``data/README.md``.
 
