@@ -2,7 +2,7 @@
 
     python benchmarks/embedded_pt10.py --weights nequix-oam-1-pft.nqx -o made
 
-1. Some 30,000 clusters, relaxations and perturbed copies, labelled by Nequix
+1. Some 10,500 clusters, relaxations and perturbed copies, labelled by Nequix
    (`jaxrecon dataset build`): pool.npz.
 2. 1,000 perturbed copies of those of the 300 clusters with labels of PBE that were guided to low
    energies or relaxed by PBE, and these themselves, labelled by Nequix.
@@ -13,7 +13,7 @@
    energies beside those of PBE: pt10_pbe.npz; to be put into jaxrecon/datasets/data/.
 
 The 300 and their labels of PBE are those of the embedded set pt10_pbe. The datasheet in that folder
-says how they were chosen, and revision a6e2c6c has the program that did it.
+says how they were chosen, and revision bc43a50 has the program that did it.
 
 It goes on where it was interrupted. The package nequix is needed. Columns of pt10.npz:
 e_form_potential, what the potential says (eV/atom); e_form_spread, standard deviation of the
@@ -37,7 +37,7 @@ from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
 from jaxrecon.runtime.files import write_json
 
-SYMBOLS, POOL = "Pt10", 30_000
+SYMBOLS, POOL = "Pt10", 10_500
 
 COPIES = 1_000
 """Perturbed copies of guided and relaxed clusters."""
