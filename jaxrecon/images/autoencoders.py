@@ -14,7 +14,6 @@ A network sees one image: that of the cell, or that of the atoms of one element.
 computed from cells and atoms where they are needed, as they take a thousand times the memory.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
@@ -319,5 +318,8 @@ def _network(autoencoder: ImageAutoencoder, rngs: nnx.Rngs) -> PatchNetwork | Co
 @lru_cache
 def _skeleton(autoencoder: ImageAutoencoder) -> Any:
     """The graph of a network without arrays, which never changes."""
-    made: Callable[[], Any] = lambda: _network(autoencoder, nnx.Rngs(0))  # noqa: E731
+
+    def made() -> Any:
+        return _network(autoencoder, nnx.Rngs(0))
+
     return nnx.graphdef(nnx.eval_shape(made))

@@ -19,6 +19,9 @@ from jaxrecon.structures.formulas import elements_of
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Structure, checked_cell
 
+PUBLISHED = ImageParameters()
+"""The parameters of Noh et al."""
+
 CELLS_TOGETHER, TOGETHER = 8, 12
 """Largest numbers of cell images and of basis images that are computed at once."""
 
@@ -62,7 +65,7 @@ def encode(
 
 def encode(
     structures: Structures,
-    parameters: ImageParameters = ImageParameters(),  # noqa: B008
+    parameters: ImageParameters = PUBLISHED,
     *,
     elements: str | Sequence[str] | None = None,
 ) -> Image | list[Image]:

@@ -15,6 +15,7 @@ from jaxrecon.datasets.labelled import LabelledSet, joined
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.generated import widths_of
+from jaxrecon.models.local.atom_maps import LEAST, umap_points
 from jaxrecon.plotting.explorer_page import Projection, page
 from jaxrecon.runtime.files import replacing
 from jaxrecon.runtime.memory import check_memory
@@ -28,9 +29,6 @@ Method = Literal["pca", "umap"]
 MAX_ELEMENTS = 5
 """Largest number of elements for which the fingerprint has a channel for each pair of them; with
 more elements one channel weights them by atomic number."""
-
-MIN_FOR_UMAP = 5
-"""Smallest number of structures that UMAP can project."""
 
 
 def read(source: Source | Sequence[Source]) -> LabelledSet:
@@ -162,15 +160,10 @@ def project(fingerprints: Float[np.ndarray, "n p"], method: Method, seed: int = 
     standard = (fingerprints[:, live] - fingerprints[:, live].mean(axis=0)) / widths[live]
     points = np.zeros((len(fingerprints), 2))
     if method == "umap":
-        import umap
-
-        if len(points) < MIN_FOR_UMAP:
-            needed = f"at least {MIN_FOR_UMAP} structures for UMAP"
+        if len(points) < LEAST:
+            needed = f"at least {LEAST} structures for UMAP"
             raise ValueError(f"expected {needed}, got {len(points)}")
-        reducer = umap.UMAP(
-            n_neighbors=min(15, len(points) - 1), init="pca", random_state=seed, n_jobs=1
-        )
-        points[:] = reducer.fit_transform(standard)
+        points = umap_points(standard, seed)
         return Projection(points, ("UMAP 1", "UMAP 2"), "UMAP of standardised fingerprints")
     from sklearn.decomposition import PCA
 

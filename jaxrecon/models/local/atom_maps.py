@@ -59,6 +59,24 @@ def check_umap() -> None:
         raise ValueError("expected the package umap-learn (pip install umap-learn), got none")
 
 
+def umap_points(values: Float[np.ndarray, "n f"], seed: int) -> Float[np.ndarray, "n 2"]:
+    """Project vectors onto a plane by UMAP.
+
+    Args:
+        values: at least :data:`LEAST` vectors.
+        seed: seed of the random numbers.
+
+    Returns:
+        One point per vector.
+    """
+    import umap
+
+    reducer = umap.UMAP(
+        n_neighbors=min(NEIGHBORS, len(values) - 1), init="pca", random_state=seed, n_jobs=1
+    )
+    return np.asarray(reducer.fit_transform(values), np.float64)
+
+
 def drawn(environments: Environments, most: int, seed: int) -> Environments:
     """Draw whole structures at random, up to a number of atoms; at least one structure.
 
@@ -100,17 +118,13 @@ def atom_map(values: Float[np.ndarray, "n f"], *, clusters: int = 7, seed: int =
         raise ValueError(
             f"expected at least {max(LEAST, clusters)} atoms for a map, got {len(values)}"
         )
-    import umap
     from sklearn.cluster import Birch
     from sklearn.decomposition import PCA
 
     axes = min(AXES, *values.shape)
     if axes < values.shape[1]:
         values = PCA(axes, svd_solver="covariance_eigh").fit_transform(values)
-    reducer = umap.UMAP(
-        n_neighbors=min(NEIGHBORS, len(values) - 1), init="pca", random_state=seed, n_jobs=1
-    )
-    points = np.asarray(reducer.fit_transform(values), np.float64)
+    points = umap_points(values, seed)
     fine = FINE * float(np.ptp(points, axis=0).max())
     found = Birch(threshold=max(fine, 1e-9), n_clusters=clusters).fit_predict(points)
     # The largest cluster gets the number 0.
