@@ -90,7 +90,7 @@ def explore(
     method: Method = "pca",
     preset: str | None = None,
     seed: int = 0,
-    local: Mapping[str, Sequence[Float[np.ndarray, " a"]]] | None = None,
+    local: Mapping[str, Sequence[Float[np.ndarray, " _"]]] | None = None,
 ) -> int:
     """Write a page that shows structures on a map of their fingerprints.
 

@@ -70,9 +70,9 @@ class Environments:
         structures: Structures,
         descriptor: Descriptor,
         *,
-        energies: Sequence[Float[np.ndarray, " a"]] | None = None,
+        energies: Sequence[Float[np.ndarray, " _"]] | None = None,
         totals: Sequence[float] | Float[np.ndarray, " s"] | None = None,
-        forces: Sequence[Float[np.ndarray, "a 3"]] | None = None,
+        forces: Sequence[Float[np.ndarray, "_ 3"]] | None = None,
         trajectories: Sequence[int] | Int[np.ndarray, " s"] | None = None,
         dtype: type[np.floating] = np.float32,
     ) -> "Environments":
