@@ -11,6 +11,7 @@ Sets:
                   structures are published with them.
     pt10_pbe1000  Pt10 clusters with PBE energies (github.com/vxfung/MatDeepLearn); 60 rows.
     qm7_500       organic molecules of 6 to 22 atoms (QM7); 100 rows.
+    qm7_dscribe   the same, their average SOAP vectors computed by DScribe and read from .npy files.
     perov5_200    cubic perovskites of 56 elements (Perov-5).
     mp_200        crystals of 2 to 20 atoms and 81 elements (Materials Project).
     clusters      compact Pt and Cu clusters of 13, 20, 38 and 55 atoms, made here.

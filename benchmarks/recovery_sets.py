@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import ase.io
 import numpy as np
 import recovery_clusters
+import recovery_dscribe
 import yaml
 from ase import Atoms
 from ase.data import chemical_symbols
@@ -57,12 +58,14 @@ class Source(NamedTuple):
         count: rows that there are.
         read: names and structures of some rows, by the path of the file; None if it has
             fingerprints and no structures.
+        preset: the only one that describes the numbers of the set; None if any does.
     """
 
     file: str | None
     targets: int | None
     count: int
     read: Callable[[Path | None, Sequence[int]], list[tuple[str, Atoms]]] | None
+    preset: str | None = None
 
 
 def targets_of(
@@ -85,10 +88,12 @@ def targets_of(
         cell_known: whether the search is told the cells of crystals.
 
     Raises:
-        ValueError: if there is no folder, the rows can't be read, or published numbers are wanted
-            with another fingerprint.
+        ValueError: if there is no folder, the rows can't be read, or numbers that were made
+            elsewhere are wanted with another fingerprint.
     """
     source = SETS[name]
+    if source.preset is not None and preset not in (None, source.preset):
+        raise ValueError(f"expected --fingerprint {source.preset}, as published, got {preset}")
     if source.file is not None and data is None:
         raise ValueError(f"expected --data DIR with {source.file}, got none")
     path = None if source.file is None or data is None else data / source.file
@@ -97,10 +102,16 @@ def targets_of(
     else:
         chosen = spread(source.count, count or source.targets)
     if source.read is None:
-        return _published(path, chosen, preset)
+        return _published(path, chosen)
     named = source.read(path, chosen)
     free = PUBLISHED if name == "prototypes" else FREE
-    targets = list(_known(chosen, named, preset, free=free, by_size=name == "clusters"))
+    structures = [atoms for _, atoms in named]
+    if source.preset == recovery_dscribe.PRESET:
+        made = recovery_dscribe.vectors(structures)
+    else:
+        presets = [preset or (CRYSTAL if atoms.pbc.all() else free) for atoms in structures]
+        made = fingerprints_of(structures, presets)
+    targets = list(_known(chosen, named, made, by_size=name == "clusters"))
     if cell_known:
         return targets
     return [target if target.cell is None else replace(target, cell=UNKNOWN) for target in targets]
@@ -164,18 +175,12 @@ def fingerprints_of(
 def _known(
     rows: Sequence[int],
     named: list[tuple[str, Atoms]],
-    preset: str | None,
+    made: list[tuple[Fingerprint, np.ndarray]],
     *,
-    free: str,
     by_size: bool,
 ) -> Iterator[Target]:
-    structures = [atoms for _, atoms in named]
-    periodic = [bool(atoms.pbc.all()) for atoms in structures]
-    presets = [preset or (CRYSTAL if repeats else free) for repeats in periodic]
-    made = fingerprints_of(structures, presets)
-    for row, (name, atoms), repeats, (fingerprint, values) in zip(
-        rows, named, periodic, made, strict=True
-    ):
+    for row, (name, atoms), (fingerprint, values) in zip(rows, named, made, strict=True):
+        repeats = bool(atoms.pbc.all())
         kind = "crystal" if repeats else "free"
         yield Target(
             row=row,
@@ -189,9 +194,7 @@ def _known(
         )
 
 
-def _published(path: Path | None, rows: Sequence[int], preset: str | None) -> list[Target]:
-    if preset not in (None, PUBLISHED):
-        raise ValueError(f"expected --fingerprint {PUBLISHED}, as published, got {preset}")
+def _published(path: Path | None, rows: Sequence[int]) -> list[Target]:
     fingerprint = Fingerprint.preset(PUBLISHED, ["Pt"])
     values = read_fingerprints(str(path)).values
     return [
@@ -232,9 +235,10 @@ def _clusters(_: Path | None, rows: Sequence[int]) -> list[tuple[str, Atoms]]:
 
 SETS = {
     "prototypes": Source(None, None, len(prototypes.PROTOTYPES), _prototypes),
-    "pt10_fps300": Source("pt10_fps300_x.csv", None, 300, None),
+    "pt10_fps300": Source("pt10_fps300_x.csv", None, 300, None, PUBLISHED),
     "pt10_pbe1000": Source("pt10_pbe1000.extxyz", 60, 1000, _frames),
     "qm7_500": Source("qm7_500.extxyz", 100, 500, _frames),
+    "qm7_dscribe": Source("qm7_500.extxyz", 100, 500, _frames, recovery_dscribe.PRESET),
     "perov5_200": Source("perov5_200.extxyz", None, 200, _frames),
     "mp_200": Source("mp_200.extxyz", None, 200, _frames),
     "clusters": Source(None, None, len(CLUSTERS), _clusters),

@@ -46,6 +46,8 @@ def test_sets_say_what_is_missing() -> None:
         targets_of("mp_200", None, preset=None, rows=None, count=None)
     with pytest.raises(ValueError, match="expected --fingerprint fung2022, as published"):
         targets_of("pt10_fps300", Path(), preset="crystal", rows="0", count=None)
+    with pytest.raises(ValueError, match="expected --fingerprint average_dscribe, as published"):
+        targets_of("qm7_dscribe", Path(), preset="soap", rows="0", count=None)
     with pytest.raises(ValueError, match="expected --rows among 0-11"):
         targets_of("prototypes", None, preset=None, rows="12", count=None)
 
@@ -87,6 +89,16 @@ def test_published_fingerprints(data: Path) -> None:
     assert found[7].symbols == ("Pt",) * 10
     first = (data / "pt10_fps300_x.csv").read_text().splitlines()[7].split(",")
     np.testing.assert_array_equal(found[7].values, np.array(first, float))
+
+
+def test_vectors_of_dscribe_are_those_of_the_preset() -> None:
+    """Of structures with the same elements and with others, in their order."""
+    structures = [molecule("H2O"), molecule("CH4"), molecule("H2O2"), molecule("CH3OH")]
+    made = module("recovery_dscribe").vectors(structures)
+    for atoms, (fingerprint, values) in zip(structures, made, strict=True):
+        assert fingerprint == Fingerprint.preset("average_dscribe", elements_of([atoms]))
+        expected = featurize(atoms, fingerprint, dtype=np.float64)[0]
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
 def test_clusters_are_two_different_compact_minima() -> None:
