@@ -13,6 +13,7 @@ from ase import Atoms
 
 from jaxrecon import ACSF, SOAP, Custom, Fingerprint, Structure, batch, from_ase
 from jaxrecon.descriptors.base import Descriptor
+from jaxrecon.descriptors.soap.inner import InnerSOAP
 
 R_CUT = 4.5
 ELEMENTS = ("H", "O", "Pt")
@@ -42,6 +43,13 @@ def soap(elements: Any = ELEMENTS, **changes: Any) -> SOAP:
     return SOAP(elements, R_CUT, **{"n_max": 2, "l_max": 2, "sigma": 0.8, **changes})
 
 
+def soap_inner(elements: Any = ELEMENTS, **changes: Any) -> InnerSOAP:
+    return InnerSOAP(elements, R_CUT, **{"n_max": 2, "l_max": 2, "sigma": 0.8, **changes})
+
+
+GLOBAL = ("soap_inner",)
+"""Families whose row belongs to the whole structure: it changes with the environments of all."""
+
 EXAMPLES: dict[str, dict[str, Make]] = {
     "acsf": {
         "channels": acsf,
@@ -60,6 +68,12 @@ EXAMPLES: dict[str, dict[str, Make]] = {
         ),
         "one with all": lambda elements=ELEMENTS: soap(
             elements, compression="mu1nu1", convention="featomic", basis="polynomial"
+        ),
+    },
+    "soap_inner": {
+        "all pairs": soap_inner,
+        "one with all, normalised": lambda elements=ELEMENTS: soap_inner(
+            elements, compression="mu1nu1", convention="featomic", normalize=True
         ),
     },
     "custom": {"signed": lambda elements=ELEMENTS: Custom(signed_shells, elements, R_CUT)},

@@ -81,6 +81,20 @@ def test_averages_are_those_of_dscribe(basis: str, compression: str) -> None:
     )
 
 
+@pytest.mark.parametrize("atoms", [MOLECULES[0], TRICLINIC, SLAB], ids=["free", "bulk", "slab"])
+def test_the_spectrum_of_the_mean_density_is_that_of_dscribe(atoms: Atoms) -> None:
+    settings: dict[str, Any] = {"n_max": 3, "l_max": 4, "sigma": 0.6}
+    reference = dscribe.SOAP(
+        species=ELEMENTS, r_cut=3.0, average="inner", periodic=atoms.pbc.any(), **settings
+    )
+    ours = average_dscribe(ELEMENTS, 3.0, average="inner", **settings)
+    found = featurize(atoms, Fingerprint(ours, ("mean",)), dtype=np.float64)[0]
+    close(found, reference.create(atoms), 1e-10)
+    outer = average_dscribe(ELEMENTS, 3.0, **settings)
+    other = featurize(atoms, Fingerprint(outer, ("mean",)), dtype=np.float64)[0]
+    assert np.abs(found - other).max() > 1e-3 * np.abs(other).max()
+
+
 SCALINGS = {
     "poly": {"r0": 3.5, "c": 2.0, "m": 2.0},
     "pow": {"r0": 2.0, "c": 1.5, "d": 1.0, "m": 4.0},
@@ -238,6 +252,11 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
         Fingerprint.from_dict(
             {"descriptor": {"family": "soap", "elements": ["H", "O"], **settings}}
         )
+
+
+def test_an_unknown_average_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected average 'outer' or 'inner', got 'off'"):
+        average_dscribe(ELEMENTS, average="off")
 
 
 def rows_of(descriptor: SOAP, atoms: Atoms) -> np.ndarray:

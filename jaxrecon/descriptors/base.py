@@ -68,7 +68,8 @@ class Descriptor(ABC):
     :attr:`center_is_neighbor` if the row needs the central atom itself, and
     :meth:`with_derivatives` if it can sum over the images of an atom early;
     :class:`~jaxrecon.SOAP` does both. With :meth:`selects` and :meth:`selected_jacobian` a family
-    saves derivatives that no pooling needs.
+    saves derivatives that no pooling needs. A row may also belong to the whole structure, the same
+    for all atoms: :class:`~jaxrecon.descriptors.soap.inner.InnerSOAP` shows what that takes.
 
     Attributes:
         family: name of the family in files.

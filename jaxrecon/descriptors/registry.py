@@ -8,12 +8,14 @@ from jaxrecon.descriptors.acsf.presets import PRESETS as ACSF_PRESETS
 from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.custom import Custom
 from jaxrecon.descriptors.preset import Preset
+from jaxrecon.descriptors.soap.inner import InnerSOAP
 from jaxrecon.descriptors.soap.presets import PRESETS as SOAP_PRESETS
 from jaxrecon.descriptors.soap.soap import SOAP
 
 DESCRIPTORS: dict[str, type[Descriptor]] = {
     "acsf": ACSF,
     "soap": SOAP,
+    "soap_inner": InnerSOAP,
     "custom": Custom,
 }
 """The descriptor families by the names that stand for them in files."""

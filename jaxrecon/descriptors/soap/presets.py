@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 from jaxrecon.descriptors.preset import Preset
 from jaxrecon.descriptors.soap.expansion import Scaling
+from jaxrecon.descriptors.soap.inner import InnerSOAP
 from jaxrecon.descriptors.soap.radial import BasisName
 from jaxrecon.descriptors.soap.soap import SOAP
 
@@ -65,6 +67,7 @@ def average_dscribe(
     l_max: int = 6,
     sigma: float = 1.0,
     basis: BasisName = "gto",
+    average: Literal["outer", "inner"] = "outer",
 ) -> SOAP:
     r"""What ``SOAP(average="outer")`` of DScribe gives, number by number.
 
@@ -78,12 +81,20 @@ def average_dscribe(
         l_max: largest degree of the spherical harmonics.
         sigma: width of the Gaussians in Angstrom.
         basis: DScribe's ``rbf``.
+        average: DScribe's ``average``: the power spectra of all atoms, or their densities
+            (:class:`~jaxrecon.descriptors.soap.inner.InnerSOAP`).
 
     Returns:
         The descriptor.
+
+    Raises:
+        ValueError: if the average is neither of these.
     """
+    if average not in ("outer", "inner"):
+        raise ValueError(f"expected average 'outer' or 'inner', got {average!r}")
     reach = r_cut + sigma * math.sqrt(-2.0 * math.log(DECAY))
-    return SOAP(
+    family = SOAP if average == "outer" else InnerSOAP
+    return family(
         tuple(elements), reach, n_max, l_max, sigma, basis=basis, radius=r_cut, cutoff_width=0.0
     )
 

@@ -64,8 +64,20 @@ def row(
     Returns:
         The power spectrum.
     """
-    expanded = coefficients(recipe.density, vectors, channel)
-    products = recipe.entries(channel.shape[1])
+    return of_coefficients(recipe, coefficients(recipe.density, vectors, channel))
+
+
+def of_coefficients(recipe: Recipe, expanded: Float[Array, "k s n"]) -> Float[Array, " f"]:
+    """Compute the row of a density.
+
+    Args:
+        recipe: what the row is computed from.
+        expanded: the coefficients of the density.
+
+    Returns:
+        The power spectrum.
+    """
+    products = recipe.entries(expanded.shape[1])
     return _normalized(recipe, spectrum.spectrum(products, expanded, recipe.second(expanded)))
 
 
