@@ -17,8 +17,9 @@ from jaxrecon.images.autoencoders import ImageAutoencoder
 from jaxrecon.images.config import ImageConfig
 from jaxrecon.images.evaluation import evaluate_images, summary
 from jaxrecon.images.folder import ABOUT, load_images, save_images
+from jaxrecon.images.items import items_of
 from jaxrecon.images.substitution import variants
-from jaxrecon.images.training import ImageModel, autoencoders, items_of, train_images
+from jaxrecon.images.training import ImageModel, autoencoders, train_images
 
 SMALL = ImageParameters(cell_grid=16, basis_grid=16, box=9.0, sigma=0.6)
 CONFIG = ImageConfig(
@@ -125,6 +126,7 @@ def test_a_training_continues_and_its_folder_comes_back(tmp_path: Path) -> None:
     loaded = load_images(tmp_path / "model")
     images = encode(crystals, SMALL, elements="V,O")
     np.testing.assert_array_equal(loaded.encode(images), model.encode(images))
+    np.testing.assert_array_equal(model.codes(crystals), model.encode(images))
     assert (loaded.elements, loaded.config) == (model.elements, model.config)
     np.testing.assert_array_equal(loaded.losses["cell"], model.losses["cell"])
     save_images(again, tmp_path / "model")
@@ -180,8 +182,12 @@ def test_scores_are_those_of_the_crystals() -> None:
 def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="more crystals than the 2 for validation, got 2"):
         train_images(oxides(2), "V,O", CONFIG)
+    parameters = ImageParameters(basis_grid=24, sigma=0.5)
+    assert ImageAutoencoder.of("basis", parameters=parameters).grid == 24
     with pytest.raises(ValueError, match="expected basis_grid to be 4 times a power of two"):
-        ImageAutoencoder.of("basis", parameters=ImageParameters(basis_grid=24, sigma=0.5))
+        ImageAutoencoder.of("basis", "convolution", parameters=parameters)
+    with pytest.raises(ValueError, match="expected basis_grid to be a multiple of 4, at least 8"):
+        ImageAutoencoder.of("basis", parameters=ImageParameters(basis_grid=30, sigma=0.5))
     with pytest.raises(ValueError, match="expected cell_epochs to be a whole number >= 1"):
         CONFIG.replace(cell_epochs=0)
     with pytest.raises(ValueError, match="expected settings among"):

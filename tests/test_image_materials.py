@@ -12,17 +12,17 @@ import pytest
 from imaging import crystals
 from scipy.spatial.transform import Rotation, Slerp
 
-from jaxrecon.images import Image, ImageParameters, encode
+from jaxrecon.images import Image, ImageParameters
 from jaxrecon.images.config import ImageConfig
 from jaxrecon.images.folder import load_images, save_images
 from jaxrecon.images.generation import generate_images
 from jaxrecon.images.materials import (
     Materials,
-    MaterialsNetwork,
     energies_of,
     sequences_of,
     train_materials,
 )
+from jaxrecon.images.materials_network import MaterialsNetwork
 from jaxrecon.images.sampling import around, between, gaussian, has_valid_oxidation, slerp
 from jaxrecon.images.training import ImageModel, autoencoders
 
@@ -99,33 +99,29 @@ def test_a_generator_learns_codes_and_stability() -> None:
     shown: list[np.ndarray] = []
 
     class Coded(ImageModel):
-        def encode(self, images: Any) -> np.ndarray:
-            return codes[: len(images)]
-
         def decode(self, codes: np.ndarray) -> list:
             shown.append(codes)
             return []
 
     coded: Any = Coded(model.elements, CONFIG, model.weights, {})
-    images = encode(crystals(1), SMALL, elements="O,V,Sr") * 40
     energies = np.where(np.arange(40) % 2, 1.0, 0.0)
     energies[:3] = np.nan
     settings: Any = {"network": NETWORK, "epochs": 60, "batch": 8, "learning_rate": 1e-2}
-    fitted = train_materials(coded, images, energies, **settings)
+    fitted = train_materials(coded, codes, energies, **settings)
     assert isinstance(fitted, Materials)
     assert fitted.losses[-1, 0] < 0.1 * fitted.losses[0, 0]
-    latent = fitted.latent(images)
+    latent = fitted.latent(codes)
     assert latent.shape == (40, 5)
     assert fitted.images(latent) == []
     np.testing.assert_allclose(shown[0], codes, atol=0.15)
     likely = fitted.stability(latent)
     assert likely[0::2].min() > 0.5 > likely[1::2].max()
     with pytest.raises(ValueError, match="expected a network for 3 channels of 16 numbers"):
-        train_materials(coded, images, energies, network=MaterialsNetwork(2, 16))
+        train_materials(coded, codes, energies, network=MaterialsNetwork(2, 16))
     with pytest.raises(ValueError, match="expected 40 formation energies, got 3"):
-        train_materials(coded, images, np.zeros(3))
-    with pytest.raises(ValueError, match="at least 10 images to learn from, got 3"):
-        train_materials(coded, images[:3], np.zeros(3))
+        train_materials(coded, codes, np.zeros(3))
+    with pytest.raises(ValueError, match="at least 10 crystals to learn from, got 3"):
+        train_materials(coded, codes[:3], np.zeros(3))
 
 
 def test_great_circles_are_those_of_scipy() -> None:
@@ -192,9 +188,8 @@ class Remembering(Materials):
 
     kept: list[Image]
 
-    def latent(self, images: Any) -> np.ndarray:
-        self.kept.extend(images)
-        return np.arange(1.0, len(images) + 1)[:, None]
+    def latent(self, codes: np.ndarray) -> np.ndarray:
+        return np.arange(1.0, len(codes) + 1)[:, None]
 
     def images(self, latent: np.ndarray) -> list[Image]:
         places = np.clip(latent[:, 0].round().astype(int) - 1, 0, len(self.kept) - 1)
@@ -207,9 +202,15 @@ class Remembering(Materials):
 def test_crystals_are_generated_in_every_way() -> None:
     known = [atoms for atoms in crystals(8) if set(atoms.symbols) <= {"O", "V"}]
     assert len(known) >= 2
-    fine = ImageModel(("O", "V"), ImageConfig(), {}, {})
-    made = Remembering(fine, NETWORK, {}, np.zeros((1, 2)))
-    object.__setattr__(made, "kept", [])
+    images: list[Image] = []
+
+    class Fine(ImageModel):
+        def encode(self, some: Any) -> np.ndarray:
+            images.extend(some)
+            return np.zeros((len(some), 1))
+
+    made = Remembering(Fine(("O", "V"), ImageConfig(), {}, {}), NETWORK, {}, np.zeros((1, 2)))
+    object.__setattr__(made, "kept", images)
     around = generate_images(made, known, way="around", count=2, seed=1)
     assert [atoms.info["sample"] for atoms in around] == list(range(2 * len(known)))
     assert {atoms.info["result_code"] for atoms in around} == {"converged"}

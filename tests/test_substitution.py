@@ -78,6 +78,24 @@ def test_copies_are_strained_and_rattled() -> None:
     assert atoms.info == {}
 
 
+def test_other_settings_are_the_same_crystal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """StructureMatcher, which takes mirror images as one, and the handedness of the vectors."""
+    monkeypatch.setattr(substitution, "STRAIN", 0.0)
+    monkeypatch.setattr(substitution, "RATTLE", 0.0)
+    atoms = Atoms("VO2", cell=[3.0, 3.4, 4.5, 80, 95, 105], pbc=True)
+    atoms.set_scaled_positions([(0, 0, 0), (0.5, 0.5, 0.15), (0.4, 0.1, 0.5)])
+    copies = substitution.variants(atoms, 24, seed=2, settings=True)
+    assert all(match(atoms, copy).rmsd < 1e-6 for copy in copies)
+    assert all(np.linalg.det(copy.cell.array) > 0.0 for copy in copies)
+    lengths = {tuple(copy.cell.lengths().round(6)) for copy in copies}
+    assert len(lengths) == 6
+    fractions = np.array([copy.get_scaled_positions(wrap=False) for copy in copies])
+    assert 0.0 <= fractions.min() <= fractions.max() < 1.0
+    assert len(np.unique(fractions[:, 0].round(6), axis=0)) == 24
+    images = encode(copies, elements="V,O")
+    assert max(np.abs(one.basis - images[0].basis).max() for one in images[1:]) > 0.5
+
+
 @pytest.mark.usefixtures("prototypes")
 def test_a_set_has_candidates_and_their_copies() -> None:
     found = substitution.build("V,O", copies=2, seed=1)

@@ -93,10 +93,10 @@ def train(
     follows, from which `images generate` draws, with a classifier of formation energies up to 0.5
     eV/atom. Checkpoints are in MODEL.training until training is done.
     """
-    from jaxrecon.images import encode
     from jaxrecon.images.folder import save_images
     from jaxrecon.images.materials import energies_of, train_materials
-    from jaxrecon.images.training import BEGUN, WORDS, train_images
+    from jaxrecon.images.training import WORDS, train_images
+    from jaxrecon.models.checkpoints import BEGUN
     from jaxrecon.structures.io import read_structures
 
     checkpoints = output.with_name(f"{output.name}.training")
@@ -128,7 +128,7 @@ def train(
             if energies is not None:
                 generator = train_materials(
                     model,
-                    encode(frames, config.parameters, elements=list(model.elements)),
+                    model.codes(frames),
                     energies,
                     epochs=generator_epochs,
                     seed=seed,

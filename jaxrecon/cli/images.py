@@ -71,6 +71,14 @@ def build(
     copies: Annotated[
         int, typer.Option(min=0, help="Number of strained and rattled copies of each crystal.")
     ] = 12,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            "--settings",
+            help="Give copies other lattice vectors and origins, and some the mirror image: the "
+            "same crystals, whose images are others.",
+        ),
+    ] = False,
     seed: Seed = 0,
     force: Force = False,
 ) -> Report:
@@ -87,7 +95,9 @@ def build(
 
     check_output(output, force)
     kept_out = read_structures(known) if known else None
-    frames = substitution.build(elements, known=kept_out, copies=copies, seed=seed)
+    frames = substitution.build(
+        elements, known=kept_out, copies=copies, seed=seed, settings=settings
+    )
     if not frames:
         raise ValueError(f"expected prototypes for {elements} besides the known ones, got none")
     write_structures(output, frames)

@@ -10,63 +10,25 @@ least at q = p,
 
 .. math:: -\sum_v p_v \ln q_v + (1 - p_v) \ln (1 - q_v).
 
-A network sees one image: that of the cell, or that of the atoms of one element. The images are
-computed from cells and atoms where they are needed, as they take a thousand times the memory.
+A network sees one image: that of the cell, or that of the atoms of one element.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxrecon.images.config import Kind
 from jaxrecon.images.gaussians import Sites, basis_images, cell_image
+from jaxrecon.images.items import BasisItem, CellItem
+from jaxrecon.images.networks import PATCH, ConvolutionNetwork, PatchNetwork
 from jaxrecon.images.parameters import ImageParameters
 
-PATCH = 4
-"""Number of voxels along an edge of a patch, and of a kernel."""
-
-SLOPE = 0.2
-"""Slope of the activation for negative numbers."""
-
-EMPTY = -4.0
-"""Initial bias of the output: most voxels are almost empty."""
-
 Part = Literal["cell", "basis"]
-
-FULL = jax.lax.Precision.HIGHEST
-"""Precision of products: accelerators would round float32 factors to 10 bits otherwise."""
-
-
-class CellItem(NamedTuple):
-    """A cell of which an image can be computed.
-
-    Attributes:
-        cell: lattice vectors as rows in Angstrom.
-        transform: whole numbers that make the lattice vectors of the reduced ones.
-    """
-
-    cell: Float[Array | np.ndarray, "*batch 3 3"]
-    transform: Float[Array | np.ndarray, "*batch 3 3"]
-
-
-class BasisItem(NamedTuple):
-    """Atoms of one element of which an image can be computed, as in :class:`Sites`.
-
-    Attributes:
-        voxel: indices of the voxel nearest to each atom.
-        offset: position of the atom minus that of this voxel, in Angstrom.
-        mask: whether there is an atom; false for padding.
-    """
-
-    voxel: Int[Array | np.ndarray, "*batch k 3"]
-    offset: Float[Array | np.ndarray, "*batch k 3"]
-    mask: Bool[Array | np.ndarray, "*batch k"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +44,8 @@ class ImageAutoencoder:
         parameters: parameters of the images.
 
     Raises:
-        ValueError: if the grid is not a power of two times a kernel.
+        ValueError: if the grid is no multiple of a patch, or for convolutions not a power of two
+            times a kernel.
     """
 
     part: Part
@@ -93,11 +56,13 @@ class ImageAutoencoder:
     parameters: ImageParameters = field(default_factory=ImageParameters)
 
     def __post_init__(self) -> None:
-        times = self.grid / PATCH
-        if times < 2 or times != 2 ** int(np.log2(times)):
+        times, rest = divmod(self.grid, PATCH)
+        convolved = self.kind == "convolution"
+        if rest or times < 2 or (convolved and times & (times - 1)):
+            multiple = f"{PATCH} times a power of two" if convolved else f"a multiple of {PATCH}"
             raise ValueError(
-                f"expected {self.part}_grid to be {PATCH} times a power of two, at least "
-                f"{2 * PATCH}, for an autoencoder, got {self.grid}"
+                f"expected {self.part}_grid to be {multiple}, at least {2 * PATCH}, for an "
+                f"autoencoder of kind {self.kind}, got {self.grid}"
             )
 
     @classmethod
@@ -171,8 +136,7 @@ class ImageAutoencoder:
         Returns:
             Numbers from -1 to 1.
         """
-        network: Any = nnx.merge(_skeleton(self), weights)
-        return jnp.tanh(network.encode(images))
+        return jnp.tanh(self._with(weights).encode(images))
 
     def decode(
         self, weights: dict[str, Any], codes: Float[Array, "batch z"]
@@ -186,8 +150,7 @@ class ImageAutoencoder:
         Returns:
             The images, from 0 to 1.
         """
-        network: Any = nnx.merge(_skeleton(self), weights)
-        return nnx.sigmoid(network.decode(codes))
+        return nnx.sigmoid(self._with(weights).decode(codes))
 
     def loss(
         self, weights: dict[str, Any], key: PRNGKeyArray, item: CellItem | BasisItem
@@ -203,9 +166,13 @@ class ImageAutoencoder:
             The cross entropy, less that of an image that is reproduced exactly.
         """
         image = self.image(item)
-        network: Any = nnx.merge(_skeleton(self), weights)
+        network = self._with(weights)
         output = network.decode(jnp.tanh(network.encode(image[None])))[0]
         return jnp.sum(_cross_entropy(image, output))
+
+    def _with(self, weights: dict[str, Any]) -> Any:
+        """The network with these weights."""
+        return nnx.merge(_skeleton(self), weights)
 
 
 def _cross_entropy(p: Float[Array, "n n n"], logit: Float[Array, "n n n"]) -> Array:
@@ -213,98 +180,6 @@ def _cross_entropy(p: Float[Array, "n n n"], logit: Float[Array, "n n n"]) -> Ar
     p = jnp.clip(p, 0.0, 1.0)
     entropy = jax.scipy.special.xlogy(p, p) + jax.scipy.special.xlogy(1.0 - p, 1.0 - p)
     return jnp.logaddexp(0.0, logit) - p * logit + entropy
-
-
-class PatchNetwork(nnx.Module):
-    """The encoder and the decoder of patches.
-
-    Args:
-        grid: number of voxels along each axis.
-        channels: number of channels of a patch.
-        hidden: number of units between patches and code.
-        code: number of numbers of the code.
-        rngs: random numbers for the initial weights.
-    """
-
-    def __init__(self, grid: int, channels: int, hidden: int, code: int, *, rngs: nnx.Rngs) -> None:
-        self.count = grid // PATCH
-        features = self.count**3 * channels
-        linear = partial(nnx.Linear, precision=FULL, rngs=rngs)
-        self.seen, self.gathered = linear(PATCH**3, channels), linear(features, hidden)
-        self.inner, self.outer = linear(hidden, code), linear(code, hidden)
-        self.spread = linear(hidden, features)
-        self.shown = linear(channels, PATCH**3, bias_init=nnx.initializers.constant(EMPTY))
-
-    def encode(self, images: Float[Array, "batch n n n"]) -> Float[Array, "batch z"]:
-        """Compute the codes of images, before the hyperbolic tangent."""
-        batch, count = len(images), self.count
-        patches = images.reshape(batch, count, PATCH, count, PATCH, count, PATCH)
-        patches = patches.transpose(0, 1, 3, 5, 2, 4, 6).reshape(batch, count**3, PATCH**3)
-        seen = _rectified(self.seen(patches)).reshape(batch, -1)
-        return self.inner(_rectified(self.gathered(seen)))
-
-    def decode(self, codes: Float[Array, "batch z"]) -> Float[Array, "batch n n n"]:
-        """Compute the images of codes, before the logistic function."""
-        batch, count = len(codes), self.count
-        spread = _rectified(self.spread(_rectified(self.outer(codes))))
-        patches = self.shown(spread.reshape(batch, count**3, -1))
-        patches = patches.reshape(batch, count, count, count, PATCH, PATCH, PATCH)
-        grid = count * PATCH
-        return patches.transpose(0, 1, 4, 2, 5, 3, 6).reshape(batch, grid, grid, grid)
-
-
-class ConvolutionNetwork(nnx.Module):
-    """The encoder and the decoder of Noh et al.
-
-    Args:
-        grid: number of voxels along each axis.
-        channels: number of channels of every convolution.
-        code: number of numbers of the code.
-        rngs: random numbers for the initial weights.
-    """
-
-    def __init__(self, grid: int, channels: int, code: int, *, rngs: nnx.Rngs) -> None:
-        times = int(np.log2(grid // PATCH))
-        kernel, two = (PATCH,) * 3, (2,) * 3
-        common: dict[str, Any] = {"kernel_size": kernel, "precision": FULL, "rngs": rngs}
-        widths = [1, *[channels] * times]
-        self.down = nnx.List(
-            [
-                nnx.Conv(width, channels, strides=two, padding="SAME", **common)
-                for width in widths[:-1]
-            ]
-        )
-        self.inner = nnx.Conv(channels, code, padding="VALID", **common)
-        self.outer = nnx.ConvTranspose(code, channels, padding="VALID", **common)
-        ups = [*reversed(widths[:-1])]
-        starts = [nnx.initializers.constant(EMPTY if width == 1 else 0.0) for width in ups]
-        self.up = nnx.List(
-            [
-                nnx.ConvTranspose(
-                    channels, width, strides=two, padding="SAME", bias_init=start, **common
-                )
-                for width, start in zip(ups, starts, strict=True)
-            ]
-        )
-
-    def encode(self, images: Float[Array, "batch n n n"]) -> Float[Array, "batch z"]:
-        """Compute the codes of images, before the hyperbolic tangent."""
-        values = images[..., None]
-        for layer in self.down:
-            values = _rectified(layer(values))
-        return self.inner(values).reshape(len(images), -1)
-
-    def decode(self, codes: Float[Array, "batch z"]) -> Float[Array, "batch n n n"]:
-        """Compute the images of codes, before the logistic function."""
-        values = self.outer(codes[:, None, None, None])
-        for layer in self.up:
-            values = layer(_rectified(values))
-        return values[..., 0]
-
-
-def _rectified(values: Array) -> Array:
-    """The activation between layers."""
-    return nnx.leaky_relu(values, SLOPE)
 
 
 def _network(autoencoder: ImageAutoencoder, rngs: nnx.Rngs) -> PatchNetwork | ConvolutionNetwork:

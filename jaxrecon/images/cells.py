@@ -99,11 +99,11 @@ def fit_cells(images: Float[np.ndarray, "batch m m m"], parameters: ImageParamet
     # The directions of an image that no noise has disturbed are almost exact.
     inexact = np.flatnonzero(read.found & (read.residual > ROUND_OFF[images.dtype.name]))
     if len(inexact):
-        again = _refined(
-            read.cells[inexact], read.found[inexact], images[inexact], parameters, STEPS
-        )
+        # As many as before, some of them repeated: one program for any number of them.
+        some = np.resize(inexact, len(images))
+        again = _refined(read.cells[some], read.found[some], images[some], parameters, STEPS)
         for old, new in zip(read, again, strict=True):
-            old[inexact] = new
+            old[inexact] = new[: len(inexact)]
     return read
 
 

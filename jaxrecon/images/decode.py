@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Float
 
 from jaxrecon.images.cells import Cells, cells_of_directions, fit_cells, residuals
-from jaxrecon.images.encode import CELLS_TOGETHER, TOGETHER, parts
+from jaxrecon.images.encode import CELLS_TOGETHER, TOGETHER, filled, parts
 from jaxrecon.images.image import Image, checked_image, listed
 from jaxrecon.images.parameters import ImageParameters
 from jaxrecon.images.peaks import separated
@@ -195,14 +195,14 @@ def _cells(images: Sequence[Image], method: str) -> list[Cell | None]:
             kinds.setdefault((image.parameters, image.cell.dtype), []).append(number)
     for (parameters, _), numbers in kinds.items():
         for some in parts(numbers, CELLS_TOGETHER):
-            stack = np.stack([images[number].cell for number in some])
+            stack = filled(np.stack([images[number].cell for number in some]), CELLS_TOGETHER)
             if method == "fit":
                 read = fit_cells(stack, parameters)
             else:
                 vectors, found = cells_of_directions(stack, parameters)
                 residual, unknown = (
                     residuals(vectors, stack, parameters),
-                    np.full(len(some), np.nan),
+                    np.full(len(stack), np.nan),
                 )
                 read = Cells(vectors, found, residual, unknown)
             for row, number in enumerate(some):

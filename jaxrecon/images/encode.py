@@ -130,9 +130,10 @@ def _cell_images(
     """The images of the cells of all structures."""
     images: list[np.ndarray] = []
     for numbers in parts(range(len(framed)), CELLS_TOGETHER):
-        given = ([framed[number][place] for number in numbers] for place in (0, 1))
-        found = _cell_program(parameters)(*(np.stack(each).astype(dtype) for each in given))
-        images += [image.copy() for image in np.asarray(found)]
+        given = (np.stack([framed[number][place] for number in numbers]) for place in (0, 1))
+        several = (filled(each.astype(dtype), CELLS_TOGETHER) for each in given)
+        found = np.asarray(_cell_program(parameters)(*several))
+        images += [image.copy() for image in found[: len(numbers)]]
     return images
 
 
@@ -166,23 +167,37 @@ def flat_size(structures: int, channels: int) -> int:
 
 
 def parts(numbers: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Split a list into parts of two lengths, each of which needs a compiled program.
+    """Split a list into parts that programs for one structure or for the most of them take.
 
     Args:
         numbers: the list.
-        most: length of the longer parts; what is left is split into single ones.
+        most: largest length of a part; a shorter one of several is to be filled up.
 
     Yields:
         The parts.
 
     >>> list(parts(range(8), 3))
-    [[0, 1, 2], [3, 4, 5], [6], [7]]
+    [[0, 1, 2], [3, 4, 5], [6, 7]]
     """
     most = max(1, most)
-    whole = len(numbers) // most * most
-    for start in range(0, whole, most):
+    for start in range(0, len(numbers), most):
         yield list(numbers[start : start + most])
-    yield from ([number] for number in numbers[whole:])
+
+
+def filled(array: np.ndarray, most: int) -> np.ndarray:
+    """Repeat the items of a part until it has the most, so that few programs are compiled.
+
+    Args:
+        array: items along the first axis.
+        most: the largest length of a part; a single item stays alone.
+
+    Returns:
+        The items, then the first ones again.
+
+    >>> filled(np.arange(3), 5).tolist(), filled(np.arange(1), 5).tolist()
+    ([0, 1, 2, 0, 1], [0])
+    """
+    return array if len(array) == 1 else array[np.arange(most) % len(array)]
 
 
 def power_of_four(count: int, least: int) -> int:

@@ -20,7 +20,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from jaxrecon.images.encode import power_of_four
 from jaxrecon.images.gaussians import window
 from jaxrecon.images.parameters import ImageParameters
 from jaxrecon.numerics import product
@@ -29,12 +28,8 @@ from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marqu
 STEPS = 16
 """Steps of Levenberg-Marquardt for a problem of several atoms; one atom takes half of them."""
 
-NUMBERS = 2**24
-"""Largest number of distances between voxels and atoms in one batch of problems."""
-
-
-FEWEST = 4
-"""Smallest number of problems in a batch."""
+TOGETHER = 32
+"""Number of atoms in a batch of problems, padding included: one program for each size of these."""
 
 
 class Peaks(NamedTuple):
@@ -120,10 +115,10 @@ def fit_peaks(
     near = window(parameters, 0.5 * parameters.spacing)
     for size in np.unique(rounded):
         numbers = np.flatnonzero(rounded == size)
-        batch = max(1, NUMBERS // int(size * size * len(near)))
+        batch = max(1, TOGETHER // int(size))
         for start in range(0, len(numbers), batch):
             some = numbers[start : start + batch]
-            places = _padded(group, some, int(size))
+            places = _padded(group, some, int(size), batch)
             given = _gathered(images, peaks, places, near, (heights, sigmas, bands))
             solved = _program(parameters, int(size))(*given)
             moved, gram, squared, voxels = (np.asarray(each, np.float64) for each in solved)
@@ -135,16 +130,17 @@ def fit_peaks(
     return Peaks(peaks.which, peaks.voxel, offset), error
 
 
-def _padded(group: np.ndarray, some: np.ndarray, size: int) -> Int[np.ndarray, "problems size"]:
-    """The atoms of each problem, -1 for padding; the number of problems is a power of four."""
+def _padded(
+    group: np.ndarray, some: np.ndarray, size: int, batch: int
+) -> Int[np.ndarray, "batch size"]:
+    """The atoms of each problem of a batch, -1 for padding."""
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], some)
     counts = np.searchsorted(group[order], some, side="right") - starts
     columns = np.arange(size)
     places = order[np.minimum(starts[:, None] + columns, len(order) - 1)]
     places = np.where(columns < counts[:, None], places, -1)
-    more = power_of_four(len(some), FEWEST) - len(some)
-    return np.pad(places, ((0, more), (0, 0)), constant_values=-1)
+    return np.pad(places, ((0, batch - len(some)), (0, 0)), constant_values=-1)
 
 
 def _gathered(

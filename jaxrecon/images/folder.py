@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jaxrecon.descriptors.checks import element_symbols
 from jaxrecon.images.config import ImageConfig
-from jaxrecon.images.materials import Materials, MaterialsNetwork
+from jaxrecon.images.materials import Materials
+from jaxrecon.images.materials_network import MaterialsNetwork
 from jaxrecon.images.training import PARTS, ImageModel, autoencoders
 from jaxrecon.models import checkpoints
 from jaxrecon.runtime.files import write_json

@@ -9,14 +9,11 @@ from jaxtyping import Float
 
 from jaxrecon.images import sampling
 from jaxrecon.images.decode import decode
-from jaxrecon.images.encode import encode
 from jaxrecon.images.materials import Materials
-from jaxrecon.structures.inputs import Structures, as_structures
+from jaxrecon.images.training import IN_MEMORY
+from jaxrecon.structures.inputs import Structures
 
 Way = Literal["slerp", "gaussian", "around"]
-
-AT_ONCE = 48
-"""Number of crystals whose images are in memory together."""
 
 
 def generate_images(
@@ -51,21 +48,12 @@ def generate_images(
         ValueError: if the image of a known crystal can't be made, there are too few of them, or a
             setting is not one of those above.
     """
-    crystals = as_structures(known)
-    parameters, elements = materials.model.config.parameters, list(materials.model.elements)
-    latent = np.concatenate(
-        [
-            materials.latent(
-                encode(crystals[start : start + AT_ONCE], parameters, elements=elements)
-            )
-            for start in range(0, len(crystals), AT_ONCE)
-        ]
-    )
+    latent = materials.latent(materials.model.codes(known))
     drawn = _drawn(latent, way, count, seed)
     likely = materials.stability(drawn)
     found: list[Atoms] = []
-    for start in range(0, len(drawn), AT_ONCE):
-        images = materials.images(drawn[start : start + AT_ONCE])
+    for start in range(0, len(drawn), IN_MEMORY):
+        images = materials.images(drawn[start : start + IN_MEMORY])
         found += decode(images, min_distances=min_distances)
     for number, (atoms, chance) in enumerate(zip(found, likely, strict=True)):
         atoms.info |= {"sample": number, "stability": float(chance)}

@@ -1,18 +1,11 @@
-r"""A generator of crystals on top of the codes of their images.
+"""A generator of crystals on top of the codes of their images, and its training.
 
-As in Noh et al., Matter 1, 1370 (2019), the codes of the cell and of all elements are the channels
-of one sequence, which a variational autoencoder makes from a latent vector z. It is fitted by
-minimising the mean squared error of a number, with the Kullback-Leibler divergence of the latent
-distribution from the standard normal one and the cross entropy of a classifier,
-
-.. math:: \langle (c - \hat c)^2 \rangle + 10^{-6} D_{KL} + 5 \cdot 10^{-7} H,
-
-which says from z whether the formation energy of the crystal is at most 0.5 eV/atom.
+:mod:`jaxrecon.images.materials_network` has its networks and its loss.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
-from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float
 
 from jaxrecon.images.image import Image
+from jaxrecon.images.materials_network import MaterialsNetwork
 from jaxrecon.images.training import ImageModel
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.fitting import fit
@@ -31,131 +24,6 @@ from jaxrecon.runtime.progress import ProgressFn
 
 STABLE = 0.5
 """Largest formation energy in eV/atom of a crystal that the classifier calls stable."""
-
-DIVERGENCE, CLASSIFICATION = 1e-6, 5e-7
-"""Weights of the divergence and of the cross entropy in the loss."""
-
-KERNEL, STRIDE, TIMES = 4, 2, 3
-"""Kernel, stride and number of the convolutions along the sequence."""
-
-SLOPE = 0.2
-"""Slope of the activation for negative numbers."""
-
-FULL = jax.lax.Precision.HIGHEST
-"""Precision of products: accelerators would round float32 factors to 10 bits otherwise."""
-
-
-@dataclass(frozen=True)
-class MaterialsNetwork:
-    """The autoencoder of codes and its classifier without weights; hashable.
-
-    Attributes:
-        channels: number of channels of the sequence: one for the cell and one for each element.
-        length: its length, a multiple of 8.
-        latent: number of dimensions of the latent space.
-        width: number of channels of the convolutions.
-        inner: number of channels of the shortest sequence.
-        hidden: number of units of the classifier.
-
-    Raises:
-        ValueError: if the length is no multiple of 8.
-    """
-
-    channels: int
-    length: int = 200
-    latent: int = 500
-    width: int = 100
-    inner: int = 50
-    hidden: int = 500
-
-    def __post_init__(self) -> None:
-        if self.length % STRIDE**TIMES or self.length <= 0:
-            raise ValueError(
-                f"expected basis_code to be a multiple of {STRIDE**TIMES}, got {self.length}"
-            )
-
-    def init(self, key: PRNGKeyArray) -> dict[str, Any]:
-        """Draw initial weights.
-
-        Args:
-            key: random key.
-
-        Returns:
-            The weights as nested dictionaries of arrays.
-        """
-        return nnx.to_pure_dict(nnx.state(_Layers(self, rngs=nnx.Rngs(key))))
-
-    def encode(
-        self, weights: dict[str, Any], sequences: Float[Array, "batch length channels"]
-    ) -> tuple[Float[Array, "batch z"], Float[Array, "batch z"]]:
-        """Compute the distributions of latent vectors.
-
-        Args:
-            weights: weights as from :meth:`init`.
-            sequences: sequences of codes.
-
-        Returns:
-            Means and logarithms of variances.
-        """
-        network: Any = nnx.merge(_skeleton(self), weights)
-        return network.encode(sequences)
-
-    def decode(
-        self, weights: dict[str, Any], latent: Float[Array, "batch z"]
-    ) -> Float[Array, "batch length channels"]:
-        """Compute the sequences of latent vectors.
-
-        Args:
-            weights: weights as from :meth:`init`.
-            latent: latent vectors.
-
-        Returns:
-            Sequences of codes, from -1 to 1.
-        """
-        network: Any = nnx.merge(_skeleton(self), weights)
-        return network.decode(latent)
-
-    def classify(
-        self, weights: dict[str, Any], latent: Float[Array, "batch z"]
-    ) -> Float[Array, " batch"]:
-        """Compute the logits of the classifier: above 0, a crystal is more likely stable.
-
-        Args:
-            weights: weights as from :meth:`init`.
-            latent: latent vectors.
-
-        Returns:
-            Logarithms of odds.
-        """
-        network: Any = nnx.merge(_skeleton(self), weights)
-        return network.classify(latent)
-
-    def loss(
-        self,
-        weights: dict[str, Any],
-        key: PRNGKeyArray,
-        item: tuple[Float[Array, "length channels"], Float[Array, ""]],
-    ) -> Float[Array, ""]:
-        """Compute the loss of one example, the equation of the module.
-
-        Args:
-            weights: weights as from :meth:`init`.
-            key: random key of the latent vector.
-            item: the sequence of a crystal, and 1 if it is stable, 0 if it is not, -1 where this is
-                unknown.
-
-        Returns:
-            The loss.
-        """
-        sequence, stable = item
-        mean, log_variance = self.encode(weights, sequence[None])
-        noise = jax.random.normal(key, mean.shape, mean.dtype)
-        latent = mean + jnp.exp(log_variance / 2.0) * noise
-        error = jnp.mean((self.decode(weights, latent)[0] - sequence) ** 2)
-        divergence = -0.5 * jnp.sum(1.0 + log_variance - mean**2 - jnp.exp(log_variance))
-        logit = self.classify(weights, latent)[0]
-        entropy = jnp.where(stable < 0.0, 0.0, jnp.logaddexp(0.0, logit) - stable * logit)
-        return error + DIVERGENCE * divergence + CLASSIFICATION * entropy
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,19 +42,16 @@ class Materials:
     weights: dict[str, Any]
     losses: Float[np.ndarray, "epochs 2"]
 
-    def latent(self, images: Sequence[Image]) -> Float[np.ndarray, "batch z"]:
-        """Compute the latent vectors of images: the means of their distributions.
+    def latent(self, codes: Float[np.ndarray, "batch code"]) -> Float[np.ndarray, "batch z"]:
+        """Compute the latent vectors of crystals: the means of their distributions.
 
         Args:
-            images: images with the elements and parameters of the model.
+            codes: codes of their images, as from the autoencoders.
 
         Returns:
-            One vector for each image.
-
-        Raises:
-            ValueError: if an image has other elements or parameters.
+            One vector for each crystal.
         """
-        sequences = sequences_of(self.model, self.model.encode(images))
+        sequences = sequences_of(self.model, codes)
         return np.asarray(_applied(self.network, "encode", self.weights, sequences)[0])
 
     def images(self, latent: Float[np.ndarray, "batch z"]) -> list[Image]:
@@ -218,7 +83,7 @@ class Materials:
 
 def train_materials(
     model: ImageModel,
-    images: Sequence[Image],
+    codes: Float[np.ndarray, "n code"],
     formation_energies: Float[np.ndarray, " n"],
     *,
     network: MaterialsNetwork | None = None,
@@ -230,11 +95,11 @@ def train_materials(
     folder: Path | None = None,
     report: ProgressFn = lambda epochs, examples: None,
 ) -> Materials:
-    """Fit the generator to the codes of images.
+    """Fit the generator to the codes of crystals.
 
     Args:
-        model: the autoencoders that make the codes.
-        images: images of crystals, with the elements and parameters of the model.
+        model: the autoencoders that made the codes.
+        codes: codes of the images of crystals, one row for each.
         formation_energies: their formation energies in eV/atom; not a number where one is unknown.
         network: the generator without weights; None for the published sizes.
         epochs: number of passes over the training examples.
@@ -249,17 +114,15 @@ def train_materials(
         The fitted generator.
 
     Raises:
-        ValueError: if numbers of images and energies differ, there are fewer than 10 images, the
-            length of the codes is no multiple of 8, the network is for other codes, or the folder
-            belongs to another fit.
+        ValueError: if numbers of crystals and energies differ, there are fewer than 10 crystals,
+            the length of the codes is no multiple of 8, the network is for other codes, or the
+            folder belongs to another fit.
         OSError: if a checkpoint can't be written.
     """
-    if len(images) != len(formation_energies):
-        raise ValueError(
-            f"expected {len(images)} formation energies, got {len(formation_energies)}"
-        )
-    if len(images) < 10:
-        raise ValueError(f"expected at least 10 images to learn from, got {len(images)}")
+    if len(codes) != len(formation_energies):
+        raise ValueError(f"expected {len(codes)} formation energies, got {len(formation_energies)}")
+    if len(codes) < 10:
+        raise ValueError(f"expected at least 10 crystals to learn from, got {len(codes)}")
     published = MaterialsNetwork(len(model.elements) + 1, model.config.basis_code)
     network = network or published
     if (network.channels, network.length) != (published.channels, published.length):
@@ -269,9 +132,9 @@ def train_materials(
         )
     energies = np.asarray(formation_energies, np.float32)
     stable = np.where(np.isfinite(energies), energies <= STABLE, -1.0).astype(np.float32)
-    items = jnp.asarray(sequences_of(model, model.encode(images))), jnp.asarray(stable)
-    order = np.random.default_rng(seed).permutation(len(images))
-    count = max(1, round(validation * len(images)))
+    items = jnp.asarray(sequences_of(model, codes)), jnp.asarray(stable)
+    order = np.random.default_rng(seed).permutation(len(codes))
+    count = max(1, round(validation * len(codes)))
     fitted = fit(
         network,
         items,
@@ -333,57 +196,6 @@ def _codes_of(
     cells = sequences[:, : model.config.cell_code, 0]
     atoms = sequences[:, :, 1:].transpose(0, 2, 1).reshape(len(sequences), -1)
     return np.concatenate([cells, atoms], axis=1)
-
-
-class _Layers(nnx.Module):
-    """All layers of the generator and its classifier."""
-
-    def __init__(self, network: MaterialsNetwork, *, rngs: nnx.Rngs) -> None:
-        one = network
-        self.short = one.length // STRIDE**TIMES
-        linear = partial(nnx.Linear, precision=FULL, rngs=rngs)
-        common: dict[str, Any] = {"padding": "SAME", "precision": FULL, "rngs": rngs}
-        kernel, stride = (KERNEL,), (STRIDE,)
-        ends = [one.channels, *[one.width] * TIMES]
-        self.down = nnx.List(
-            [nnx.Conv(end, one.width, kernel, strides=stride, **common) for end in ends[:-1]]
-        )
-        self.narrow = nnx.Conv(one.width, one.inner, (1,), **common)
-        self.inner = linear(self.short * one.inner, 2 * one.latent)
-        self.outer = linear(one.latent, self.short * one.inner)
-        self.widen = nnx.Conv(one.inner, one.width, (1,), **common)
-        self.up = nnx.List(
-            [
-                nnx.ConvTranspose(one.width, end, kernel, strides=stride, **common)
-                for end in reversed(ends[:-1])
-            ]
-        )
-        self.seen, self.said = linear(one.latent, one.hidden), linear(one.hidden, 1)
-
-    def encode(self, values: Array) -> tuple[Array, Array]:
-        """Means and logarithms of variances."""
-        for layer in (*self.down, self.narrow):
-            values = nnx.leaky_relu(layer(values), SLOPE)
-        mean, log_variance = jnp.split(self.inner(values.reshape(len(values), -1)), 2, axis=1)
-        return mean, log_variance
-
-    def decode(self, latent: Array) -> Array:
-        """Sequences from -1 to 1."""
-        values = nnx.leaky_relu(self.outer(latent), SLOPE)
-        values = self.widen(values.reshape(len(latent), self.short, -1))
-        for layer in self.up:
-            values = layer(nnx.leaky_relu(values, SLOPE))
-        return jnp.tanh(values)
-
-    def classify(self, latent: Array) -> Array:
-        """Logits."""
-        return self.said(jnp.tanh(self.seen(latent)))[:, 0]
-
-
-@lru_cache
-def _skeleton(network: MaterialsNetwork) -> Any:
-    """The graph of the layers without arrays, which never changes."""
-    return nnx.graphdef(nnx.eval_shape(lambda: _Layers(network, rngs=nnx.Rngs(0))))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -67,7 +67,7 @@ def candidates(elements: str | Sequence[str], *, known: Structures | None = None
     return found
 
 
-def variants(atoms: Atoms, count: int, *, seed: int = 0) -> list[Atoms]:
+def variants(atoms: Atoms, count: int, *, seed: int = 0, settings: bool = False) -> list[Atoms]:
     """Make strained and rattled copies of a crystal.
 
     The entries of a symmetric strain have a standard deviation of 0.03, coordinates one of 0.05
@@ -77,6 +77,9 @@ def variants(atoms: Atoms, count: int, *, seed: int = 0) -> list[Atoms]:
         atoms: the crystal; positions and cell in Angstrom.
         count: number of copies.
         seed: seed of the random numbers; each copy is a function of it and of its number alone.
+        settings: whether each copy has its lattice vectors in a random order and direction, a
+            random origin, and is the crystal or its mirror image: the same crystal, whose images
+            are others.
 
     Returns:
         The copies, with the ``info`` of the crystal and their number, ``variant``, from 1.
@@ -89,7 +92,7 @@ def variants(atoms: Atoms, count: int, *, seed: int = 0) -> list[Atoms]:
     for number in range(1, count + 1):
         random = np.random.default_rng([seed, number])
         for _ in range(TRIES):
-            copy = _disturbed(atoms, random)
+            copy = _disturbed(_resettled(atoms, random) if settings else atoms, random)
             if _fits(copy, ImageParameters().box):
                 break
         else:
@@ -108,6 +111,7 @@ def build(
     known: Structures | None = None,
     copies: int = 12,
     seed: int = 0,
+    settings: bool = False,
 ) -> list[Atoms]:
     """Make candidates and their strained copies.
 
@@ -116,6 +120,7 @@ def build(
         known: crystals that are kept out, as for :func:`candidates`.
         copies: number of strained copies of each candidate.
         seed: seed of the strains.
+        settings: whether copies have other lattice vectors and origins, as for :func:`variants`.
 
     Returns:
         Each candidate, its ``variant`` 0, followed by its copies.
@@ -126,7 +131,7 @@ def build(
     found = []
     for number, atoms in enumerate(candidates(elements, known=known)):
         atoms.info["variant"] = 0
-        found += [atoms, *variants(atoms, copies, seed=seed + number)]
+        found += [atoms, *variants(atoms, copies, seed=seed + number, settings=settings)]
     return found
 
 
@@ -136,6 +141,19 @@ def _disturbed(atoms: Atoms, random: np.random.Generator) -> Atoms:
     strain = np.eye(3) + STRAIN * np.triu(random.normal(size=(3, 3)))
     copy.set_cell(atoms.cell.array @ (strain + strain.T) / 2.0, scale_atoms=True)
     copy.positions += RATTLE * random.normal(size=copy.positions.shape)
+    return copy
+
+
+def _resettled(atoms: Atoms, random: np.random.Generator) -> Atoms:
+    """The crystal or its mirror image with another choice of lattice vectors and origin."""
+    order, signs = random.permutation(3), random.choice([-1.0, 1.0], 3)
+    # The negative of three left-handed vectors is right-handed.
+    signs *= np.sign(np.linalg.det(signs[:, None] * atoms.cell.array[order]))
+    fractions = atoms.get_scaled_positions(wrap=False)[:, order] * signs
+    fractions = random.choice([-1.0, 1.0]) * fractions + random.random(3)
+    copy = atoms.copy()
+    copy.set_cell(signs[:, None] * atoms.cell.array[order])
+    copy.set_scaled_positions(fractions % 1.0)
     return copy
 
 

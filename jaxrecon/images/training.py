@@ -1,7 +1,6 @@
 """Training of the autoencoders of images."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,25 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ase import Atoms
 from jaxtyping import Float
 
 from jaxrecon.descriptors.checks import element_symbols
-from jaxrecon.images.autoencoders import BasisItem, CellItem, ImageAutoencoder, Part
+from jaxrecon.images.autoencoders import ImageAutoencoder, Part
 from jaxrecon.images.config import ImageConfig
-from jaxrecon.images.encode import Framed, frame_of, voxels_of
+from jaxrecon.images.encode import encode
 from jaxrecon.images.image import Image, checked_image
-from jaxrecon.images.parameters import ImageParameters
+from jaxrecon.images.items import BasisItem, CellItem, items_of
+from jaxrecon.models import checkpoints
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.fitting import fit
-from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.structures.inputs import Structures, as_structures
-
-BEGUN = "training.json"
-"""Name of the file that says what a folder of checkpoints belongs to."""
 
 WORDS = ("training", "images")
 """Name of the work, and of what is counted, on the progress bar."""
@@ -38,6 +32,9 @@ PARTS: tuple[Part, ...] = ("cell", "basis")
 
 AT_ONCE = 16
 """Number of crystals whose images go through a network together."""
+
+IN_MEMORY = 48
+"""Number of crystals whose images are in memory together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +72,25 @@ class ImageModel:
             bases = np.concatenate([image.basis for image in some])
             codes = self._apply("basis", "encode", bases).reshape(len(some), -1)
             rows.append(np.concatenate([self._apply("cell", "encode", cells), codes], axis=1))
+        return np.concatenate(rows)
+
+    def codes(self, structures: Structures) -> Float[np.ndarray, "batch z"]:
+        """Compute the codes of crystals, whose images are never in memory all together.
+
+        Args:
+            structures: crystals as for :func:`jaxrecon.featurize`; positions and cells in Angstrom.
+
+        Returns:
+            Numbers from -1 to 1, one row for each crystal, as from :meth:`encode`.
+
+        Raises:
+            ValueError: if the image of a crystal can't be made.
+        """
+        crystals, parameters = as_structures(structures), self.config.parameters
+        rows = []
+        for start in range(0, len(crystals), IN_MEMORY):
+            some = list(crystals[start : start + IN_MEMORY])
+            rows.append(self.encode(encode(some, parameters, elements=list(self.elements))))
         return np.concatenate(rows)
 
     def decode(self, codes: Float[np.ndarray, "batch z"]) -> list[Image]:
@@ -231,66 +247,7 @@ def _begin(
     for array in jax.tree.leaves(items):
         digest.update(np.asarray(array).tobytes())
     own = {"config": config.to_dict(), "elements": list(elements), "data": digest.hexdigest()}
-    path = folder / BEGUN
-    if path.exists():
-        try:
-            found = dict(json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"expected how training was begun in {path}, got none") from error
-        if differing := [name for name, value in own.items() if found.get(name) != value]:
-            raise ValueError(
-                f"expected {folder} to be of the same training, got one with another "
-                f"{' and '.join(differing)}"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, own)
-
-
-def items_of(
-    structures: Sequence[Atoms], elements: Sequence[str], parameters: ImageParameters
-) -> dict[str, CellItem | BasisItem]:
-    """Bring crystals into the form of which networks compute images.
-
-    Args:
-        structures: crystals; positions and cells in Angstrom.
-        elements: elements of the basis images.
-        parameters: parameters of the images.
-
-    Returns:
-        The cells, and the atoms of each element of each crystal, crystal by crystal.
-
-    Raises:
-        ValueError: if the image of a crystal can't be made.
-    """
-    frames = [
-        frame_of(atoms, elements, parameters, f" of structure {number}")
-        for number, atoms in enumerate(structures)
-    ]
-    cells = CellItem(
-        jnp.asarray(np.stack([frame.cell for frame in frames]), jnp.float32),
-        jnp.asarray(np.stack([frame.transform for frame in frames]), jnp.float32),
-    )
-    size = max(int(np.bincount(frame.channel).max()) for frame in frames)
-    sites = [
-        _padded(frame, channel, size, parameters)
-        for frame in frames
-        for channel in range(len(elements))
-    ]
-    columns = [np.stack(column) for column in zip(*sites, strict=True)]
-    return {"cell": cells, "basis": BasisItem(*map(jnp.asarray, columns))}
-
-
-def _padded(
-    frame: Framed, channel: int, size: int, parameters: ImageParameters
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Voxels, offsets and mask of the atoms of one element of a crystal."""
-    voxel, offset = voxels_of(frame.positions[frame.channel == channel], parameters)
-    padding = ((0, size - len(voxel)), (0, 0))
-    return (
-        np.pad(voxel, padding).astype(np.int32),
-        np.pad(offset, padding).astype(np.float32),
-        np.arange(size) < len(voxel),
-    )
+    checkpoints.begin(folder, own)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

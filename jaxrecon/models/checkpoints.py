@@ -1,5 +1,6 @@
 """Checkpoints: trees of arrays on disk, written by Orbax, complete whenever the process ends."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,38 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from jaxrecon.runtime.files import write_json
+
+BEGUN = "training.json"
+"""Name of the file that says what a folder of checkpoints belongs to."""
+
+
+def begin(folder: str | os.PathLike[str], own: dict[str, Any]) -> None:
+    """Write down what a training begins with, or check that it is the one in the folder.
+
+    Args:
+        folder: folder of the checkpoints, which is made if it does not exist.
+        own: everything that decides the result, as plain data for JSON.
+
+    Raises:
+        ValueError: if the folder belongs to another training; the message names what differs.
+        OSError: if the file can't be written.
+    """
+    folder = Path(folder)
+    path = folder / BEGUN
+    if path.exists():
+        try:
+            found = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"expected how training was begun in {path}, got none") from error
+        if differing := [name for name, value in own.items() if found.get(name) != value]:
+            raise ValueError(
+                f"expected {folder} to be of the same training, got one with another "
+                f"{' and '.join(differing)}"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, own)
 
 
 def save(folder: str | os.PathLike[str], step: int, tree: Any) -> None:

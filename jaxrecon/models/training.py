@@ -11,11 +11,11 @@ import numpy as np
 from jaxrecon.datasets.labelled import LabelledSet, split_by_trajectory
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.models import checkpoints
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.examples import Examples
 from jaxrecon.models.registry import GENERATORS, SURROGATES
-from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.versions import versions
 from jaxrecon.structures.formulas import composition_of
@@ -213,19 +213,7 @@ def _claim(
         "fingerprint": json.loads(fingerprint.to_json()),
         "data": digest.hexdigest(),
     }
-    path = folder / "training.json"
-    if path.exists():
-        try:
-            found = dict(json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"expected how training was begun in {path}, got none") from error
-        if differing := [name for name, value in own.items() if found.get(name) != value]:
-            raise ValueError(
-                f"expected {folder} to be of the same training, got one with another "
-                f"{' and '.join(differing)}"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, own)
+    checkpoints.begin(folder, own)
 
 
 def _errors(model: DesignModel, validation: LabelledSet) -> dict[str, float | int | None]:
