@@ -80,7 +80,7 @@ def test_bad_input_is_refused(known: Environments) -> None:
     with pytest.raises(ValueError, match="at least two members, got 1"):
         LocalCommittee.of(model, known, CONFIG, members=1)
     found = LocalCommittee.of(model, known, CONFIG, members=2)
-    with pytest.raises(ValueError, match="expected the energies that the model has learned"):
+    with pytest.raises(ValueError, match="expected total energies to calibrate by"):
         found.calibrated(model, replace(known, totals=None))
     with pytest.raises(ValueError, match="expected environments of the model's descriptor"):
         found.deviations(replace(known, descriptor=replace(DESCRIPTOR, r_cut=5.0)))

@@ -147,11 +147,7 @@ class LocalModel(ABC):
                 f"expected environments of the elements that the model has learned, "
                 f"{', '.join(self.elements)}, got {', '.join(lacking)}"
             )
-        if environments.descriptor != self.descriptor:
-            raise ValueError(
-                f"expected environments of the model's descriptor {self.descriptor}, got "
-                f"{environments.descriptor}"
-            )
+        environments.check_rows(self.descriptor)
 
     def predict(self, environments: Environments) -> Float[np.ndarray, " n"]:
         """Predict the energy of every atom, block by block.

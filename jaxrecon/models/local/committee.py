@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.base import Descriptor
-from jaxrecon.models.calibration import calibrated
 from jaxrecon.models.local.base import BLOCK, Features, LocalModel, offsets_of
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned
+from jaxrecon.models.local.uncertainty import calibration_factor
 from jaxrecon.numerics import product
 from jaxrecon.runtime.memory import check_memory
 from jaxrecon.runtime.seeds import checked_seed
@@ -129,7 +129,7 @@ class LocalCommittee:
         Raises:
             ValueError: if there is no atom, or the rows are of another descriptor.
         """
-        self._check(environments)
+        environments.check_rows(self.descriptor, least=1)
         return float(self.factor) * self._spread(_all(self.features, environments))
 
     def total_deviations(self, environments: Environments) -> Float[np.ndarray, " s"]:
@@ -141,7 +141,7 @@ class LocalCommittee:
         Raises:
             ValueError: as :meth:`deviations`.
         """
-        self._check(environments)
+        environments.check_rows(self.descriptor, least=1)
         return float(self.factor) * self._spread(_summed(self.features, environments))
 
     def calibrated(
@@ -161,28 +161,12 @@ class LocalCommittee:
             ValueError: if these energies are not known, or as
                 :func:`~jaxrecon.models.calibration.calibrated`.
         """
-        bare = replace(self, factor=np.ones(()))
-        if self.atomic and environments.energies is not None:
-            spread = bare.deviations(environments)
-            errors = model.predict(environments) - environments.energies
-        elif not self.atomic and environments.totals is not None:
-            spread = bare.total_deviations(environments)
-            errors = model.totals(environments) - environments.totals
-        else:
-            raise ValueError("expected the energies that the model has learned, got none")
-        return replace(self, factor=np.asarray(calibrated(spread**2, errors, method)))
+        factor = calibration_factor(self, model, environments, method)
+        return replace(self, factor=factor)
 
     def _spread(self, features: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " n"]:
         """The standard deviation over the members."""
         return np.std(features @ np.asarray(self.weights).T, axis=1, ddof=1)
-
-    def _check(self, environments: Environments) -> None:
-        """Check that the rows are those of the features."""
-        if environments.descriptor != self.descriptor or not len(environments):
-            raise ValueError(
-                f"expected environments of the model's descriptor {self.descriptor}, got "
-                f"{len(environments)} of {environments.descriptor}"
-            )
 
 
 @jax.jit

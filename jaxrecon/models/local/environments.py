@@ -164,6 +164,24 @@ class Environments:
         """Index of the element of each atom among those of the descriptor."""
         return np.searchsorted(self.descriptor.species, self.species)
 
+    def check_rows(self, descriptor: Descriptor, least: int = 0) -> None:
+        """Check that the rows are those of a descriptor.
+
+        Args:
+            descriptor: the descriptor.
+            least: smallest number of atoms that will do.
+
+        Raises:
+            ValueError: if they are of another descriptor, or of fewer atoms.
+        """
+        if self.descriptor != descriptor:
+            raise ValueError(
+                f"expected environments of the model's descriptor {descriptor}, got "
+                f"{self.descriptor}"
+            )
+        if len(self) < least:
+            raise ValueError(f"expected environments of {least} or more atoms, got {len(self)}")
+
     def select(self, structures: Int[np.ndarray, " k"]) -> "Environments":
         """The environments of some structures.
 

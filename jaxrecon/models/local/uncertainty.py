@@ -10,7 +10,7 @@ turns into standard deviations.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -174,30 +174,62 @@ class LocalRigidity:
             ValueError: if the method is unknown, these energies are not known, all errors are zero,
                 or as :meth:`local`.
         """
-        bare = replace(self, factor=np.ones(()))
-        if self.atomic and environments.energies is not None:
-            deviations = bare.deviations(environments)
-            errors = model.predict(environments) - environments.energies
-        elif not self.atomic and environments.totals is not None:
-            deviations = bare.total_deviations(environments)
-            errors = model.totals(environments) - environments.totals
-        else:
-            kind = "local energies" if self.atomic else "total energies"
-            raise ValueError(f"expected {kind} to calibrate by, as the model has learned, got none")
-        return replace(self, factor=np.asarray(calibrated(deviations**2, errors, method)))
+        factor = calibration_factor(self, model, environments, method)
+        return replace(self, factor=factor)
+
+
+@runtime_checkable
+class _Uncertainty(Protocol):
+    """What knows standard deviations of energies, up to a factor."""
+
+    @property
+    def factor(self) -> Float[np.ndarray | Array, ""]: ...
+
+    @property
+    def atomic(self) -> bool: ...
+
+    def deviations(self, environments: Environments) -> Float[np.ndarray, " n"]: ...
+
+    def total_deviations(self, environments: Environments) -> Float[np.ndarray, " s"]: ...
+
+
+def calibration_factor(
+    uncertainty: _Uncertainty, model: LocalModel, environments: Environments, method: str
+) -> Float[np.ndarray, ""]:
+    """Choose the factor of standard deviations by errors of examples that were not learned.
+
+    Args:
+        uncertainty: standard deviations with any factor but zero.
+        model: the fitted model.
+        environments: examples with the energies that the model has learned: local energies, or
+            totals if it has learned these alone.
+        method: as for :func:`jaxrecon.models.calibration.calibrated`.
+
+    Returns:
+        The factor that takes the place of the present one.
+
+    Raises:
+        ValueError: if these energies are not known, or as
+            :func:`~jaxrecon.models.calibration.calibrated`.
+    """
+    if uncertainty.atomic and environments.energies is not None:
+        deviations = uncertainty.deviations(environments)
+        errors = model.predict(environments) - environments.energies
+    elif not uncertainty.atomic and environments.totals is not None:
+        deviations = uncertainty.total_deviations(environments)
+        errors = model.totals(environments) - environments.totals
+    else:
+        kind = "local energies" if uncertainty.atomic else "total energies"
+        raise ValueError(f"expected {kind} to calibrate by, as the model has learned, got none")
+    present = float(uncertainty.factor)
+    return np.asarray(calibrated((deviations / present) ** 2, errors, method))
 
 
 def _blocks(
     values: Values, rigidity: LocalRigidity, environments: Environments
 ) -> Float[np.ndarray, "n ..."]:
     """Apply a function to all atoms in float64, block by block."""
-    if environments.descriptor != rigidity.descriptor:
-        raise ValueError(
-            f"expected environments of the model's descriptor {rigidity.descriptor}, got "
-            f"{environments.descriptor}"
-        )
-    if not len(environments):
-        raise ValueError("expected at least one environment, got none")
+    environments.check_rows(rigidity.descriptor, least=1)
     found = []
     with jax.enable_x64(True):
         for start in range(0, len(environments), BLOCK):
