@@ -68,6 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules with slow tests begin, then those with many: the last ones to end are short."""
     modules = defaultdict(list)
     for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("contract")
         modules[item.nodeid.partition("::")[0]].append(item)
 
     def order(module: list[pytest.Item]) -> tuple[bool, int]:

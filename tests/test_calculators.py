@@ -23,6 +23,8 @@ from jaxrecon.potentials.base import ReferenceCalculator
 from jaxrecon.potentials.energies import label
 from jaxrecon.potentials.registry import CALCULATORS, reference_calculator
 
+pytestmark = pytest.mark.contract
+
 EXTRAS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
     "optional-dependencies"
 ]

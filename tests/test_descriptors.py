@@ -46,6 +46,8 @@ from jaxrecon.descriptors.registry import DESCRIPTORS, PRESETS
 from jaxrecon.models.coordinates import Coordinates
 from jaxrecon.structures.neighbors import Neighbors, neighbors
 
+pytestmark = pytest.mark.contract
+
 CASES = {
     f"{family}, {name}": make
     for family, examples in EXAMPLES.items()

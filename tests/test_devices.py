@@ -79,6 +79,7 @@ def test_the_older_name_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None
         devices.device_count()
 
 
+@pytest.mark.slow
 def test_a_process_without_its_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every verb that needs JAX ends with the remedy; doctor reports all else that it finds."""
     monkeypatch.setenv("JAX_PLATFORMS", "rocm")

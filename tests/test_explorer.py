@@ -161,6 +161,7 @@ def test_the_fingerprint_suits_the_structures(
     assert ("cell" in data["structures"][-1]) is (preset == "crystal")
 
 
+@pytest.mark.slow
 def test_umap_has_points_of_its_own() -> None:
     pytest.importorskip("umap", reason="needs umap-learn")
     frames = [cluster(4 + seed % 2, seed) for seed in range(12)]

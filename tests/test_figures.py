@@ -18,6 +18,8 @@ from jaxrecon import plotting
 from jaxrecon.plotting.canvas import Canvas, figure_of, panels, save
 from jaxrecon.plotting.figures import FIGURES, example_of
 
+pytestmark = pytest.mark.contract
+
 EVERY = pytest.mark.parametrize("name", FIGURES)
 
 

@@ -27,7 +27,7 @@ from jaxrecon.models.registry import LOCAL_MODELS
 from jaxrecon.potentials.ase_calculator import PotentialCalculator
 from jaxrecon.potentials.single_points import single_points
 
-pytestmark = pytest.mark.usefixtures("strict_types")
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("strict_types")]
 
 DESCRIPTOR = SOAP(("Cu", "Ag"), r_cut=4.0, n_max=3, l_max=2, compression="mu1nu1")
 QUICK = LocalConfig(points=40, inducing=10, hidden=16, layers=2, features=4, epochs=100, batch=8)

@@ -23,6 +23,8 @@ from jaxrecon.models.scalings.base import Scaling
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.training import train
 
+pytestmark = pytest.mark.contract
+
 PROBE = 2.6
 """A value of the property between those of the training examples, in eV/atom."""
 

@@ -20,7 +20,7 @@ from jaxrecon.search.moves import MOVES, Situation, move_weights, propose, reloc
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
 
-pytestmark = pytest.mark.usefixtures("strict_types")
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("strict_types")]
 
 FINGERPRINT = Fingerprint(
     ACSF(

@@ -20,6 +20,8 @@ from jaxrecon.numerics import (
     solve_positive_definite,
 )
 
+pytestmark = pytest.mark.contract
+
 DTYPES = ("float32", "float64")
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.contract
+
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 EXCLUDED = ("0.10.2", "0.11.0", "0.11.1")
 SUPPORTED = ("0.10.1", "0.12.0")

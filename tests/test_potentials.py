@@ -22,7 +22,7 @@ from jaxrecon.potentials.labels import LabelStore
 from jaxrecon.potentials.single_points import SinglePoint, bounds_for
 from jaxrecon.structures.structure import from_ase, padded
 
-pytestmark = pytest.mark.usefixtures("strict_types")
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("strict_types")]
 
 POTENTIAL = LennardJones()
 ELEMENTS = POTENTIAL.elements

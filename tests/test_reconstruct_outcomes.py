@@ -45,6 +45,7 @@ def test_a_target_with_an_infinite_residual() -> None:
     assert found.converged == 0
 
 
+@pytest.mark.slow
 def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """A structure with neighbours beyond the bounds is never a result."""
     fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
