@@ -14,6 +14,7 @@ Variants:
                  network, and a search for the fingerprint alone.
     default      as it is done here.
     loop         default, after rounds in which the judge's energies are learned from.
+    soap         default with the fingerprint `soap`.
     functions, max-min, plain, direct, network, no-rejection
                  default but for one thing: published functions; published pooling; search for the
                  fingerprint alone; search for the energy alone, without a generator; the other
@@ -74,6 +75,7 @@ def variants(rounds: int) -> dict[str, Variant]:
         "fung2022": Variant(TrainConfig.preset("fung2022"), published),
         "default": Variant(ours, usual),
         "loop": Variant(ours, usual, rounds),
+        "soap": Variant(ours.replace(fingerprint="soap"), usual),
         "functions": Variant(ours.replace(fingerprint="fung2022"), usual),
         "max-min": Variant(ours.replace(poolings=("max", "min")), usual),
         "plain": Variant(ours, usual.replace(guided=False)),

@@ -83,6 +83,17 @@ def test_impossible_fingerprints() -> None:
     assert impossible(fingerprint, rows).tolist() == expected
 
 
+def test_matrices_with_negative_eigenvalues_are_impossible() -> None:
+    """Round-off of float32 is none."""
+    fingerprint = Fingerprint.preset("soap", ["Pt"])
+    rows = featurize([random_cluster("Pt5", seed) for seed in range(3)], fingerprint)
+    entry = fingerprint.find("mean[Pt] n=0 n'=1 l=2")[0]
+    squares = [fingerprint.find(f"mean[Pt] n={n} n'={n} l=2")[0] for n in (0, 1)]
+    rows[1, entry] = 1.1 * np.sqrt(rows[1, squares].prod())
+    rows[2, entry] *= 1 + 1e-7
+    assert impossible(fingerprint, rows).tolist() == [False, True, False]
+
+
 def test_table1_has_the_predictions_of_the_surrogate() -> None:
     model = trained()
     target = float(np.median(labelled().formation_energies))

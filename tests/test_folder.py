@@ -44,7 +44,7 @@ def test_a_damaged_model_is_refused(name, tmp_path):
     other = "minmax" if model.config.scaling == "principal" else "principal"
     mean = Fingerprint.preset("default", ["Pt"], poolings=("mean",))
     for changes, message in [
-        ({"version": 1}, "expected version 3 of the format in .*, got 1"),
+        ({"version": 1}, "expected version 4 of the format in .*, got 1"),
         ({"symbols": None}, r"without \['symbols'\]"),
         ({"symbols": 3}, "with damaged symbols in model.json"),
         ({"validation": []}, "with damaged validation in model.json"),

@@ -16,6 +16,7 @@ from jaxrecon.descriptors.blocks import in_blocks
 from jaxrecon.descriptors.checks import Elements, element_symbols
 from jaxrecon.descriptors.derivatives import ByVectors, RowDerivatives
 from jaxrecon.descriptors.environment import element_channels
+from jaxrecon.descriptors.gram import GramEntry
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
 Rows = TypeVar("Rows")
@@ -40,6 +41,7 @@ class Feature(NamedTuple):
             neighbours of the one element in :attr:`neighbors`, and g is never negative. The inverse
             finds the composition and the volume of an unknown cell from the means of such numbers.
         peak: distance in Angstrom around which :attr:`radial` is largest.
+        gram: its place in a positive semidefinite matrix. Generators draw no other matrices.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Feature(NamedTuple):
     nonnegative: bool = False
     radial: RadialFunction | None = None
     peak: float = 0.0
+    gram: GramEntry | None = None
 
 
 class Descriptor(ABC):

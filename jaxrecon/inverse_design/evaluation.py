@@ -29,6 +29,9 @@ WITHIN = 0.1
 ROUND_OFF = 1e-9
 """Relative violation of the bounds on a fingerprint that still counts as round-off."""
 
+MATRIX_ROUND_OFF = 1e-5
+"""The same for numbers that form a matrix, in units of the largest of them: float32 has no more."""
+
 Row = dict[str, Any]
 """A row of a table, by the names of the columns."""
 
@@ -87,7 +90,8 @@ def impossible(
 ) -> Bool[np.ndarray, " n"]:
     """Find fingerprints that no structure has: they violate a bound that holds for all of them.
 
-    A number is negative that can't be, or a maximum is smaller than the minimum.
+    A number is negative that can't be, a maximum is smaller than the minimum, or a matrix of scalar
+    products has a negative eigenvalue.
 
     Args:
         fingerprint: parameters of the fingerprints.
@@ -102,6 +106,10 @@ def impossible(
     with jax.enable_x64(True):
         back = np.asarray(jax.vmap(coordinates.backward)(jnp.asarray(values)))
     limit = ROUND_OFF * np.maximum(1.0, np.abs(fingerprints))
+    for matrix in coordinates.matrices:
+        entries = list(matrix.number)
+        largest = np.abs(fingerprints[:, entries]).max(axis=1, keepdims=True)
+        limit[:, entries] = np.maximum(limit[:, entries], MATRIX_ROUND_OFF * largest)
     return (np.abs(back - fingerprints) > limit).any(axis=1)
 
 

@@ -8,19 +8,25 @@ and even central moments. Such a number R has the coordinate
 and a negative u counts as 0 on the way back. Like a square root, this spreads small numbers apart,
 but its slope is finite at 0. A maximum is never below the minimum: where both are pooled, R is the
 difference of the two in the coordinate of the maximum.
+
+Scalar products, as in a power spectrum, form matrices that have no negative eigenvalues, and means
+and sums of such matrices have none either. Their coordinates are the entries of the matrix that has
+the same eigenvectors and the root above of each eigenvalue; see :mod:`jaxrecon.models.roots`.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxrecon.descriptors.base import Feature
 from jaxrecon.descriptors.fingerprint import Fingerprint
-
-EPSILON = 1e-6
-"""Below this value of a feature (no unit) its coordinate is linear in it."""
+from jaxrecon.descriptors.layout import PooledFeature
+from jaxrecon.models.roots import EPSILON, root, squared
 
 MIN_WIDTH = 1e-5
 """Coordinates with a smaller standard deviation than this (no unit) count as constant."""
@@ -31,6 +37,42 @@ EVEN = ("moment2", "moment4")
 SIGNED = ("moment3",)
 """Poolings that can be negative even where the features can't."""
 
+ADDING = ("mean", "sum")
+"""Poolings of which positive semidefinite matrices stay so."""
+
+
+class Matrix(NamedTuple):
+    """Numbers of a fingerprint that together form a positive semidefinite matrix.
+
+    Attributes:
+        number: index in the fingerprint of each number that is an entry of the matrix.
+        place: where it stands among the entries of the matrix, row by row.
+        scale: what the entry is multiplied by to give the number.
+        source: for each entry, one of the indices above that holds it, row by row.
+    """
+
+    number: tuple[int, ...]
+    place: tuple[int, ...]
+    scale: tuple[float, ...]
+    source: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of rows."""
+        return round(len(self.source) ** 0.5)
+
+    def of(self, numbers: Float[Array, " p"]) -> Float[Array, "n n"]:
+        """The matrix, from the numbers of a fingerprint or from their coordinates."""
+        entries = numbers[np.array(self.number)] / jnp.asarray(self.scale, numbers.dtype)
+        matrix = entries[np.array(self.source)].reshape(self.size, self.size)
+        # A program may list both of two equal entries.
+        return (matrix + matrix.T) / 2.0
+
+    def put(self, numbers: Float[Array, " p"], matrix: Float[Array, "n n"]) -> Float[Array, " p"]:
+        """The numbers with those of the matrix in their places."""
+        entries = matrix.ravel()[np.array(self.place)] * jnp.asarray(self.scale, numbers.dtype)
+        return numbers.at[np.array(self.number)].set(entries)
+
 
 @dataclass(frozen=True)
 class Coordinates:
@@ -40,6 +82,7 @@ class Coordinates:
         rooted: for each number, whether its coordinate is the root above; otherwise it is the
             number itself.
         above: for each number, the index of the minimum that is subtracted first; -1 for none.
+        matrices: numbers whose coordinates are the entries of the root of a matrix.
 
     >>> import jax.numpy as jnp
     >>> fingerprint = Fingerprint.preset("fung2022", ["Pt"])
@@ -52,6 +95,7 @@ class Coordinates:
 
     rooted: tuple[bool, ...]
     above: tuple[int, ...]
+    matrices: tuple[Matrix, ...] = ()
 
     @classmethod
     def of(cls, fingerprint: Fingerprint) -> "Coordinates":
@@ -68,13 +112,19 @@ class Coordinates:
         above = tuple(
             smallest.get(number[1:], -1) if number.pooling == "max" else -1 for number in numbers
         )
+        matrices = tuple(_matrices(features, numbers))
+        inside = {index for matrix in matrices for index in matrix.number}
         rooted = tuple(
             number.pooling in EVEN
             or lowest >= 0
-            or (number.pooling not in SIGNED and features[number.feature].nonnegative)
-            for number, lowest in zip(numbers, above, strict=True)
+            or (
+                number.pooling not in SIGNED
+                and features[number.feature].nonnegative
+                and index not in inside
+            )
+            for index, (number, lowest) in enumerate(zip(numbers, above, strict=True))
         )
-        return cls(rooted, above)
+        return cls(rooted, above, matrices)
 
     def forward(self, fingerprint: Float[Array, " p"]) -> Float[Array, " p"]:
         """Compute the coordinates of a fingerprint.
@@ -89,8 +139,11 @@ class Coordinates:
         lowest = jnp.where(above >= 0, fingerprint[above], 0.0)
         distance = jnp.maximum(jnp.where(rooted, fingerprint - lowest, 0.0), 0.0)
         # Equal to the difference of the roots, but without cancellation where R is small.
-        root = distance / (jnp.sqrt(distance + EPSILON) + EPSILON**0.5)
-        return jnp.where(rooted, root, fingerprint)
+        roots = distance / (jnp.sqrt(distance + EPSILON) + EPSILON**0.5)
+        coordinates = jnp.where(rooted, roots, fingerprint)
+        for matrix in self.matrices:
+            coordinates = matrix.put(coordinates, root(matrix.of(fingerprint)))
+        return coordinates
 
     def forward_many(self, fingerprints: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n p"]:
         """Compute the coordinates of many fingerprints in float64.
@@ -111,9 +164,40 @@ class Coordinates:
             coordinates: any numbers; negative ones count as 0 where the coordinate is a root.
 
         Returns:
-            A fingerprint in which no such number is negative and no maximum below its minimum.
+            A fingerprint in which no such number is negative, no maximum below its minimum, and no
+            matrix has a negative eigenvalue.
         """
         rooted, above = np.array(self.rooted), np.array(self.above)
-        root = jnp.maximum(coordinates, 0.0)
-        numbers = jnp.where(rooted, root * (root + 2.0 * EPSILON**0.5), coordinates)
+        roots = jnp.maximum(coordinates, 0.0)
+        numbers = jnp.where(rooted, roots * (roots + 2.0 * EPSILON**0.5), coordinates)
+        for matrix in self.matrices:
+            numbers = matrix.put(numbers, squared(matrix.of(coordinates)))
         return numbers + jnp.where(above >= 0, numbers[above], 0.0)
+
+
+def _matrices(features: Sequence[Feature], numbers: Sequence[PooledFeature]) -> Iterator[Matrix]:
+    """The matrices whose entries are all among the numbers."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, number in enumerate(numbers):
+        gram = features[number.feature].gram
+        if gram is not None and number.pooling in ADDING:
+            groups.setdefault((number.pooling, number.center, gram.matrix), []).append(index)
+    for members in groups.values():
+        entries = [features[numbers[index].feature].gram for index in members]
+        known = [entry for entry in entries if entry is not None]
+        order = sorted({at for entry in known for at in (entry.row, entry.column)})
+        size, place_of = len(order), {at: i for i, at in enumerate(order)}
+        source = np.full((size, size), -1)
+        # Where only one of two equal entries is listed it stands for both.
+        pairs = [(place_of[entry.row], place_of[entry.column]) for entry in known]
+        for position, (row, column) in enumerate(pairs):
+            source[row, column] = position
+        source = np.where(source < 0, source.T, source)
+        if (source < 0).any():
+            continue
+        yield Matrix(
+            number=tuple(members),
+            place=tuple(row * size + column for row, column in pairs),
+            scale=tuple(entry.scale for entry in known),
+            source=tuple(source.ravel().tolist()),
+        )

@@ -20,7 +20,7 @@ from jaxrecon.models.registry import GENERATORS, SURROGATES
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.runtime.files import write_json
 
-VERSION = 3
+VERSION = 4
 """Version of the format, to be raised by changes that older versions of jaxrecon would misread."""
 
 ABOUT = "model.json"

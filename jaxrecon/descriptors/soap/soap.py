@@ -20,6 +20,7 @@ from jaxrecon.descriptors.base import Descriptor, Feature
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.derivatives import ByPositions
 from jaxrecon.descriptors.environment import element_channels
+from jaxrecon.descriptors.gram import GramEntry
 from jaxrecon.descriptors.harmonics import MAX_DEGREE
 from jaxrecon.descriptors.soap import rows
 from jaxrecon.descriptors.soap.expansion import Density, Scaling
@@ -146,11 +147,18 @@ class SOAP(Descriptor):
             name, needed = symbols[first]
             other, other_needed = ("all", ()) if mixed else symbols[second]
             square = first == second and n == other_n and not mixed
+            gram = None
+            if not mixed:
+                # Of one element with itself alone there is a smaller matrix for each element.
+                own = (int(l), int(first)) if self.compression == "crossover" else (int(l),)
+                at = int(first * self.n_max + n), int(second * self.n_max + other_n)
+                gram = GramEntry(own, *at, float(factor))
             features.append(
                 Feature(
                     f"p[{name},{other}] n={n} n'={other_n} l={l}",
                     needed if needed == other_needed else (*needed, *other_needed),
                     nonnegative=bool(square and factor > 0),
+                    gram=gram,
                 )
             )
         return tuple(features)
