@@ -176,6 +176,23 @@ def test_the_cell_is_read_from_directions_and_from_all_voxels() -> None:
         assert error < 3 * better.errors[row] < 0.02
 
 
+def test_a_cell_whose_directions_contradict_each_other_is_read() -> None:
+    """Voxels that are too dark along one of six directions, but not all around the middle."""
+    parameters = ImageParameters(cell_grid=16, sigma=0.5)
+    atoms = Atoms("V", cell=[4.0, 4.1, 4.2, 59, 61, 60], pbc=True)
+    truth = np.asarray(atoms.cell.standard_form()[0])
+    image = np.array(encode(atoms, parameters).cell)[None]
+    step = np.array([1, 1, 0])
+    for sign in (-1, 1):
+        for times in range(1, 8):
+            image[(0, *(8 + sign * times * step))] *= 0.01
+    assert not cells_of_directions(image, parameters)[1][0]
+    read = fit_cells(image, parameters)
+    assert read.found[0]
+    assert np.abs(read.cells[0] - truth).max() < 0.3
+    assert read.residual[0] > 0.1
+
+
 def test_maxima_are_those_of_scipy() -> None:
     random = np.random.default_rng(0)
     images = ndimage.gaussian_filter(random.normal(size=(2, 16, 16, 16)), (0, 1, 1, 1))

@@ -33,6 +33,9 @@ MOST_STRAIN = 0.2
 SHORTEST = 0.1
 """Edge in Angstrom under which a cell is none."""
 
+CENTRAL = 0.2
+"""Value from which on a voxel belongs to the Gaussian in the middle, if it is not exact."""
+
 FLATTEST = 1e-3
 """Smallest volume of a cell in units of the product of its edges."""
 
@@ -95,6 +98,9 @@ def fit_cells(images: Float[np.ndarray, "batch m m m"], parameters: ImageParamet
         The cells, their residuals and errors.
     """
     cells, found = cells_of_directions(images, parameters)
+    for number in np.flatnonzero(~found):
+        # The directions of an image of a network may contradict each other: all voxels vote.
+        cells[number], found[number] = _cell_of_voxels(images[number], parameters)
     read = _refined(cells, found, images, parameters, FEW)
     # The directions of an image that no noise has disturbed are almost exact.
     inexact = np.flatnonzero(read.found & (read.residual > ROUND_OFF[images.dtype.name]))
@@ -105,6 +111,23 @@ def fit_cells(images: Float[np.ndarray, "batch m m m"], parameters: ImageParamet
         for old, new in zip(read, again, strict=True):
             old[inexact] = new[: len(inexact)]
     return read
+
+
+def _cell_of_voxels(
+    image: Float[np.ndarray, "m m m"], parameters: ImageParameters
+) -> tuple[Float[np.ndarray, "3 3"], bool]:
+    """The cell whose squared distances -2 s^2 ln p = f G f fit best to all central voxels."""
+    central = np.argwhere(image > CENTRAL)
+    values = np.minimum(image[tuple(central.T)].astype(np.float64), 1.0)
+    x, y, z = (central / parameters.cell_grid - 0.5).T
+    columns = np.stack([x * x, y * y, z * z, 2 * x * y, 2 * y * z, 2 * x * z], axis=1)
+    squares = -2.0 * parameters.sigma**2 * np.log(values)
+    # An error of p is one of ln p divided by p.
+    solution = np.linalg.lstsq(columns * values[:, None], squares * values, rcond=None)[0]
+    xx, yy, zz, xy, yz, xz = solution
+    metric = np.array([[[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]])
+    cells, found = _cells_of_metrics(metric)
+    return cells[0], bool(found[0])
 
 
 def _refined(
