@@ -27,6 +27,8 @@ from .models.training import train as train
 from .potentials.judge import Judgement as Judgement
 from .potentials.judge import judge as judge
 from .runtime.devices import use_all_cores as use_all_cores
+from .search.certificate import Certificate as Certificate
+from .search.certificate import certificates as certificates
 from .search.config import ReconstructConfig as ReconstructConfig
 from .search.degeneracy import degenerate_structures as degenerate_structures
 from .search.reconstruct import reconstruct as reconstruct

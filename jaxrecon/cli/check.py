@@ -1,7 +1,8 @@
-"""`jaxrecon match` and `doctor`: checks of structures and of the installation."""
+"""`jaxrecon match`, `certify` and `doctor`: checks of structures and of the installation."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,10 +14,33 @@ MATCH_EXAMPLES = """\b
 Examples:
   jaxrecon match found.extxyz truth.extxyz
   jaxrecon match found.extxyz truth.extxyz -o table.json"""
+CERTIFY_EXAMPLES = """\b
+Examples:
+  jaxrecon certify clusters.xyz --preset soap
+  jaxrecon certify crystals.cif --cell unknown -o table.json
+  jaxrecon certify found.extxyz --fingerprints clusters.npz
+  jaxrecon certify cluster.xyz --others 2 --hops 50"""
+CERTIFICATE_COLUMNS = {
+    "structure": ">",
+    "formula": "<",
+    "unknowns": ">",
+    "deficiency": ">",
+    "singular value (1/A)": ">",
+    "position error (A)": ">",
+    "noise for 0.1 A": ">",
+}
+"""Columns of the table of certificates, with their alignment."""
 DOCTOR_EXAMPLES = """\b
 Examples:
   jaxrecon doctor
   jaxrecon doctor --json"""
+
+
+class Cell(StrEnum):
+    """Whether cells are known."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
 
 
 def match(
@@ -61,6 +85,94 @@ def match(
     if output is not None:
         write_json(output, {"found": str(found), "truth": str(truth), **payload})
     return Report(compare.text(matches, others), payload, [] if output is None else [output])
+
+
+def certify(
+    structures: options.Structures,
+    output: Annotated[
+        Path | None, options.output("OUT.json", "Table to write.  [default: none]")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Parameters of the fingerprint.  [default: those of --fingerprints; else crystal "
+            "if a structure is periodic, else default]",
+        ),
+    ] = None,
+    fingerprints: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FP.npz",
+            help="Fingerprints that the structures should have, in their order, from `fingerprint`."
+            "  [default: their own]",
+        ),
+    ] = None,
+    cell: Annotated[
+        Cell, typer.Option(help="Whether the search for a crystal is told its cell.")
+    ] = Cell.KNOWN,
+    others: Annotated[
+        int,
+        typer.Option(min=0, help="Number of other structures with the same fingerprint to find."),
+    ] = 0,
+    hops: Annotated[
+        int, typer.Option(min=1, help="Budget of the search for other structures, in hops.")
+    ] = 100,
+    seed: options.Seed = 0,
+    force: Force = False,
+) -> Report:
+    """Say how firmly a fingerprint holds structures.
+
+    The derivatives of the fingerprint tell how many displacements of the atoms it does not see to
+    first order (deficiency), how far an atom may still be from its place with the present residual
+    (position error), and how much noise in the numbers moves an atom by 0.1 Angstrom. They hold
+    near a structure; --others searches for different structures with the same fingerprint.
+    """
+    from jaxrecon.descriptors.featurize import featurize
+    from jaxrecon.descriptors.fingerprint import Fingerprint
+    from jaxrecon.descriptors.io import read_fingerprints
+    from jaxrecon.runtime import tables
+    from jaxrecon.runtime.files import check_output, write_json
+    from jaxrecon.search.certificate import certificates
+    from jaxrecon.search.degeneracy import degenerate_structures
+    from jaxrecon.structures.formulas import elements_of
+    from jaxrecon.structures.io import read_structures
+
+    if output is not None:
+        check_output(output, force, suffix=".json")
+    frames = read_structures(structures)
+    chosen, targets = None, None
+    if fingerprints is not None:
+        file = read_fingerprints(fingerprints)
+        chosen, targets = file.fingerprint, file.values
+        if chosen is not None and preset is not None:
+            raise ValueError("expected --preset or --fingerprints with parameters, got both")
+    if chosen is None:
+        default = "crystal" if any(atoms.pbc.any() for atoms in frames) else "default"
+        chosen = Fingerprint.preset(preset or default, elements_of(frames))
+    options.start_jax()
+    found = certificates(frames, chosen, targets=targets, cell_known=cell is Cell.KNOWN)
+    residuals = None
+    if targets is not None:
+        residuals = abs(featurize(frames, chosen) - targets).mean(axis=1).tolist()
+    rows, data = [], []
+    for number, (atoms, certificate) in enumerate(zip(frames, found, strict=True)):
+        formula = atoms.get_chemical_formula()
+        numbers = [f"{value:.1e}" for value in certificate[2:]]
+        rows.append([str(number), formula, *map(str, certificate[:2]), *numbers])
+        entry: dict[str, Any] = {"formula": formula, **certificate._asdict()}
+        if residuals is not None:
+            entry["residual"] = residuals[number]
+        if others:
+            same = degenerate_structures(atoms, chosen, count=others, seed=seed, hops=hops)
+            entry["others"] = [float(other.info["rmsd"]) for other in same]
+            rows[-1].append(", ".join(f"{rmsd:.2f}" for rmsd in entry["others"]) or "none found")
+        data.append(entry)
+    columns = CERTIFICATE_COLUMNS | ({"RMSD of others (A)": "<"} if others else {})
+    payload = {"fingerprint": chosen.to_dict(), "certificates": data}
+    if output is not None:
+        write_json(output, payload)
+    return Report(tables.text(columns, rows), payload, [] if output is None else [output])
 
 
 def doctor() -> Report:

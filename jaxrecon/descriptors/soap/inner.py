@@ -49,7 +49,7 @@ class InnerSOAP(SOAP):
     def __call__(
         self, neighbors: Neighbors, elements: Int[Array, " e"] | None = None
     ) -> Float[Array, "n f"]:
-        """Compute the row, once for each atom; see :meth:`Descriptor.__call__`."""
+        """Compute the row, once for each atom, as for any descriptor."""
         expand = partial(coefficients, self.density)
         parts = self._over_atoms(expand, neighbors, elements)
         row = self._spectrum(einsum("i,iksn->ksn", _shares(neighbors, parts.dtype), parts))
@@ -81,7 +81,7 @@ class InnerSOAP(SOAP):
     def with_derivatives(
         self, neighbors: Neighbors, elements: Int[Array, " e"], *, strain: bool = False
     ) -> tuple[Float[Array, "n f"], ByPositions]:
-        """The row and its derivatives by the positions; see :meth:`Descriptor.with_derivatives`.
+        """The row and its derivatives by the positions, as for any descriptor.
 
         The derivatives of the mean coefficients turn into those of their products at the end.
         """

@@ -1,0 +1,299 @@
+r"""Certificates: how firmly a fingerprint holds a structure, in Angstrom.
+
+A small residual is not the same everywhere: where the fingerprint hardly changes along some
+displacement of the atoms, the structure may be far from the wanted one although the residual is
+small. Around a structure x the fingerprint is
+
+.. math:: c(x + d) = c(x) + J d + \tfrac12 H[d, d] + \dots
+
+for displacements d that are no rigid motion. What a residual r still allows to first order is the
+Gauss-Newton step :math:`J^+ r`. Along a null vector v of J, as symmetric crystals have, the first
+order says nothing; there :math:`d = t v` changes the numbers by :math:`\tfrac12 t^2 k`, where k is
+the part of H[v, v] that no other displacement makes up for, so that
+
+.. math:: t \le \sqrt{2 |r| / |k|}.
+
+Only a direction without a second order either is undetermined. Derivatives of fingerprints and the
+directions that they miss: Parsaeifard & Goedecker, J. Chem. Phys. 156, 034302 (2022),
+arXiv 2102.06915; Pozdnyakov et al., Open Research Europe 1, 126 (2021), arXiv 2109.11440.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ase import Atoms
+from jaxtyping import Array, Float
+
+from jaxrecon.descriptors.buckets import PER_CALL, buckets_of
+from jaxrecon.descriptors.featurize import featurize
+from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.structures.inputs import Structures, as_structures
+from jaxrecon.structures.structure import Bounds, Structure, padded_arrays
+
+RANK = 1e-9
+"""Singular values of the Jacobian (1/Angstrom) count as zero below this part of the largest one, or
+of the length of the fingerprint."""
+
+STEP = 1e-3
+"""Displacement of an atom in Angstrom for second derivatives by differences."""
+
+ROUND_OFF = 1e-14
+"""Smallest residual of a number in float64, as a part of the length of the fingerprint."""
+
+FLAT = 1e-6
+"""Curvatures along null vectors below this part of the whole curvature count as zero."""
+
+MIXED = 4
+"""Random combinations that are tried for each null vector beside the vectors themselves."""
+
+MOVED = 0.1
+"""Displacement of an atom in Angstrom to which :attr:`Certificate.noise` belongs."""
+
+
+class Certificate(NamedTuple):
+    """How firmly a fingerprint holds a structure; :func:`~jaxrecon.search.certificate.certificates` has
+    an example.
+
+    Attributes:
+        unknowns: number of independent displacements, without rigid motions; with an unknown cell
+            also its six strains.
+        rank_deficiency: number of them along which no number changes to first order.
+        singular_value: smallest singular value of the Jacobian in 1/Angstrom.
+        position_error: largest displacement of an atom in Angstrom that the residual allows;
+            infinite where a direction is undetermined to second order.
+        noise: mean absolute change of the numbers, without a unit, when the structure moves along
+            its softest direction until an atom is displaced by 0.1 Angstrom.
+    """
+
+    unknowns: int
+    rank_deficiency: int
+    singular_value: float
+    position_error: float
+    noise: float
+
+
+def certificates(
+    structures: Structures,
+    fingerprint: Fingerprint,
+    *,
+    targets: Float[np.ndarray, "n p"] | None = None,
+    cell_known: bool = True,
+) -> list[Certificate]:
+    """Find how firmly a fingerprint holds structures, from its derivatives in float64.
+
+    Args:
+        structures: as for :func:`jaxrecon.featurize`: free structures and crystals.
+        fingerprint: the fingerprint.
+        targets: wanted numbers of each structure, without a unit; None for its own, so that only
+            round-off is left of the residual.
+        cell_known: whether the cells of crystals are known; otherwise their strains are unknowns
+            too, and one of size 1 counts as the cube root of the volume.
+
+    Returns:
+        One certificate for each structure. They hold near the structure: other structures further
+        away may have the same fingerprint, see :func:`jaxrecon.degenerate_structures`.
+
+    Raises:
+        ValueError: as :func:`jaxrecon.featurize`, if targets are of another shape, or a structure
+            is periodic along some axes only.
+        MemoryError: as :func:`jaxrecon.featurize`.
+
+    >>> from ase.build import molecule
+    >>> preset = Fingerprint.preset("default", ["H", "O"])
+    >>> (water,) = certificates(molecule("H2O"), preset)
+    >>> water.unknowns, water.rank_deficiency, water.position_error < 1e-6
+    (3, 1, True)
+    """
+    items = as_structures(structures)
+    for number, atoms in enumerate(items):
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise ValueError(
+                f"expected a free structure or a crystal, got one that is periodic along "
+                f"{int(atoms.pbc.sum())} axes (structure {number})"
+            )
+    values = featurize(items, fingerprint)
+    if targets is not None and targets.shape != values.shape:
+        raise ValueError(f"expected targets of shape {values.shape}, got {targets.shape}")
+    residuals = np.zeros_like(values) if targets is None else targets - values
+    found: dict[int, Certificate] = {}
+    for number, jacobian in _jacobians(items, fingerprint, strain=not cell_known):
+        own = _Linear.of(items[number], jacobian, values[number], strain=not cell_known)
+        found[number] = own.certificate(fingerprint, residuals[number])
+    return [found[number] for number in range(len(items))]
+
+
+def _jacobians(
+    items: Sequence[Atoms], fingerprint: Fingerprint, *, strain: bool
+) -> Iterator[tuple[int, Float[np.ndarray, "p x 3"]]]:
+    """The derivatives of each structure by positions, and by a symmetric strain of a crystal."""
+    with jax.enable_x64(True):
+        for bucket in buckets_of(items, fingerprint, None):
+            program = _compiled(fingerprint, bucket.bounds, strain)
+            # Structures are filled up to a power of two, so that few shapes are compiled.
+            width = min(PER_CALL, 1 << (len(bucket.members) - 1).bit_length())
+            for start in range(0, len(bucket.members), width):
+                members = bucket.members[start : start + width]
+                filled = members + members[:1] * (width - len(members))
+                arrays = padded_arrays([items[i] for i in filled], bucket.size, bucket.bounds)
+                jacobians = np.asarray(program(arrays))
+                for number, jacobian in zip(members, jacobians, strict=False):
+                    count = len(items[number])
+                    rows = [*range(count), *range(bucket.size, jacobian.shape[1])]
+                    yield number, jacobian[:, rows]
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    fingerprint: Fingerprint, bounds: Bounds | None, strain: bool
+) -> Callable[[dict[str, np.ndarray]], Array]:
+    """A program for the derivatives of padded structures."""
+
+    def of_structure(arrays: dict[str, Array]) -> Array:
+        view = fingerprint.view(Structure(**arrays, bounds=bounds))
+        _, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain)
+        return view.spread(jacobian, fingerprint.size)
+
+    return jax.jit(lambda arrays: jax.lax.map(of_structure, arrays))
+
+
+class _Linear(NamedTuple):
+    """The linear model of the fingerprint around a structure, by its singular values.
+
+    Attributes:
+        atoms: the structure.
+        value: its fingerprint.
+        left: singular vectors in the space of the numbers, one in each column.
+        singular: singular values in 1/Angstrom, descending, one for each unknown.
+        motions: displacements in Angstrom of the atoms, then of the cell, that belong to them.
+        length: length in Angstrom that a strain of 1 counts as; 0 where the cell is known.
+    """
+
+    atoms: Atoms
+    value: Float[np.ndarray, " p"]
+    left: Float[np.ndarray, "p m"]
+    singular: Float[np.ndarray, " u"]
+    motions: Float[np.ndarray, "u x 3"]
+    length: float
+
+    @classmethod
+    def of(
+        cls,
+        atoms: Atoms,
+        jacobian: Float[np.ndarray, "p x 3"],
+        value: Float[np.ndarray, " p"],
+        *,
+        strain: bool,
+    ) -> "_Linear":
+        """Decompose the derivatives by all displacements that are no rigid motion."""
+        strained = strain and bool(atoms.pbc.all())
+        length = atoms.get_volume() ** (1 / 3) if strained else 0.0
+        basis = _internal(atoms, strained)
+        matrix = jacobian[:, : basis.shape[1]].copy()
+        if strained:
+            matrix[:, -3:] /= length
+        flat = np.einsum("pxk,uxk->pu", matrix, basis)
+        left, singular, right = np.linalg.svd(flat, full_matrices=True)
+        padded = np.zeros(len(basis))
+        padded[: len(singular)] = singular
+        motions = np.tensordot(right, basis, axes=1)
+        return cls(atoms, value, left[:, : len(singular)], padded, motions, length)
+
+    def certificate(
+        self, fingerprint: Fingerprint, residual: Float[np.ndarray, " p"]
+    ) -> Certificate:
+        """Compute the certificate of the structure with this residual."""
+        if not len(self.singular):  # a single atom
+            return Certificate(0, 0, math.inf, 0.0, math.inf)
+        whole = float(np.linalg.norm(self.value))
+        rank = int((self.singular > RANK * max(self.singular[0], whole)).sum())
+        span = self.left[:, :rank]
+        size = max(float(np.linalg.norm(residual)), ROUND_OFF * whole)
+        # First order: the step that would take the residual away, or as much round-off.
+        step = np.tensordot(span.T @ residual / self.singular[:rank], self.motions[:rank], axes=1)
+        error = _largest(step)
+        if rank:
+            error = max(error, ROUND_OFF * whole / float(self.singular[rank - 1]))
+        deficiency = len(self.singular) - rank
+        if not deficiency:
+            noise = self._change(span[:, -1] * self.singular[-1], self.motions[-1])
+            return Certificate(len(self.singular), 0, float(self.singular[-1]), error, noise)
+        # Second order: how far the softest null vector leads with this residual.
+        directions = _combined(self.motions[rank:])
+        bent, errors = self._curvatures(fingerprint, directions)
+        own = bent - bent @ span @ span.T
+        lengths = np.linalg.norm(own, axis=1)
+        flat = lengths <= np.maximum(FLAT * np.linalg.norm(bent, axis=1), errors)
+        reach = [
+            math.inf if still else math.sqrt(2.0 * size / length) * _largest(direction)
+            for still, length, direction in zip(flat, lengths, directions, strict=True)
+        ]
+        softest = int(np.argmax(reach))
+        part = MOVED / _largest(directions[softest])
+        noise = 0.0 if flat[softest] else float(np.abs(own[softest]).mean() * part**2 / 2)
+        error += max(reach)
+        return Certificate(len(self.singular), deficiency, 0.0, error, noise)
+
+    def _change(self, numbers: Float[np.ndarray, " p"], motion: Float[np.ndarray, "x 3"]) -> float:
+        """Mean absolute change of the numbers when the motion displaces an atom by 0.1 Angstrom."""
+        return float(np.abs(numbers).mean() * MOVED / _largest(motion))
+
+    def _curvatures(
+        self, fingerprint: Fingerprint, directions: Float[np.ndarray, "k x 3"]
+    ) -> tuple[Float[np.ndarray, "k p"], Float[np.ndarray, " k"]]:
+        """Second derivatives of the numbers along directions by differences, and their errors."""
+        steps = np.array([STEP / _largest(direction) for direction in directions])
+        moved = [
+            self._moved(sign * step * direction)
+            for step, direction in zip(steps, directions, strict=True)
+            for sign in (1.0, -1.0)
+        ]
+        values = featurize(moved, fingerprint).reshape(len(directions), 2, -1)
+        bent = (values.sum(axis=1) - 2.0 * self.value) / np.square(steps)[:, None]
+        return bent, 4.0 * ROUND_OFF * np.linalg.norm(self.value) / np.square(steps)
+
+    def _moved(self, motion: Float[np.ndarray, "x 3"]) -> Atoms:
+        """The structure after a motion of atoms and cell."""
+        moved = self.atoms.copy()
+        moved.positions += motion[: len(moved)]
+        if self.length:
+            moved.set_cell(moved.cell.array @ (np.eye(3) + motion[-3:] / self.length), True)
+        return moved
+
+
+def _internal(atoms: Atoms, strained: bool) -> Float[np.ndarray, "u x 3"]:
+    """An orthonormal basis of all displacements of atoms and cell that are no rigid motion."""
+    count = len(atoms)
+    rigid = [np.tile(axis, (count, 1)) for axis in np.eye(3)]
+    if not atoms.pbc.any():
+        centred = atoms.positions - atoms.positions.mean(axis=0)
+        rigid += [np.cross(axis, centred) for axis in np.eye(3)]
+    # The null space of the rigid motions, of which a line of atoms has one less.
+    _, sizes, right = np.linalg.svd(np.reshape(rigid, (-1, 3 * count)), full_matrices=True)
+    internal = right[int((sizes > 1e-6 * sizes[0]).sum()) :].reshape(-1, count, 3)
+    if not strained:
+        return internal
+    symmetric = np.zeros((6, 3, 3))
+    for number, (i, j) in enumerate([(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]):
+        symmetric[number, i, j] = symmetric[number, j, i] = 1.0 if i == j else 0.5**0.5
+    basis = np.zeros((len(internal) + 6, count + 3, 3))
+    basis[: len(internal), :count] = internal
+    basis[len(internal) :, count:] = symmetric
+    return basis
+
+
+def _combined(vectors: Float[np.ndarray, "k x 3"]) -> Float[np.ndarray, "j x 3"]:
+    """Vectors, and random combinations of them of length 1 where there are several."""
+    if len(vectors) == 1:
+        return vectors
+    weights = np.random.default_rng(0).normal(size=(MIXED * len(vectors), len(vectors)))
+    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+    return np.concatenate([vectors, np.tensordot(weights, vectors, axes=1)])
+
+
+def _largest(motion: Float[np.ndarray, "x 3"]) -> float:
+    """The largest displacement of an atom, or of the cell, in Angstrom."""
+    return float(np.linalg.norm(motion, axis=-1).max())

@@ -1,0 +1,160 @@
+"""Certificates: rank, singular values, position errors and noise of structures."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import write
+from commands import run
+
+from jaxrecon import SOAP, Fingerprint, certificates, featurize
+from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.search.certificate import MOVED
+
+SHELLS = SOAP(("Pt",), r_cut=6.0, n_max=4, l_max=2)
+FINGERPRINT = Fingerprint(SHELLS, poolings=("mean", "moment2"))
+
+
+def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:
+    moved = atoms.copy()
+    moved.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    return moved
+
+
+def test_singular_values_are_those_of_finite_differences() -> None:
+    atoms, step = random_cluster("Pt5", 3), 1e-5
+    moved = []
+    for number in range(15):
+        for sign in (1.0, -1.0):
+            other = atoms.copy()
+            other.positions[number // 3, number % 3] += sign * step
+            moved.append(other)
+    values = featurize(moved, FINGERPRINT).reshape(15, 2, -1)
+    jacobian = (values[:, 0] - values[:, 1]) / (2.0 * step)
+    singular = np.linalg.svd(jacobian, compute_uv=False)
+    # Six rigid motions change nothing.
+    assert singular[9:].max() < 1e-8
+    (found,) = certificates(atoms, FINGERPRINT)
+    assert (found.unknowns, found.rank_deficiency) == (9, 0)
+    assert found.singular_value == pytest.approx(singular[8], rel=1e-5)
+    assert found.position_error < 1e-9
+
+
+def test_a_strain_counts_as_an_unknown() -> None:
+    """A distorted crystal: with six strains, by differences."""
+    atoms = strained(bulk("Pt"), np.array([[0.05, 0.02, 0], [0.02, -0.03, 0.01], [0, 0.01, 0]]))
+    preset = Fingerprint(SHELLS, poolings=("mean",), images="all")
+    length, step = atoms.get_volume() ** (1 / 3), 1e-5
+    columns = []
+    for i, j in [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]:
+        strain = np.zeros((3, 3))
+        strain[i, j] = strain[j, i] = step if i == j else step * 0.5**0.5
+        both = featurize([strained(atoms, strain), strained(atoms, -strain)], preset)
+        columns.append((both[0] - both[1]) / (2.0 * step * length))
+    singular = np.linalg.svd(np.stack(columns), compute_uv=False)
+    (found,) = certificates(atoms, preset, cell_known=False)
+    assert (found.unknowns, found.rank_deficiency) == (6, 0)
+    assert found.singular_value == pytest.approx(singular[5], rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_residual_is_as_far_as_it_says(seed: int) -> None:
+    truth = random_cluster("Pt6", seed)
+    truth.positions *= 0.5  # all within the cutoff
+    moved = truth.copy()
+    moved.rattle(1e-5, seed=seed)
+    targets = featurize([truth], FINGERPRINT)
+    (found,) = certificates(moved, FINGERPRINT, targets=targets)
+    # Rigid motions of the displacement are no error: their removal changes little.
+    largest = np.linalg.norm(moved.positions - truth.positions, axis=1).max()
+    assert largest / 3 < found.position_error < 3 * largest
+    # As much noise as is stated, along the softest direction, moves an atom by 0.1 Angstrom.
+    assert found.noise * 1e-4 < np.abs(targets - featurize([moved], FINGERPRINT)).mean()
+    assert found.noise > 0.0
+
+
+def test_symmetric_structures_are_held_to_second_order() -> None:
+    """Water may stretch one bond and shorten the other: the mean sees that to second order."""
+    preset = Fingerprint.preset("default", ["H", "O"])
+    water, ammonia = molecule("H2O"), Fingerprint.preset("default", ["H", "N"])
+    moved = water.copy()
+    moved.positions[1] += 1e-3 * (water.positions[1] - water.positions[0])
+    moved.positions[2] -= 1e-3 * (water.positions[2] - water.positions[0])
+    targets = featurize([moved], preset)
+    exact, off = certificates(
+        [water] * 2, preset, targets=np.stack([featurize(water, preset)[0], targets[0]])
+    )
+    assert (exact.unknowns, exact.rank_deficiency, exact.singular_value) == (3, 1, 0.0)
+    assert exact.position_error < 1e-6
+    # The bonds are 1e-3 longer and shorter; half of that moves the other atoms instead.
+    assert 1e-3 / 3 < off.position_error < 3e-3
+    assert off.noise > 0.0
+    assert certificates(molecule("NH3"), ammonia)[0].rank_deficiency > 0
+
+
+def test_what_no_number_sees_is_undetermined() -> None:
+    """Two atoms that are further apart than the cutoff."""
+    soap = SOAP(("Pt",), r_cut=2.0, n_max=2, l_max=1)
+    far = Atoms("Pt2", [[0, 0, 0], [0, 0, 5.0]])
+    (found,) = certificates(far, Fingerprint(soap, poolings=("mean",)))
+    assert (found.unknowns, found.rank_deficiency) == (1, 1)
+    assert found.position_error == math.inf
+    assert found.noise == 0.0
+
+
+def test_a_crystal_and_a_single_atom() -> None:
+    salt = bulk("NaCl", "rocksalt", a=5.6)
+    preset = Fingerprint.preset("crystal", ["Na", "Cl"])
+    known, free = (certificates(salt, preset, cell_known=known)[0] for known in (True, False))
+    # By symmetry no displacement changes a number to first order, but the volume does.
+    assert (known.unknowns, known.rank_deficiency) == (3, 3)
+    assert (free.unknowns, free.rank_deficiency) == (9, 8)
+    assert free.position_error < 1e-5
+    (alone,) = certificates(Atoms("Pt"), FINGERPRINT)
+    assert alone == (0, 0, math.inf, 0.0, math.inf)
+    assert MOVED == 0.1
+
+
+def test_bad_input_is_refused() -> None:
+    slab = Atoms("Pt", cell=[3, 3, 9], pbc=[True, True, False])
+    with pytest.raises(ValueError, match="expected a free structure or a crystal, got one that is"):
+        certificates(slab, FINGERPRINT)
+    with pytest.raises(ValueError, match=r"expected targets of shape \(1, 60\), got \(1, 3\)"):
+        certificates(Atoms("Pt2", [[0, 0, 0], [0, 0, 2.5]]), FINGERPRINT, targets=np.zeros((1, 3)))
+
+
+@pytest.mark.usefixtures("command_line")
+def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    water = molecule("H2O")
+    write("water.xyz", [water, molecule("H2")])
+    assert run("fingerprint water.xyz -o water.npz") == 0
+    water.positions[0, 2] += 1e-4
+    write("moved.xyz", [water, molecule("H2")])
+    capsys.readouterr()
+    assert run("certify moved.xyz --fingerprints water.npz -o table.json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[1:3]] == ["H2O", "H2"]
+    first, second = json.loads(Path("table.json").read_text())["certificates"]
+    assert (first["unknowns"], second["unknowns"], second["rank_deficiency"]) == (3, 1, 0)
+    assert 1e-5 < first["position_error"] < 1e-2
+    assert second["position_error"] < 1e-9
+    assert first["residual"] > second["residual"]
+    assert run("certify water.xyz --preset soap --fingerprints water.npz") == 2
+    assert (
+        "expected --preset or --fingerprints with parameters, got both" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("command_line")
+def test_others_are_searched(capsys: pytest.CaptureFixture[str]) -> None:
+    write("water.xyz", molecule("H2O"))
+    assert run("certify water.xyz --others 1 --hops 1 --json") == 0
+    (made,) = json.loads(capsys.readouterr().out)["certificates"]
+    assert made["others"] == []
