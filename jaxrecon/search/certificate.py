@@ -55,8 +55,9 @@ MOVED = 0.1
 
 
 class Certificate(NamedTuple):
-    """How firmly a fingerprint holds a structure; :func:`~jaxrecon.search.certificate.certificates` has
-    an example.
+    """How firmly a fingerprint holds a structure.
+
+    :func:`~jaxrecon.search.certificate.certificates` has an example.
 
     Attributes:
         unknowns: number of independent displacements, without rigid motions; with an unknown cell
