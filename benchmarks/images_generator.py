@@ -174,7 +174,7 @@ def of_stability(
         return relaxed([some[number] for number in order], calculator, steps)
 
     found = made(folder / "new.extxyz", make)
-    finite = [atoms for atoms in found if np.isfinite(atoms.info["energy"])]
+    finite = [atoms for atoms in found if np.isfinite(atoms.info["energy_per_atom"])]
     new = distinct(sorted(finite, key=hull.above), phases)
     rows = [
         {

@@ -27,8 +27,8 @@ def relaxed(structures: Sequence[Atoms], calculator: str, steps: int) -> list[At
     """Relax crystals side by side, each with steps of its own.
 
     Returns:
-        The crystals with their energies in ``info``, in eV/atom, and whether they are ``relaxed``;
-        a crystal that flies apart has no finite energy.
+        The crystals with ``energy_per_atom`` in eV in their ``info``, and whether they are
+        ``relaxed``; a crystal that flies apart has no finite energy.
     """
     potential = reference_calculator(calculator).potential.restricted(
         sorted({symbol for atoms in structures for symbol in atoms.symbols})
@@ -40,7 +40,7 @@ def relaxed(structures: Sequence[Atoms], calculator: str, steps: int) -> list[At
     optimizers = [FIRE(each, logfile=None) for each in filters]
     active = set(range(len(moving)))
     for atoms in moving:
-        atoms.info |= {"relaxed": False, "energy": math.nan}
+        atoms.info |= {"relaxed": False, "energy_per_atom": math.nan}
     for _ in range(steps):
         if not active:
             break
@@ -54,10 +54,10 @@ def relaxed(structures: Sequence[Atoms], calculator: str, steps: int) -> list[At
         for number, point in zip(some, found, strict=True):
             atoms = moving[number]
             if not (np.isfinite(point.energy) and np.isfinite(point.forces).all()):
-                atoms.info["energy"] = math.nan
+                atoms.info["energy_per_atom"] = math.nan
                 active.remove(number)
                 continue
-            atoms.info["energy"] = point.energy / len(atoms)
+            atoms.info["energy_per_atom"] = point.energy / len(atoms)
             atoms.calc = SinglePointCalculator(
                 atoms, energy=point.energy, forces=point.forces, stress=point.stress
             )
@@ -67,6 +67,9 @@ def relaxed(structures: Sequence[Atoms], calculator: str, steps: int) -> list[At
                 active.remove(number)
             else:
                 optimizers[number].step()
+    for atoms in moving:
+        # Files have no room for two energies.
+        atoms.calc = None
     return moving
 
 
@@ -87,7 +90,7 @@ class Hull:
     """Energies above the convex hull of known phases and the elements.
 
     Args:
-        phases: relaxed phases with their ``energy`` in eV/atom.
+        phases: relaxed phases with their ``energy_per_atom`` in eV.
         elements: energies of the elements in eV/atom.
     """
 
@@ -103,9 +106,13 @@ class Hull:
 
     def formation(self, atoms: Atoms) -> float:
         """Formation energy in eV/atom."""
-        return formation_energy(atoms.info["energy"] * len(atoms), atoms.symbols, self._elements)
+        return formation_energy(
+            atoms.info["energy_per_atom"] * len(atoms), atoms.symbols, self._elements
+        )
 
     @staticmethod
     def _entry(atoms: Atoms) -> PDEntry:
         """A crystal with its total energy."""
-        return PDEntry(Composition(atoms.get_chemical_formula()), atoms.info["energy"] * len(atoms))
+        return PDEntry(
+            Composition(atoms.get_chemical_formula()), atoms.info["energy_per_atom"] * len(atoms)
+        )
