@@ -84,7 +84,7 @@ class Materials:
 def train_materials(
     model: ImageModel,
     codes: Float[np.ndarray, "n code"],
-    formation_energies: Float[np.ndarray, " n"],
+    formation_energies: Float[np.ndarray, " energies"],
     *,
     network: MaterialsNetwork | None = None,
     epochs: int = 200,
