@@ -13,7 +13,9 @@ the part of H[v, v] that no other displacement makes up for, so that
 
 .. math:: t \le \sqrt{2 |r| / |k|}.
 
-Only a direction without a second order either is undetermined. Derivatives of fingerprints and the
+Where the singular value s of a direction is small and not zero, as in molecules that are almost
+planar, :math:`|s t - \tfrac12 |k| t^2|` takes its place. Only a direction without a second order
+either is undetermined. Derivatives of fingerprints and the
 directions that they miss: Parsaeifard & Goedecker, J. Chem. Phys. 156, 034302 (2022),
 arXiv 2102.06915; Pozdnyakov et al., Open Research Europe 1, 126 (2021), arXiv 2109.11440.
 """
@@ -37,6 +39,9 @@ from jaxrecon.structures.structure import Bounds, Structure, padded_arrays
 RANK = 1e-9
 """Singular values of the Jacobian (1/Angstrom) count as zero below this part of the largest one, or
 of the length of the fingerprint."""
+
+SOFT = 1e-3
+"""Directions with singular values below this part of the same are looked at to second order."""
 
 STEP = 1e-3
 """Displacement of an atom in Angstrom for second derivatives by differences."""
@@ -66,8 +71,8 @@ class Certificate(NamedTuple):
         singular_value: smallest singular value of the Jacobian in 1/Angstrom.
         position_error: largest displacement of an atom in Angstrom that the residual allows;
             infinite where a direction is undetermined to second order.
-        noise: mean absolute change of the numbers, without a unit, when the structure moves along
-            its softest direction until an atom is displaced by 0.1 Angstrom.
+        noise: root mean square change of the numbers, without a unit, when the structure moves
+            along its softest direction until an atom is displaced by 0.1 Angstrom.
     """
 
     unknowns: int
@@ -210,37 +215,39 @@ class _Linear(NamedTuple):
         if not len(self.singular):  # a single atom
             return Certificate(0, 0, math.inf, 0.0, math.inf)
         whole = float(np.linalg.norm(self.value))
-        rank = int((self.singular > RANK * max(self.singular[0], whole)).sum())
-        span = self.left[:, :rank]
-        size = max(float(np.linalg.norm(residual)), ROUND_OFF * whole)
-        # First order: the step that would take the residual away, or as much round-off.
-        step = np.tensordot(span.T @ residual / self.singular[:rank], self.motions[:rank], axes=1)
+        scale = max(self.singular[0], whole)
+        deficiency = int((self.singular <= RANK * scale).sum())
+        smallest = 0.0 if deficiency else float(self.singular[-1])
+        # First order, along the firm directions: the step that would take the residual away, or as
+        # much round-off.
+        firm = int((self.singular > SOFT * scale).sum())
+        span = self.left[:, :firm]
+        step = np.tensordot(span.T @ residual / self.singular[:firm], self.motions[:firm], axes=1)
         error = _largest(step)
-        if rank:
-            error = max(error, ROUND_OFF * whole / float(self.singular[rank - 1]))
-        deficiency = len(self.singular) - rank
-        if not deficiency:
-            noise = self._change(span[:, -1] * self.singular[-1], self.motions[-1])
-            return Certificate(len(self.singular), 0, float(self.singular[-1]), error, noise)
-        # Second order: how far the softest null vector leads with this residual.
-        directions = _combined(self.motions[rank:])
+        if firm:
+            error = max(error, ROUND_OFF * whole / float(self.singular[firm - 1]))
+        if firm == len(self.singular):
+            noise = smallest / len(self.value) ** 0.5 * MOVED / _largest(self.motions[-1])
+            return Certificate(firm, 0, smallest, error, noise)
+        # Second order, along the soft ones: how far the softest leads with what that step leaves of
+        # the residual, to first and second order.
+        rest = float(np.linalg.norm(residual - span @ (span.T @ residual)))
+        size = max(rest + scale * error**2, ROUND_OFF * whole)
+        soft = _combined(len(self.singular) - firm)
+        directions = np.tensordot(soft, self.motions[firm:], axes=1)
+        slopes = np.linalg.norm(soft * self.singular[firm:], axis=1)
         bent, errors = self._curvatures(fingerprint, directions)
         own = bent - bent @ span @ span.T
-        lengths = np.linalg.norm(own, axis=1)
-        flat = lengths <= np.maximum(FLAT * np.linalg.norm(bent, axis=1), errors)
-        reach = [
-            math.inf if still else math.sqrt(2.0 * size / length) * _largest(direction)
-            for still, length, direction in zip(flat, lengths, directions, strict=True)
-        ]
+        curved = np.linalg.norm(own, axis=1)
+        flat = curved <= np.maximum(FLAT * np.linalg.norm(bent, axis=1), errors)
+        widths = np.array([_largest(direction) for direction in directions])
+        reach = widths * _reach(slopes, np.where(flat, 0.0, curved), size)
         softest = int(np.argmax(reach))
-        part = MOVED / _largest(directions[softest])
-        noise = 0.0 if flat[softest] else float(np.abs(own[softest]).mean() * part**2 / 2)
-        error += max(reach)
-        return Certificate(len(self.singular), deficiency, 0.0, error, noise)
-
-    def _change(self, numbers: Float[np.ndarray, " p"], motion: Float[np.ndarray, "x 3"]) -> float:
-        """Mean absolute change of the numbers when the motion displaces an atom by 0.1 Angstrom."""
-        return float(np.abs(numbers).mean() * MOVED / _largest(motion))
+        part = MOVED / widths[softest]
+        change = slopes[softest] * part + (0.0 if flat[softest] else curved[softest]) * part**2 / 2
+        noise = float(change / len(self.value) ** 0.5)
+        error += float(reach[softest])
+        return Certificate(len(self.singular), deficiency, smallest, error, noise)
 
     def _curvatures(
         self, fingerprint: Fingerprint, directions: Float[np.ndarray, "k x 3"]
@@ -286,13 +293,34 @@ def _internal(atoms: Atoms, strained: bool) -> Float[np.ndarray, "u x 3"]:
     return basis
 
 
-def _combined(vectors: Float[np.ndarray, "k x 3"]) -> Float[np.ndarray, "j x 3"]:
-    """Vectors, and random combinations of them of length 1 where there are several."""
-    if len(vectors) == 1:
-        return vectors
-    weights = np.random.default_rng(0).normal(size=(MIXED * len(vectors), len(vectors)))
+def _combined(count: int) -> Float[np.ndarray, "j k"]:
+    """Weights of vectors alone, and of random combinations of length 1 where there are several."""
+    alone = np.eye(count)
+    if count == 1:
+        return alone
+    weights = np.random.default_rng(0).normal(size=(MIXED * count, count))
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    return np.concatenate([vectors, np.tensordot(weights, vectors, axes=1)])
+    return np.concatenate([alone, weights])
+
+
+def _reach(
+    slopes: Float[np.ndarray, " j"], curvatures: Float[np.ndarray, " j"], size: float
+) -> Float[np.ndarray, " j"]:
+    """The largest t near 0 with a residual of :math:`|s t - k t^2 / 2|` within the size.
+
+    Up to the residual :math:`s^2 / 2 k`, the height between the two roots, t is near the first one;
+    above it anything between them and beyond the second one has a residual within the size.
+    """
+    reach = np.full(len(slopes), math.inf)
+    np.divide(size, slopes, out=reach, where=slopes > 0.0)
+    bent = curvatures > 0.0
+    k = np.where(bent, curvatures, 1.0)
+    height = slopes**2 / (2.0 * k)
+    below = (slopes - np.sqrt(np.maximum(slopes**2 - 2.0 * k * size, 0.0))) / k
+    above = (slopes + np.sqrt(slopes**2 + 2.0 * k * size)) / k
+    # The difference of two close numbers is no better than the first order.
+    below = np.maximum(below, reach)
+    return np.where(bent, np.where(height >= size, below, above), reach)
 
 
 def _largest(motion: Float[np.ndarray, "x 3"]) -> float:
