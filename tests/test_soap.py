@@ -254,7 +254,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], message: str)
         )
 
 
-def test_an_unknown_average_is_refused() -> None:
+def test_an_unknown_average_is_refused(unchecked: None) -> None:
     with pytest.raises(ValueError, match="expected average 'outer' or 'inner', got 'off'"):
         average_dscribe(ELEMENTS, average="off")
 
