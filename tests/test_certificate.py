@@ -12,8 +12,10 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 from commands import run
+from recovering import module
 
 from jaxrecon import SOAP, Fingerprint, certificates, featurize
+from jaxrecon.datasets import prototypes
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.search.certificate import MOVED
 
@@ -158,3 +160,22 @@ def test_others_are_searched(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("certify water.xyz --others 1 --hops 1 --json") == 0
     (made,) = json.loads(capsys.readouterr().out)["certificates"]
     assert made["others"] == []
+
+
+@pytest.mark.slow
+def test_the_benchmark_compares_errors_with_deviations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = next(iter(prototypes.PROTOTYPES))
+    near, far = prototypes.load(name), prototypes.load(name)
+    near.rattle(1e-5, seed=1)
+    near.info.update(row=0, residual=1e-7)
+    far.info.update(row=1, residual=1e-3)  # was not found
+    write(tmp_path / "prototypes.extxyz", [near, far])
+    monkeypatch.setattr("sys.argv", ["certificates.py", "prototypes", "--found", str(tmp_path)])
+    module("certificates").main()
+    *_, line, summary = capsys.readouterr().out.splitlines()
+    assert line.split()[0] == "0"
+    assert summary.startswith("1 of 1 within the error")
+    (row,) = json.loads((tmp_path / "prototypes_certificates.json").read_text())["rows"]
+    assert 1e-6 < row["deviation"] <= row["position_error"] + 1e-8
