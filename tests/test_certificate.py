@@ -17,7 +17,7 @@ from recovering import module
 from jaxrecon import SOAP, Fingerprint, certificates, featurize
 from jaxrecon.datasets import prototypes
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.search.certificate import MOVED
+from jaxrecon.search.certificate import MOVED, _parts
 
 SHELLS = SOAP(("Pt",), r_cut=6.0, n_max=4, l_max=2)
 FINGERPRINT = Fingerprint(SHELLS, poolings=("mean", "moment2"))
@@ -179,3 +179,17 @@ def test_the_benchmark_compares_errors_with_deviations(
     assert summary.startswith("1 of 1 within the error")
     (row,) = json.loads((tmp_path / "prototypes_certificates.json").read_text())["rows"]
     assert 1e-6 < row["deviation"] <= row["position_error"] + 1e-8
+
+
+def test_second_derivatives_of_pairs_give_those_of_combinations() -> None:
+    random = np.random.default_rng(0)
+    matrix, weights = random.normal(size=(4, 4, 3)), random.normal(size=(5, 4))
+    matrix = matrix + matrix.transpose(1, 0, 2)
+    first, second = np.triu_indices(4)
+    pairs = (np.eye(4)[first] + np.eye(4)[second]) / np.where(first == second, 2, 2**0.5)[:, None]
+    along = np.einsum("ma,mb,abp->mp", pairs, pairs, matrix)
+    np.testing.assert_allclose(
+        _parts(weights, first, second) @ along,
+        np.einsum("na,nb,abp->np", weights, weights, matrix),
+        atol=1e-12,
+    )

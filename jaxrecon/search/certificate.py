@@ -28,7 +28,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from ase import Atoms
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.buckets import PER_CALL, buckets_of
 from jaxrecon.descriptors.featurize import featurize
@@ -52,8 +52,11 @@ ROUND_OFF = 1e-14
 FLAT = 1e-6
 """Curvatures along null vectors below this part of the whole curvature count as zero."""
 
-MIXED = 4
-"""Random combinations that are tried for each null vector beside the vectors themselves."""
+MOST_SOFT = 12
+"""Largest number of soft directions, the softest ones, of which all combinations are looked at."""
+
+MIXED, KEPT, ROUNDS = 256, 16, 12
+"""Combinations that are tried at once, the best of them that are moved on, and how often."""
 
 MOVED = 0.1
 """Displacement of an atom in Angstrom to which :attr:`Certificate.noise` belongs."""
@@ -233,21 +236,38 @@ class _Linear(NamedTuple):
         # the residual, to first and second order.
         rest = float(np.linalg.norm(residual - span @ (span.T @ residual)))
         size = max(rest + scale * error**2, ROUND_OFF * whole)
-        soft = _combined(len(self.singular) - firm)
-        directions = np.tensordot(soft, self.motions[firm:], axes=1)
-        slopes = np.linalg.norm(soft * self.singular[firm:], axis=1)
-        bent, errors = self._curvatures(fingerprint, directions)
+        count = min(len(self.singular) - firm, MOST_SOFT)
+        motions, singular = self.motions[-count:], self.singular[-count:]
+        # The second derivatives along all pairs of them give those along any combination.
+        first, second = np.triu_indices(count)
+        pairs = (motions[first] + motions[second]) / np.where(first == second, 2.0, 2.0**0.5)[
+            :, None, None
+        ]
+        bent, errors = self._curvatures(fingerprint, pairs)
         own = bent - bent @ span @ span.T
-        curved = np.linalg.norm(own, axis=1)
-        flat = curved <= np.maximum(FLAT * np.linalg.norm(bent, axis=1), errors)
-        widths = np.array([_largest(direction) for direction in directions])
-        reach = widths * _reach(slopes, np.where(flat, 0.0, curved), size)
-        softest = int(np.argmax(reach))
-        part = MOVED / widths[softest]
-        change = slopes[softest] * part + (0.0 if flat[softest] else curved[softest]) * part**2 / 2
-        noise = float(change / len(self.value) ** 0.5)
-        error += float(reach[softest])
-        return Certificate(len(self.singular), deficiency, smallest, error, noise)
+        gram, whole_gram, least = own @ own.T, bent @ bent.T, 2.0 * errors.max()
+
+        def curvatures(weights: Float[np.ndarray, "j k"]) -> Float[np.ndarray, " j"]:
+            parts = _parts(weights, first, second)
+            found, total = (np.einsum("ni,ij,nj->n", parts, g, parts) for g in (gram, whole_gram))
+            limit = np.maximum(FLAT * np.sqrt(np.maximum(total, 0.0)), least)
+            lengths = np.sqrt(np.maximum(found, 0.0))
+            return np.where(lengths <= limit, 0.0, lengths)
+
+        def reaches(weights: Float[np.ndarray, "j k"]) -> Float[np.ndarray, " j"]:
+            slopes = np.linalg.norm(weights * singular, axis=1)
+            return widths_of(weights) * _reach(slopes, curvatures(weights), size)
+
+        def widths_of(weights: Float[np.ndarray, "j k"]) -> Float[np.ndarray, " j"]:
+            return np.linalg.norm(np.tensordot(weights, motions, axes=1), axis=-1).max(axis=1)
+
+        softest, reach = _farthest(reaches, count)
+        weights = softest[None]
+        slope = float(np.linalg.norm(softest * singular))
+        part = MOVED / float(widths_of(weights)[0])
+        change = slope * part + float(curvatures(weights)[0]) * part**2 / 2
+        noise = change / len(self.value) ** 0.5
+        return Certificate(len(self.singular), deficiency, smallest, error + reach, noise)
 
     def _curvatures(
         self, fingerprint: Fingerprint, directions: Float[np.ndarray, "k x 3"]
@@ -293,14 +313,35 @@ def _internal(atoms: Atoms, strained: bool) -> Float[np.ndarray, "u x 3"]:
     return basis
 
 
-def _combined(count: int) -> Float[np.ndarray, "j k"]:
-    """Weights of vectors alone, and of random combinations of length 1 where there are several."""
-    alone = np.eye(count)
-    if count == 1:
-        return alone
-    weights = np.random.default_rng(0).normal(size=(MIXED * count, count))
-    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    return np.concatenate([alone, weights])
+def _parts(
+    weights: Float[np.ndarray, "j k"], first: Int[np.ndarray, " m"], second: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, "j m"]:
+    """What each pair of directions adds to the second derivative along a combination.
+
+    With H[a, b] = H[c, c] - (H[a, a] + H[b, b]) / 2 for c = (a + b) / sqrt 2, the derivative of the
+    combination w is the sum of w_a (2 w_a - sum w) H[a, a] and, over pairs, 2 w_a w_b H[c, c].
+    """
+    alone = weights * (2.0 * weights - weights.sum(axis=1, keepdims=True))
+    return np.where(first == second, alone[:, first], 2.0 * weights[:, first] * weights[:, second])
+
+
+def _farthest(
+    reaches: Callable[[Float[np.ndarray, "j k"]], Float[np.ndarray, " j"]], count: int
+) -> tuple[Float[np.ndarray, " k"], float]:
+    """The combination of directions that leads farthest: the best of many, moved uphill."""
+    random = np.random.default_rng(0)
+    tried = np.concatenate([np.eye(count), random.normal(size=(MIXED * (count - 1), count))])
+    tried /= np.linalg.norm(tried, axis=1, keepdims=True)
+    for spread in np.geomspace(0.5, 0.01, ROUNDS):
+        values = reaches(tried)
+        best = tried[np.argsort(values)[-KEPT:]]
+        near = np.repeat(best, MIXED // KEPT, axis=0)
+        near = near + spread * random.normal(size=near.shape) / count**0.5
+        near /= np.linalg.norm(near, axis=1, keepdims=True)
+        tried = np.concatenate([best, near])
+    values = reaches(tried)
+    farthest = int(np.argmax(values))
+    return tried[farthest], float(values[farthest])
 
 
 def _reach(
