@@ -6,9 +6,9 @@
 Takes what recovery.py has found and certified, with the same set and fingerprint. A file has eight
 decimals of each position, which are part of its residual and of its deviation.
 
-Prints a line for each free structure: unknowns, rank deficiency, smallest singular value, position
-error and true deviation (RMSD) in Angstrom; then the fraction that is within the error, and the
-median of error over deviation.
+Prints a line for each structure, of crystals with known cells: unknowns, rank deficiency, smallest
+singular value, position error and true deviation (RMSD) in Angstrom; then the fraction that is
+within the error, and the median of error over deviation.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     found = {
         atoms.info["row"]: atoms
         for atoms in ase.io.read(arguments.found / f"{arguments.set}.extxyz", index=":")
-        if atoms.info["residual"] <= ReconstructConfig.tolerance and not atoms.pbc.any()
+        if atoms.info["residual"] <= ReconstructConfig.tolerance
     }
     targets = targets_of(
         arguments.set,
