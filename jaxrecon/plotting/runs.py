@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jaxrecon.plotting.canvas import COLORS, GRID, INK, SMALLEST_RESIDUAL, figure_of, panels
 
@@ -105,7 +105,7 @@ def success_curves(data: SuccessCurves, ax: Axes | None = None) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for work_ax, name in ((left, "evaluations"), (right, "seconds")):
         work = [list(getattr(curve, name)) for curve in data.curves]
-        work_ax.set_xscale("log")
+        _logarithmic(work_ax)
         work_ax.set_prop_cycle(color=COLORS)
         end = 1.2 * max((max(values) for values in work if values), default=1.0)
         # Later curves are thinner: where several coincide, all of them can be seen.
@@ -203,11 +203,18 @@ def _solved(ax: Axes, work: Float[np.ndarray, " n"], targets: int, most: float) 
     """Draw the fraction of targets that is solved against the work on each."""
     xs, ys = _steps(work.tolist(), targets, 1.2 * most)
     ax.step(xs, ys, where="post", color=COLORS[0], lw=1.8)
-    ax.set_xscale("log")
-    # At least one decade, so that one tick has a label; labels between decades would overlap.
+    _logarithmic(ax)
+    # At least one decade, so that ticks have labels.
     ax.set_xlim(min(xs[0], 1.2 * most / MIN_AXIS_RATIO) / 1.2, 1.2 * most)
-    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(0.0, 1.02)
     ax.set_xlabel("evaluations per target")
     ax.set_ylabel("fraction of targets certified")
     ax.grid(color=GRID, lw=0.6)
+
+
+def _logarithmic(ax: Axes) -> None:
+    """Make a logarithmic axis with numbers at 1 and 3 of each decade, which do not overlap."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())

@@ -17,7 +17,7 @@ Where the singular value s of a direction is small and not zero, as in molecules
 planar, :math:`|s t - \tfrac12 |k| t^2|` takes its place. Only a direction without a second order
 either is undetermined. Derivatives of fingerprints and the
 directions that they miss: Parsaeifard & Goedecker, J. Chem. Phys. 156, 034302 (2022),
-arXiv 2102.06915; Pozdnyakov et al., Open Research Europe 1, 126 (2021), arXiv 2109.11440.
+arXiv 2102.06915; Pozdnyakov et al., arXiv 2109.11440.
 """
 
 import math
