@@ -17,6 +17,7 @@ from jaxrecon import Fingerprint, featurize
 from jaxrecon.cli.arguments import parse_rows
 from jaxrecon.datasets import prototypes
 from jaxrecon.descriptors.io import read_fingerprints
+from jaxrecon.descriptors.registry import PRESETS
 from jaxrecon.search.arguments import UNKNOWN
 from jaxrecon.structures.formulas import elements_of
 
@@ -131,6 +132,8 @@ def spread(count: int, wanted: int | None) -> list[int]:
 def preset_with_changes(text: str, elements: Sequence[str]) -> Fingerprint:
     """A preset, and changes of it, as in ``"soap,n_max=4,poolings=mean+moment2"``.
 
+    Elements are left out where the preset has one length for all: so all share programs.
+
     >>> preset_with_changes("default,r_cut=8,poolings=mean", ["Pt"]).size
     19
     """
@@ -140,9 +143,12 @@ def preset_with_changes(text: str, elements: Sequence[str]) -> Fingerprint:
         key, _, value = change.partition("=")
         if key == "poolings":
             settings[key] = tuple(value.split("+"))
+        elif "+" in value:
+            settings[key] = tuple(map(yaml.safe_load, value.split("+")))
         else:
             settings[key] = yaml.safe_load(value)
-    return Fingerprint.preset(name, tuple(elements), **settings)
+    needed = name not in PRESETS or PRESETS[name].needs_elements
+    return Fingerprint.preset(name, tuple(elements) if needed else None, **settings)
 
 
 def fingerprints_of(

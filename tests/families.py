@@ -14,6 +14,7 @@ from ase import Atoms
 from jaxrecon import ACSF, SOAP, Custom, Fingerprint, Structure, batch, from_ase
 from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.soap.inner import InnerSOAP
+from jaxrecon.descriptors.universal.universal import Universal
 
 R_CUT = 4.5
 ELEMENTS = ("H", "O", "Pt")
@@ -47,6 +48,10 @@ def soap_inner(elements: Any = ELEMENTS, **changes: Any) -> InnerSOAP:
     return InnerSOAP(elements, R_CUT, **{"n_max": 2, "l_max": 2, "sigma": 0.8, **changes})
 
 
+def universal(elements: Any = ELEMENTS, **changes: Any) -> Universal:
+    return Universal(elements, R_CUT, **{"r_s": (1.0, 2.0, 3.0), "l_max": 2, **changes})
+
+
 GLOBAL = ("soap_inner",)
 """Families whose row belongs to the whole structure: it changes with the environments of all."""
 
@@ -74,6 +79,12 @@ EXAMPLES: dict[str, dict[str, Make]] = {
         "all pairs": soap_inner,
         "one with all, normalised": lambda elements=ELEMENTS: soap_inner(
             elements, compression="mu1nu1", convention="featomic", normalize=True
+        ),
+    },
+    "universal": {
+        "centred": universal,
+        "plain, no moments": lambda elements=ELEMENTS: universal(
+            elements, centered=False, moments=0, properties=("radius",), widths=(0.05,)
         ),
     },
     "custom": {"signed": lambda elements=ELEMENTS: Custom(signed_shells, elements, R_CUT)},

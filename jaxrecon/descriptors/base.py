@@ -38,8 +38,9 @@ class Feature(NamedTuple):
             number to differ from 0. The inverse finds from it which elements a structure has.
         nonnegative: whether the number is never negative. Generators then draw no negative value.
         radial: the function g if the number is the sum of g(r) over the distances r of all
-            neighbours of the one element in :attr:`neighbors`, and g is never negative. The inverse
-            finds the composition and the volume of an unknown cell from the means of such numbers.
+            neighbours of the one element in :attr:`neighbors`, or of all elements where that is
+            empty, and g is never negative. The inverse finds the composition and the volume of an
+            unknown cell from the means of such numbers.
         peak: distance in Angstrom around which :attr:`radial` is largest.
         gram: its place in a positive semidefinite matrix. Generators draw no other matrices.
     """
@@ -50,6 +51,20 @@ class Feature(NamedTuple):
     radial: RadialFunction | None = None
     peak: float = 0.0
     gram: GramEntry | None = None
+
+
+class CenterValues(NamedTuple):
+    """The features that depend on the element of the central atom and on nothing else.
+
+    Their means over all atoms are linear in the composition, which the inverse finds from them.
+
+    Attributes:
+        features: their indices in a row.
+        values: their values for each element of the descriptor, without a unit.
+    """
+
+    features: Int[np.ndarray, " k"]
+    values: Float[np.ndarray, "e k"]
 
 
 class Descriptor(ABC):
@@ -173,6 +188,11 @@ class Descriptor(ABC):
     def fixed_length(self) -> bool:
         """Whether the row has the same number of features for any elements."""
         return False
+
+    @property
+    def center_values(self) -> CenterValues | None:
+        """The features that depend on the central element alone; None if there are none."""
+        return None
 
     @property
     def center_is_neighbor(self) -> bool:

@@ -1,7 +1,6 @@
 """Fingerprint: one vector of numbers for a structure, by a descriptor and its pooling."""
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -89,7 +88,7 @@ class Fingerprint:
             raise ValueError(f"expected temperature > 0, got {self.temperature}")
 
     @classmethod
-    def preset(cls, name: str, elements: Elements, **changes: Any) -> "Fingerprint":
+    def preset(cls, name: str, elements: Elements | None = None, **changes: Any) -> "Fingerprint":
         """Make a fingerprint with published or proven settings.
 
         - ``"default"``: broad functions within 12 Angstrom; mean and variance over the atoms of
@@ -103,12 +102,16 @@ class Fingerprint:
         - ``"gastegger2018"``: weighted functions (wACSF) within 8 Angstrom; largest and smallest
           value over all atoms; 64 numbers for any elements.
         - ``"soap"``: SOAP within 8 Angstrom; mean and variance; 80 numbers for one element.
+        - ``"universal"``: 212 numbers for any elements, from which the elements and the numbers of
+          their atoms can be read too; functions within 6 Angstrom, mean and variance over all
+          atoms.
         - ``"average_dscribe"``, ``"cgap2017"``, ``"chong2023_si"``, ``"chong2023_c"`` and
           ``"chong2023_gaas"``: published settings of SOAP, averaged over all atoms.
 
         Args:
             name: name of the preset.
-            elements: elements that structures may have: symbols, or a text like ``"NaCl"``.
+            elements: elements that structures may have: symbols, or a text like ``"NaCl"``. None
+                for all that ``"universal"`` knows; all other presets need them.
             **changes: attributes with another value than in the preset, like
                 ``poolings=("mean",)``; or arguments of the preset's descriptor, like ``r_cut=8.0``,
                 which ``jaxrecon.descriptors.acsf.presets`` and ``.soap.presets`` describe.
@@ -126,11 +129,15 @@ class Fingerprint:
             raise ValueError(f"expected a preset among {tuple(PRESETS)}, got {name!r}")
         preset = PRESETS[name]
         own = {key: changes.pop(key) for key in OWN_SETTINGS if key in changes}
-        if unknown := sorted(set(changes) - set(inspect.signature(preset.descriptor).parameters)):
+        if unknown := sorted(set(changes) - set(preset.parameters)):
             raise ValueError(f"expected changes that preset {name!r} takes, got {unknown}")
-        return cls(
-            preset.descriptor(element_symbols(elements), **changes), **{**preset.settings, **own}
-        )
+        if elements is not None:
+            changes["elements"] = element_symbols(elements)
+        elif preset.needs_elements:
+            raise ValueError(
+                f"expected elements for preset {name!r}, got none: give those like 'H,O'"
+            )
+        return cls(preset.descriptor(**changes), **{**preset.settings, **own})
 
     def restricted(self, elements: Elements) -> "Fingerprint":
         """Restrict the fingerprint to structures of some of its elements.

@@ -1,5 +1,6 @@
 """Presets: what the registry knows of a fingerprint that has a name."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,3 +21,13 @@ class Preset:
 
     descriptor: Callable[..., Descriptor]
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of :attr:`descriptor` by name."""
+        return inspect.signature(self.descriptor).parameters
+
+    @property
+    def needs_elements(self) -> bool:
+        """Whether elements have to be named: the numbers depend on which may be there."""
+        return self.parameters["elements"].default is inspect.Parameter.empty

@@ -11,11 +11,14 @@ from jaxrecon.descriptors.preset import Preset
 from jaxrecon.descriptors.soap.inner import InnerSOAP
 from jaxrecon.descriptors.soap.presets import PRESETS as SOAP_PRESETS
 from jaxrecon.descriptors.soap.soap import SOAP
+from jaxrecon.descriptors.universal.presets import PRESETS as UNIVERSAL_PRESETS
+from jaxrecon.descriptors.universal.universal import Universal
 
 DESCRIPTORS: dict[str, type[Descriptor]] = {
     "acsf": ACSF,
     "soap": SOAP,
     "soap_inner": InnerSOAP,
+    "universal": Universal,
     "custom": Custom,
 }
 """The descriptor families by the names that stand for them in files."""
@@ -23,6 +26,7 @@ DESCRIPTORS: dict[str, type[Descriptor]] = {
 PRESETS: dict[str, Preset] = {
     **ACSF_PRESETS,
     **SOAP_PRESETS,
+    **UNIVERSAL_PRESETS,
 }
 """The presets by name: complete fingerprints, each for any elements."""
 

@@ -13,6 +13,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.compositions import candidates
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.problems import Problem, canonical, padded_size
+from jaxrecon.search.stoichiometry import reads_compositions
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.formulas import composition_of
@@ -30,8 +31,14 @@ Cell = np.ndarray | AseCell | Sequence[float] | Sequence[Sequence[float]] | str 
 ``"unknown"`` is a cell that is to be found; None is a free structure.
 """
 
+SizesOfTarget = int | range
+"""The number of atoms of a structure, or the numbers that it may have."""
+
 UNKNOWN = "unknown"
 """Argument in place of a cell that is to be found as well."""
+
+SIZES = range(2, 21)
+"""Numbers of atoms that structures may have where nothing is known of them."""
 
 MIN_CAPACITY = 32
 """Smallest capacity for the neighbours of an atom, so that many small cells share one program."""
@@ -50,7 +57,7 @@ def problems_of(
     cell: Cell | Sequence[Cell],
     positions: Sequence[np.ndarray | None] | None,
     indices: Sequence[int] | None,
-    atoms: int | Sequence[int] | None = None,
+    atoms: SizesOfTarget | Sequence[SizesOfTarget] | None = None,
     guidance: Guidance | None = None,
 ) -> list[list[Problem]]:
     """Check the arguments of :func:`jaxrecon.reconstruct` and combine those of each target.
@@ -124,7 +131,7 @@ def _compositions(
     vectors: list[np.ndarray],
     fingerprints: list[Fingerprint],
     symbols: Symbols | None,
-    atoms: int | Sequence[int] | None,
+    atoms: SizesOfTarget | Sequence[SizesOfTarget] | None,
 ) -> list[list[tuple[str, ...]]]:
     """The compositions that each target may have."""
     count = len(vectors)
@@ -138,8 +145,11 @@ def _compositions(
             )
         return [[composition_of(formula)] for formula in formulas]
     if atoms is None:
-        raise ValueError("expected symbols, or the number of atoms, got neither")
-    numbers = list(atoms) if isinstance(atoms, Sequence | np.ndarray) else [atoms] * count
+        if not all(map(reads_compositions, fingerprints)):
+            raise ValueError("expected symbols, or the number of atoms, got neither")
+        atoms = SIZES
+    one = isinstance(atoms, range) or not isinstance(atoms, Sequence | np.ndarray)
+    numbers: list[Any] = [atoms] * count if one else list(atoms)
     if len(numbers) != count:
         raise ValueError(f"expected one number of atoms or {count}, got {len(numbers)}")
     possible = []

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.search.stoichiometry import compositions, reads_compositions
 
 MOST = 32
 """Largest number of compositions to search for in turn."""
@@ -30,7 +31,10 @@ MISFIT_RATIO = 2.0
 
 
 def candidates(
-    target: Float[np.ndarray, " p"], fingerprint: Fingerprint, atoms: int, most: int = MOST
+    target: Float[np.ndarray, " p"],
+    fingerprint: Fingerprint,
+    atoms: int | range,
+    most: int = MOST,
 ) -> list[tuple[str, ...]]:
     r"""List the compositions that a fingerprint may belong to, the best fit first.
 
@@ -40,6 +44,9 @@ def candidates(
     gives the ratios of the numbers of atoms of all elements that are neighbours. Whatever remains
     open, as with other poolings, is enumerated.
 
+    A descriptor with features of the central element alone gives the composition for any number of
+    atoms; see :mod:`~jaxrecon.search.stoichiometry`.
+
     An element without a trace in the fingerprint counts as absent: an atom without neighbours
     leaves none. Where no composition fits within the errors, because the fingerprint belongs to no
     structure exactly, the list begins with the best fit and has all others whose misfit is up to
@@ -48,7 +55,8 @@ def candidates(
     Args:
         target: the fingerprint, without a unit.
         fingerprint: the settings that it was made with.
-        atoms: number of atoms, in the cell or in the free structure.
+        atoms: number of atoms, in the cell or in the free structure; or, for a descriptor with
+            features of the central element alone, several numbers, like ``range(2, 21)``.
         most: largest number of compositions to list.
 
     Returns:
@@ -63,8 +71,16 @@ def candidates(
     >>> candidates(featurize(molecule("CH3CHO"), fingerprint)[0], fingerprint, atoms=7)
     [('H', 'H', 'H', 'H', 'C', 'C', 'O')]
     """
-    if atoms < 1:
+    sizes = atoms if isinstance(atoms, range) else range(atoms, atoms + 1)
+    if not sizes or min(sizes) < 1:
         raise ValueError(f"expected atoms >= 1, got {atoms}")
+    if reads_compositions(fingerprint):
+        return compositions(target, fingerprint, sizes, most)
+    if isinstance(atoms, range):
+        raise ValueError(
+            "expected one number of atoms for a fingerprint that does not tell it, as 'universal' "
+            f"does, got {atoms}"
+        )
     elements, certain = _present(target, fingerprint)
     if certain and atoms < len(elements):
         raise ValueError(

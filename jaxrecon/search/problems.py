@@ -88,8 +88,10 @@ class Problem:
         n, size = len(self.symbols), self.padded_size
         # The atomic numbers are those by which the searched fingerprint knows the elements.
         searched, columns = canonical(self.fingerprint, self.symbols)
-        own = self.fingerprint.restricted(self.symbols)
-        renamed = dict(zip(own.descriptor.elements, searched.descriptor.species, strict=True))
+        renamed = atomic_numbers
+        if searched.descriptor.order_only:
+            own = self.fingerprint.restricted(self.symbols)
+            renamed = dict(zip(own.descriptor.elements, searched.descriptor.species, strict=True))
         numbers = [renamed[symbol] for symbol in self.symbols]
         # NaN marks atoms to be found. Arrays for the device have a mask instead.
         known = np.full((n, 3), np.nan) if self.positions is None else self.positions
@@ -183,7 +185,8 @@ def canonical(
     """The part of a fingerprint that depends on the positions of atoms of these elements.
 
     If the descriptor depends on the order of the elements alone, they are replaced by the first
-    elements of the periodic table, so that all sets of as many elements share a program.
+    elements of the periodic table, so that all sets of as many elements share a program. A row of
+    one length for all elements stays as it is, for the same reason.
 
     Args:
         fingerprint: the whole fingerprint.
@@ -192,6 +195,9 @@ def canonical(
     Returns:
         The fingerprint of these elements, and the columns of its numbers in the whole one.
     """
+    descriptor = fingerprint.descriptor
+    if descriptor.fixed_length and not descriptor.order_only and not fingerprint.per_element:
+        return fingerprint, np.arange(fingerprint.size)
     own = fingerprint.restricted(symbols)
     # Only the names of features are compared: a fingerprint may have millions of numbers.
     count, feature = _places(fingerprint.descriptor.names, own.descriptor.names)

@@ -15,7 +15,7 @@ from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime import distributed
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.seeds import checked_seed
-from jaxrecon.search.arguments import Cell, Symbols, Targets, problems_of
+from jaxrecon.search.arguments import Cell, SizesOfTarget, Symbols, Targets, problems_of
 from jaxrecon.search.compiled import Population, compiled_hop, device_mesh, targets_in_memory
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.guidance import Guidance
@@ -34,7 +34,7 @@ def reconstruct(
     fingerprint: Fingerprint | Sequence[Fingerprint],
     *,
     symbols: Symbols | None = None,
-    atoms: int | Sequence[int] | None = None,
+    atoms: SizesOfTarget | Sequence[SizesOfTarget] | None = None,
     cell: Cell | Sequence[Cell] = None,
     positions: Sequence[np.ndarray | None] | None = None,
     guidance: Guidance | None = None,
@@ -72,7 +72,9 @@ def reconstruct(
             compositions are unknown.
         atoms: number of atoms in every structure, or a list with the number in each, where the
             compositions are unknown: :func:`~jaxrecon.search.compositions.candidates` finds them in
-            the fingerprint. Where several are possible, the search tries them in turn, with
+            the fingerprint. The preset ``"universal"`` tells the numbers of atoms too: up to a
+            factor, which is tried. For it ``atoms`` may be a range, like ``range(4, 13)``, for all
+            or for each; 2 to 20 where neither ``symbols`` nor ``atoms`` are given. Where several are possible, the search tries them in turn, with
             ``hops`` hops for each, until one converges; the result counts the work on all.
         cell: None for free structures. Otherwise the cell of all structures: lattice vectors as
             rows in Angstrom, shape ``(3, 3)``, or three lengths, or three lengths and three angles

@@ -18,7 +18,7 @@ def expected_volume(
     r"""Estimate the volume of a cell from the mean number of distant neighbours.
 
     In a medium of evenly spread atoms of density :math:`\rho_b`, the mean of a radial feature that
-    counts element b is :math:`\rho_b \int 4 \pi r^2 g(r) dr`, with g as in
+    counts element b, or all elements, is :math:`\rho_b \int 4 \pi r^2 g(r) dr`, with g as in
     :class:`~jaxrecon.descriptors.base.Feature`. The density is the least-squares fit to the means
     of all features that peak beyond :data:`FAR` of the cutoff.
 
@@ -35,15 +35,16 @@ def expected_volume(
     radius = np.linspace(0.0, fingerprint.descriptor.r_cut, 2001)
     shell = 4.0 * np.pi * radius**2
     expected, found = [], []
-    for symbol in sorted(set(symbols)):
-        fraction = list(symbols).count(symbol) / len(symbols)
+    # Functions of one element count its part of the density, those of all elements all of it.
+    parts = {(symbol,): list(symbols).count(symbol) / len(symbols) for symbol in set(symbols)}
+    for counted, fraction in sorted({(): 1.0, **parts}.items()):
         for index, number in enumerate(fingerprint.features):
             feature = features[number.feature]
             # Take means over the atoms of any element, of features that count distant atoms of this
-            # one.
+            # one, or of all.
             if number.pooling != "mean" or feature.radial is None:
                 continue
-            if feature.neighbors != (symbol,) or feature.peak < FAR * radius[-1]:
+            if feature.neighbors != counted or feature.peak < FAR * radius[-1]:
                 continue
             if target[index] > 0.0:
                 integral = float(np.trapezoid(shell * feature.radial(radius), radius))

@@ -1,0 +1,254 @@
+r"""Universal rows: of one length for all elements, from which elements can be read too.
+
+A neighbour counts in a few channels, with the weights 1 and properties of its element: the place in
+the periodic table. G2 and three-body functions of these channels are in
+:mod:`~jaxrecon.descriptors.universal.densities`. G2 times the weights of the central atom tell
+which elements are at which distance of each other.
+
+The first numbers depend on the central atom alone. With the angle :math:`\phi` of its element on a
+circle of all elements they are :math:`\cos k\phi` and :math:`\sin k\phi` for k from 1 to K. Their
+means over the atoms are the trigonometric moments of the composition, and no other composition has
+the same up to K elements: a nonnegative measure at up to K points is the only one with its moments
+0 to K (Caratheodory, Rend. Circ. Mat. Palermo 32, 193, 1911).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import nn
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrecon.descriptors.acsf.radial import RadialGaussian
+from jaxrecon.descriptors.base import CenterValues, Descriptor, Feature
+from jaxrecon.descriptors.blocks import in_blocks
+from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
+from jaxrecon.descriptors.derivatives import ByPositions
+from jaxrecon.descriptors.universal import densities
+from jaxrecon.descriptors.universal.densities import Basis
+from jaxrecon.descriptors.universal.elements import ANGLES, PROPERTIES, WEIGHTS, weights
+from jaxrecon.numerics import einsum
+from jaxrecon.structures.neighbors import Neighbors, with_centers
+
+
+@dataclass(frozen=True)
+class Universal(Descriptor):
+    """A row of one length for atoms of any elements.
+
+    Attributes:
+        elements: chemical symbols of the elements that structures may have, in any order; they are
+            sorted by atomic number. They do not change the numbers.
+        r_cut: cutoff in Angstrom.
+        properties: names of the properties that are weights besides 1, among
+            :data:`~jaxrecon.descriptors.universal.elements.PROPERTIES`.
+        moments: largest multiple K of the angle: compositions of up to K elements can be read.
+        eta: exponent of all G2 in 1/Angstrom^2.
+        r_s: their centres in Angstrom.
+        centered: whether to have G2 times the weights of the central atom.
+        widths: exponents of the radial factors of three-body functions in 1/Angstrom^2.
+        l_max: largest degree of their Legendre polynomials.
+
+    Raises:
+        ValueError: if an element has no weights, or a setting is out of range.
+
+    >>> Universal(elements=("O", "Ti")).size == Universal(elements=("H",)).size
+    True
+    """
+
+    family: ClassVar[str] = "universal"
+
+    elements: tuple[str, ...]
+    r_cut: float = 6.0
+    properties: tuple[str, ...] = ("group", "period")
+    moments: int = 6
+    eta: float = 0.5
+    r_s: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)
+    centered: bool = True
+    widths: tuple[float, ...] = (0.02, 0.1)
+    l_max: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", checked_elements(self.elements))
+        object.__setattr__(self, "r_cut", checked_r_cut(self.r_cut))
+        if strange := [symbol for symbol in self.elements if symbol not in WEIGHTS]:
+            raise ValueError(
+                f"expected elements from H to Lr, which have weights, got {', '.join(strange)}: "
+                "use a preset with channels for elements, like 'crystal'"
+            )
+        if len(set(self.properties)) < len(self.properties) or (
+            not set(self.properties) <= set(PROPERTIES)
+        ):
+            raise ValueError(f"expected properties among {PROPERTIES}, got {self.properties}")
+        for name, least, most in (("moments", 0, 51), ("l_max", 1, 12)):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or not least <= value <= most:
+                raise ValueError(f"expected {name} from {least} to {most}, got {value!r}")
+            object.__setattr__(self, name, int(value))
+        object.__setattr__(self, "properties", tuple(self.properties))
+        for name in ("r_s", "widths"):
+            numbers = tuple(float(value) for value in getattr(self, name))
+            if not numbers or not all(0.0 <= value < np.inf for value in numbers):
+                raise ValueError(f"expected {name} >= 0, at least one, got {numbers}")
+            object.__setattr__(self, name, numbers)
+        if not 0.0 <= self.eta < np.inf:
+            raise ValueError(f"expected eta >= 0, got {self.eta}")
+        object.__setattr__(self, "eta", float(self.eta))
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The moments of the centre; G2; those times weights of the centre; three-body numbers."""
+        channels = ("1", *self.properties)
+        count = len(channels)
+        circle = [
+            Feature(f"{name} {k}") for k in range(1, self.moments + 1) for name in ("cos", "sin")
+        ]
+        # The sums with weight 1 count all neighbours.
+        two_body = [
+            Feature(
+                f"G2[{channel}] r_s={r_s:g}",
+                nonnegative=channel == "1",
+                radial=RadialGaussian(self.eta, r_s, "cosine", self.r_cut)
+                if channel == "1"
+                else None,
+                peak=r_s,
+            )
+            for channel in channels
+            for r_s in self.r_s
+        ]
+        pairs = [(a, b) for a in range(count) for b in range(a, count)]
+        centered = [
+            Feature(f"G2[{channels[a]},{channels[b]}] r_s={r_s:g}")
+            for a, b in pairs
+            if a > 0 and self.centered
+            for r_s in self.r_s
+        ]
+        # Sums of squares are not negative.
+        three_body = [
+            Feature(f"P[{channels[a]},{channels[b]}] eta={eta:g} l={l}", nonnegative=a == b)
+            for a, b in pairs
+            for eta in self.widths
+            for l in range(1, self.l_max + 1)
+        ]
+        return (*circle, *two_body, *centered, *three_body)
+
+    @property
+    def basis(self) -> Basis:
+        """The functions of one neighbour."""
+        return Basis(self.eta, self.r_s, self.widths, self.l_max, self.r_cut)
+
+    @property
+    def fixed_length(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def center_is_neighbor(self) -> bool:
+        """True: the element of the central atom counts."""
+        return True
+
+    @property
+    def center_values(self) -> CenterValues | None:
+        """The moments of each element on the circle."""
+        if not self.moments:
+            return None
+        angles = np.asarray([ANGLES[symbol] for symbol in self.elements])
+        multiples = np.arange(1, self.moments + 1)[None] * angles[:, None]
+        values = np.stack([np.cos(multiples), np.sin(multiples)], axis=2)
+        return CenterValues(np.arange(2 * self.moments), values.reshape(len(angles), -1))
+
+    def columns(self, elements: Int[Array, " e"]) -> Int[Array, " f"]:
+        """All features, whatever the elements; see :meth:`Descriptor.columns`."""
+        return jnp.arange(self.size)
+
+    def channels(
+        self,
+        species: Int[Array, " m"],
+        mask: Bool[Array, " m"],
+        elements: Int[Array, " e"],
+        dtype: jnp.dtype,
+    ) -> Float[Array, "m s"]:
+        """The weights 1 and properties, and the angle on the circle; see the base class."""
+        table = jnp.asarray(weights(self.properties), dtype)
+        counts = jnp.zeros(len(table), bool).at[elements].set(True)
+        known = (counts[species] & mask)[:, None]
+        return jnp.where(known, table[species], 0.0)
+
+    def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
+        """The row of one central atom; see :meth:`Descriptor.row`."""
+        weight, center = channel[:-1, :-1], channel[-1, :-1]
+        present = jnp.where(weight[:, :1] != 0, vectors[:-1], 0.0)
+        sums = einsum("js,kj->sk", weight, densities.functions(self.basis, present))
+        return self._whole(channel[-1], densities.numbers(self.basis, sums, center, self.centered))
+
+    def row_with_jacobian(
+        self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
+    ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
+        """The row and its derivatives in closed form; see :meth:`Descriptor.row_with_jacobian`."""
+        weight, center = channel[:-1, :-1], channel[-1, :-1]
+        present = jnp.where(weight[:, :1] != 0, vectors[:-1], 0.0)
+        values, slopes = densities.functions_with_gradients(self.basis, present)
+        sums = einsum("js,kj->sk", weight, values)
+        by = weight.T[:, None, :, None] * slopes[None]
+        # The central atom stays at the vector zero.
+        by = jnp.pad(by, [(0, 0), (0, 0), (0, 1), (0, 0)])
+        found = densities.numbers(self.basis, sums, center, self.centered)
+        jacobian = densities.numbers_jacobian(self.basis, sums, by, center, self.centered)
+        return self._whole(channel[-1], found), self._whole(None, jacobian)
+
+    @partial(jax.jit, static_argnums=0, static_argnames="strain")
+    def with_derivatives(
+        self, neighbors: Neighbors, elements: Int[Array, " e"], *, strain: bool = False
+    ) -> tuple[Float[Array, "n f"], ByPositions]:
+        """The rows and their derivatives by the positions; see :meth:`Descriptor.with_derivatives`.
+
+        The derivatives of the functions are summed over the images of an atom, which have one
+        weight, before they turn into those of the many products.
+        """
+        found = with_centers(neighbors)
+        n, dtype = len(found.vectors), found.vectors.dtype
+        source = neighbors.source
+        if source is None:
+            source = jnp.broadcast_to(jnp.arange(n)[None], (n, n))
+        everywhere = self.channels(found.species[:, -1], found.mask[:, -1], elements, dtype)
+
+        def of_atom(atom: tuple[Array, ...]) -> tuple[Array, Array]:
+            vectors, species, mask, source, index = atom
+            weight = self.channels(species, mask, elements, dtype)[:, :-1]
+            center = everywhere[index]
+            present = jnp.where(weight[:, :1] != 0, vectors, 0.0)
+            values, slopes = densities.functions_with_gradients(self.basis, present)
+            sums = einsum("js,kj->sk", weight, values)
+            images = nn.one_hot(source, n, dtype=dtype) * mask[:, None].astype(dtype)
+            ends = einsum("ja,kjx->kax", images, slopes)
+            by = everywhere[:, :-1].T[:, None, :, None] * ends[None]
+            # The central atom moves all vectors the other way.
+            start = nn.one_hot(index, n, dtype=dtype)[None, None, :, None]
+            by -= start * einsum("js,kjx->skx", weight, slopes)[:, :, None]
+            if strain:
+                sheared = einsum("js,jx,kjy->skxy", weight, present, slopes)
+                by = jnp.concatenate([by, (sheared + jnp.swapaxes(sheared, 2, 3)) / 2.0], axis=2)
+            own = densities.numbers(self.basis, sums, center[:-1], self.centered)
+            jacobian = densities.numbers_jacobian(self.basis, sums, by, center[:-1], self.centered)
+            return self._whole(center, own), self._whole(None, jacobian)
+
+        atoms = (
+            neighbors.vectors,
+            neighbors.species,
+            neighbors.mask,
+            source,
+            jnp.arange(n),
+        )
+        rows, derivatives = in_blocks(of_atom, atoms, 3 * self.size * (n + 3 * strain))
+        return rows, ByPositions(derivatives)
+
+    def _whole(self, center: Array | None, rest: Float[Array, "g ..."]) -> Float[Array, "f ..."]:
+        """Put the moments of a central atom, or zeros for their derivatives, before the rest."""
+        count = 2 * self.moments
+        if center is None:
+            return jnp.concatenate([jnp.zeros((count, *rest.shape[1:]), rest.dtype), rest])
+        angles = center[-1] * jnp.arange(1, self.moments + 1, dtype=rest.dtype)
+        moments = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1)
+        return jnp.concatenate([center[0] * moments.ravel(), rest])
