@@ -2,6 +2,8 @@ r"""How many structures come back exactly from their fingerprints, at what cost.
 
     python benchmarks/recovery.py prototypes -o results
     python benchmarks/recovery.py pt10_fps300 --data DIR --rows 0-29 -o results
+    python benchmarks/recovery.py mp_200 --data DIR --fingerprint universal --cell unknown \
+        --elements unknown --targets 60 --budget 4e5 -o results
     python benchmarks/recovery.py qm7_500 --data DIR --budget 1e6 --ablate 'moves={"swap":0}' -o out
 
 Sets:
@@ -209,7 +211,8 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--elements",
         choices=("known", "unknown"),
         default="known",
-        help="unknown: the number of atoms alone, and elements as the fingerprint has channels",
+        help="unknown: the number of atoms alone, and elements as the fingerprint has channels; "
+        "nothing at all where it is universal: numbers of atoms then share the budget",
     )
     parser.add_argument("--config", metavar="NAME|FILE.json", help="settings of the search")
     repeated: dict[str, Any] = {"default": [], "metavar": "NAME=VALUE"}

@@ -11,7 +11,10 @@ from recovery_sets import Target
 
 from jaxrecon import ReconstructConfig, reconstruct
 from jaxrecon.runtime.progress import reporter
+from jaxrecon.search.arguments import SIZES
+from jaxrecon.search.compositions import candidates
 from jaxrecon.search.results import Result
+from jaxrecon.search.stoichiometry import reads_compositions
 from jaxrecon.search.store import Store
 from jaxrecon.structures.compare import match
 
@@ -58,16 +61,23 @@ def searched(
         costs: of its evaluations by kind of target.
         seed: of the random numbers.
         keep: called with all trials so far when a target has ended.
-        composition_known: whether the search is told it, or the number of atoms alone.
+        composition_known: whether the search is told it, or the number of atoms alone, or not even
+            that where the fingerprint tells it.
 
     Returns:
         One trial a target, by row.
     """
     trials: list[Trial] = []
     compilations = Compilations()
+    parts = [
+        (some, own)
+        for kind, config in configs.items()
+        for some, own in told_apart(
+            [target for target in targets if target.kind == kind], config, composition_known
+        )
+    ]
     with reporter(True, len(targets)) as report:
-        for kind, config in configs.items():
-            some = [target for target in targets if target.kind == kind]
+        for some, config in parts:
 
             def ended(
                 index: int, result: Result, seconds: float, some: list[Target] = some
@@ -77,7 +87,7 @@ def searched(
 
             told: dict[str, Any] = {"symbols": [target.symbols for target in some]}
             if not composition_known:
-                told = {"atoms": [len(target.symbols) for target in some]}
+                told = {"atoms": [sizes_of(target) for target in some]}
             reconstruct(
                 [target.values for target in some],
                 [target.fingerprint for target in some],
@@ -90,6 +100,29 @@ def searched(
                 progress=report,
             )
     return by_row(trials)
+
+
+def sizes_of(target: Target) -> int | range:
+    """What the search is told of the number of atoms, if it is not told the composition."""
+    return SIZES if reads_compositions(target.fingerprint) else len(target.symbols)
+
+
+def told_apart(
+    targets: list[Target], config: ReconstructConfig, composition_known: bool
+) -> list[tuple[list[Target], ReconstructConfig]]:
+    """Targets with the hops that each of their compositions may have.
+
+    Where numbers of atoms are tried in turn, they share the hops of a target evenly.
+    """
+    groups: dict[int, list[Target]] = {}
+    for target in targets:
+        count, sizes = 1, sizes_of(target)
+        if not composition_known and isinstance(sizes, range):
+            count = len(candidates(target.values, target.fingerprint, sizes))
+        groups.setdefault(count, []).append(target)
+    return [
+        (some, config.replace(hops=max(1, config.hops // count))) for count, some in groups.items()
+    ]
 
 
 def tried(target: Target, result: Result, seconds: float, cost: Costs) -> Trial:

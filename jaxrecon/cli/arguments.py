@@ -13,9 +13,11 @@ from ase.data import atomic_numbers
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import FingerprintFile
+from jaxrecon.descriptors.registry import PRESETS
 from jaxrecon.inverse_design.config import Wanted
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.search.arguments import UNKNOWN
+from jaxrecon.search.stoichiometry import reads_compositions
 from jaxrecon.structures.formulas import composition_of
 from jaxrecon.structures.structure import checked_cell
 
@@ -191,34 +193,71 @@ def parse_range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def choose_formulas(file: FingerprintFile, symbols: str | None, rows: Sequence[int]) -> list[str]:
+def parse_atoms(text: str) -> int | range:
+    """Parse a number of atoms, or a range of them.
+
+    Args:
+        text: like ``"5"`` or ``"2-20"``.
+
+    Returns:
+        The number, or all numbers of the range.
+
+    Raises:
+        ValueError: if the text is something else.
+
+    >>> parse_atoms("5"), parse_atoms("2-20")
+    (5, range(2, 21))
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text, re.ASCII)
+    first, last = (0, 0) if match is None else (int(match[1]), int(match[2] or match[1]))
+    if not 1 <= first <= last:
+        raise ValueError(f"expected --atoms like 5 or 2-20, from 1 on, got {text!r}")
+    return first if first == last else range(first, last + 1)
+
+
+def choose_formulas(
+    file: FingerprintFile,
+    symbols: str | None,
+    rows: Sequence[int],
+    atoms: str | None = None,
+    preset: str | None = None,
+) -> list[str] | None:
     """The formula of each target: the one given, else those of the file.
 
     Args:
         file: the targets.
         symbols: value of ``--symbols``; None for the formulas of the file.
         rows: the rows of the targets in their file, for messages.
+        atoms: value of ``--atoms``; None if it is not given.
+        preset: value of ``--preset``, for a file without a fingerprint.
 
     Returns:
-        A formula for each target.
+        A formula for each target; None if they are unknown.
 
     Raises:
         ValueError: if there is no formula, or it can't be parsed, or its number of atoms is not
             that of a formula of the file.
     """
+    if atoms is not None and symbols not in (None, UNKNOWN):
+        raise ValueError(f"expected --symbols or --atoms, got both: {symbols} and {atoms}")
+    if atoms is not None or symbols == UNKNOWN:
+        return None
     if symbols is None:
         if file.formulas is None:
+            own, named = file.fingerprint, PRESETS.get(preset or "")
+            if reads_compositions(own) if own else named and not named.needs_elements:
+                return None
             raise ValueError(
                 "expected --symbols with a formula like Pt10, as this file has no formulas, "
                 "got none"
             )
         return file.formulas
-    atoms = len(composition_of(symbols))
+    count = len(composition_of(symbols))
     for row, formula in zip(rows, file.formulas or [], strict=False):
-        if len(composition_of(formula)) != atoms:
+        if len(composition_of(formula)) != count:
             raise ValueError(
                 f"expected --symbols with {len(composition_of(formula))} atoms, as {formula} in "
-                f"row {row}, got {symbols} with {atoms}"
+                f"row {row}, got {symbols} with {count}"
             )
     return [symbols] * len(file)
 
@@ -253,7 +292,7 @@ def choose_cells(
 
 
 def choose_fingerprint(
-    file: FingerprintFile, preset: str | None, default: str, formulas: Sequence[str]
+    file: FingerprintFile, preset: str | None, default: str, formulas: Sequence[str] | None
 ) -> Fingerprint:
     """The fingerprint that the targets were computed with.
 
@@ -261,7 +300,8 @@ def choose_fingerprint(
         file: the targets.
         preset: value of ``--preset``; None for the fingerprint of the file.
         default: preset to use if neither is known.
-        formulas: formulas of the targets, which name the elements if the file does not.
+        formulas: formulas of the targets, which name the elements if the file does not; None if
+            they are unknown.
 
     Returns:
         The fingerprint.
@@ -270,8 +310,16 @@ def choose_fingerprint(
         ValueError: if there is no such preset, or the file has a fingerprint with other parameters.
     """
     if file.fingerprint is None:
+        name = preset or default
+        if name in PRESETS and not PRESETS[name].needs_elements:
+            return Fingerprint.preset(name)
+        if formulas is None:
+            raise ValueError(
+                f"expected --symbols with a formula like Pt10 for preset {name}, which does not "
+                "tell the elements, got none"
+            )
         elements = {symbol for formula in formulas for symbol in composition_of(formula)}
-        return Fingerprint.preset(preset or default, elements)
+        return Fingerprint.preset(name, elements)
     if preset is not None:
         other = Fingerprint.preset(preset, file.fingerprint.descriptor.elements)
         if differences := file.fingerprint.differences(other):
@@ -282,18 +330,20 @@ def choose_fingerprint(
     return file.fingerprint
 
 
-def placeholders(formulas: Sequence[str], cells: Sequence[np.ndarray | str | None]) -> list[Atoms]:
+def placeholders(
+    formulas: Sequence[str] | None, cells: Sequence[np.ndarray | str | None]
+) -> list[Atoms]:
     """Structures like the results except for their positions, to try a file format with.
 
     Args:
-        formulas: formula of each result.
+        formulas: formula of each result; None if they are unknown.
         cells: cell of each result: lattice vectors as rows in Angstrom, ``"unknown"``, or None.
 
     Returns:
         Structures with these elements and cells, and the ``info`` of a result.
     """
     structures = []
-    for formula, cell in zip(formulas, cells, strict=True):
+    for formula, cell in zip(formulas or ["H"] * len(cells), cells, strict=True):
         symbols = composition_of(formula)
         positions = np.arange(3.0 * len(symbols)).reshape(-1, 3)
         box = 9.0 * np.eye(3) if isinstance(cell, str) else cell

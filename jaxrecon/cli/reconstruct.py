@@ -27,8 +27,8 @@ def fingerprint(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Parameters of the fingerprint: default, crystal, fung2022, gastegger2018, bonds, "
-            "soap, average_dscribe, cgap2017, chong2023_si, chong2023_c or "
+            help="Parameters of the fingerprint: default, crystal, universal, fung2022, "
+            "gastegger2018, bonds, soap, average_dscribe, cgap2017, chong2023_si, chong2023_c or "
             "chong2023_gaas.  [default: crystal if a structure is periodic, else default]",
         ),
     ] = None,
@@ -36,7 +36,8 @@ def fingerprint(
         str | None,
         typer.Option(
             metavar="H,O",
-            help="Elements that have features.  [default: those of the structures]",
+            help="Elements that have features.  [default: those of the structures; all for the "
+            "preset universal]",
         ),
     ] = None,
     force: Force = False,
@@ -51,15 +52,17 @@ def fingerprint(
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.descriptors.io import write_fingerprints
+    from jaxrecon.descriptors.registry import PRESETS
     from jaxrecon.runtime.files import check_output
     from jaxrecon.structures.formulas import elements_of
     from jaxrecon.structures.io import read_structures
 
     check_output(output, force, suffix=".npz")
     frames = read_structures(structures)
-    names = elements_of(frames) if elements is None else elements
     default = CRYSTAL_PRESET if any(atoms.pbc.any() for atoms in frames) else PRESET
-    chosen = Fingerprint.preset(preset or default, elements=names)
+    name = preset or default
+    needed = elements is None and (name not in PRESETS or PRESETS[name].needs_elements)
+    chosen = Fingerprint.preset(name, elements=elements_of(frames) if needed else elements)
     options.start_jax()
     write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     text = f"{output}: {len(frames)} fingerprints of {chosen.size} numbers"
@@ -72,6 +75,7 @@ Examples:
   jaxrecon reconstruct clusters.npz -o found.extxyz
   jaxrecon reconstruct clusters.npz -o found.extxyz --resume
   jaxrecon reconstruct targets.csv -o found.extxyz --symbols Pt10 --rows 0-4
+  jaxrecon reconstruct crystals.npz -o found.extxyz --symbols unknown --cell unknown
   jaxrecon reconstruct crystal.csv -o found.cif --symbols NaCl --cell "4 4 4 60 60 60\""""
 
 
@@ -93,7 +97,19 @@ def reconstruct(
     ],
     symbols: Annotated[
         str | None,
-        typer.Option(metavar="Pt10", help="Formula of all targets.  [default: those of FP.npz]"),
+        typer.Option(
+            metavar="Pt10",
+            help="Formula of all targets; or `unknown` to find it, which the preset universal "
+            "allows.  [default: those of FP.npz]",
+        ),
+    ] = None,
+    atoms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N-M",
+            help="Number of atoms of targets whose formulas are unknown, or the numbers that are "
+            "tried.  [default: 2-20 with --symbols unknown]",
+        ),
     ] = None,
     cell: Annotated[
         str | None,
@@ -185,7 +201,7 @@ def reconstruct(
     file = read_fingerprints(fingerprints)
     numbers = arguments.parse_rows(rows, len(file))
     file = file.select(numbers)
-    formulas = arguments.choose_formulas(file, symbols, numbers)
+    formulas = arguments.choose_formulas(file, symbols, numbers, atoms, preset)
     cells = arguments.choose_cells(file, cell, numbers)
     chosen = arguments.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas)
     check_format(output, arguments.placeholders(formulas, cells))
@@ -203,6 +219,7 @@ def reconstruct(
             file.values,
             chosen,
             symbols=formulas,
+            atoms=None if atoms is None else arguments.parse_atoms(atoms),
             cell=cells,
             config=config,
             seed=seed,
@@ -217,6 +234,7 @@ def reconstruct(
         "fingerprints": str(fingerprints),
         "rows": numbers,
         "symbols": formulas,
+        "atoms": atoms,
         "cells": [box if box is None or isinstance(box, str) else box.tolist() for box in cells],
     }
     write_structures(output, found.to_atoms(others=solutions > 1))

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.blocks import in_blocks
+from jaxrecon.descriptors.center import CenterValues
 from jaxrecon.descriptors.checks import Elements, element_symbols
 from jaxrecon.descriptors.derivatives import ByVectors, RowDerivatives
 from jaxrecon.descriptors.environment import element_channels
@@ -51,20 +52,6 @@ class Feature(NamedTuple):
     radial: RadialFunction | None = None
     peak: float = 0.0
     gram: GramEntry | None = None
-
-
-class CenterValues(NamedTuple):
-    """The features that depend on the element of the central atom and on nothing else.
-
-    Their means over all atoms are linear in the composition, which the inverse finds from them.
-
-    Attributes:
-        features: their indices in a row.
-        values: their values for each element of the descriptor, without a unit.
-    """
-
-    features: Int[np.ndarray, " k"]
-    values: Float[np.ndarray, "e k"]
 
 
 class Descriptor(ABC):

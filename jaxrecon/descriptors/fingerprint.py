@@ -92,19 +92,15 @@ class Fingerprint:
         """Make a fingerprint with published or proven settings.
 
         - ``"default"``: broad functions within 12 Angstrom; mean and variance over the atoms of
-          each element. The shortest fingerprint that is inverted reliably: 46 numbers for one
-          element.
+          each element. The shortest that is inverted reliably: 46 numbers for one element.
         - ``"crystal"``: the same within 6 Angstrom, for sums over all periodic images.
+        - ``"universal"``: one length for any elements; tells them and their numbers of atoms too.
         - ``"bonds"``: functions of bonds and angles, made for learning energies; mean and variance.
-        - ``"fung2022"``: the fingerprint of Fung et al., arXiv 2207.13227: G2 and G5 within 20
-          Angstrom, the minimum image in crystals, the largest and smallest value over all atoms;
-          380 numbers for one element.
+        - ``"fung2022"``: Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom, the minimum
+          image, the largest and smallest value of all atoms; 380 numbers for one element.
         - ``"gastegger2018"``: weighted functions (wACSF) within 8 Angstrom; largest and smallest
           value over all atoms; 64 numbers for any elements.
         - ``"soap"``: SOAP within 8 Angstrom; mean and variance; 80 numbers for one element.
-        - ``"universal"``: 212 numbers for any elements, from which the elements and the numbers of
-          their atoms can be read too; functions within 6 Angstrom, mean and variance over all
-          atoms.
         - ``"average_dscribe"``, ``"cgap2017"``, ``"chong2023_si"``, ``"chong2023_c"`` and
           ``"chong2023_gaas"``: published settings of SOAP, averaged over all atoms.
 
@@ -131,13 +127,10 @@ class Fingerprint:
         own = {key: changes.pop(key) for key in OWN_SETTINGS if key in changes}
         if unknown := sorted(set(changes) - set(preset.parameters)):
             raise ValueError(f"expected changes that preset {name!r} takes, got {unknown}")
-        if elements is not None:
-            changes["elements"] = element_symbols(elements)
-        elif preset.needs_elements:
-            raise ValueError(
-                f"expected elements for preset {name!r}, got none: give those like 'H,O'"
-            )
-        return cls(preset.descriptor(**changes), **{**preset.settings, **own})
+        if elements is None and preset.needs_elements:
+            raise ValueError(f"expected elements like 'H,O' for preset {name!r}, got none")
+        named = {} if elements is None else {"elements": element_symbols(elements)}
+        return cls(preset.descriptor(**named, **changes), **{**preset.settings, **own})
 
     def restricted(self, elements: Elements) -> "Fingerprint":
         """Restrict the fingerprint to structures of some of its elements.
