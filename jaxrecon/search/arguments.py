@@ -148,8 +148,9 @@ def _compositions(
         if not all(map(reads_compositions, fingerprints)):
             raise ValueError("expected symbols, or the number of atoms, got neither")
         atoms = SIZES
-    one = isinstance(atoms, range) or not isinstance(atoms, Sequence | np.ndarray)
-    numbers: list[Any] = [atoms] * count if one else list(atoms)
+    numbers: list[Any] = [atoms] * count
+    if isinstance(atoms, Sequence | np.ndarray) and not isinstance(atoms, range):
+        numbers = list(atoms)
     if len(numbers) != count:
         raise ValueError(f"expected one number of atoms or {count}, got {len(numbers)}")
     possible = []

@@ -36,8 +36,10 @@ def expected_volume(
     shell = 4.0 * np.pi * radius**2
     expected, found = [], []
     # Functions of one element count its part of the density, those of all elements all of it.
-    parts = {(symbol,): list(symbols).count(symbol) / len(symbols) for symbol in set(symbols)}
-    for counted, fraction in sorted({(): 1.0, **parts}.items()):
+    parts: dict[tuple[str, ...], float] = {(): 1.0}
+    for symbol in sorted(set(symbols)):
+        parts[symbol,] = list(symbols).count(symbol) / len(symbols)
+    for counted, fraction in parts.items():
         for index, number in enumerate(fingerprint.features):
             feature = features[number.feature]
             # Take means over the atoms of any element, of features that count distant atoms of this

@@ -43,7 +43,7 @@ def _group(number: int) -> float:
 
 def _table() -> dict[str, tuple[float, ...]]:
     """The properties of each element, in the order of :data:`PROPERTIES`."""
-    table = {}
+    table: dict[str, tuple[float, ...]] = {}
     for symbol in PETTIFOR:
         number = atomic_numbers[symbol]
         period = 1 + next(i for i, end in enumerate(PERIOD_ENDS) if end >= number)
