@@ -26,7 +26,7 @@ from jaxrecon.search.compiled import TARGETS, device_mesh, replicas_together, ta
 from jaxrecon.search.descent import model
 from jaxrecon.search.gauss_newton import normal_equations
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt
-from jaxrecon.search.moves import random_start
+from jaxrecon.search.moves import random_start, start_draws
 from jaxrecon.search.problems import Problem
 
 ROWS = {
@@ -93,8 +93,8 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
     blocks = dict.fromkeys(ROWS.values(), block)
     if jax.default_backend() == "cpu":
         blocks[FEWER] = min(FEW, block)
-    keys = jax.random.split(jax.random.key(0), batch)
-    coordinates = jax.vmap(lambda key: random_start(key, config, task))(keys)
+    chances = jax.random.uniform(jax.random.key(0), (batch, start_draws(problem.rows)))
+    coordinates = jax.vmap(lambda row: random_start(row, config, task))(chances)
     refinement = levenberg_marquardt(
         model(normal_equations, fingerprint, config, task),
         max_step=config.max_step,

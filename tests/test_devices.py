@@ -16,26 +16,34 @@ from jaxrecon import use_all_cores
 from jaxrecon.runtime import devices
 
 WIDE = "--xla_cpu_prefer_vector_width=512"
+QUICK = " --xla_cpu_use_fusion_emitters=false"
 
 
 @pytest.mark.parametrize(
-    ("abilities", "before", "after"),
+    ("abilities", "jaxlib", "before", "after"),
     [
-        ("flags : avx2 avx512f", None, WIDE),
-        ("flags : avx2 avx512f", "--xla_dump_to=x", f"--xla_dump_to=x {WIDE}"),
-        ("flags : avx2 avx512f", "--xla_cpu_prefer_vector_width=128", None),
-        ("flags : avx2", "--xla_dump_to=x", None),
-        ("", None, None),
+        ("flags : avx2 avx512f", "0.12.0", "", WIDE),
+        ("flags : avx2 avx512f", "0.12.0", "--xla_dump_to=x", f"--xla_dump_to=x {WIDE}"),
+        ("flags : avx2 avx512f", "0.12.0", "--xla_cpu_prefer_vector_width=128", None),
+        ("flags : avx2", "0.12.0", "--xla_dump_to=x", None),
+        ("", "0.12.0", "", None),
+        ("", "0.10.1", "", QUICK.strip()),
+        ("flags : avx2 avx512f", "0.10.1", "", WIDE + QUICK),
+        ("", "0.10.1", "--xla_cpu_use_fusion_emitters=true", None),
     ],
 )
-def test_widest_vectors_where_the_processor_has_them(
-    abilities: str, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
+def test_flags_for_speed(
+    abilities: str, jaxlib: str, before: str, after: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other flags stay, and so does a width that is set already."""
-    monkeypatch.setenv("XLA_FLAGS", before or "")
+    """The widest vectors where the processor has them, and the quicker of two code generators.
+
+    Other flags stay, and so does what is set already.
+    """
+    monkeypatch.setenv("XLA_FLAGS", before)
     monkeypatch.setattr(devices, "_instruction_sets", lambda: abilities)
+    monkeypatch.setattr(devices, "jaxlib_version", jaxlib)
     use_all_cores()
-    assert os.environ["XLA_FLAGS"] == (after or before or "")
+    assert os.environ["XLA_FLAGS"] == (before if after is None else after)
 
 
 @pytest.mark.parametrize(

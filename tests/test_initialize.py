@@ -9,7 +9,14 @@ import pytest
 from ase.data import covalent_radii
 from scipy.stats import kstest
 
-from jaxrecon.search.initialize import EDGE_RANGE, PACKING, compact_edge, radii, random_positions
+from jaxrecon.search.initialize import (
+    EDGE_RANGE,
+    PACKING,
+    compact_edge,
+    normal,
+    radii,
+    random_positions,
+)
 
 CELL = np.array([[4.0, 0.0, 0.0], [1.0, 5.0, 0.0], [-1.0, 0.5, 6.0]])
 PT10 = jnp.full(10, 78)
@@ -20,7 +27,14 @@ def drawn(count: int, species: jax.Array, cell: np.ndarray | None) -> np.ndarray
     """Random positions from several keys, all derived from one."""
     cell = None if cell is None else jnp.asarray(cell, FLOAT32)
     keys = jax.random.split(jax.random.key(0), count)
-    draw = jax.jit(jax.vmap(lambda key: random_positions(key, radii(species, FLOAT32), cell)))
+    shape = (len(species) + 1, 3)
+    draw = jax.jit(
+        jax.vmap(
+            lambda key: random_positions(
+                jax.random.uniform(key, shape), radii(species, FLOAT32), cell
+            )
+        )
+    )
     return np.asarray(draw(keys))
 
 
@@ -75,8 +89,20 @@ def test_the_dtype_is_that_of_the_radii(cell: np.ndarray | None, dtype: str) -> 
     with jax.enable_x64(True):
         cell = None if cell is None else jnp.asarray(cell, dtype)
         positions = random_positions(
-            jax.random.key(0), radii(jnp.array([78]), jnp.dtype(dtype)), cell
+            jax.random.uniform(jax.random.key(0), (2, 3), jnp.dtype(dtype)),
+            radii(jnp.array([78]), jnp.dtype(dtype)),
+            cell,
         )
         assert positions.dtype == dtype
         assert positions.shape == (1, 3)
         assert np.isfinite(positions).all()
+
+
+def test_normal_numbers() -> None:
+    """They are standard normal, and finite for the smallest and largest uniform numbers."""
+    chances = jax.random.uniform(jax.random.key(3), (4000,))
+    assert kstest(np.asarray(normal(chances)), "norm").pvalue > 1e-3
+    ends = np.asarray(normal(jnp.asarray([0.0, 0.5, 1.0 - 2.0**-23], FLOAT32)))
+    assert np.isfinite(ends).all()
+    assert -6.0 < ends[0] < -4.0 < 4.0 < ends[2] < 6.0
+    assert abs(ends[1]) < 1e-6

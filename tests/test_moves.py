@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.data import covalent_radii
+from drawing import moved as moved_by
+from drawing import proposed
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
 from jaxrecon.search import gauss_newton
 from jaxrecon.search.descent import descend, residual
 from jaxrecon.search.initialize import EDGE_RANGE, compact_edge
-from jaxrecon.search.moves import MOVES, Situation, move_weights, propose, relocate, shake, swap
+from jaxrecon.search.moves import MOVES, Situation, move_weights
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
 
@@ -79,7 +81,7 @@ def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
     for sites in (1, 2):
         config = CONFIG.replace(sites=sites)
         situation = Situation(FINGERPRINT, config, task, attributions)
-        moved = many(lambda key, s=situation: relocate(key, s, jnp.asarray(parent)))
+        moved = many(lambda key, s=situation: moved_by("relocate", key, s, jnp.asarray(parent)))
         changed = (moved != parent).any(axis=-1)
         assert (changed.sum(axis=1) == 1).all()
         atom = changed.argmax(axis=1)
@@ -102,7 +104,7 @@ def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
 def test_relocate_draws_the_atom_by_its_attribution() -> None:
     task, parent = task_of(5, crystal=False), misplaced()
     moved = many(
-        lambda key: propose(key, FINGERPRINT, CONFIG, task, parent, weighted(1.0, 0.0, 0.0, 0.0))
+        lambda key: proposed(key, FINGERPRINT, CONFIG, task, parent, weighted(1.0, 0.0, 0.0, 0.0))
     )
     atoms = (moved != np.asarray(parent)).any(axis=-1).argmax(axis=1)
     fractions = np.bincount(atoms, minlength=5) / len(KEYS)
@@ -123,7 +125,7 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
 
         def screened(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
             situation = Situation(FINGERPRINT, config, task, attributions)
-            return residual(FINGERPRINT, task, relocate(key, situation, parent))
+            return residual(FINGERPRINT, task, moved_by("relocate", key, situation, parent))
 
         medians.append(np.median(many(screened)))
     assert medians[0] > 1.3 * medians[1]
@@ -133,7 +135,7 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
 def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
     task, parent = task_of(5, crystal=crystal), jnp.asarray(TRUTH, jnp.float32)
     situation = Situation(FINGERPRINT, CONFIG, task, attribution_of(task, parent))
-    moved = many(lambda key: swap(key, situation, parent))
+    moved = many(lambda key: moved_by("swap", key, situation, parent))
     numbers = np.array(NUMBERS[5])
     pairs = set()
     for positions in moved:
@@ -149,7 +151,7 @@ def test_swap_draws_one_of_the_two_by_its_attribution() -> None:
     """With all attribution on one atom of oxygen, this is exchanged with any atom of platinum."""
     task, parent = task_of(5, crystal=False), jnp.asarray(TRUTH, jnp.float32)
     situation = Situation(FINGERPRINT, CONFIG, task, jnp.eye(5)[2])
-    moved = many(lambda key: swap(key, situation, parent))
+    moved = many(lambda key: moved_by("swap", key, situation, parent))
     changed = (moved != np.asarray(parent)).any(axis=-1).sum(axis=0)
     assert changed[2] == changed.sum() / 2 == len(KEYS)
     assert (changed > 0).tolist() == [False, True, True, True, True]
@@ -160,7 +162,7 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
     parent = jnp.zeros((400, 3))
     task = Task(jnp.zeros(FINGERPRINT.size), jnp.full(400, 78), None)
     situation = Situation(FINGERPRINT, config, task, jnp.ones(400))
-    moved = many(lambda key: shake(key, situation, parent))
+    moved = many(lambda key: moved_by("shake", key, situation, parent))
     assert (moved != 0).all()
     widths = moved.std(axis=(1, 2))
     assert widths.min() > 0.02 * 0.9
@@ -170,7 +172,7 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
     assert logarithms.mean() == pytest.approx(0.5, abs=4 / np.sqrt(12 * 64))
     assert logarithms.std() == pytest.approx(1 / np.sqrt(12), abs=0.08)
     situation = situation._replace(config=CONFIG.replace(shake_range=(0.1, 0.1)))
-    single = many(lambda key: shake(key, situation, parent))
+    single = many(lambda key: moved_by("shake", key, situation, parent))
     np.testing.assert_allclose(single.std(axis=(1, 2)), 0.1, rtol=0.1)
 
 
@@ -187,7 +189,7 @@ def test_propose_makes_the_moves_by_their_weights() -> None:
     config = CONFIG.replace(shake_range=(1e-3, 2e-3))
 
     def kinds(weights: np.ndarray) -> np.ndarray:
-        moved = many(lambda key: propose(key, FINGERPRINT, config, task, parent, weights))
+        moved = many(lambda key: proposed(key, FINGERPRINT, config, task, parent, weights))
         displacements = moved - np.asarray(parent)
         changed = (displacements != 0).any(axis=-1).sum(axis=1)
         near = np.linalg.norm(displacements, axis=-1).max(axis=1) < 0.02
@@ -209,7 +211,7 @@ def test_swaps_of_one_element_are_never_proposed() -> None:
     alike = Task(task.target, jnp.full(5, 78), None)
     parent = jnp.asarray(TRUTH, jnp.float32)
     weights = weighted(0.0, 1e6, 1.0, 0.0)
-    moved = many(lambda key: propose(key, FINGERPRINT, CONFIG, alike, parent, weights))
+    moved = many(lambda key: proposed(key, FINGERPRINT, CONFIG, alike, parent, weights))
     assert ((moved != np.asarray(parent)).any(axis=-1).sum(axis=1) == 5).all()
 
 
@@ -222,8 +224,8 @@ def test_every_move_is_a_pure_function_of_one_form(name: str, crystal: bool) -> 
     task = replace(task, mask=jnp.ones(5, bool), fixed=known, known=jnp.asarray(TRUTH, jnp.float32))
     parent = misplaced()
     situation = Situation(FINGERPRINT, CONFIG, task, attribution_of(task, parent))
-    moved = many(lambda key: move.function(key, situation, parent))
-    again = many(lambda key: move.function(key, situation, parent))
+    moved = many(lambda key: moved_by(name, key, situation, parent))
+    again = many(lambda key: moved_by(name, key, situation, parent))
     np.testing.assert_array_equal(moved, again)
     assert moved.shape == (len(KEYS), 5, 3)
     assert moved.dtype == np.float32
@@ -260,7 +262,7 @@ def test_moves_and_descents_are_always_finite(count: int, crystal: bool) -> None
     @jax.jit
     def hop(parent: jax.Array) -> tuple[jax.Array, ...]:
         def hopped(key: jax.Array) -> tuple[jax.Array, ...]:
-            moved = propose(key, FINGERPRINT, config, task, parent, move_weights(config))
+            moved = proposed(key, FINGERPRINT, config, task, parent, move_weights(config))
             return moved, *descend(FINGERPRINT, config, task, moved)
 
         return jax.vmap(hopped)(KEYS)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import spglib
 from ase.data import atomic_numbers
+from drawing import moved as moved_by
+from drawing import random_start
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
-from jaxrecon.search.moves import Situation, random_start, relocate, shake
+from jaxrecon.search.moves import Situation
 from jaxrecon.search.symmetry import centrosymmetric, images, partners
 from jaxrecon.search.task import Task
 from jaxrecon.structures.bounds import bounds_within
@@ -135,8 +137,8 @@ def test_moves_preserve_a_centre_if_the_settings_say_so(formula: str) -> None:
             situation = Situation(MEANS, config, task, uniform)
             return (
                 start,
-                relocate(key, situation, start),
-                shake(key, situation, start),
+                moved_by("relocate", key, situation, start),
+                moved_by("shake", key, situation, start),
             )
 
         return tuple(map(np.asarray, jax.jit(jax.vmap(both))(KEYS[:24])))
@@ -164,7 +166,7 @@ def test_a_known_image_stays() -> None:
     fixed[[1, 3, 5, 7, 9, 11]] = True
     known = dataclasses.replace(task, fixed=jnp.asarray(fixed), known=start)
     situation = Situation(MEANS, config, known, jnp.ones(len(species)))
-    moved = jax.jit(jax.vmap(lambda key: relocate(key, situation, start)))(KEYS[:24])
+    moved = jax.jit(jax.vmap(lambda key: moved_by("relocate", key, situation, start)))(KEYS[:24])
     changed = (np.asarray(moved) != np.asarray(start)).any(2)
     assert (changed.sum(1) == 1).all()
     assert not changed[:, fixed].any()

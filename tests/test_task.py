@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.data import covalent_radii
+from drawing import proposed, random_start
 from scipy.spatial.transform import Rotation
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig
@@ -17,7 +18,7 @@ from jaxrecon.search.descent import descend, model, residual
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.search.initialize import VOLUME_RANGE, random_cell
 from jaxrecon.search.levenberg_marquardt import NormalEquations
-from jaxrecon.search.moves import move_weights, propose, random_start
+from jaxrecon.search.moves import move_weights
 from jaxrecon.search.task import STRAIN_LENGTH, Task
 from jaxrecon.structures.bounds import bounds_within
 from jaxrecon.structures.structure import Structure
@@ -109,7 +110,9 @@ def test_a_descent_finds_the_cell() -> None:
 
 def test_random_cells() -> None:
     """They are right-handed, of many shapes that are not too flat, and of about the volume."""
-    cells = np.asarray(jax.vmap(lambda key: random_cell(key, jnp.asarray(80.0)))(KEYS))
+    cells = np.asarray(
+        jax.vmap(lambda key: random_cell(jax.random.uniform(key, (4, 3)), jnp.asarray(80.0)))(KEYS)
+    )
     volumes = np.linalg.det(cells) / 80.0
     low, high = VOLUME_RANGE
     assert low - 1e-5 <= volumes.min() < low + 0.3 * (high - low)
@@ -135,7 +138,7 @@ def test_known_atoms_stay_in_every_move_and_descent() -> None:
     @jax.vmap
     def hop(key: jax.Array) -> tuple[jax.Array, ...]:
         parent = random_start(key, CONFIG, task)
-        moved = propose(key, MEANS, CONFIG, task, parent, WEIGHTS)
+        moved = proposed(key, MEANS, CONFIG, task, parent, WEIGHTS)
         return parent, moved, *descend(MEANS, CONFIG, task, moved)
 
     parents, moved, ends, reached = map(np.asarray, hop(KEYS))
@@ -171,7 +174,7 @@ def test_padding_changes_nothing() -> None:
     assert not theirs.gradient[9:].any()
     np.testing.assert_allclose(theirs.residual, ours.residual, rtol=1e-5)
     moved = np.asarray(
-        jax.jit(jax.vmap(lambda key: propose(key, MEANS, CONFIG, large, four, WEIGHTS)))(KEYS)
+        jax.jit(jax.vmap(lambda key: proposed(key, MEANS, CONFIG, large, four, WEIGHTS)))(KEYS)
     )
     changed = (moved[:, :3] != np.asarray(three)).any(axis=(1, 2))
     assert changed.all()

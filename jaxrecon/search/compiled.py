@@ -29,7 +29,7 @@ from jaxrecon.search.descent import descend, model
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
-from jaxrecon.search.moves import propose
+from jaxrecon.search.moves import move_draws, propose
 from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
 
@@ -104,12 +104,15 @@ def hop(
     parents = jnp.minimum(max(1, round(config.parents * config.replicas)), found)
     hop_key = jax.random.fold_in(key, population.hops)
 
+    draws = 1 + move_draws(config, population.coordinates.shape[1])
+
     def moved(replica: Array) -> tuple[Array, Array]:
-        parent_key, move_key = jax.random.split(jax.random.fold_in(hop_key, replica))
-        chance = jax.random.uniform(parent_key, dtype=population.coordinates.dtype)
-        rank = jnp.floor(chance * parents.astype(chance.dtype)).astype(int)
+        # All random numbers in one call: XLA takes long to compile each further one.
+        key, dtype = jax.random.fold_in(hop_key, replica), population.coordinates.dtype
+        chances = jax.random.uniform(key, (draws,), dtype)
+        rank = jnp.floor(chances[0] * parents.astype(dtype)).astype(int)
         parent = population.coordinates[order[rank]]
-        start = propose(move_key, fingerprint, config, task, parent, weights, afresh=found == 0)
+        start = propose(chances[1:], fingerprint, config, task, parent, weights, afresh=found == 0)
         coordinates, residual = descend(fingerprint, config, task, start)
         # Infinity marks every failure, whatever the cause.
         return coordinates, jnp.where(jnp.isfinite(residual), residual, jnp.inf)

@@ -1,11 +1,13 @@
-"""Random starts: positions and cells."""
+"""Random starts: positions and cells, from uniform random numbers.
 
-import math
+The functions take random numbers and not a key. All numbers of a hop are drawn in one call, because
+XLA takes 0.1 s and more to compile each further one.
+"""
 
 import jax
 import jax.numpy as jnp
 from ase.data import covalent_radii
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from jaxrecon.numerics import product
 from jaxrecon.structures.packing import PACKING
@@ -28,13 +30,13 @@ def radii(species: Int[Array, " n"], dtype: jnp.dtype) -> Float[Array, " n"]:
     return jnp.asarray(covalent_radii, dtype)[species]
 
 
-def uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "..."]:
-    """Uniform random numbers in [0, 1).
+def normal(chances: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Standard normal random numbers from uniform ones in [0, 1), one from each.
 
-    They are drawn as one vector and reshaped, which XLA compiles several times faster than a draw
-    of several axes.
+    They are finite: each stands for the middle of the interval that round-off gives it.
     """
-    return jax.random.uniform(key, (math.prod(shape),), dtype).reshape(shape)
+    middle = 2.0 * chances - 1.0 + jnp.finfo(chances.dtype).eps
+    return 2**0.5 * jax.scipy.special.erfinv(middle)
 
 
 def compact_edge(radii: Float[Array, " n"]) -> Float[Array, ""]:
@@ -43,7 +45,7 @@ def compact_edge(radii: Float[Array, " n"]) -> Float[Array, ""]:
 
 
 def random_positions(
-    key: PRNGKeyArray, radii: Float[Array, " n"], cell: Float[Array, "3 3"] | None
+    chances: Float[Array, "m 3"], radii: Float[Array, " n"], cell: Float[Array, "3 3"] | None
 ) -> Float[Array, "n 3"]:
     """Uniform random positions: in the cell, or in a cube of random size for a free structure.
 
@@ -51,14 +53,13 @@ def random_positions(
     others dissociated.
 
     Args:
-        key: random key.
+        chances: uniform random numbers in [0, 1), in one row more than there are atoms.
         radii: covalent radii in Angstrom.
         cell: lattice vectors as rows in Angstrom; None for a free structure.
 
     Returns:
         Positions in Angstrom.
     """
-    chances = uniform(key, (len(radii) + 1, 3), radii.dtype)
     fractions = chances[:-1]
     if cell is not None:
         return product(fractions, cell)
@@ -66,7 +67,7 @@ def random_positions(
     return fractions * ((low + (high - low) * chances[-1, 0]) * compact_edge(radii))
 
 
-def random_cell(key: PRNGKeyArray, volume: Float[Array, ""]) -> Float[Array, "3 3"]:
+def random_cell(chances: Float[Array, "4 3"], volume: Float[Array, ""]) -> Float[Array, "3 3"]:
     """A random right-handed cell of any shape that is not too flat.
 
     Every lattice has a basis in which the component of each vector along another one is at most
@@ -74,20 +75,19 @@ def random_cell(key: PRNGKeyArray, volume: Float[Array, ""]) -> Float[Array, "3 
     distribution.
 
     Args:
-        key: random key.
+        chances: uniform random numbers in [0, 1): three for the lengths, then a matrix for the
+            shears and the volume.
         volume: expected volume in Angstrom^3; the volume is drawn from :data:`VOLUME_RANGE` around
             it.
 
     Returns:
         Lattice vectors as rows in Angstrom.
     """
-    length_key, key = jax.random.split(key)
-    dtype = volume.dtype
     # A lower triangular matrix with positive diagonal: right-handed, with shears of up to 1/2.
-    lengths = jnp.exp(ASPECT * jax.random.normal(length_key, (3,), dtype))
-    chances = uniform(key, (3, 3), dtype)
-    cell = (jnp.eye(3, dtype=dtype) + jnp.tril(chances - 0.5, -1)) * lengths[None, :]
+    lengths = jnp.exp(ASPECT * normal(chances[0]))
+    shears = jnp.tril(chances[1:] - 0.5, -1)
+    cell = (jnp.eye(3, dtype=volume.dtype) + shears) * lengths[None, :]
     # The upper triangle of the random numbers is unused so far: one of them sets the volume.
     low, high = VOLUME_RANGE
-    wanted = volume * (low + (high - low) * chances[0, 0])
+    wanted = volume * (low + (high - low) * chances[1, 0])
     return cell * jnp.cbrt(wanted / jnp.prod(lengths))

@@ -5,7 +5,7 @@ all replicas of a population hop together: each one starts from a random structu
 of the last population, makes a move, and descends.
 
 To add a move, write a function with the signature of :data:`MoveFn` and add a line to
-:data:`MOVES`.
+:data:`MOVES`, which says how many random numbers the move takes.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.numerics import product
@@ -41,8 +41,10 @@ class Situation(NamedTuple):
     attribution: Float[Array, " n"]
 
 
-MoveFn = Callable[[PRNGKeyArray, Situation, Float[Array, "x 3"]], Float[Array, "x 3"]]
-"""Function from a random key, the situation and the coordinates of the parent to new coordinates.
+MoveFn = Callable[[Float[Array, " k"], Situation, Float[Array, "x 3"]], Float[Array, "x 3"]]
+"""Function from random numbers, the situation and the coordinates of the parent to new coordinates.
+
+The random numbers are uniform in [0, 1), as many as :attr:`Move.draws` says.
 
 Coordinates are those of :class:`~jaxrecon.search.task.Task`, in Angstrom. The parent is the
 structure that moves. A move leaves fixed atoms in place.
@@ -66,12 +68,15 @@ class Move(NamedTuple):
     Attributes:
         function: the function that makes the move.
         weight: how often the move is drawn, relative to the others, by default.
+        draws: function of the settings and of the number of rows of the coordinates that gives the
+            number of random numbers that the move takes.
         applies: function that says whether the move can change the structures of a task. If not, it
             is never drawn.
     """
 
     function: MoveFn
     weight: float
+    draws: Callable[[ReconstructConfig, int], int]
     applies: Callable[[Task], Bool[Array, ""] | bool] = always
 
 
@@ -93,8 +98,18 @@ def move_weights(config: ReconstructConfig) -> Float[np.ndarray, " moves"]:
     return np.array(list(weights.values()), float)
 
 
+def move_draws(config: ReconstructConfig, rows: int) -> int:
+    """The number of random numbers that :func:`propose` takes.
+
+    Args:
+        config: settings of the search.
+        rows: number of rows of the coordinates.
+    """
+    return 1 + sum(move.draws(config, rows) for move in MOVES.values())
+
+
 def propose(
-    key: PRNGKeyArray,
+    chances: Float[Array, " k"],
     fingerprint: Fingerprint,
     config: ReconstructConfig,
     task: Task,
@@ -106,7 +121,7 @@ def propose(
     """Make one move from a parent, drawn by the weights.
 
     Args:
-        key: random key.
+        chances: uniform random numbers in [0, 1), :func:`move_draws` of them.
         fingerprint: the fingerprint of the target.
         config: settings of the search.
         task: the target and what is known about the structure.
@@ -118,14 +133,15 @@ def propose(
     Returns:
         Coordinates in Angstrom from which to descend.
     """
-    first, *keys = jax.random.split(key, 1 + len(MOVES))
+    ends = np.cumsum([1, *(move.draws(config, len(parent)) for move in MOVES.values())])
+    first, *parts = jnp.split(chances, ends[:-1].tolist())
     attributions = attribution(fingerprint, task.structure(parent), task.target)
     situation = Situation(fingerprint, config, task, attributions)
     # Make all moves and take one of them: under vmap, a branch would make all of them as well.
     moved = jnp.stack(
         [
-            move.function(move_key, situation, parent)
-            for move_key, move in zip(keys, MOVES.values(), strict=True)
+            move.function(part, situation, parent)
+            for part, move in zip(parts, MOVES.values(), strict=True)
         ]
     )
     # Moves that do not apply have no weight. If a fresh start is forced, it alone has a weight.
@@ -133,45 +149,58 @@ def propose(
     is_fresh = jnp.asarray([move.function is fresh for move in MOVES.values()])
     weights = jnp.asarray(weights, parent.dtype) * possible.astype(parent.dtype)
     weights = jnp.where(afresh, is_fresh.astype(parent.dtype), weights)
-    return moved[_drawn(jax.random.uniform(first, dtype=parent.dtype), weights)]
+    return moved[_drawn(first[0], weights)]
 
 
 def fresh(
-    key: PRNGKeyArray, situation: Situation, parent: Float[Array, "x 3"]
+    chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
     """Start again from random coordinates, whatever the parent is; see :func:`random_start`."""
-    return random_start(key, situation.config, situation.task)
+    return random_start(chances, situation.config, situation.task)
 
 
-def random_start(key: PRNGKeyArray, config: ReconstructConfig, task: Task) -> Float[Array, "x 3"]:
+def start_draws(rows: int) -> int:
+    """The number of random numbers that :func:`random_start` takes.
+
+    Args:
+        rows: number of rows of the coordinates.
+    """
+    return 12 + 3 * (rows + 1) + 2 * (max(rows, 8) + 1)
+
+
+def random_start(
+    chances: Float[Array, " k"], config: ReconstructConfig, task: Task
+) -> Float[Array, "x 3"]:
     """Random positions and, where the cell is unknown, a random cell.
 
     Args:
-        key: random key.
+        chances: uniform random numbers in [0, 1), :func:`start_draws` of them.
         config: settings of the search, among them how many starts have a centre of inversion.
         task: the target and what is known about the structure.
 
     Returns:
         Coordinates in Angstrom.
     """
+    # Random numbers for the cell, for the atoms, and for the inversion.
+    n = len(task.species)
+    for_cell, for_atoms, rest = jnp.split(chances, [12, 12 + 3 * (n + 1)])
     cell = task.cell
     if task.variable:
         assert task.volume is not None
-        cell_key, key = jax.random.split(key)
-        cell = initialize.random_cell(cell_key, task.volume)
+        cell = initialize.random_cell(for_cell.reshape(4, 3), task.volume)
+    positions = initialize.random_positions(for_atoms.reshape(n + 1, 3), task.radius, cell)
     if cell is None:
-        return task.join(initialize.random_positions(key, task.radius, cell), cell)
-    key, inversion_key = jax.random.split(key)
-    positions = initialize.random_positions(key, task.radius, cell)
+        return task.join(positions, cell)
     # The last row decides about the centre of inversion, the others go to the atoms and centres.
-    chances = initialize.uniform(inversion_key, (max(len(positions), 8) + 1, 2), positions.dtype)
+    rows = max(n, 8) + 1
+    about = rest[: 2 * rows].reshape(rows, 2)
     partner = symmetry.partners(task.species, task.atoms)
-    symmetric = symmetry.centrosymmetric(chances[:-1], positions, cell, partner)
-    return task.join(jnp.where(chances[-1, 0] < config.inversion, symmetric, positions), cell)
+    symmetric = symmetry.centrosymmetric(about[:-1], positions, cell, partner)
+    return task.join(jnp.where(about[-1, 0] < config.inversion, symmetric, positions), cell)
 
 
 def relocate(
-    key: PRNGKeyArray, situation: Situation, parent: Float[Array, "x 3"]
+    chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
     """Move one atom, drawn by its attribution, to the best of some random sites.
 
@@ -182,11 +211,11 @@ def relocate(
     """
     fingerprint, config, task, attributions = situation
     # The last row draws the atom and decides about its image, the others make the sites.
-    chances = initialize.uniform(key, (config.sites + 1, 7), parent.dtype)
-    atom = _drawn(chances[-1, 0], _atom_weights(task, attributions))
-    sites = _sites(chances[:-1], task, *task.split(parent), atom)
+    rows = chances.reshape(config.sites + 1, 7)
+    atom = _drawn(rows[-1, 0], _atom_weights(task, attributions))
+    sites = _sites(rows[:-1], task, *task.split(parent), atom)
     # The image moves too where the centre is preserved, unless it is known.
-    image, preserves = _images(config, task, parent, chances[-1, 1])
+    image, preserves = _images(config, task, parent, rows[-1, 1])
     partner = jnp.where(preserves & task.free[image[atom]], image[atom], atom)
     # Where the atom is its own image, the second assignment replaces the first.
     candidates = jax.vmap(lambda site: parent.at[partner].set(-site).at[atom].set(site))(sites)
@@ -195,12 +224,11 @@ def relocate(
 
 
 def swap(
-    key: PRNGKeyArray, situation: Situation, parent: Float[Array, "x 3"]
+    chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
     """Exchange an atom, drawn by its attribution, with a random atom of another element."""
     task = situation.task
     positions, cell = task.split(parent)
-    chances = jax.random.uniform(key, (2,), positions.dtype)
     first = _drawn(chances[0], _atom_weights(task, situation.attribution))
     # If no free atom is of another element, exchange the atom with itself: nothing changes.
     other = (task.species != task.species[first]) & task.free
@@ -216,7 +244,7 @@ def has_several_elements(task: Task) -> Bool[Array, ""]:
 
 
 def shake(
-    key: PRNGKeyArray, situation: Situation, parent: Float[Array, "x 3"]
+    chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "x 3"]:
     """Move all free atoms, and an unknown cell, by Gaussian noise.
 
@@ -224,12 +252,9 @@ def shake(
     centre of inversion the noise preserves the centre, with the probability of the settings.
     """
     config, task = situation.config, situation.task
-    width_key, noise_key = jax.random.split(key)
-    chances = jax.random.uniform(width_key, (2,), parent.dtype)
     low, high = jnp.log(jnp.asarray(config.shake_range, parent.dtype))
     width = jnp.exp(low + (high - low) * chances[0])
-    noise = width * jax.random.normal(noise_key, (parent.size,), parent.dtype)
-    noise = noise.reshape(parent.shape)
+    noise = width * initialize.normal(chances[2:]).reshape(parent.shape)
     # The centre is preserved if an atom and its image move in opposite directions. The difference
     # of two independent displacements does, and has the same variance when divided by sqrt(2).
     image, preserves = _images(config, task, parent, chances[1])
@@ -242,22 +267,21 @@ def shake(
 
 
 MOVES: dict[str, Move] = {
-    "relocate": Move(relocate, 0.6),
-    "swap": Move(swap, 0.15, has_several_elements),
-    "shake": Move(shake, 0.25),
-    "fresh": Move(fresh, 0.15),
+    "relocate": Move(relocate, 0.6, lambda config, rows: 7 * (config.sites + 1)),
+    "swap": Move(swap, 0.15, lambda config, rows: 2, has_several_elements),
+    "shake": Move(shake, 0.25, lambda config, rows: 2 + 3 * rows),
+    "fresh": Move(fresh, 0.15, lambda config, rows: start_draws(rows)),
 }
 """The moves by name.
 
-A hop splits its key and gives one part to each move, in this order.
+A hop splits its random numbers and gives one part to each move, in this order.
 """
 
 
 def _drawn(chance: Float[Array, "*c"], weights: Float[Array, " n"]) -> Int[Array, "*c"]:
     """Draw an index by weights, from a uniform random number in [0, 1).
 
-    An index without weight is never drawn. Moves draw all their random numbers in one call and
-    split them up, because each further call adds to the time to compile.
+    An index without weight is never drawn.
     """
     sums = jnp.cumsum(weights)
     index = jnp.searchsorted(sums, chance * sums[-1], side="right", method="compare_all")
