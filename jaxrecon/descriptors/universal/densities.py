@@ -11,13 +11,13 @@ are a symmetry function G2 (Behler, J. Chem. Phys. 134, 074106, 2011) and the co
 weighted density in real solid harmonics S. Their products that rotations do not change,
 
 .. math::
-    P^{st}_{el} = \frac{4\pi}{2l + 1} \sum_m c^s_{elm} c^t_{elm}
-    \approx \sum_{jk} w_s(j) w_t(k)\, u_e(r_j) u_e(r_k)\, P_l(\cos\theta_{jk}) ,
+    P^{st}_{el} = d^{l-1} \frac{4\pi}{2l + 1} \sum_m c^s_{elm} c^t_{elm}
+    \approx d^{l-1} \sum_{jk} w_s(j) w_t(k)\, u_e(r_j) u_e(r_k)\, P_l(\cos\theta_{jk}) ,
 
 are sums over pairs of neighbours, j = k included, of Legendre polynomials (Bartok et al., Phys.
 Rev. B 87, 184115, 2013), of which functions G5 of whole exponents zeta are combinations. The cost
 is proportional to the number of neighbours, not of their pairs. With the length a = 0.5 Angstrom
-everything is smooth where an atom is at no distance.
+everything is smooth where an atom is at no distance; d is a factor between degrees.
 """
 
 from typing import NamedTuple
@@ -44,6 +44,7 @@ class Basis(NamedTuple):
         widths: exponents of the radial factors of the harmonics in 1/Angstrom^2.
         l_max: largest degree of the harmonics; those of degree 0 are left out.
         r_cut: cutoff in Angstrom.
+        decay: factor of P of each degree relative to the one below.
     """
 
     eta: float
@@ -51,6 +52,7 @@ class Basis(NamedTuple):
     widths: tuple[float, ...]
     l_max: int
     r_cut: float
+    decay: float
 
     @property
     def harmonics(self) -> int:
@@ -211,6 +213,6 @@ def _pairs(channels: int, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def _degrees(basis: Basis) -> list[tuple[float, slice]]:
     """The factor of each degree from 1 on, and the place of its harmonics."""
     return [
-        (4.0 * np.pi / (2 * l + 1), slice(l**2 - 1, (l + 1) ** 2 - 1))
+        (basis.decay ** (l - 1) * 4.0 * np.pi / (2 * l + 1), slice(l**2 - 1, (l + 1) ** 2 - 1))
         for l in range(1, basis.l_max + 1)
     ]

@@ -13,11 +13,12 @@ def universal(
     *,
     properties: tuple[str, ...] = ("group", "period"),
     moments: int = 6,
-    eta: float = 0.5,
-    r_s: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0),
+    eta: float = 1.0,
+    r_s: tuple[float, ...] = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),
     centered: bool = True,
     widths: tuple[float, ...] = (0.02, 0.1),
-    l_max: int = 4,
+    l_max: int = 2,
+    decay: float = 1.0,
 ) -> Universal:
     """One row for structures of any elements.
 
@@ -31,9 +32,10 @@ def universal(
         centered: whether to have G2 times the weights of the central atom.
         widths: exponents of the three-body functions in 1/Angstrom^2.
         l_max: largest degree of their Legendre polynomials.
+        decay: factor of the numbers of each degree relative to those of the degree below.
 
     Returns:
-        The functions.
+        The functions: 90, whatever the elements, with the defaults.
     """
     return Universal(
         tuple(elements),
@@ -45,6 +47,7 @@ def universal(
         centered,
         tuple(widths),
         l_max,
+        decay,
     )
 
 

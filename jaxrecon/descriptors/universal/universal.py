@@ -50,7 +50,9 @@ class Universal(Descriptor):
         r_s: their centres in Angstrom.
         centered: whether to have G2 times the weights of the central atom.
         widths: exponents of the radial factors of three-body functions in 1/Angstrom^2.
-        l_max: largest degree of their Legendre polynomials.
+        l_max: largest degree of their Legendre polynomials. Degrees above 2 give a search many more
+            local minima.
+        decay: factor of the numbers of each degree relative to those of the degree below.
 
     Raises:
         ValueError: if an element has no weights, or a setting is out of range.
@@ -65,11 +67,12 @@ class Universal(Descriptor):
     r_cut: float = 6.0
     properties: tuple[str, ...] = ("group", "period")
     moments: int = 6
-    eta: float = 0.5
-    r_s: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)
+    eta: float = 1.0
+    r_s: tuple[float, ...] = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0)
     centered: bool = True
     widths: tuple[float, ...] = (0.02, 0.1)
-    l_max: int = 4
+    l_max: int = 2
+    decay: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", checked_elements(self.elements))
@@ -96,7 +99,10 @@ class Universal(Descriptor):
             object.__setattr__(self, name, numbers)
         if not 0.0 <= self.eta < np.inf:
             raise ValueError(f"expected eta >= 0, got {self.eta}")
+        if not 0.0 < self.decay <= 1.0:
+            raise ValueError(f"expected decay above 0 and up to 1, got {self.decay}")
         object.__setattr__(self, "eta", float(self.eta))
+        object.__setattr__(self, "decay", float(self.decay))
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
@@ -138,7 +144,7 @@ class Universal(Descriptor):
     @property
     def basis(self) -> Basis:
         """The functions of one neighbour."""
-        return Basis(self.eta, self.r_s, self.widths, self.l_max, self.r_cut)
+        return Basis(self.eta, self.r_s, self.widths, self.l_max, self.r_cut, self.decay)
 
     @property
     def fixed_length(self) -> bool:
