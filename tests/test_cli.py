@@ -41,7 +41,9 @@ def asked(monkeypatch) -> dict[str, Any]:
     """
     call: dict[str, Any] = {"searched": []}
 
-    def answer(targets, fingerprint, *, symbols, cell, config, seed, indices, progress, store):
+    def answer(
+        targets, fingerprint, *, symbols, atoms, cell, config, seed, indices, progress, store
+    ):
         call.update(locals())
         done = store.begin({"seed": seed, "targets": targets.tolist()})
         progress(len(done), 0)
