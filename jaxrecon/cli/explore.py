@@ -49,8 +49,8 @@ def explore(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Parameters of the fingerprint: default, crystal, fung2022, gastegger2018, bonds, "
-            "soap, average_dscribe, cgap2017, chong2023_si, chong2023_c or "
+            help="Parameters of the fingerprint: default, crystal, universal, fung2022, "
+            "gastegger2018, bonds, soap, average_dscribe, cgap2017, chong2023_si, chong2023_c or "
             "chong2023_gaas.  [default: crystal if a structure is periodic, gastegger2018 for more "
             "than 5 elements, else default]",
         ),
