@@ -14,7 +14,7 @@ weighted density in real solid harmonics S. Their products that rotations do not
     P^{st}_{el} = d^{l-1} \frac{4\pi}{2l + 1} \sum_m c^s_{elm} c^t_{elm}
     \approx d^{l-1} \sum_{jk} w_s(j) w_t(k)\, u_e(r_j) u_e(r_k)\, P_l(\cos\theta_{jk}) ,
 
-are sums over pairs of neighbours, j = k included, of Legendre polynomials (Bartok et al., Phys.
+are sums over pairs of neighbours, j = k included, of Legendre polynomials (Bartók et al., Phys.
 Rev. B 87, 184115, 2013), of which functions G5 of whole exponents zeta are combinations. The cost
 is proportional to the number of neighbours, not of their pairs. With the length a = 0.5 Angstrom
 everything is smooth where an atom is at no distance; d is a factor between degrees.
