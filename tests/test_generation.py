@@ -17,7 +17,8 @@ from jaxrecon import Store, featurize
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.inverse_design.config import GenerateConfig, miss, range_of, wanted_of
-from jaxrecon.inverse_design.generation import generate, shortest_distance
+from jaxrecon.inverse_design.generation import generate
+from jaxrecon.inverse_design.scoring import shortest_distance
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 

@@ -28,7 +28,7 @@ def test_the_published_settings():
         TrainConfig.preset("fung")
 
 
-@pytest.mark.parametrize("name", ["default", "fung2022"])
+@pytest.mark.parametrize("name", ["default", "fung2022", "universal"])
 def test_settings_survive_json(name):
     config = TrainConfig.preset(name).replace(seed=3, latent=7)
     config = config.replace(generator_fit=replace(config.generator_fit, epochs=5))

@@ -123,7 +123,7 @@ def changed(**changes) -> LabelledSet:
         ),
         (
             lambda: changed(structures=[*labelled().structures[:59], Atoms("Pt3Cu")]),
-            "expected structures of one composition, got ['CuPt3', 'Pt4']",
+            "expected structures of one composition for a fingerprint that does not tell it",
         ),
     ],
 )

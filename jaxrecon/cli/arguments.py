@@ -14,7 +14,6 @@ from ase.data import atomic_numbers
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import FingerprintFile
 from jaxrecon.descriptors.registry import PRESETS
-from jaxrecon.inverse_design.config import Wanted
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.search.arguments import UNKNOWN
 from jaxrecon.search.stoichiometry import reads_compositions
@@ -372,27 +371,3 @@ def read_train_config(name: str) -> TrainConfig:
         return TrainConfig.from_dict(json.loads(Path(name).read_text(encoding="utf-8-sig")))
     except (json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"expected settings of models in {name}, got {error}") from error
-
-
-def wanted_energy(target: float | None, at_least: float | None, at_most: float | None) -> Wanted:
-    """The energy that is wanted, or the range of energies, in eV/atom.
-
-    Args:
-        target: value of ``--target``.
-        at_least: lower end of the range; None for no lower end.
-        at_most: upper end of the range; None for no upper end.
-
-    Returns:
-        The energy, or both ends of the range.
-
-    Raises:
-        ValueError: if there is neither an energy nor a range, or both.
-    """
-    if target is None and at_least is None and at_most is None:
-        raise ValueError("expected --target, --at-least or --at-most, got none")
-    if target is None:
-        low, high = at_least, at_most
-        return (-math.inf if low is None else low, math.inf if high is None else high)
-    if at_least is not None or at_most is not None:
-        raise ValueError("expected --target or a range, got both")
-    return target

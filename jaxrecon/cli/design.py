@@ -1,4 +1,4 @@
-"""`jaxrecon train`, `generate` and `design`: structures that have a wanted energy."""
+"""`jaxrecon train` and `design`: models of energies, and models that are improved in rounds."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxrecon.cli import options
+from jaxrecon.cli.generate import (
+    DEFAULTS,
+    AtLeast,
+    AtMost,
+    Hops,
+    Pull,
+    Target,
+    Trust,
+    settings_of,
+)
 from jaxrecon.cli.options import (
     Bulk,
     Calculator,
@@ -22,24 +32,18 @@ from jaxrecon.cli.options import (
     reporting,
 )
 from jaxrecon.cli.verbs import Report
-from jaxrecon.inverse_design.config import GenerateConfig
+from jaxrecon.cli.wanted import wanted_energy
 
 if TYPE_CHECKING:
     from jaxrecon.models.config import TrainConfig
-
-DEFAULTS = GenerateConfig()
-"""Settings of which some are options."""
 
 TRAIN_EXAMPLES = """\b
 Examples:
   jaxrecon train pt10 -o model
   jaxrecon train relaxations.extxyz -o model --energy-key dft --bulk Pt=-5.83
   jaxrecon train pt10_300.extxyz -o published --learning fung2022
-  jaxrecon train pt10_pbe -o model --surrogate local-gpr"""
-GENERATE_EXAMPLES = """\b
-Examples:
-  jaxrecon generate model --target 2.8 --samples 1000 -o made.extxyz
-  jaxrecon generate model --at-least 3.0 --at-most 3.2 -o between.extxyz"""
+  jaxrecon train pt10_pbe -o model --surrogate local-gpr
+  jaxrecon train perovskites.extxyz -o any --learning universal --property heat"""
 DESIGN_EXAMPLES = """\b
 Example:
   jaxrecon design pt10_pbe --target 1.9 --count 100 --rounds 2 --calculator gpaw -o low"""
@@ -57,7 +61,8 @@ Learning = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE.json",
-        help="Settings of the models: default, fung2022 (as published), or a file of all settings.",
+        help="Settings of the models: default, fung2022 (as published), universal (for structures "
+        "of several compositions), or a file of all settings.",
     ),
 ]
 Surrogate = Annotated[
@@ -75,45 +80,6 @@ Symbols = Annotated[
         metavar="Pt10", help="Formula of the structures, for a set that has fingerprints alone."
     ),
 ]
-Target = Annotated[
-    float | None, typer.Option(metavar="E", help="Wanted formation energy in eV/atom.")
-]
-AtLeast = Annotated[
-    float | None,
-    typer.Option(metavar="E", help="Smallest wanted formation energy in eV/atom, for a range."),
-]
-AtMost = Annotated[
-    float | None,
-    typer.Option(metavar="E", help="Largest wanted formation energy in eV/atom, for a range."),
-]
-Plain = Annotated[
-    bool,
-    typer.Option(
-        "--plain",
-        help="Search for drawn fingerprints without guidance by the energy, as published.",
-    ),
-]
-Direct = Annotated[
-    bool, typer.Option("--direct", help="Search for the energy alone, without drawn fingerprints.")
-]
-Hops = Annotated[
-    int,
-    typer.Option(help="Largest number of rounds of moves and descents for each structure."),
-]
-Pull = Annotated[
-    float,
-    typer.Option(
-        help="Weight of the fingerprint: one standard deviation costs as much as missing the "
-        "energy by this much, in eV/atom."
-    ),
-]
-Trust = Annotated[
-    float,
-    typer.Option(
-        help="Weight of the uncertainty: a predicted standard deviation costs as much as missing "
-        "the energy by this multiple of it."
-    ),
-]
 
 
 def train(
@@ -125,6 +91,15 @@ def train(
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     bulk: SetBulk = None,
+    number: Annotated[
+        str | None,
+        typer.Option(
+            "--property",
+            metavar="NAME",
+            help="Number of every structure to learn in place of formation energies, such as a "
+            "heat of formation in eV/atom or a band gap.  [default: formation energies]",
+        ),
+    ] = None,
     seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
@@ -151,6 +126,8 @@ def train(
     examples = read_labelled(
         labelled, energy_key=energy_key, forces_key=forces_key, bulk=references
     )
+    if number is not None:
+        examples = examples.with_property(number)
     options.start_jax()
     if force:
         options.remove(checkpoints, "training.json")
@@ -163,93 +140,14 @@ def train(
     options.remove(checkpoints, "training.json")
     validation = model.validation
     low, high = model.range
+    unit = " eV/atom" if number is None else ""
     text = (
-        f"{output}: trained on {len(model.training)} {model.symbols} from {low:.3f} to {high:.3f} "
-        f"eV/atom; mean absolute error {validation['mae']:.4f} eV/atom on "
+        f"{output}: trained on {len(model.training)} {model.formula} from {low:.3f} to {high:.3f}"
+        f"{unit}; mean absolute error {validation['mae']:.4f}{unit} on "
         f"{validation['examples']} validation examples"
     )
     payload = {"structures": len(model.training), "symbols": model.symbols, "range": [low, high]}
     return Report(text, {**payload, "validation": validation}, [output])
-
-
-def generate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `train` wrote.")],
-    output: Annotated[
-        Path,
-        options.output(
-            "OUT.extxyz",
-            "Structures to write. OUT.json beside it has the details, and OUT.db has each "
-            "structure as soon as it is found.",
-        ),
-    ],
-    target: Target = None,
-    at_least: AtLeast = None,
-    at_most: AtMost = None,
-    samples: Annotated[
-        int, typer.Option("--samples", "-n", help="Number of structures to make.")
-    ] = 100,
-    screened: Annotated[
-        bool, typer.Option("--screened", help="Write only the accepted structures.")
-    ] = False,
-    plain: Plain = False,
-    direct: Direct = False,
-    symbols: Annotated[
-        str | None,
-        typer.Option(
-            metavar="Pt13",
-            help="Formula of the structures: another number of atoms than in the training set "
-            "needs a model of energies of atoms and --direct.  [default: that of the model]",
-        ),
-    ] = None,
-    hops: Hops = DEFAULTS.search.hops,
-    pull: Pull = DEFAULTS.pull,
-    trust: Trust = DEFAULTS.trust,
-    seed: Seed = 0,
-    resume: Resume = False,
-    force: Force = False,
-    quiet: Quiet = False,
-) -> Report:
-    """Make structures that have a wanted energy.
-
-    Each frame has its `predicted` energy and the `deviation` of the prediction in eV/atom; with a
-    model of energies of atoms, these of every atom and the smallest prediction `rigidity`; the
-    `residual` of the drawn fingerprint; the `shortest` distance of two atoms as a fraction of the
-    sum of their covalent radii; whether it is a `duplicate` of an earlier structure or `known` from
-    training; and whether it is `accepted` by all of these.
-    """
-    from jaxrecon.cli import arguments
-    from jaxrecon.inverse_design import generation
-    from jaxrecon.models.folder import load_model
-    from jaxrecon.runtime.files import write_json
-    from jaxrecon.search.store import Store
-    from jaxrecon.structures.io import write_structures
-
-    details = options.details_path(output)
-    wanted = arguments.wanted_energy(target, at_least, at_most)
-    config = _generate_config(plain, direct, hops, pull, trust)
-    # Reading a model starts JAX, which can't be given more devices afterwards.
-    options.start_jax()
-    trained = load_model(model)
-    results = options.open_store(Store, output, details, resume=resume, force=force)
-    words = ("generating", "evaluations")
-    with reporting(results, samples, words, quiet) as progress:
-        made = generation.generate(
-            trained,
-            wanted,
-            samples,
-            symbols=symbols,
-            seed=seed,
-            config=config,
-            store=results,
-            progress=progress,
-        )
-    write_structures(output, list(made.screened() if screened else made))
-    report = made.to_dict()
-    write_json(details, {"model_folder": str(model), **report})
-    payload = {name: report[name] for name in ("wanted", "raw", "screened", "versions")}
-    payload["repeated"] = results.repeated
-    lines = [str(made), *options.repeated(results, "samples")]
-    return Report("\n".join(lines), payload, [output, details])
 
 
 def design(
@@ -315,8 +213,8 @@ def design(
 
     # Whatever is wrong with the input is reported before JAX starts.
     options.check_new(output, resume=resume, force=force)
-    wanted = arguments.wanted_energy(target, at_least, at_most)
-    generate_config = _generate_config(False, False, hops, pull, trust)
+    wanted = wanted_energy(target, at_least, at_most)
+    generate_config = settings_of(False, False, hops, pull, trust)
     references = arguments.parse_bulk_energies(bulk)
     train_config = _train_config(learning, surrogate, seed)
     examples = read_labelled(labelled, energy_key=energy_key, forces_key=forces_key)
@@ -359,16 +257,3 @@ def _train_config(learning: str, surrogate: str | None, seed: int) -> "TrainConf
 
     config = arguments.read_train_config(learning).replace(seed=seed)
     return config if surrogate is None else config.replace(surrogate=surrogate.replace("-", "_"))
-
-
-def _generate_config(
-    plain: bool, direct: bool, hops: int, pull: float, trust: float
-) -> GenerateConfig:
-    """The default settings with the values of these options."""
-    return DEFAULTS.replace(
-        sampled=not direct,
-        guided=not plain,
-        pull=pull,
-        trust=trust,
-        search=DEFAULTS.search.replace(hops=hops),
-    )

@@ -15,7 +15,16 @@ from typing import Annotated
 import typer
 
 from jaxrecon import __version__
-from jaxrecon.cli import check, dataset, design, evaluate, explore, image_networks, reconstruct
+from jaxrecon.cli import (
+    check,
+    dataset,
+    design,
+    evaluate,
+    explore,
+    generate,
+    image_networks,
+    reconstruct,
+)
 from jaxrecon.cli.options import warnings_as_lines
 from jaxrecon.cli.streams import open_missing, unfailing
 from jaxrecon.cli.verbs import JSON, Verbs
@@ -187,7 +196,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(image_networks.app, name="images")
 app.command(epilog=dataset.JUDGE_EXAMPLES)(dataset.judge)
 app.command(epilog=design.TRAIN_EXAMPLES)(design.train)
-app.command(epilog=design.GENERATE_EXAMPLES)(design.generate)
+app.command(epilog=generate.GENERATE_EXAMPLES)(generate.generate)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=explore.EXAMPLES)(explore.explore)
 app.command(epilog=design.DESIGN_EXAMPLES)(design.design)

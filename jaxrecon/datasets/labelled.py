@@ -165,6 +165,38 @@ class LabelledSet:
         content = "fingerprints" if self.structures is None else "structures"
         return f"<LabelledSet of {len(self)} {content}>"
 
+    def with_property(self, name: str) -> "LabelledSet":
+        """Take the numbers of a column for the property to learn, in place of formation energies.
+
+        Args:
+            name: name of the column, such as a band gap or a heat of formation.
+
+        Returns:
+            The set without energies and forces, with these numbers as its ``formation_energies``.
+
+        Raises:
+            ValueError: if there is no such column of numbers.
+
+        >>> pair = LabelledSet.of([Atoms("Pt")] * 2, columns={"gap": np.array([0.0, 1.5])})
+        >>> pair.with_property("gap").formation_energies.tolist()
+        [0.0, 1.5]
+        """
+        numbers = [key for key, column in self.columns.items() if column.dtype.kind in "iuf"]
+        if name not in numbers:
+            found = ", ".join(numbers) or "none"
+            raise ValueError(
+                f"expected the name of a number of every structure, got {name!r}: the "
+                f"set has {found}"
+            )
+        return replace(
+            self,
+            energies=np.full(len(self), np.nan),
+            formation_energies=np.asarray(self.columns[name], np.float64),
+            forces=None,
+            local_energies=None,
+            columns={key: values for key, values in self.columns.items() if key != name},
+        )
+
     def select(self, indices: Sequence[int] | np.ndarray) -> "LabelledSet":
         """Make a set of some of the structures.
 

@@ -133,7 +133,8 @@ def design(
         if number < least:
             raise ValueError(f"expected {name} >= {least}, got {number}")
     # A set that can't be learned from must not leave a folder behind.
-    checked_formula(labelled, symbols)
+    if checked_formula(labelled, symbols) is None:
+        raise ValueError("expected structures of one composition to improve a model, got several")
     training, making = train_config or TrainConfig(), generate_config or GenerateConfig()
     if choose not in get_args(Choice):
         raise ValueError(f"expected choose among {get_args(Choice)}, got {choose!r}")

@@ -114,7 +114,8 @@ class TrainConfig:
         """Return the settings of a preset.
 
         Args:
-            name: ``"default"``, or ``"fung2022"`` for those of Fung et al. (arXiv 2207.13227).
+            name: ``"default"``; ``"fung2022"`` for those of Fung et al. (arXiv 2207.13227); or
+                ``"universal"`` for structures of several compositions.
 
         Returns:
             The settings.
@@ -181,6 +182,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scaling": "minmax",
         "surrogate": "network",
         "split": "random",
+    },
+    "universal": {
+        "fingerprint": "universal",
+        "generator_fit": FitConfig(3, 256, 1e-3, 300, 64),
     },
 }
 """Settings of each preset that differ from the defaults of :class:`TrainConfig`."""

@@ -1,7 +1,7 @@
 """DesignModel: a generator of fingerprints and a surrogate of the property, fitted to one set."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -18,6 +18,7 @@ from jaxrecon.models.generators.base import Generator
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.surrogates.local import LocalSurrogate, OfAtoms
 from jaxrecon.runtime.seeds import checked_seed
+from jaxrecon.structures.formulas import composition_of
 
 MAX_DRAWS = 20
 """Largest number of times that a sample is drawn until the surrogate agrees with it."""
@@ -41,7 +42,7 @@ class DesignModel:
         surrogate: predicts the property of a fingerprint, in eV/atom.
         training: the labelled set with the fingerprints of all its structures, validation examples
             included.
-        symbols: chemical formula of all structures.
+        symbols: chemical formula of all structures; None if they have several.
         validation: error of the surrogate on the validation examples, in eV/atom: their number
             ``examples``; ``mae`` and ``bias``, mean absolute and mean error; ``calibration``, root
             mean square of error over predicted deviation, 1 if the deviations are right;
@@ -56,12 +57,33 @@ class DesignModel:
     generator: Generator
     surrogate: Surrogate
     training: LabelledSet
-    symbols: str
+    symbols: str | None
     validation: dict[str, float | int | None]
     versions: dict[str, str]
 
     def __repr__(self) -> str:
-        return f"<DesignModel of {len(self.training)} {self.symbols}: {self.config.surrogate}>"
+        return f"<DesignModel of {len(self.training)} {self.formula}: {self.config.surrogate}>"
+
+    @property
+    def formula(self) -> str:
+        """The formula of all structures, or which elements they have, for a reader."""
+        elements = self.fingerprint.descriptor.elements
+        return self.symbols or f"structures of {len(elements)} elements"
+
+    @property
+    def crystals(self) -> bool:
+        """Whether the structures are crystals."""
+        structures = self.training.structures or [Atoms()]
+        return bool(structures[0].pbc.all())
+
+    @property
+    def sizes(self) -> range:
+        """From the smallest to the largest number of atoms of a structure of the labelled set."""
+        if self.symbols is not None:
+            count = len(composition_of(self.symbols))
+            return range(count, count + 1)
+        counts = [len(atoms) for atoms in self.training.structures or ()]
+        return range(min(counts), max(counts) + 1)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -76,6 +98,7 @@ class DesignModel:
         seed: int = 0,
         *,
         agree: float | None = None,
+        adjust: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Float[np.ndarray, "count p"]:
         """Draw fingerprints that structures with a value of the property may have.
 
@@ -90,6 +113,8 @@ class DesignModel:
                 largest predicted deviation, in eV/atom. A sample that exceeds it is drawn again, up
                 to :data:`MAX_DRAWS` times in all, and the best draw is taken. None takes all
                 samples as they are drawn.
+            adjust: function of drawn fingerprints that gives possible ones near them, before the
+                surrogate judges them; None for none.
 
         Returns:
             One fingerprint per sample, without a unit.
@@ -103,14 +128,15 @@ class DesignModel:
             raise ValueError(f"expected one value or {count}, got shape {values.shape}")
         self.warn_outside(*values.ravel())
         values = np.broadcast_to(values, (count,))
+        possible = adjust or np.asarray
         if agree is None:
-            return self._draw(seed, 0, np.arange(count), values)
+            return possible(self._draw(seed, 0, np.arange(count), values))
         # Draw all samples, then again those that the surrogate disagrees with. The best draw of
         # each sample is remembered.
         samples = np.empty((count, self.fingerprint.size))
         misses, pending = np.full(count, np.inf), np.arange(count)
         for attempt in range(MAX_DRAWS):
-            drawn = self._draw(seed, attempt, pending, values[pending])
+            drawn = possible(self._draw(seed, attempt, pending, values[pending]))
             means, deviations = self.predict(drawn)
             missed = np.maximum(np.abs(means - values[pending]), deviations)
             better = missed < misses[pending]

@@ -33,9 +33,10 @@ class Examples:
         values: the property of each example.
         training: indices of the training examples.
         validation: indices of the validation examples; empty if there are none.
-        structures: the structures, all of one composition; None where only fingerprints are known.
+        structures: the structures; None where only fingerprints are known.
         gradients: derivatives of the property by the positions, in its unit per Angstrom, one row
-            per example: x, y and z of the first atom, then of the second; None where unknown.
+            per example: x, y and z of the first atom, then of the second; None where unknown, and
+            where there are several compositions.
         scaling_name: name of the scaling for networks, a key of
             :data:`~jaxrecon.models.registry.SCALINGS`.
 

@@ -133,7 +133,7 @@ def _about(folder: Path, expected: str) -> dict[str, Any]:
         )
     numbers, words = about["validation"], about["versions"]
     well_formed = {
-        "symbols": isinstance(about["symbols"], str),
+        "symbols": isinstance(about["symbols"], str | None),
         "validation": isinstance(numbers, dict)
         and all(isinstance(value, int | float | None) for value in numbers.values()),
         "versions": isinstance(words, dict)

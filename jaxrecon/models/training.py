@@ -16,9 +16,11 @@ from jaxrecon.models.config import TrainConfig
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.examples import Examples
 from jaxrecon.models.registry import GENERATORS, SURROGATES
+from jaxrecon.models.surrogates.local import LocalSurrogate
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.versions import versions
-from jaxrecon.structures.formulas import composition_of
+from jaxrecon.search.stoichiometry import reads_compositions
+from jaxrecon.structures.formulas import composition_of, elements_of
 
 MIN_EXAMPLES = 50
 """Smallest number of structures in a labelled set to learn from."""
@@ -47,12 +49,15 @@ def train(
     :mod:`~jaxrecon.models.surrogates.ensemble`.
 
     Args:
-        labelled: structures of one composition with their formation energies in eV/atom, or
-            fingerprints alone, which must be those that are named here.
+        labelled: structures with their formation energies in eV/atom, or fingerprints alone, which
+            must be those that are named here. Structures of several compositions need a fingerprint
+            that tells compositions, like the preset ``"universal"``, and are all free or all
+            crystals.
         config: settings; None for the preset ``"default"``.
         fingerprint: what to learn with, of any descriptor family; None for the preset and the
             poolings that the settings name.
-        symbols: chemical formula of the structures; needed for fingerprints alone.
+        symbols: chemical formula of the structures, if they have one; needed for fingerprints
+            alone.
         folder: folder of checkpoints, from which an interrupted training continues; None for none.
         progress: True shows a progress bar; a function is called after each chunk of epochs with
             the epochs and the training examples since its last call.
@@ -62,8 +67,9 @@ def train(
 
     Raises:
         ValueError: if there are fewer than 50 examples, a formation energy is not finite, all are
-            equal, there are several compositions, the formula is missing, the fingerprint lacks an
-            element, or the folder belongs to another training.
+            equal, there are several compositions or crystals and the fingerprint does not serve
+            them, the formula is missing, the fingerprint lacks an element, or the folder belongs to
+            another training.
         OSError: if a checkpoint can't be written.
 
     >>> from jaxrecon import save_model
@@ -74,13 +80,15 @@ def train(
     """
     config = config or TrainConfig()
     symbols = checked_formula(labelled, symbols)
-    composition = composition_of(symbols)
+    elements = composition_of(symbols) if symbols else elements_of(labelled.structures or [])
     if fingerprint is None:
-        fingerprint = Fingerprint.preset(config.fingerprint, composition, poolings=config.poolings)
-    elif foreign := sorted(set(composition) - set(fingerprint.descriptor.elements)):
+        fingerprint = Fingerprint.preset(config.fingerprint, elements, poolings=config.poolings)
+    elif foreign := sorted(set(elements) - set(fingerprint.descriptor.elements)):
         raise ValueError(f"expected a fingerprint with elements {foreign}, got one without them")
     else:
-        fingerprint = fingerprint.restricted(composition)
+        fingerprint = fingerprint.restricted(elements)
+    if symbols is None:
+        _check_several(fingerprint, config)
     if labelled.structures is not None:
         labelled = replace(labelled, fingerprints=featurize(labelled.structures, fingerprint))
     examples = _examples(labelled, fingerprint, config, symbols)
@@ -110,7 +118,7 @@ def train(
     return replace(model, surrogate=surrogate.refit(examples, config, calibration))
 
 
-def checked_formula(labelled: LabelledSet, symbols: str | None) -> str:
+def checked_formula(labelled: LabelledSet, symbols: str | None) -> str | None:
     """Check that models can learn from a labelled set.
 
     Args:
@@ -118,7 +126,7 @@ def checked_formula(labelled: LabelledSet, symbols: str | None) -> str:
         symbols: chemical formula; needed for fingerprints alone.
 
     Returns:
-        The formula of all structures.
+        The formula of all structures; None if they have several.
 
     Raises:
         ValueError: as :func:`train`.
@@ -145,19 +153,37 @@ def checked_formula(labelled: LabelledSet, symbols: str | None) -> str:
         )
     if np.ptp(values) == 0.0:
         raise ValueError(f"expected formation energies that differ, got {values[0]} for all")
-    # There has to be one composition, which fingerprints alone don't tell.
+    # Fingerprints alone don't tell a composition to a network.
     if labelled.structures is None:
         if symbols is None:
             raise ValueError("expected the formula of fingerprints without structures, got none")
         composition_of(symbols)
         return symbols
+    if len({tuple(atoms.pbc) for atoms in labelled.structures}) > 1:
+        raise ValueError("expected free structures alone or crystals alone, got both")
     formulas = {atoms.get_chemical_formula() for atoms in labelled.structures}
     if len(formulas) > 1:
-        raise ValueError(f"expected structures of one composition, got {sorted(formulas)}")
+        if symbols is not None:
+            raise ValueError(f"expected structures of {symbols}, got {sorted(formulas)[:4]}")
+        return None
     found = formulas.pop()
     if symbols is not None and sorted(composition_of(symbols)) != sorted(composition_of(found)):
         raise ValueError(f"expected structures of {symbols}, got {found}")
     return found
+
+
+def _check_several(fingerprint: Fingerprint, config: TrainConfig) -> None:
+    """Raise ValueError unless models can learn from structures of several compositions."""
+    if not reads_compositions(fingerprint):
+        raise ValueError(
+            "expected structures of one composition for a fingerprint that does not tell it, got "
+            "several: learn with the preset 'universal' (--learning universal)"
+        )
+    if issubclass(SURROGATES[config.surrogate], LocalSurrogate):
+        raise ValueError(
+            "expected a surrogate of the whole fingerprint for several compositions, such as "
+            f"'gaussian_process', got {config.surrogate!r}"
+        )
 
 
 def total_epochs(config: TrainConfig) -> int:
@@ -170,18 +196,18 @@ def total_epochs(config: TrainConfig) -> int:
 
 
 def _examples(
-    labelled: LabelledSet, fingerprint: Fingerprint, config: TrainConfig, symbols: str
+    labelled: LabelledSet, fingerprint: Fingerprint, config: TrainConfig, symbols: str | None
 ) -> Examples:
     """Split a labelled set with fingerprints into training and validation examples."""
     assert labelled.fingerprints is not None, "structures have been featurized"
     if labelled.fingerprints.shape[1] != fingerprint.size:
         raise ValueError(
             f"expected fingerprints of {fingerprint.size} numbers, as the settings give for "
-            f"{symbols}, got {labelled.fingerprints.shape[1]}"
+            f"{symbols or 'these elements'}, got {labelled.fingerprints.shape[1]}"
         )
     # The property is an energy per atom, whose derivatives are minus the forces per atom.
     structures, gradients = labelled.structures, None
-    if structures is not None and labelled.forces is not None:
+    if structures is not None and labelled.forces is not None and symbols is not None:
         gradients = -np.reshape(labelled.forces, (len(structures), -1)) / len(structures[0])
     if config.split == "trajectory":
         training, validation = split_by_trajectory(labelled, config.validation, config.seed)

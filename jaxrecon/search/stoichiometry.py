@@ -11,7 +11,7 @@ Problems, 1974, chapter 23), and for n atoms the numbers of atoms of the element
 near :math:`n x_e`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -73,6 +73,57 @@ def compositions(
         tuple(symbol for symbol, n in zip(elements, counts, strict=True) for _ in range(n))
         for _, _, counts in fitting[:most]
     ]
+
+
+def nearest_composition(
+    target: Float[np.ndarray, " p"], fingerprint: Fingerprint, size: int
+) -> tuple[tuple[str, ...], float]:
+    """Find the composition that comes nearest to a fingerprint that need not belong to a structure.
+
+    Args:
+        target: the fingerprint, without a unit.
+        fingerprint: the settings that it was made with; :func:`reads_compositions` of them. Only
+            its elements occur.
+        size: number of atoms.
+
+    Returns:
+        The symbols of all atoms, sorted by atomic number, and the misfit: the largest difference of
+        a mean, without a unit.
+    """
+    matrix, means = _equations(target, fingerprint)
+    counts, misfit = min(
+        _whole(matrix, means, _parts(matrix, means), size), key=lambda found: found[1]
+    )
+    elements = fingerprint.descriptor.elements
+    return tuple(
+        symbol for symbol, n in zip(elements, counts, strict=True) for _ in range(n)
+    ), misfit
+
+
+def with_composition(
+    target: Float[np.ndarray, " p"], fingerprint: Fingerprint, symbols: Sequence[str]
+) -> Float[np.ndarray, " p"]:
+    """Give a fingerprint the numbers of a composition in place of its own.
+
+    Args:
+        target: the fingerprint, without a unit.
+        fingerprint: the settings that it was made with; :func:`reads_compositions` of them.
+        symbols: symbols of all atoms.
+
+    Returns:
+        A copy with the means, and second moments, of the features that depend on the central
+        element alone; all other numbers are as they were.
+    """
+    known = fingerprint.descriptor.center_values
+    assert known is not None
+    elements = fingerprint.descriptor.elements
+    values = known.values[[elements.index(symbol) for symbol in symbols]]
+    changed = np.array(target)
+    for place, kind in enumerate(fingerprint.poolings):
+        if kind in ("mean", "moment2"):
+            pool = values.mean(axis=0) if kind == "mean" else values.var(axis=0)
+            changed[fingerprint.descriptor.size * place + known.features] = pool
+    return changed
 
 
 def _equations(
