@@ -117,7 +117,7 @@ def test_the_default_number_of_replicas_depends_on_the_fingerprint() -> None:
 
 def test_programs_do_not_depend_on_settings_of_the_loop_around_them() -> None:
     config = ReconstructConfig(sites=5, min_distance=0.5)
-    changed = config.replace(hops=3, restart_after=2, tolerance=1e-3, solutions=4)
+    changed = config.replace(hops=3, restart_after=2, patience=3, tolerance=1e-3, solutions=4)
     assert changed.compiled == config.compiled == config
     assert config.replace(sites=6).compiled != config.compiled
 

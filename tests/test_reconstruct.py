@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,20 @@ def test_a_population_without_progress_starts_again() -> None:
         assert np.isinf(residuals).all() == restarts
     # After the restart, even a residual of 9 is progress.
     assert (state.best_since_restart, state.hops_without_progress) == (9.0, 0)
+
+
+def test_a_search_without_progress_ends_with_its_patience() -> None:
+    [[problem]] = jaxrecon.search.arguments.problems_of(
+        impossible(1), PLATINUM, "Pt3", None, None, None
+    )
+    state = TargetState(problem, CONFIG.replace(patience=2, hops=9), lowest_residual=0.0)
+    ended = []
+    # A residual of 3.99 is lower than 4, but not by 1 %.
+    for best in (5.0, 4.0, 3.99, 3.9, 3.9, 3.9):
+        state.update(np.zeros((2, 3, 3), np.float32), np.array([best, 10.0], np.float32))
+        ended.append(state.complete)
+    assert ended == [False, False, False, False, False, True]
+    assert not replace(state, config=CONFIG.replace(hops=9)).complete
 
 
 def test_new_targets_of_one_shape_do_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:

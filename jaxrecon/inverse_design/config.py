@@ -49,7 +49,7 @@ class GenerateConfig:
     tolerance: float = 0.1
     shortest: float = 0.7
     search: ReconstructConfig = field(
-        default_factory=lambda: ReconstructConfig(hops=20, tolerance=0.04)
+        default_factory=lambda: ReconstructConfig(hops=20, patience=5, tolerance=0.04)
     )
 
     def __post_init__(self) -> None:

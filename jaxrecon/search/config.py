@@ -20,6 +20,8 @@ class ReconstructConfig:
         hops: largest number of hops for one target; the first one starts from random positions.
         restart_after: number of hops without a better structure after which all replicas start
             again from random positions.
+        patience: number of hops without a residual that is lower by 1 % after which a search ends;
+            0 for no such end. For targets that no structure has exactly, such as drawn ones.
         tolerance: mean absolute residual at which a structure counts as a solution, without a unit.
         solutions: number of different structures to find for each target.
         min_distance: smallest distance of two atoms in a solution, in units of the sum of their
@@ -50,6 +52,7 @@ class ReconstructConfig:
     replicas: int = 0
     hops: int = 600
     restart_after: int = 25
+    patience: int = 0
     tolerance: float = 1e-6
     solutions: int = 1
     min_distance: float = 0.0
@@ -70,7 +73,7 @@ class ReconstructConfig:
         for name in ("hops", "restart_after", "solutions", "refine_steps", "sites"):
             self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 1", getattr(self, name) >= 1)
-        for name in ("replicas", "adam_steps", "polish_steps"):
+        for name in ("replicas", "adam_steps", "polish_steps", "patience"):
             self._check(name, "a whole number >= 0", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 0", getattr(self, name) >= 0)
         for name in ("tolerance", "learning_rate", "max_step"):
@@ -145,6 +148,7 @@ class ReconstructConfig:
             self,
             hops=default.hops,
             restart_after=default.restart_after,
+            patience=default.patience,
             tolerance=default.tolerance,
             solutions=default.solutions,
             moves=default.moves,

@@ -33,6 +33,9 @@ It holds for residuals above the tolerance.
 RATIO_BELOW_TOLERANCE = 0.25
 """The same for residuals at or below the tolerance, where further rounds refine the positions."""
 
+CLEARLY = 0.99
+"""Part of a residual below which another one is clearly lower."""
+
 
 @dataclass
 class TargetState:
@@ -47,6 +50,8 @@ class TargetState:
         best_since_restart: lowest residual since the last restart.
         hops_without_progress: number of hops since that was reached.
         hops: number of hops done.
+        milestone: the residual that the next one has to be clearly lower than.
+        hops_since: number of hops since that was reached.
         overflow: whether the last hop failed because an atom had more neighbours than the bounds
             hold.
         started: time of the start in seconds, of :func:`time.perf_counter`.
@@ -60,6 +65,8 @@ class TargetState:
     best_since_restart: float = np.inf
     hops_without_progress: int = 0
     hops: int = 0
+    milestone: float = np.inf
+    hops_since: int = 0
     overflow: bool = False
     started: float = field(default_factory=time.perf_counter)
     spare: bool = False
@@ -69,8 +76,9 @@ class TargetState:
 
     @property
     def complete(self) -> bool:
-        """Whether the search ends: the target is solved, or all hops are used up."""
-        return self.solutions.complete or self.hops == self.config.hops
+        """Whether the search ends: the target is solved, or hops or patience are used up."""
+        tired = 0 < self.config.patience <= self.hops_since
+        return self.solutions.complete or self.hops == self.config.hops or tired
 
     def update(
         self,
@@ -88,6 +96,9 @@ class TargetState:
         best = float(residuals[order[0]])
         if not np.isfinite(best):
             self.overflow = with_larger_bounds(self.problem, coordinates[0]) is not self.problem
+        self.hops_since += 1
+        if best < CLEARLY * self.milestone:
+            self.milestone, self.hops_since = best, 0
         # Polish what is better than everything before it. Where several solutions are wanted,
         # polish the best few, as a later and worse structure may be a different solution.
         if self.config.solutions > 1:
