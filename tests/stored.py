@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.search.certificate import Certificate
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.search.solutions import Solution
@@ -42,13 +43,14 @@ def result(number: int = 0, **changes: Any) -> Result:
         "hops": number + 1,
         "evaluations": {"values": 7, "gradients": 0, "jacobians": number},
         "seconds": random.uniform(),
+        "certificate": Certificate(3, number % 2, random.uniform(), np.inf, random.uniform()),
     }
     return Result(**{**values, **changes})
 
 
 def solution(number: int) -> Solution:
     each = result(number)
-    return Solution(each.atoms, each.residual)
+    return Solution(each.atoms, each.residual, each.certificate if number % 2 else None)
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def assert_same(found: Result, expected: Result) -> None:
         ):
             assert value.dtype == wanted.dtype == np.float64
             assert value.tobytes() == wanted.tobytes()
+        assert one.certificate == other.certificate
         assert one.atoms.numbers.tolist() == other.atoms.numbers.tolist()
         assert one.atoms.pbc.tolist() == other.atoms.pbc.tolist()
     assert type(found.code) is type(expected.code)

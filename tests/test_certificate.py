@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from recovering import module
 from jaxrecon import SOAP, Fingerprint, certificates, featurize
 from jaxrecon.datasets import prototypes
 from jaxrecon.datasets.clusters import random_cluster
-from jaxrecon.search.certificate import _parts
+from jaxrecon.search.certificate import _derivatives
+from jaxrecon.search.soft_directions import second_derivatives
+from jaxrecon.search.unknowns import Unknowns
 
 SHELLS = SOAP(("Pt",), r_cut=6.0, n_max=4, l_max=2)
 FINGERPRINT = Fingerprint(SHELLS, poolings=("mean", "moment2"))
@@ -180,15 +183,46 @@ def test_the_benchmark_compares_errors_with_deviations(
     assert 1e-6 < row["deviation"] <= row["position_error"] + 1e-8
 
 
-def test_second_derivatives_of_pairs_give_those_of_combinations() -> None:
-    random = np.random.default_rng(0)
-    matrix, weights = random.normal(size=(4, 4, 3)), random.normal(size=(5, 4))
-    matrix = matrix + matrix.transpose(1, 0, 2)
-    first, second = np.triu_indices(4)
-    pairs = (np.eye(4)[first] + np.eye(4)[second]) / np.where(first == second, 2, 2**0.5)[:, None]
-    along = np.einsum("ma,mb,abp->mp", pairs, pairs, matrix)
-    np.testing.assert_allclose(
-        _parts(weights, first, second) @ along,
-        np.einsum("na,nb,abp->np", weights, weights, matrix),
-        atol=1e-12,
-    )
+@pytest.mark.parametrize("cell_known", [True, False])
+def test_second_derivatives_are_those_of_the_numbers(cell_known: bool) -> None:
+    """By differences of the numbers along sums of two displacements, strains among them."""
+    atoms = random_cluster("Pt3", 1)
+    atoms.set_cell(np.diag([4.0, 4.5, 5.0]) + 0.3)
+    atoms.pbc = True
+    preset = Fingerprint(SHELLS, poolings=("mean",), images="all")
+    unknowns = Unknowns.of(atoms, strained=not cell_known)
+    assert len(unknowns.basis) == (6 if cell_known else 12)
+    motions = unknowns.basis[-3:]
+
+    def jacobians(moved: Sequence[Atoms]) -> list[np.ndarray]:
+        strain = not cell_known
+        found = {n: each for n, _, each in _derivatives(moved, preset, strain=strain)}
+        return [found[number] for number in range(len(moved))]
+
+    bent, error = second_derivatives(unknowns, motions, jacobians, 1.0)
+    assert error < 1e-9
+    step = 2e-3
+    for a in range(3):
+        for b in range(a, 3):
+            corners = [
+                unknowns.moved(step * (one * motions[a] + other * motions[b]))
+                for one in (1, -1)
+                for other in (1, -1)
+            ]
+            values = featurize(corners, preset)
+            wanted = (values[0] - values[1] - values[2] + values[3]) / (4 * step**2)
+            scale = np.abs(wanted).max()
+            np.testing.assert_allclose(bent[a, b], wanted, atol=1e-4 * scale)
+
+
+def test_fixed_atoms_leave_their_rotations_alone() -> None:
+    """What turns about the fixed atoms is no unknown; a crystal with one has no rigid motion."""
+    atoms = random_cluster("Pt5", 2)
+    for held, count in [(0, 9), (1, 9), (2, 8), (3, 6), (5, 0)]:
+        fixed = np.arange(5) < held
+        unknowns = Unknowns.of(atoms, strained=False, fixed=fixed)
+        assert len(unknowns.basis) == count
+        assert not unknowns.basis[:, fixed].any()
+    atoms.set_cell([6, 6, 6])
+    atoms.pbc = True
+    assert len(Unknowns.of(atoms, strained=False, fixed=np.arange(5) < 1).basis) == 12

@@ -315,7 +315,7 @@ def test_dtype_is_kept(enabled: bool) -> None:
                     full, positions=full.positions.astype(dtype), cell=cell
                 )
                 shapes = jax.eval_shape(everything, structure)
-                assert {x.dtype for x in shapes} == {np.dtype(dtype)}
+                assert {x.dtype for x in jax.tree.leaves(shapes)} == {np.dtype(dtype)}
 
 
 def test_cells_of_slabs_stay_right_handed() -> None:

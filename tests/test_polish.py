@@ -9,18 +9,28 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
+from inverting import CONFIG, fingerprint_of
+from strategies import random_cluster, random_crystal
 
+import jaxrecon.search.polishing
 import jaxrecon.search.reconstruct
-import jaxrecon.search.target_state
-from jaxrecon import Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
+from jaxrecon import (
+    Fingerprint,
+    ReconstructConfig,
+    ResultCode,
+    certificates,
+    featurize,
+    reconstruct,
+)
 from jaxrecon.datasets.clusters import relaxed
 from jaxrecon.search.arguments import problems_of
-from jaxrecon.search.target_state import (
+from jaxrecon.search.polishing import (
     NEAR_TARGET,
     RATIO_ABOVE_TOLERANCE,
     RATIO_BELOW_TOLERANCE,
-    TargetState,
+    certificate_of,
 )
+from jaxrecon.search.target_state import TargetState
 from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 1e-6
@@ -32,10 +42,11 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
     rounds = 0
 
     def compiled_polish(*_: Any) -> Any:
-        def polish(task: Any, coordinates: Any, guidance: Any) -> tuple[Any, Any]:
+        def polish(task: Any, coordinates: Any, guidance: Any, steps: Any) -> tuple[Any, Any, None]:
             nonlocal rounds
-            rounds += 1
-            return coordinates, np.float64(next(residuals))
+            # Without steps it is asked for a certificate.
+            rounds += int(steps) > 0
+            return coordinates, np.float64(next(residuals) if steps else 0.0), None
 
         return polish
 
@@ -45,7 +56,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
             np.full((1, 2), 0.5, np.float32),
         )
 
-    monkeypatch.setattr(jaxrecon.search.target_state, "compiled_polish", compiled_polish)
+    monkeypatch.setattr(jaxrecon.search.polishing, "compiled_polish", compiled_polish)
     monkeypatch.setattr(jaxrecon.search.reconstruct, "compiled_hop", compiled_hop)
     config = ReconstructConfig(replicas=2, hops=1, tolerance=TOLERANCE)
     reconstruct(np.ones(FEW.size), FEW, symbols="Pt3", config=config)
@@ -96,7 +107,39 @@ def test_more_unknowns_than_numbers() -> None:
     [[problem]] = problems_of(target, FEW, "Pt20", None, None, None)
     state = TargetState(problem, config)
     assert state.polish(near.positions)
-    [(found, residual)] = state.solutions.found
+    [(found, residual, _)] = state.solutions.found
     assert residual <= config.tolerance
     assert rmsd(truth, found) < rmsd(truth, near)
     assert ResultCode.of(residual, config.tolerance, overflow=False) is ResultCode.CONVERGED
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "free",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("fixed", "known", "unknown")),
+    ],
+)
+def test_certificates_are_those_of_a_program_of_their_own(kind: str) -> None:
+    """The program that polishes leaves absent elements out, pads atoms and has a cell's strain."""
+    atoms = random_crystal(3, 3, ("O", "Pt")) if "known" in kind else random_cluster(3, 7, ("Pt",))
+    fingerprint = fingerprint_of("H", "O", "Pt", poolings=("max", "mean"))
+    target = featurize(atoms, fingerprint)
+    cell = {"known": atoms.cell.array, "unknown": "unknown"}.get(kind)
+    held = [np.where(np.arange(len(atoms))[:, None] < 3, atoms.positions, np.nan)]
+    positions = held if kind == "fixed" else None
+    symbols = [atoms.get_chemical_symbols()]
+    [[problem]] = problems_of(target, fingerprint, symbols, cell, positions, None)
+    moved = atoms.copy()
+    moved.positions[3 if kind == "fixed" else 0, 0] += 1e-7
+    found = certificate_of(problem, CONFIG, moved, 1e-7)
+    assert found is not None
+    (wanted,) = certificates(moved, fingerprint, targets=target, cell_known=kind != "unknown")
+    if kind == "fixed":
+        # Six numbers of three fixed atoms hold all rigid motions of the others.
+        assert (found.unknowns, wanted.unknowns) == (12, 15)
+        assert 1e-8 < found.position_error < 1e-4
+    else:
+        assert found[:2] == wanted[:2]
+        np.testing.assert_allclose(found[2:], wanted[2:], rtol=1e-6)
+    assert certificate_of(problem, CONFIG, moved, 1e-3) is None

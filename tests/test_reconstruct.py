@@ -31,7 +31,7 @@ def assert_found(result: Result, truth: Atoms, fingerprint: Fingerprint) -> None
     assert result.code is ResultCode.CONVERGED
     assert result.residual <= 1e-6
     assert result.atoms.get_chemical_formula() == truth.get_chemical_formula()
-    assert rmsd(truth, result.atoms) <= 1e-3
+    assert rmsd(truth, result.atoms) <= min(1e-3, max(result.position_error, 1e-9))
     # Compute the residual anew.
     difference = featurize(result.atoms, fingerprint)[0] - featurize(truth, fingerprint)[0]
     assert np.abs(difference).mean() == pytest.approx(result.residual, abs=1e-12)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import read
 
 from jaxrecon import Fingerprint, reconstruct
 from jaxrecon.inverse_design.generated import Generated
@@ -18,12 +20,16 @@ from jaxrecon.plotting.canvas import COLORS, SMALLEST_RESIDUAL
 from jaxrecon.plotting.residuals import ResidualCurves, residual_curves
 from jaxrecon.plotting.runs import STYLES, RunSummary, run_summary
 from jaxrecon.runtime import tables
+from jaxrecon.search import polishing
 from jaxrecon.search import reconstruct as reconstructing
-from jaxrecon.search import target_state
+from jaxrecon.search.certificate import Certificate
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 from jaxrecon.search.solutions import Solution
+from jaxrecon.structures.io import write_structures
 
+FIRM = Certificate(3, 0, 0.05, 3e-8, 1e-3)
+LOOSE = Certificate(3, 1, 0.0, np.inf, 0.0)
 WATER = Atoms("OH2", [(0.0, 0.0, 0.0), (0.76, 0.59, 0.0), (-0.76, 0.59, 0.0)])
 
 
@@ -37,9 +43,9 @@ def result(residual: float, gradients: int, **changes: Any) -> Result:
 @pytest.fixture
 def run() -> Reconstruction:
     found = [
-        result(2e-9, 10_000),
+        result(2e-9, 10_000, certificate=FIRM),
         result(3e-2, 90_000, hops=12),
-        result(0.0, 400, others=(Solution(WATER, 1e-8),)),
+        result(0.0, 400, others=(Solution(WATER, 1e-8, FIRM),), certificate=LOOSE),
         result(np.inf, 90_000, atoms=Atoms("Pt", [[np.nan] * 3])),
     ]
     return Reconstruction(found, [], ReconstructConfig(), seed=0, seconds=9.0)
@@ -80,11 +86,11 @@ class Cells(HTMLParser):
 
 def test_a_run_prints_as_a_table(run: Reconstruction) -> None:
     assert str(run).splitlines() == [
-        "target  formula  residual  code        hops  evaluations    s",
-        "     0  H2O       2.0e-09  converged      2       11,030  1.2",
-        "     1  H2O       3.0e-02  stalled       12       91,030  1.2",
-        "     2  H2O       0.0e+00  converged      2        1,430  1.2",
-        "     3  Pt            inf  non_finite     2       91,030  1.2",
+        "target  formula  residual  error (A)  code        hops  evaluations    s",
+        "     0  H2O       2.0e-09    3.0e-08  converged      2       11,030  1.2",
+        "     1  H2O       3.0e-02          -  stalled       12       91,030  1.2",
+        "     2  H2O       0.0e+00        inf  converged      2        1,430  1.2",
+        "     3  Pt            inf          -  non_finite     2       91,030  1.2",
         "2 of 4 converged in 9.0 s",
         f"stalled: {ResultCode.STALLED.advice}",
         f"non_finite: {ResultCode.NON_FINITE.advice}",
@@ -123,8 +129,31 @@ def test_a_data_frame_has_a_row_for_each_target(run: Reconstruction) -> None:
     assert frame["gradients"].tolist() == [10_000, 90_000, 400, 90_000]
     assert frame["solutions"].tolist() == [1, 1, 2, 1]
     np.testing.assert_array_equal(frame["residual"], [own.residual for own in run])
+    np.testing.assert_array_equal(frame["position_error"], [3e-8, np.nan, np.inf, np.nan])
+    np.testing.assert_array_equal(frame["rank_deficiency"], [0, np.nan, 1, np.nan])
+    np.testing.assert_array_equal(frame["singular_value"], [0.05, np.nan, 0.0, np.nan])
     kinds = {"formula", "hops", "seconds", "values", "jacobians"}
-    assert set(frame) == kinds | {"code", "evaluations", "gradients", "residual", "solutions"}
+    certificate = {"position_error", "rank_deficiency", "singular_value"}
+    rest = {"code", "evaluations", "gradients", "residual", "solutions"}
+    assert set(frame) == kinds | certificate | rest
+
+
+def test_certificates_stand_beside_structures(run: Reconstruction, tmp_path: Path) -> None:
+    """Of each solution its own; in files too, where infinity stays infinite."""
+    write_structures(tmp_path / "found.extxyz", run.to_atoms(others=True))
+    frames = read(tmp_path / "found.extxyz", index=":")
+    assert [atoms.info.get("position_error") for atoms in frames] == [
+        3e-8,
+        None,
+        np.inf,
+        3e-8,
+        None,
+    ]
+    assert [frames[2].info[name] for name in ("rank_deficiency", "singular_value")] == [1, 0.0]
+    targets = run.to_dict()["targets"]
+    assert [each["position_error"] for each in targets] == [3e-8, None, np.inf, None]
+    assert np.isnan(run[1].position_error)
+    assert run[0].continued(run[1]).certificate == FIRM
 
 
 def test_a_data_frame_of_generated_structures(made: Generated) -> None:
@@ -207,9 +236,7 @@ def test_all_residuals_are_reported_after_every_hop(monkeypatch: pytest.MonkeyPa
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
 
     monkeypatch.setattr(reconstructing, "compiled_hop", lambda *_: hop)
-    monkeypatch.setattr(
-        target_state, "compiled_polish", lambda *_: lambda task, x, guidance: (x, 0.5)
-    )
+    monkeypatch.setattr(polishing, "compiled_polish", lambda *_: lambda task, x, *_: (x, 0.5, None))
     fingerprint = Fingerprint.preset("default", ["H", "O"])
     reported: dict[int, list[np.ndarray]] = {0: [], 1: []}
     reconstruct(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ase import Atoms
 from stored import DESCRIPTION, PLATINUM, assert_same, changed, result, solution
 
 from jaxrecon.runtime.files import write_json
+from jaxrecon.runtime.run_store import Row
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, ResultCode
 from jaxrecon.search.store import Store
@@ -21,7 +23,7 @@ from jaxrecon.structures.io import write_structures
 
 def test_results_come_back_bit_for_bit(tmp_path: Path) -> None:
     extremes = np.array([[-0.0, 5e-324, 1e308], [np.nan, np.inf, -np.inf], [1 / 3, np.pi, 1e-17]])
-    lost = {"residual": np.inf, "code": ResultCode.NON_FINITE}
+    lost = {"residual": np.inf, "code": ResultCode.NON_FINITE, "certificate": None}
     results = {
         0: result(0),
         1: result(1, code=ResultCode.STALLED),
@@ -44,6 +46,21 @@ def test_results_come_back_bit_for_bit(tmp_path: Path) -> None:
     for index, each in results.items():
         assert_same(found[index], each)
         found[index].atoms.positions[0] = 0.0  # an array of its own, which can be written
+
+
+def test_results_of_earlier_versions_have_no_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, own = Store(tmp_path / "found.db"), result(0, others=(solution(1),))
+    [(atoms, pairs, data)] = store._rows(own)
+    del pairs["position_error"], data["certificate"], data["others"][0]["certificate"]
+    store.begin(DESCRIPTION)
+    monkeypatch.setattr(Store, "_rows", lambda *_: [Row(atoms, pairs, data)])
+    store.commit(0, own)
+    found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)[0]
+    other = solution(1)._replace(certificate=None)
+    assert_same(found, replace(own, certificate=None, others=(other,)))
+    assert np.isnan(found.position_error)
 
 
 def test_files_of_a_resumed_run_are_those_of_one_that_was_not(tmp_path: Path) -> None:
@@ -73,6 +90,7 @@ def test_other_programs_can_read_it(tmp_path: Path) -> None:
     assert row.formula == "PtO2"
     assert row.residual == result(2).residual
     assert (row.result_code, row.hops, row.evaluations) == ("converged", 3, 9)
+    assert row.position_error == np.inf
     assert row.data["evaluations"] == {"values": 7, "gradients": 0, "jacobians": 2}
     assert len(list(database.select("hops>1,result_code=converged"))) == 2
 

@@ -44,6 +44,7 @@ COLUMNS = {
     "atoms": ">",
     "numbers": ">",
     "residual": ">",
+    "error/A": ">",
     "RMSD/A": ">",
     "hops": ">",
     "s": ">",
@@ -181,6 +182,7 @@ def _table_row(pair: Pair, found: Reconstruction) -> list[str]:
         str(len(pair.truth)),
         str(found.fingerprints[0].size),
         f"{pair.residual:.1e}",
+        f"{found[0].position_error:.1e}",
         f"{pair.rmsd:.1e}",
         str(found[0].hops),
         f"{found.seconds:.1f}",
@@ -197,6 +199,7 @@ def _report(
     structures = {
         pair.name: {
             "residual": pair.residual,
+            "position_error": runs[pair.name][0].position_error,
             "rmsd": pair.rmsd,
             "seconds": runs[pair.name].seconds,
         }

@@ -40,9 +40,10 @@ a { color: #0060a0; }
 RECOVERED = """A fingerprint turns atoms into numbers that do not depend on orientation, origin
 or the order of the atoms. The fingerprint of each of these structures was computed, and a search
 that knew the fingerprint but not the positions found the structure again, starting from random
-positions. A residual of 1e-6 or less is a certificate: all numbers agree to round-off. RMSD is
-the deviation of the atoms from the true structure in &Aring;ngstr&ouml;m, after the best
-rotation, reflection and order of the atoms."""
+positions. A residual of 1e-6 or less means that all numbers agree; the error is how far an atom may
+still be from its place with that residual, in &Aring;ngstr&ouml;m, by the derivatives of the
+numbers. RMSD is the deviation of the atoms from the true structure, after the best rotation,
+reflection and order of the atoms."""
 
 MADE = """The opposite direction: clusters of ten platinum atoms that have a wanted formation
 energy. A small conditional autoencoder drew fingerprints that such clusters may have. The same

@@ -175,10 +175,11 @@ def reconstruct(
 ) -> Report | None:
     """Find the structures that have the given fingerprints.
 
-    Each frame of OUT.extxyz has its `residual` and `result_code`: converged, stalled (the best
-    structure has another fingerprint), non_finite or overflow. Ctrl-C stops after the current hop;
-    finished targets are in the database, and --resume continues from them. With more --hops than
-    before, --resume searches again for the targets that were not solved, from their start.
+    Each frame of OUT.extxyz has its `residual`, its `position_error` in Angstrom that this allows,
+    and `result_code`: converged, stalled (the best structure has another fingerprint), non_finite
+    or overflow. Ctrl-C stops after the current hop; finished targets are in the database, and
+    --resume continues from them. With more --hops than before, --resume searches again for the
+    targets that were not solved, from their start.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.descriptors.io import read_fingerprints

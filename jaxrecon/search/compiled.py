@@ -12,7 +12,7 @@ but with eight replicas in each, a hop of 64 replicas takes a sixth longer.
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -28,7 +28,7 @@ from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.descent import descend, model
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.search.guidance import Guidance
-from jaxrecon.search.levenberg_marquardt import levenberg_marquardt, refine
+from jaxrecon.search.levenberg_marquardt import Linearization, levenberg_marquardt
 from jaxrecon.search.moves import move_draws, propose
 from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
@@ -182,7 +182,10 @@ def compiled_hop(
 @lru_cache(maxsize=PROGRAMS)
 def compiled_polish(
     fingerprint: Fingerprint, config: ReconstructConfig
-) -> Callable[[Task, Float[Array, "x 3"], Guidance | None], tuple[Array, Array]]:
+) -> Callable[
+    [Task, Float[Array, "x 3"], Guidance | None, Int[Array, ""]],
+    tuple[Array, Array, Linearization | None],
+]:
     """The program that makes one round of polishing: Levenberg-Marquardt on one structure.
 
     Where largest or smallest values are pooled, it uses the equations of all atoms that the target
@@ -194,20 +197,26 @@ def compiled_polish(
         config: settings of the search; see :attr:`ReconstructConfig.compiled`.
 
     Returns:
-        A function of the task, the start and the guidance, all meant to be in float64. It returns
-        the best coordinates in Angstrom, and their residual.
+        A function of the task, the start, the guidance and the number of steps, all meant to be in
+        float64. It returns the best coordinates in Angstrom, their residual, and the equations
+        there, for a certificate; without steps it looks at the start alone. A guided search has no
+        equations of the numbers alone.
     """
     extremes = set(fingerprint.poolings) & set(EXTREMES)
-    equations = bound_equations if extremes else normal_equations
+    equations = partial(bound_equations if extremes else normal_equations, linear=True)
 
-    def polish(task: Task, coordinates: Array, guidance: Guidance | None) -> tuple[Array, Array]:
+    def polish(
+        task: Task, coordinates: Array, guidance: Guidance | None, steps: Array
+    ) -> tuple[Array, Array, Linearization | None]:
         task = replace(task, guidance=guidance)
         refinement = levenberg_marquardt(
             model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )
         # Known atoms start at their known positions, which float32 has rounded before.
-        start = task.join(*task.split(coordinates))
-        return refine(refinement, start, steps=config.polish_steps)
+        state = refinement.init(task.join(*task.split(coordinates)))
+        # The number of steps is no part of the program, so that one serves all.
+        state = jax.lax.fori_loop(0, steps + 1, lambda _, each: refinement.step(each), state)
+        return state.best_positions, state.best_residual, state.model.linear
 
     return jax.jit(polish)
 

@@ -152,6 +152,7 @@ class ReconstructConfig:
             tolerance=default.tolerance,
             solutions=default.solutions,
             moves=default.moves,
+            polish_steps=default.polish_steps,
         )
 
     @property

@@ -57,7 +57,7 @@ def with_contacts(
         # Accelerators would round float32 factors to 10 bits otherwise.
         return jnp.matmul(left, right, precision=Precision.HIGHEST)
 
-    return NormalEquations(
+    return equations._replace(
         gram=equations.gram + product(flat.T, flat),
         gradient=equations.gradient + product(flat_overlap, flat),
         squared=equations.squared + jnp.sum(flat_overlap**2),

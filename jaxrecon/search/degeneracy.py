@@ -8,7 +8,7 @@ from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.reconstruct import reconstruct
-from jaxrecon.search.solutions import SAME_RMSD
+from jaxrecon.search.solutions import SAME_RMSD, Solution
 from jaxrecon.structures import matching
 from jaxrecon.structures.inputs import as_atoms
 
@@ -64,7 +64,8 @@ def degenerate_structures(
     tolerance = result.config.tolerance
     found = []
     first = result[0]
-    for atoms, residual in [(first.atoms, first.residual), *first.others]:
+    for solution in [Solution(first.atoms, first.residual), *first.others]:
+        atoms, residual = solution.atoms, solution.residual
         distance = matching.rmsd(structure, atoms)
         if residual <= tolerance and distance > SAME_RMSD:
             atoms.info.update(residual=residual, rmsd=distance)

@@ -12,7 +12,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES, SELECTING
 from jaxrecon.descriptors.view import View
 from jaxrecon.search.guidance import AtomRows, Guidance
-from jaxrecon.search.levenberg_marquardt import NormalEquations
+from jaxrecon.search.levenberg_marquardt import Linearization, NormalEquations
 from jaxrecon.structures.structure import Structure
 
 
@@ -22,6 +22,7 @@ def normal_equations(
     target: Float[Array, " p"],
     *,
     strain_length: float | None = None,
+    linear: bool = False,
 ) -> NormalEquations:
     """Model of the squared residual :math:`|R(x) - R^*|^2` of the pooled numbers.
 
@@ -34,6 +35,7 @@ def normal_equations(
         target: the target R*, without a unit.
         strain_length: length in Angstrom that a strain of 1 counts as, if the cell is unknown: nine
             unknowns for the strain follow those of the positions. None for a known cell.
+        linear: whether to add the numbers and their derivatives to the model.
 
     Returns:
         The model in the positions and the strain, in Angstrom; its residual is the mean absolute
@@ -49,6 +51,7 @@ def normal_equations(
         gradient=_product(difference, flat),
         squared=jnp.sum(difference**2) + jnp.sum(absent**2),
         residual=_residual(view, difference, absent),
+        linear=Linearization(-difference, jacobian) if linear else None,
     )
 
 
@@ -58,6 +61,7 @@ def bound_equations(
     target: Float[Array, " p"],
     *,
     strain_length: float | None = None,
+    linear: bool = False,
 ) -> NormalEquations:
     r"""Model of all conditions that the target sets for the rows of all atoms.
 
@@ -72,6 +76,7 @@ def bound_equations(
         structure: the structure x.
         target: the target R*, without a unit.
         strain_length: as for :func:`normal_equations`.
+        linear: as for :func:`normal_equations`; the derivatives are those of the pooled numbers.
 
     Returns:
         The model in the positions and the strain, in Angstrom; its residual is the mean absolute
@@ -91,6 +96,8 @@ def bound_equations(
     weight, force, squared = jnp.zeros_like(rows), jnp.zeros_like(rows), jnp.sum(absent**2)
     gram = jnp.zeros((flat.shape[1],) * 2, rows.dtype)
     gradient = jnp.zeros(flat.shape[1], rows.dtype)
+    groups = view.groups
+    pooled = pooling.jacobian(fingerprint.pools, rows, by_entries, groups) if linear else None
     for pool, pool_target, pool_difference in zip(
         fingerprint.pools,
         _blocks(fingerprint, view, wanted),
@@ -114,6 +121,7 @@ def bound_equations(
         gradient=gradient + _product(force.ravel(), flat),
         squared=squared,
         residual=_residual(view, difference, absent),
+        linear=Linearization(-difference, pooled) if pooled is not None else None,
     )
 
 

@@ -22,6 +22,19 @@ CURVATURE_FLOOR = 1e-6
 """Fraction of the mean diagonal entry that the damping adds to every entry: some may be zero."""
 
 
+class Linearization(NamedTuple):
+    """The equations themselves, to first order around a point.
+
+    Attributes:
+        residual: the numbers that are wanted less those at the point, without a unit.
+        jacobian: derivatives of the numbers by the positions and, below them, those by a strain
+            where the cell is unknown; in 1/Angstrom and without a unit.
+    """
+
+    residual: Float[Array, " q"]
+    jacobian: Float[Array, "q x 3"]
+
+
 class NormalEquations(NamedTuple):
     """Gauss-Newton model of a sum of squares :math:`|r|^2` at a point.
 
@@ -30,12 +43,14 @@ class NormalEquations(NamedTuple):
         gradient: the vector :math:`J^T r`.
         squared: the sum :math:`|r|^2`, which accepted steps lower.
         residual: the number by which the best point is chosen.
+        linear: what the model was made of; None where nobody asks for it.
     """
 
     gram: Float[Array, "d d"]
     gradient: Float[Array, " d"]
     squared: Float[Array, ""]
     residual: Float[Array, ""]
+    linear: Linearization | None = None
 
 
 class RefineState(NamedTuple):

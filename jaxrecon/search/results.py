@@ -11,6 +11,7 @@ from ase import Atoms
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime import tables
 from jaxrecon.runtime.versions import versions
+from jaxrecon.search.certificate import Certificate
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.solutions import Solution
 
@@ -23,6 +24,7 @@ COLUMNS = {
     "target": ">",
     "formula": "<",
     "residual": ">",
+    "error (A)": ">",
     "code": "<",
     "hops": ">",
     "evaluations": ">",
@@ -97,6 +99,8 @@ class Result:
             usually adds 4 to 8 %.
         seconds: wall time from start to end of the search for this target.
         others: further solutions, where several were wanted.
+        certificate: how firmly the target holds the structure. None far from the target, in a
+            guided search, and in runs of earlier versions.
     """
 
     atoms: Atoms
@@ -106,6 +110,15 @@ class Result:
     evaluations: dict[str, int]
     seconds: float
     others: tuple[Solution, ...] = ()
+    certificate: Certificate | None = None
+
+    @property
+    def position_error(self) -> float:
+        """Largest displacement of an atom in Angstrom that the residual allows.
+
+        Infinite where the fingerprint does not determine the structure; NaN without a certificate.
+        """
+        return math.nan if self.certificate is None else self.certificate.position_error
 
     def continued(self, other: "Result") -> "Result":
         """Combine two searches for one target: the better structure, and the work of both.
@@ -131,6 +144,7 @@ class Result:
             "evaluations": sum(self.evaluations.values()),
             "evaluations_by_kind": self.evaluations,
             "seconds": self.seconds,
+            **_certified(self.certificate),
             "residuals_of_others": [other.residual for other in self.others],
         }
 
@@ -178,16 +192,20 @@ class Reconstruction(Sequence[Result]):
             others: whether further solutions of a target follow its best one.
 
         Returns:
-            Copies of the structures, with ``residual`` and ``result_code`` in ``info``; with
-            ``others`` also the numbers of the ``target`` and the ``solution``, from 0.
+            Copies of the structures, with ``residual`` and ``result_code`` in ``info``, and where
+            there is a certificate its ``position_error`` and ``singular_value`` in units of
+            Angstrom and ``rank_deficiency``; with ``others`` also the numbers of the ``target`` and
+            the ``solution``, from 0.
         """
         structures = []
         for target, result in enumerate(self.results):
-            found = [Solution(result.atoms, result.residual), *(result.others if others else ())]
-            for number, solution in enumerate(found):
+            best = Solution(result.atoms, result.residual, result.certificate)
+            for number, solution in enumerate([best, *(result.others if others else ())]):
                 atoms = solution.atoms.copy()
                 atoms.info["residual"] = solution.residual
                 atoms.info["result_code"] = result.code.name.lower()
+                if solution.certificate is not None:
+                    atoms.info |= _certified(solution.certificate)
                 if others:
                     atoms.info.update(target=target, solution=number)
                 structures.append(atoms)
@@ -213,8 +231,9 @@ class Reconstruction(Sequence[Result]):
         """The results as a data frame with one row per target.
 
         Returns:
-            Formula, residual, code, hops, evaluations in total and by kind, seconds, and the number
-            of ``solutions``; the index is the number of the target.
+            Formula, residual, code, hops, evaluations in total and by kind, seconds, position error
+            in Angstrom, rank deficiency, singular value in 1/Angstrom, and the number of
+            ``solutions``; the index is the number of the target.
         """
         from pandas import DataFrame, Index
 
@@ -272,6 +291,7 @@ class Reconstruction(Sequence[Result]):
                 str(number),
                 result.atoms.get_chemical_formula(),
                 f"{result.residual:.1e}",
+                "-" if result.certificate is None else f"{result.position_error:.1e}",
                 result.code.name.lower(),
                 str(result.hops),
                 f"{sum(result.evaluations.values()):,}",
@@ -279,3 +299,12 @@ class Reconstruction(Sequence[Result]):
             ]
             for number, result in enumerate(self)
         ]
+
+
+CERTIFIED = ("position_error", "rank_deficiency", "singular_value")
+"""What of a certificate stands beside each structure."""
+
+
+def _certified(certificate: Certificate | None) -> dict[str, float | int | None]:
+    """The same as plain data; None without a certificate."""
+    return {name: getattr(certificate, name, None) for name in CERTIFIED}

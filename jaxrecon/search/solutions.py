@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ase import Atoms
 
+from jaxrecon.search.certificate import Certificate
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.structures import matching
 
@@ -18,10 +19,12 @@ class Solution(NamedTuple):
         atoms: the structure, positions in Angstrom.
         residual: mean absolute residual of its fingerprint, computed in float64, without a unit; in
             a guided search, its objective.
+        certificate: how firmly the target holds it; None where nobody has asked.
     """
 
     atoms: Atoms
     residual: float
+    certificate: Certificate | None = None
 
 
 class Solutions:

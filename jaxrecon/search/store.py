@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxrecon.runtime.run_store import Row, RunStore
 from jaxrecon.runtime.versions import versions
+from jaxrecon.search.certificate import Certificate
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.problems import Problem
 from jaxrecon.search.results import Result, ResultCode
@@ -58,8 +59,14 @@ class Store(RunStore[int, Result]):
             "evaluations": sum(value.evaluations.values()),
             "seconds": float(value.seconds),
         }
-        others = [other._asdict() for other in value.others]
-        return [Row(value.atoms, pairs, {"evaluations": value.evaluations, "others": others})]
+        if value.certificate is not None:
+            pairs["position_error"] = float(value.position_error)
+        data = {
+            "evaluations": value.evaluations,
+            "others": [{**each._asdict(), **_certificate(each)} for each in value.others],
+            **_certificate(value),
+        }
+        return [Row(value.atoms, pairs, data)]
 
     def _value(self, rows: list[Row]) -> Result:
         """Convert such a row back."""
@@ -71,7 +78,8 @@ class Store(RunStore[int, Result]):
             hops=values["hops"],
             evaluations=dict(data["evaluations"]),
             seconds=values["seconds"],
-            others=tuple(Solution(**other) for other in data["others"]),
+            others=tuple(Solution(**_with_certificate(other)) for other in data["others"]),
+            certificate=_with_certificate(data)["certificate"],
         )
 
     def _same(self, key: int, value: Result, known: dict[str, Any], more: set[str]) -> bool:
@@ -83,6 +91,18 @@ class Store(RunStore[int, Result]):
         solved = sum(residual <= config["tolerance"] for residual in residuals)
         # With more hops in all than the limit, several compositions were tried, each up to it.
         return bool(solved >= config["solutions"] and value.hops <= config["hops"])
+
+
+def _certificate(value: Result | Solution) -> dict[str, Any]:
+    """A certificate as plain data by name, for a store."""
+    own = value.certificate
+    return {"certificate": None if own is None else own._asdict()}
+
+
+def _with_certificate(data: dict[str, Any]) -> dict[str, Any]:
+    """The same with a certificate again; stores of earlier versions have none."""
+    own = data.get("certificate")
+    return {**data, "certificate": None if own is None else Certificate(**own)}
 
 
 def description(

@@ -1,37 +1,20 @@
 """The state of the search for one target between hops: what is found, when to restart and end."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import jax
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.search.compiled import compiled_polish
 from jaxrecon.search.config import ReconstructConfig
-from jaxrecon.search.problems import Problem, on_device
+from jaxrecon.search.polishing import certificate_of, polished, with_larger_bounds
+from jaxrecon.search.problems import Problem
 from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.search.solutions import Solutions
-from jaxrecon.structures.bounds import bounds_of
-
-MIN_VOLUME_PER_ATOM = 1.0
-"""Volume per atom in Angstrom^3 below which an unknown cell counts as collapsed."""
 
 MAX_POLISHED = 4
 """Largest number of structures that are polished after one hop, if several solutions are wanted."""
-
-NEAR_TARGET = 100.0
-"""Largest residual, in units of the tolerance, at which a second round of polishing is worth it."""
-
-RATIO_ABOVE_TOLERANCE = 0.9
-"""Largest ratio of new to old residual at which another round of polishing is worth it.
-
-It holds for residuals above the tolerance.
-"""
-
-RATIO_BELOW_TOLERANCE = 0.25
-"""The same for residuals at or below the tolerance, where further rounds refine the positions."""
 
 CLEARLY = 0.99
 """Part of a residual below which another one is clearly lower."""
@@ -131,37 +114,27 @@ class TargetState:
         Returns:
             Whether the residual reaches the tolerance.
         """
-        problem, tolerance = self.problem, self.config.tolerance
-        with jax.enable_x64(True):
-            polish = compiled_polish(problem.searched_fingerprint, self.config.compiled)
-            previous = np.inf
-            while True:
-                task = problem.task(np.float64)
-                begin = on_device(start, np.float64)
-                coordinates, residual = jax.device_get(polish(task, begin, problem.guidance))
-                # If the structure has more neighbours than the bounds hold, the round saw only some
-                # of them: repeat it with larger bounds.
-                enlarged = with_larger_bounds(problem, coordinates)
-                complete = enlarged is problem
-                if complete and not is_worth_polishing(float(residual), previous, tolerance):
-                    break
-                problem, start, previous = enlarged, coordinates, float(residual)
-        final = problem.residual(float(residual))
-        if np.isfinite(final):
-            self.solutions.add(problem.atoms(coordinates), final)
-        return final <= tolerance
+        coordinates, residual = polished(self.problem, self.config, start)
+        if np.isfinite(residual):
+            self.solutions.add(self.problem.atoms(coordinates), residual)
+        return residual <= self.config.tolerance
 
     def result(self) -> Result:
         """The result of the search, with the best structure found.
 
         Where there is none, positions are NaN and the residual is infinite.
         """
-        problem, found = self.problem, self.solutions.found
+        problem = self.problem
+        found = [
+            each._replace(certificate=certificate_of(problem, self.config, *each[:2]))
+            for each in self.solutions.found
+        ]
         if found:
-            (atoms, residual), *others = found
+            (atoms, residual, certificate), *others = found
         else:
             nowhere = np.full((len(problem.symbols), 3), np.nan)
             atoms, residual, others = Atoms(problem.symbols, nowhere), np.inf, []
+            certificate = None
             atoms.set_cell(problem.cell)
             atoms.pbc = problem.cell is not None
         per_hop = self.config.evaluations_per_hop
@@ -173,51 +146,5 @@ class TargetState:
             evaluations={kind: self.hops * count for kind, count in per_hop.items()},
             seconds=time.perf_counter() - self.started,
             others=tuple(others),
+            certificate=certificate,
         )
-
-
-def with_larger_bounds(problem: Problem, coordinates: np.ndarray) -> Problem:
-    """Enlarge the bounds of a problem where a structure needs larger ones.
-
-    Args:
-        problem: the problem.
-        coordinates: coordinates of the structure, in Angstrom.
-
-    Returns:
-        A copy with larger bounds; the problem itself where its bounds suffice, or where the
-        coordinates are not finite or the cell has collapsed.
-    """
-    if problem.cell is None or problem.fingerprint.images == "minimum":
-        return problem
-    atoms = problem.atoms(coordinates)
-    # A collapsed cell would have endless numbers of neighbours.
-    if not np.isfinite(coordinates).all():
-        return problem
-    if atoms.get_volume() < MIN_VOLUME_PER_ATOM * len(atoms):
-        return problem
-    own, r_cut = problem.bounds, problem.fingerprint.descriptor.r_cut
-    needed = bounds_of([atoms], r_cut)
-    if needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity:
-        return problem
-    return replace(problem, bounds=needed)
-
-
-def is_worth_polishing(residual: float, previous: float, tolerance: float) -> bool:
-    """Whether another round of polishing is worth it.
-
-    Along a flat valley, as of a symmetric structure or of more unknowns than numbers, the descent
-    is slow but steady, and further rounds reach the target. Far from the target a valley leads
-    nowhere.
-
-    Args:
-        residual: residual after the last round.
-        previous: residual after the round before it; infinite if there was none.
-        tolerance: residual at which a structure counts as a solution.
-
-    Returns:
-        Whether the last round has lowered the residual enough.
-    """
-    if residual > NEAR_TARGET * tolerance:
-        return False
-    ratio = RATIO_ABOVE_TOLERANCE if residual > tolerance else RATIO_BELOW_TOLERANCE
-    return residual < previous * ratio

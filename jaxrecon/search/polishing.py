@@ -1,0 +1,163 @@
+"""Polishing: the last steps towards a target in float64, and how firmly it holds what they find."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import numpy as np
+from ase import Atoms
+from jaxtyping import Float
+
+from jaxrecon.search.certificate import Certificate, certified
+from jaxrecon.search.compiled import compiled_polish
+from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.problems import Problem, on_device
+from jaxrecon.search.unknowns import Unknowns
+from jaxrecon.structures.bounds import bounds_of
+
+MIN_VOLUME_PER_ATOM = 1.0
+"""Volume per atom in Angstrom^3 below which an unknown cell counts as collapsed."""
+
+NEAR_TARGET = 100.0
+"""Largest residual, in units of the tolerance, at which a second round of polishing is worth it."""
+
+RATIO_ABOVE_TOLERANCE = 0.9
+"""Largest ratio of new to old residual at which another round of polishing is worth it.
+
+It holds for residuals above the tolerance.
+"""
+
+RATIO_BELOW_TOLERANCE = 0.25
+"""The same for residuals at or below the tolerance, where further rounds refine the positions."""
+
+
+def polished(
+    problem: Problem, config: ReconstructConfig, start: Float[np.ndarray, "x 3"]
+) -> tuple[Float[np.ndarray, "x 3"], float]:
+    """Polish a structure in float64, in as many rounds as are worth it.
+
+    Args:
+        problem: the target.
+        config: settings of the search.
+        start: coordinates in Angstrom.
+
+    Returns:
+        The best coordinates in Angstrom, and their residual over all numbers of the target.
+    """
+    with jax.enable_x64(True):
+        polish = compiled_polish(problem.searched_fingerprint, config.compiled)
+        steps, previous = on_device(config.polish_steps, np.int32), np.inf
+        while True:
+            task, begin = problem.task(np.float64), on_device(start, np.float64)
+            found = polish(task, begin, problem.guidance, steps)
+            coordinates, residual = jax.device_get(found[:2])
+            # If the structure has more neighbours than the bounds hold, the round saw only some of
+            # them: repeat it with larger bounds.
+            enlarged = with_larger_bounds(problem, coordinates)
+            complete = enlarged is problem
+            if complete and not is_worth_polishing(float(residual), previous, config.tolerance):
+                break
+            problem, start, previous = enlarged, coordinates, float(residual)
+    return coordinates, problem.residual(float(residual))
+
+
+def certificate_of(
+    problem: Problem, config: ReconstructConfig, atoms: Atoms, residual: float
+) -> Certificate | None:
+    """How firmly a target holds a structure, by the program that has polished it.
+
+    Args:
+        problem: the target.
+        config: settings of the search.
+        atoms: the structure, positions in Angstrom.
+        residual: its residual.
+
+    Returns:
+        The certificate. None far from the target, where derivatives at the structure say nothing
+        about the wanted one; and in a guided search, which does not look for the numbers alone.
+    """
+    if not residual <= NEAR_TARGET * config.tolerance or problem.guidance is not None:
+        return None
+    fixed = None if problem.positions is None else np.isfinite(problem.positions).all(axis=1)
+    unknowns = Unknowns.of(atoms, strained=problem.volume is not None, fixed=fixed)
+    linear = _linearization(problem, config, atoms)
+    if linear is None:
+        return None
+    left, jacobian = linear
+
+    def jacobians(moved: Sequence[Atoms]) -> list[Float[np.ndarray, "q y 3"]]:
+        found = [_linearization(problem, config, each) for each in moved]
+        # Where a neighbour comes in that the arrays can't hold, the structure itself stands in.
+        return [jacobian if each is None else each[1] for each in found]
+
+    target = problem.target
+    return certified(
+        unknowns, left, jacobian, jacobians, float(np.linalg.norm(target)), len(target)
+    )
+
+
+def _linearization(
+    problem: Problem, config: ReconstructConfig, atoms: Atoms
+) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "q y 3"]] | None:
+    """Residual and Jacobian of a structure without padding; None where neighbours are left out."""
+    positions = np.zeros((problem.padded_size, 3))
+    positions[: len(atoms)] = atoms.positions
+    cell = atoms.cell.array if problem.volume is not None else np.zeros((0, 3))
+    coordinates = np.concatenate([positions, cell])
+    problem = with_larger_bounds(problem, coordinates)
+    with jax.enable_x64(True):
+        polish = compiled_polish(problem.searched_fingerprint, config.compiled)
+        begin, none = on_device(coordinates, np.float64), on_device(0, np.int32)
+        _, residual, linear = polish(problem.task(np.float64), begin, problem.guidance, none)
+        if linear is None or not np.isfinite(residual):
+            return None
+        left, jacobian = jax.device_get(linear)
+    rows = [*range(len(atoms)), *range(problem.padded_size, jacobian.shape[1])]
+    return left, jacobian[:, rows]
+
+
+def with_larger_bounds(problem: Problem, coordinates: np.ndarray) -> Problem:
+    """Enlarge the bounds of a problem where a structure needs larger ones.
+
+    Args:
+        problem: the problem.
+        coordinates: coordinates of the structure, in Angstrom.
+
+    Returns:
+        A copy with larger bounds; the problem itself where its bounds suffice, or where the
+        coordinates are not finite or the cell has collapsed.
+    """
+    if problem.cell is None or problem.fingerprint.images == "minimum":
+        return problem
+    atoms = problem.atoms(coordinates)
+    # A collapsed cell would have endless numbers of neighbours.
+    if not np.isfinite(coordinates).all():
+        return problem
+    if atoms.get_volume() < MIN_VOLUME_PER_ATOM * len(atoms):
+        return problem
+    own, r_cut = problem.bounds, problem.fingerprint.descriptor.r_cut
+    needed = bounds_of([atoms], r_cut)
+    if needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity:
+        return problem
+    return replace(problem, bounds=needed)
+
+
+def is_worth_polishing(residual: float, previous: float, tolerance: float) -> bool:
+    """Whether another round of polishing is worth it.
+
+    Along a flat valley, as of a symmetric structure or of more unknowns than numbers, the descent
+    is slow but steady, and further rounds reach the target. Far from the target a valley leads
+    nowhere.
+
+    Args:
+        residual: residual after the last round.
+        previous: residual after the round before it; infinite if there was none.
+        tolerance: residual at which a structure counts as a solution.
+
+    Returns:
+        Whether the last round has lowered the residual enough.
+    """
+    if residual > NEAR_TARGET * tolerance:
+        return False
+    ratio = RATIO_ABOVE_TOLERANCE if residual > tolerance else RATIO_BELOW_TOLERANCE
+    return residual < previous * ratio
