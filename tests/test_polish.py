@@ -12,8 +12,8 @@ from ase import Atoms
 from inverting import CONFIG, fingerprint_of
 from strategies import random_cluster, random_crystal
 
+import jaxrecon.search.batches
 import jaxrecon.search.polishing
-import jaxrecon.search.reconstruct
 from jaxrecon import (
     Fingerprint,
     ReconstructConfig,
@@ -57,7 +57,7 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
         )
 
     monkeypatch.setattr(jaxrecon.search.polishing, "compiled_polish", compiled_polish)
-    monkeypatch.setattr(jaxrecon.search.reconstruct, "compiled_hop", compiled_hop)
+    monkeypatch.setattr(jaxrecon.search.batches, "compiled_hop", compiled_hop)
     config = ReconstructConfig(replicas=2, hops=1, tolerance=TOLERANCE)
     reconstruct(np.ones(FEW.size), FEW, symbols="Pt3", config=config)
     return rounds

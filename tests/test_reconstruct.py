@@ -15,6 +15,7 @@ from strategies import random_crystal
 
 import jaxrecon.descriptors.view
 import jaxrecon.search.arguments
+import jaxrecon.search.batches
 import jaxrecon.search.compiled
 import jaxrecon.search.reconstruct
 from jaxrecon import Fingerprint, Result, ResultCode, featurize, reconstruct
@@ -140,7 +141,7 @@ def test_several_targets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # No other test has compiled anything for these settings.
     config = CONFIG.replace(max_step=1.1234)
     one_by_one = reconstruct(targets, PLATINUM, symbols="Pt3", config=config)
-    monkeypatch.setattr(jaxrecon.search.reconstruct, "targets_in_memory", lambda *_: 3)
+    monkeypatch.setattr(jaxrecon.search.batches, "targets_in_memory", lambda *_: 3)
     # Fewer targets than there is memory for, and more.
     for count in (2, 5):
         reports.clear()

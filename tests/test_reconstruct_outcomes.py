@@ -13,6 +13,7 @@ from inverting import CONFIG, PLATINUM, compact, fingerprint_of, impossible
 from strategies import random_crystal
 
 import jaxrecon.search.arguments
+import jaxrecon.search.batches
 import jaxrecon.search.polishing
 import jaxrecon.search.reconstruct
 from jaxrecon import Fingerprint, ResultCode, featurize, reconstruct
@@ -157,7 +158,7 @@ def test_bad_input_is_refused_before_anything_compiles(
     def compiles(*_: Any) -> None:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(jaxrecon.search.reconstruct, "compiled_hop", compiles)
+    monkeypatch.setattr(jaxrecon.search.batches, "compiled_hop", compiles)
     monkeypatch.setattr(jaxrecon.search.polishing, "compiled_polish", compiles)
     arguments = {**GOOD, **changes}
     with pytest.raises(ValueError, match=message):

@@ -20,8 +20,7 @@ from jaxrecon.plotting.canvas import COLORS, SMALLEST_RESIDUAL
 from jaxrecon.plotting.residuals import ResidualCurves, residual_curves
 from jaxrecon.plotting.runs import STYLES, RunSummary, run_summary
 from jaxrecon.runtime import tables
-from jaxrecon.search import polishing
-from jaxrecon.search import reconstruct as reconstructing
+from jaxrecon.search import batches, polishing
 from jaxrecon.search.certificate import Certificate
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
@@ -235,7 +234,7 @@ def test_all_residuals_are_reported_after_every_hop(monkeypatch: pytest.MonkeyPa
         residuals = populations.residuals.at[:].set(jnp.array([3e-2, 1e-2, jnp.inf]))
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
 
-    monkeypatch.setattr(reconstructing, "compiled_hop", lambda *_: hop)
+    monkeypatch.setattr(batches, "compiled_hop", lambda *_: hop)
     monkeypatch.setattr(polishing, "compiled_polish", lambda *_: lambda task, x, *_: (x, 0.5, None))
     fingerprint = Fingerprint.preset("default", ["H", "O"])
     reported: dict[int, list[np.ndarray]] = {0: [], 1: []}

@@ -61,6 +61,19 @@ def polished(
     return coordinates, problem.residual(float(residual))
 
 
+def begin_polishing(problem: Problem, config: ReconstructConfig) -> None:
+    """Compile the program that polishes, by a look at a structure that is not kept.
+
+    Args:
+        problem: the target.
+        config: settings of the search.
+    """
+    with jax.enable_x64(True):
+        polish = compiled_polish(problem.searched_fingerprint, config.compiled)
+        start, none = on_device(np.zeros((problem.rows, 3)), np.float64), on_device(0, np.int32)
+        jax.block_until_ready(polish(problem.task(np.float64), start, problem.guidance, none)[:2])
+
+
 def certificate_of(
     problem: Problem, config: ReconstructConfig, atoms: Atoms, residual: float
 ) -> Certificate | None:

@@ -1,27 +1,27 @@
 """Reconstruct structures from their fingerprints in one call."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime import distributed
+from jaxrecon.runtime.ahead import ahead
 from jaxrecon.runtime.progress import ProgressFn, reporter
 from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.search.arguments import Cell, SizesOfTarget, Symbols, Targets, problems_of
-from jaxrecon.search.compiled import Population, compiled_hop, device_mesh, targets_in_memory
+from jaxrecon.search.batches import Batch
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.moves import move_weights
-from jaxrecon.search.problems import Problem, on_device
+from jaxrecon.search.problems import Problem
 from jaxrecon.search.results import Reconstruction, Result, ResultCode
 from jaxrecon.search.store import Store, description
 from jaxrecon.search.target_state import TargetState
@@ -29,6 +29,9 @@ from jaxrecon.structures.primitive import primitive
 
 WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
 """Function of the position of a target among the targets and the residuals of its replicas."""
+
+MOST_AHEAD = 4
+"""Largest number of groups of targets that are begun at the same time on a CPU."""
 
 
 def reconstruct(
@@ -205,70 +208,42 @@ def _work(
 
     for turn in range(max(map(len, alternatives), default=0)):
         current = [problems[turn] for problems in alternatives if len(problems) > turn]
-        for group in _groups([problem for problem in current if problem.index not in outcome]):
-            _search(group, config, seed, finish, report, watch)
+        left = [problem for problem in current if problem.index not in outcome]
+        batches = [Batch.of(group, config) for group in _groups(left)]
+        # On accelerators two batches fit into the memory, each of which takes a third.
+        cores = min(MOST_AHEAD, os.cpu_count() or 1)
+        together = cores if jax.default_backend() == "cpu" else 1
+        for batch, begun in ahead(batches, lambda batch: batch.begin(seed), together):
+            _search(batch, begun, seed, finish, report, watch)
     return outcome
 
 
-_fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
-"""The random keys of many targets, from one key and their identities, in one small program."""
-
-
 def _search(
-    problems: list[Problem],
-    config: ReconstructConfig,
+    batch: Batch,
+    begun: tuple[np.ndarray, np.ndarray, float],
     seed: int,
     finish: Callable[[Problem, Result], bool],
     report: ProgressFn,
     watch: WatchFn | None = None,
 ) -> None:
-    """Search for the problems of one group, as many at the same time as fit into memory.
+    """Search for the problems of a batch, after its first hop.
 
     A problem that ends leaves its place in the batch to the next one. ``finish`` takes its result
     and says whether its target has ended.
     """
-    # All problems of the group share one program, guidance and weights. Put these on all devices
-    # once: otherwise every hop would copy them from the first device.
-    first = problems[0]
-    fingerprint = first.searched_fingerprint
-    mesh = device_mesh(config.replicas, len(problems))
-    program = compiled_hop(fingerprint, config.compiled, mesh)
-    replicated = NamedSharding(mesh, PartitionSpec())
-    guidance = jax.device_put(first.guidance, replicated)
-    weights = jax.device_put(move_weights(config), replicated)
+    problems, config, shared = batch.problems, batch.config, batch.shared
     hop_evaluations = sum(config.evaluations_per_hop.values())
     waiting = problems[::-1]
 
     def next_state() -> TargetState:
-        return TargetState(waiting.pop() if waiting else first, config)
+        return TargetState(waiting.pop() if waiting else problems[0], config)
 
-    # The batch is as wide as memory allows. For few problems, it is the rows of the mesh times a
-    # power of two, so that different numbers of problems share a program.
-    width = targets_in_memory(fingerprint, first.padded_size, first.bounds, config.replicas, mesh)
-    rows = mesh.shape["targets"]
-    width = min(width, rows << (-(-len(problems) // rows) - 1).bit_length())
-    states = [next_state() for _ in range(width)]
-    for state in states[len(problems) :]:
-        state.spare = True
-    # Infinite residuals make the first hop of a population start from random coordinates.
-    coordinates = np.zeros((width, config.replicas, first.rows, 3), np.float32)
-    residuals = np.full((width, config.replicas), np.inf, np.float32)
-    root = jax.random.key(seed)
-
-    while not all(state.spare for state in states):
-        # One hop of all targets in the batch.
-        identities = np.asarray([state.problem.identity for state in states])
-        keys = _fold_in(root, identities)
-        tasks = jax.tree.map(
-            lambda *leaves: jnp.stack(leaves), *[state.problem.task(np.float32) for state in states]
-        )
-        populations = Population(
-            coordinates=on_device(coordinates, np.float32),
-            residuals=on_device(residuals, np.float32),
-            hops=on_device([state.hops for state in states], np.int32),
-        )
-        found = jax.device_get(program(keys, tasks, populations, guidance, weights))
-        coordinates, residuals = (np.array(array) for array in found)
+    states = [next_state() for _ in range(batch.width)]
+    coordinates, residuals, seconds = begun
+    for number, state in enumerate(states):
+        state.spare = number >= len(problems)
+        state.started -= seconds
+    while True:
         # Update each target. If it ends, the next one takes its place, with a new population.
         endings = []
         for number, state in enumerate(states):
@@ -288,3 +263,8 @@ def _search(
         # Report last: a report may raise KeyboardInterrupt, and by now all results are stored.
         for ended in endings:
             report(int(ended), hop_evaluations)
+        if all(state.spare for state in states):
+            return
+        # One hop of all targets in the batch.
+        present, hops = [state.problem for state in states], [state.hops for state in states]
+        coordinates, residuals = batch.hop(seed, present, hops, coordinates, residuals, shared)
