@@ -40,8 +40,14 @@ it uses JAX. Start processes by ``multiprocessing.get_context("spawn")`` instead
 :mod:`jaxrecon.runtime.parallel`.
 """
 
+import os
+
 import lazy_loader
 
 __version__ = "0.1.0"
+
+# On a CPU, XLA logs an error that does no harm for every program that it reads from the cache
+# (openxla/xla issue 44565). It reads this variable when jax is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

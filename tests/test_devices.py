@@ -102,3 +102,25 @@ def test_a_process_without_its_platform(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["cache"]["on"]
     assert found["calculators"]["emt"] is None
     assert [fault for fault in found["faults"] if 'pip install "jax[rocm' in fault]
+
+
+def test_the_oldest_programs_go_when_the_cache_is_full(tmp_path: Path) -> None:
+    for number, name in enumerate(("old", "middle", "new")):
+        path = tmp_path / f"jaxlib-{number}" / name
+        path.parent.mkdir()
+        path.write_bytes(bytes(100))
+        os.utime(path, (number, number))
+    devices.prune(tmp_path, 300)
+    assert len(list(tmp_path.rglob("*/*"))) == 3
+    devices.prune(tmp_path, 250)
+    assert sorted(path.name for path in tmp_path.rglob("*/*")) == ["middle", "new"]
+    devices.prune(tmp_path / "nowhere", 0)
+
+
+def test_the_cache_can_be_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(devices, "enable_compilation_cache", lambda: asked.append(True))
+    use_all_cores(cache=False)
+    assert asked == []
+    use_all_cores()
+    assert asked == [True]

@@ -69,9 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _prepare_process()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    # XLA logs a harmless error for every program in the cache (openxla/xla issue 44565). JAX reads
-    # this variable when it is imported; real failures also raise exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with unfailing() as (out, _):
         with warnings_as_lines():
             code = _run(words)

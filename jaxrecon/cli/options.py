@@ -125,7 +125,6 @@ def start_jax() -> None:
     """
     from jaxrecon.runtime import devices
 
-    devices.enable_compilation_cache()
     devices.use_all_cores()
 
 

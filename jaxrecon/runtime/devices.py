@@ -13,6 +13,9 @@ from jaxlib.version import __version__ as jaxlib_version
 
 from jaxrecon.runtime.messages import reason
 
+CACHED = 2**30
+"""Largest size in bytes of the folder of compiled programs, of 0.1 to 1 MB each."""
+
 VARIABLES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
 """Environment variables that name platforms, which are JAX's settings of the same names, too."""
 
@@ -25,8 +28,10 @@ PACKAGES = {
 """Packages that give JAX a platform, as patterns of their names, by the name of the platform."""
 
 
-def use_all_cores() -> int:
-    """Make each CPU core a device of its own, so that replicas spread over all cores.
+def use_all_cores(*, cache: bool = True) -> int:
+    """Make each CPU core a device of its own, and keep compiled programs for the next process.
+
+    With devices of their own, replicas spread over all cores.
 
     It also lets XLA use vectors of 512 bits where the processor has them (AVX-512). By default XLA
     compiles for 256 bits, which takes twice as long for G2. Of the two code generators of jaxlib
@@ -37,6 +42,9 @@ def use_all_cores() -> int:
     changes nothing on a machine with an accelerator, and no setting that was made before
     (``jax_num_cpu_devices``, ``XLA_FLAGS``).
 
+    Args:
+        cache: whether compiled programs are kept in files, see :func:`enable_compilation_cache`.
+
     Returns:
         The number of local devices.
 
@@ -46,6 +54,8 @@ def use_all_cores() -> int:
     >>> use_all_cores() >= 1
     True
     """
+    if cache:
+        enable_compilation_cache()
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_cpu_prefer_vector_width" not in flags and "avx512f" in _instruction_sets():
         flags = f"{flags} --xla_cpu_prefer_vector_width=512"
@@ -109,10 +119,11 @@ def _lack(variable: str, platforms: str, error: Exception) -> str:
 def enable_compilation_cache() -> Path | None:
     """Store compiled programs in the user's cache directory, for the next process.
 
-    The command line calls it; a script or notebook may. A directory that was set before
-    (``jax_compilation_cache_dir``) stays. On a CPU, XLA logs an error about ``prefer-no-gather``
-    for every program that it reads from the cache (openxla/xla issue 44565). It does no harm; the
-    environment variable ``TF_CPP_MIN_LOG_LEVEL=3``, set before jax is imported, hides it.
+    :func:`use_all_cores` calls it. A directory that was set before (``jax_compilation_cache_dir``)
+    stays. Several processes may use it at once. It holds up to :data:`CACHED`, beyond which the
+    oldest programs go; it can be deleted at any time. On a CPU, XLA logs an error about
+    ``prefer-no-gather`` for every program that it reads from the cache (openxla/xla issue 44565).
+    It does no harm, and is hidden where jaxrecon is imported before jax.
 
     Returns:
         The directory, under ``$XDG_CACHE_HOME`` or ``~/.cache``; None if it is not writable.
@@ -132,10 +143,34 @@ def enable_compilation_cache() -> Path | None:
     # Without this check JAX warns about every program that it can't store.
     if not os.access(directory, os.W_OK | os.X_OK):
         return None
+    prune(base / "jaxrecon", CACHED)
     jax.config.update("jax_compilation_cache_dir", str(directory))
     # Even the smallest programs take longer to compile than to read, and there are several.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return directory
+
+
+def prune(directory: Path, most: int) -> None:
+    """Delete the oldest files of a folder until it holds no more than some bytes.
+
+    Args:
+        directory: the folder, with folders in it. Other processes may write and prune it too.
+        most: number of bytes.
+    """
+    files = []
+    for path in directory.rglob("*"):
+        # Another process may have deleted it since.
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                known = path.stat()
+                files.append((known.st_mtime, known.st_size, path))
+    excess = sum(size for _, size, _ in files) - most
+    for _, size, path in sorted(files):
+        if excess <= 0:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+        excess -= size
 
 
 def memory_of(device: jax.Device) -> int | None:
