@@ -21,13 +21,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.acsf import angular, one_channel, radial, selected_jacobian
+from jaxrecon.descriptors.acsf import (
+    angular,
+    one_channel,
+    positions,
+    radial,
+    selected_jacobian,
+    three_body,
+)
 from jaxrecon.descriptors.acsf.angular import Angular
 from jaxrecon.descriptors.acsf.one_channel import Functions
 from jaxrecon.descriptors.acsf.radial import Radial
 from jaxrecon.descriptors.base import Descriptor, Feature
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.cutoffs import CutoffName, check_cutoff
+from jaxrecon.descriptors.derivatives import ByPositions, RowDerivatives
 from jaxrecon.descriptors.environment import element_channels, weighted_channel
 from jaxrecon.structures.neighbors import Neighbors
 
@@ -210,8 +218,8 @@ class ACSF(Descriptor):
             lane = (vectors[..., None], channel[:, 0, None])
             return one_channel.rows(self._functions, *lane)[:, 0]
         env = self._functions.environment(vectors, channel)
-        three_body = [angular.values(kind, env) for kind in self.angular]
-        return _concatenated(radial.values(self.radial, env), three_body)
+        parts = [three_body.values(kind, env) for kind in self.angular]
+        return _concatenated(radial.values(self.radial, env), parts)
 
     def row_with_jacobian(
         self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
@@ -222,11 +230,33 @@ class ACSF(Descriptor):
         """
         env = self._functions.environment(vectors, channel)
         two_body, two_body_jacobian = radial.values_and_jacobian(self.radial, env)
-        three_body = [angular.values_and_jacobian(kind, env) for kind in self.angular]
+        parts = [angular.values_and_jacobian(kind, env) for kind in self.angular]
         return (
-            _concatenated(two_body, [values for values, _ in three_body]),
-            _concatenated(two_body_jacobian, [jacobian for _, jacobian in three_body]),
+            _concatenated(two_body, [values for values, _ in parts]),
+            _concatenated(two_body_jacobian, [jacobian for _, jacobian in parts]),
         )
+
+    @partial(jax.jit, static_argnums=0, static_argnames="strain")
+    def with_derivatives(
+        self, neighbors: Neighbors, elements: Int[Array, " e"], *, strain: bool = False
+    ) -> tuple[Float[Array, "n f"], RowDerivatives]:
+        """The rows and their derivatives by the positions; see :meth:`Descriptor.with_derivatives`.
+
+        With periodic images these are summed early, unless there are functions G4.
+        """
+        if (
+            neighbors.source is None
+            or neighbors.center is None
+            or any(kind.kind == "G4" for kind in self.angular)
+        ):
+            return super().with_derivatives(neighbors, elements, strain=strain)
+        numbers = elements.astype(neighbors.species.dtype)
+        channels = partial(self.channels, elements=numbers, dtype=neighbors.vectors.dtype)
+        own = channels(neighbors.center, neighbors.center > 0)
+        rows, derivatives = positions.with_derivatives(
+            self._functions, neighbors, neighbors.source, own, channels, strain=strain
+        )
+        return rows, ByPositions(derivatives)
 
     def selects(self, neighbors: Neighbors) -> bool:
         """True for few atoms without periodic images, all of which are neighbours of each other."""

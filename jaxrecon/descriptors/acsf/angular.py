@@ -99,7 +99,7 @@ def values(functions: Angular, env: Environment) -> Float[Array, "c f"]:
     radial, _ = radial_factors(functions, env)
     terms = radial[:, None, :] * env.channel.T[None]
     factors, _, _ = _pair_factors(functions, env)
-    return _pair_totals(_sums_over_k(factors, terms), terms)
+    return pair_totals(einsum("ajes,etj->aest", _sums_over_k(factors, terms), terms))
 
 
 def values_and_jacobian(
@@ -139,7 +139,7 @@ def values_and_jacobian(
     other = weight[second] * jnp.asarray(first != second, env.r.dtype).reshape(-1, 1, 1, 1, 1)
     jacobian = weight[first] * derivatives[second] + other * derivatives[first]
     jacobian = jnp.swapaxes(jacobian, 2, 3).reshape(len(first), -1, len(env.r), 3)
-    return _pair_totals(sums, terms), jacobian
+    return pair_totals(einsum("ajes,etj->aest", sums, terms)), jacobian
 
 
 def radial_factors(
@@ -204,6 +204,20 @@ def angular_factor(zeta: float, lam: float | Array, cosine: Array) -> tuple[Arra
     return 2.0 * lower * base, zeta * lam * lower
 
 
+def lower_power(zeta: float, lam: float, cosine: Array) -> Array:
+    r"""Compute :math:`2^{1-\zeta} (1 + \lambda c)^{\zeta - 1}` for a cosine c.
+
+    Args:
+        zeta: as for :func:`angular_factor`.
+        lam: as for :func:`angular_factor`.
+        cosine: as for :func:`angular_factor`.
+
+    Returns:
+        The powers, without a unit.
+    """
+    return _power(jnp.maximum(0.5 * (1.0 + lam * cosine), 0.0), zeta - 1)
+
+
 def _power(base: Array, exponent: float) -> Array:
     """Compute ``base**exponent`` for an exponent >= 0, with finite derivatives at ``base = 0``."""
     if exponent == int(exponent):
@@ -245,12 +259,22 @@ def _sums_over_k(factors: Float[Array, "a *e j k"], terms: Float[Array, "e s k *
     return einsum(f"a{e}jk,esk{x}->ajes{x}", factors, terms)
 
 
-def _pair_totals(
-    sums: Float[Array, "a m e s"], terms: Float[Array, "e s m"]
+def pair_totals(
+    totals: Float[Array, "a e s t"], own: Float[Array, "a e s"] | None = None
 ) -> Float[Array, "c f"]:
-    """Sum over j too, which gives the functions of every unordered pair of channels."""
-    totals = einsum("ajes,etj->aest", sums, terms)
+    """Turn sums over two neighbours j and k into the functions of every unordered pair of channels.
+
+    Args:
+        totals: the sums over all j in channel s and k in channel t.
+        own: those over j = k in channel s, if the first ones have them.
+
+    Returns:
+        The functions, without a unit.
+    """
     # The sum over j and k counts every pair of neighbours in the same channel twice.
-    first, second = np.asarray(pairs_of(terms.shape[1])).T
-    once = jnp.where(first == second, 0.5, 1.0).astype(totals.dtype)
-    return (totals[..., second, first] * once[None, None]).reshape(-1, len(first)).T
+    first, second = np.asarray(pairs_of(totals.shape[-1])).T
+    same = jnp.asarray(first == second, totals.dtype)[None, None]
+    chosen = totals[..., second, first]
+    if own is not None:
+        chosen -= same * own[..., first]
+    return ((1.0 - 0.5 * same) * chosen).reshape(-1, len(first)).T

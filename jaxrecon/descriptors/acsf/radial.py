@@ -113,6 +113,23 @@ def values_and_jacobian(
     return _summed(terms, env), by_distance[..., None] * env.direction[None, None]
 
 
+def values_and_slopes(
+    functions: Radial, env: Environment
+) -> tuple[Float[Array, "s f"], Float[Array, "f m"]]:
+    """Compute every function in every channel, and derivatives of terms by distances.
+
+    Args:
+        functions: the functions.
+        env: the environment.
+
+    Returns:
+        The functions, without a unit; and the derivative by its distance of what each neighbour of
+        weight 1 adds to each function, in 1/Angstrom.
+    """
+    terms, slopes = _terms(functions, env)
+    return _summed(terms, env), slopes
+
+
 def values_over_lanes(functions: Radial, env: Environment) -> Float[Array, "f lanes"]:
     """Compute every function of a single channel, without a unit.
 
