@@ -236,7 +236,6 @@ class ACSF(Descriptor):
             _concatenated(two_body_jacobian, [jacobian for _, jacobian in parts]),
         )
 
-    @partial(jax.jit, static_argnums=0, static_argnames="strain")
     def with_derivatives(
         self, neighbors: Neighbors, elements: Int[Array, " e"], *, strain: bool = False
     ) -> tuple[Float[Array, "n f"], RowDerivatives]:
@@ -244,19 +243,20 @@ class ACSF(Descriptor):
 
         With periodic images these are summed early, unless there are functions G4.
         """
-        if (
-            neighbors.source is None
-            or neighbors.center is None
-            or any(kind.kind == "G4" for kind in self.angular)
-        ):
+        known = neighbors.source is not None and neighbors.center is not None
+        if not known or any(kind.kind == "G4" for kind in self.angular):
             return super().with_derivatives(neighbors, elements, strain=strain)
+        rows, derivatives = self._early(neighbors, elements, strain)
+        return rows, ByPositions(derivatives)
+
+    @partial(jax.jit, static_argnums=(0, 3))
+    def _early(
+        self, neighbors: Neighbors, elements: Int[Array, " e"], strain: bool
+    ) -> tuple[Float[Array, "n f"], Float[Array, "n f x 3"]]:
+        """The rows and their derivatives by the positions, with early sums over images."""
         numbers = elements.astype(neighbors.species.dtype)
         channels = partial(self.channels, elements=numbers, dtype=neighbors.vectors.dtype)
-        own = channels(neighbors.center, neighbors.center > 0)
-        rows, derivatives = positions.with_derivatives(
-            self._functions, neighbors, neighbors.source, own, channels, strain=strain
-        )
-        return rows, ByPositions(derivatives)
+        return positions.with_derivatives(self._functions, neighbors, channels, strain=strain)
 
     def selects(self, neighbors: Neighbors) -> bool:
         """True for few atoms without periodic images, all of which are neighbours of each other."""

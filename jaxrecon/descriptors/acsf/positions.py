@@ -29,8 +29,6 @@ VOIGT = (0, 3, 4), (3, 1, 5), (4, 5, 2)
 def with_derivatives(
     functions: Functions,
     neighbors: Neighbors,
-    source: Int[Array, "n m"],
-    own: Float[Array, "n s"],
     channels: Channels,
     *,
     strain: bool,
@@ -39,9 +37,7 @@ def with_derivatives(
 
     Args:
         functions: the functions of each channel and of each pair of channels, G4 not among them.
-        neighbors: the environments.
-        source: index of the atom of which each neighbour is an image.
-        own: weights of the atoms in channels as neighbours.
+        neighbors: the environments, with sources and centres.
         channels: weights of neighbours in channels.
         strain: whether to add the derivatives by the strain of space.
 
@@ -49,6 +45,8 @@ def with_derivatives(
         The rows, without a unit; and their derivatives in 1/Angstrom, with those by the strain
         below them.
     """
+    centers = jnp.asarray(neighbors.center)
+    own = channels(centers, centers > 0)
     n, count, dtype = *own.shape, own.dtype
     # A strain moves the neighbours of each channel like three points, one for each coordinate.
     moved = own
@@ -75,7 +73,13 @@ def with_derivatives(
             by_positions = jnp.concatenate([by_positions, by_strain], axis=1)
         return values, by_positions
 
-    arrays = (neighbors.vectors, neighbors.species, neighbors.mask, source, jnp.arange(n))
+    arrays = (
+        neighbors.vectors,
+        neighbors.species,
+        neighbors.mask,
+        jnp.asarray(neighbors.source),
+        jnp.arange(n),
+    )
     pairs = count * (count + 1) // 2
     features = count * functions.radial.size + pairs * sum(k.size for k in functions.angular)
     return in_blocks(of_atom, arrays, 3 * features * len(moved))
