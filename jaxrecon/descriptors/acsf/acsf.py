@@ -218,7 +218,11 @@ class ACSF(Descriptor):
             lane = (vectors[..., None], channel[:, 0, None])
             return one_channel.rows(self._functions, *lane)[:, 0]
         env = self._functions.environment(vectors, channel)
-        parts = [three_body.values(kind, env) for kind in self.angular]
+        many = len(vectors) >= three_body.FEWEST
+        parts = [
+            (three_body if many and kind.kind == "G5" else angular).values(kind, env)
+            for kind in self.angular
+        ]
         return _concatenated(radial.values(self.radial, env), parts)
 
     def row_with_jacobian(

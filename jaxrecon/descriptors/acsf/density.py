@@ -18,9 +18,8 @@ and all pairs of channels share the moments. (On a sphere the monomials of degre
 """
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -47,7 +46,8 @@ def values(functions: Angular, env: Environment) -> Float[Array, "c f"]:
     moments = einsum("qj,esj->esq", monomials(degree, env.direction.T), terms)
     totals = einsum("aesq,etq->aest", weights[:, None, None] * moments[None], moments)
     own = einsum("aj,esj->aes", _with_itself(functions, 0, env), terms**2)
-    return pair_totals(totals, own)
+    # Where a channel has a single neighbour, round-off must not make its pairs negative.
+    return jnp.maximum(pair_totals(totals, own), 0.0)
 
 
 def sums(
@@ -71,7 +71,6 @@ def sums(
     return einsum("qj,aqy->ajy", basis, moments) - own
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def monomials(degree: int, direction: Float[Array, "3 m"]) -> Float[Array, "q m"]:
     """Compute all monomials of the components of vectors up to a degree.
 
@@ -88,18 +87,6 @@ def monomials(degree: int, direction: Float[Array, "3 m"]) -> Float[Array, "q m"
     x, y, z = _exponents(degree).T
     table = jnp.stack(powers)
     return table[x, 0] * table[y, 1] * table[z, 2]
-
-
-@monomials.defjvp
-def _(degree: int, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """The monomials, and their derivatives in a form whose transpose has no scatter."""
-    values = monomials(degree, *primals)
-    exponents = _exponents(degree)
-    place = {tuple(each): index for index, each in enumerate(exponents.tolist())}
-    lower = np.maximum(exponents[:, None] - np.eye(3, dtype=int)[None], 0)
-    lower = [[place[tuple(each)] for each in three] for three in lower.tolist()]
-    slopes = values[np.asarray(lower)] * jnp.asarray(exponents, values.dtype)[..., None]
-    return values, jnp.sum(slopes * tangents[0][None], axis=1)
 
 
 @lru_cache

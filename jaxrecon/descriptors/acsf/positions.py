@@ -113,8 +113,9 @@ def row_with_derivatives(
     first, second = np.asarray(pairs_of(moved.shape[1])).T
     other = weight[second] * jnp.asarray(first != second, moved.dtype).reshape(-1, 1, 1, 1)
     for kind in functions.angular:
-        values, by_points = three_body.values_and_derivatives(kind, env, points)
-        by_points = jnp.moveaxis(by_points, 2, 0).reshape(moved.shape[1], -1, *by_points.shape[3:])
+        values, slopes = three_body.values_and_slopes(kind, env)
+        by_points = einsum("jp,ajesx->saepx", points, slopes)
+        by_points = by_points.reshape(moved.shape[1], -1, *by_points.shape[3:])
         by_points = weight[first] * by_points[second] + other * by_points[first]
         blocks.append((values.ravel(), by_points.reshape(-1, *by_points.shape[2:])))
     row, derivatives = map(jnp.concatenate, zip(*blocks, strict=True))

@@ -11,9 +11,12 @@ follow from four, as :math:`\cos\theta_{jk} = \hat d_j \cdot \hat d_k`:
 """
 
 import math
+from functools import partial
 from itertools import groupby
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.acsf import angular, density
@@ -26,15 +29,21 @@ from jaxrecon.descriptors.acsf.angular import (
 from jaxrecon.descriptors.environment import Environment
 from jaxrecon.numerics import einsum
 
+FEWEST = 32
+"""Smallest number of neighbours, padding included, for which this pays in gradients."""
+
 NEIGHBORS = 2.0
 """Smallest number of neighbours for each moment for which moments are faster than pairs."""
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def values(functions: Angular, env: Environment) -> Float[Array, "c f"]:
     """Compute every function for every unordered pair of channels, without a unit.
 
+    Its derivatives by the vectors, forwards and backwards, are in closed form.
+
     Args:
-        functions: the functions.
+        functions: functions G5.
         env: the environment.
 
     Returns:
@@ -47,20 +56,34 @@ def values(functions: Angular, env: Environment) -> Float[Array, "c f"]:
     return jnp.concatenate(found, axis=1)
 
 
-def values_and_derivatives(
-    functions: Angular, env: Environment, points: Float[Array, "m p"]
-) -> tuple[Float[Array, "c f"], Float[Array, "a e s p 3"]]:
-    """Compute every function, and the derivatives of sums over pairs with the movement of points.
+@values.defjvp
+def _(
+    functions: Angular, primals: tuple[Environment], tangents: tuple[Environment]
+) -> tuple[Array, Array]:
+    """The functions, and their derivatives as the vectors move in one direction."""
+    [env], [direction] = primals, tangents
+    found, slopes = values_and_slopes(functions, env)
+    moved = einsum("ajesx,jx,jt->aest", slopes, direction.vectors, env.channel)
+    # A pair of two channels changes with the neighbours of both.
+    first, second = np.asarray(angular.pairs_of(env.channel.shape[1])).T
+    other = jnp.asarray(first != second, moved.dtype)[None, None]
+    change = moved[..., second, first] + other * moved[..., first, second]
+    return found, change.reshape(-1, len(first)).T
+
+
+def values_and_slopes(
+    functions: Angular, env: Environment
+) -> tuple[Float[Array, "c f"], Float[Array, "a m e s 3"]]:
+    """Compute every function, and the derivatives by the vectors of the sums that it is made of.
 
     Args:
         functions: functions G5.
         env: the environment.
-        points: how much each neighbour moves with each point.
 
     Returns:
         The values, without a unit; and for each angular factor, radial factor and channel s the
-        derivatives in 1/Angstrom of the functions by the points, as if these were neighbours of
-        one channel and the neighbours in s the other ones.
+        derivatives in 1/Angstrom by the vector to each neighbour, as if it were of one channel and
+        the neighbours in s the other ones.
     """
     radial, slope = radial_factors(functions, env)
     terms = radial[:, None, :] * env.channel.T[None]
@@ -79,21 +102,20 @@ def values_and_derivatives(
     # Turn the vector to each neighbour j, and stretch it.
     turning = zeta * lam * (radial * env.inverse_r[None]).T[None, :, :, None]
     stretching = slope.T[None, :, :, None] * total - turning * projected
-    derivatives = (
+    slopes = (
         turning[..., None] * sums[..., 1:]
         + stretching[..., None] * env.direction[None, :, None, None]
     )
-    return (
-        pair_totals(einsum("ajes,etj->aest", total, terms)),
-        einsum("jp,ajesx->aespx", points, derivatives),
-    )
+    # Where a channel has a single neighbour, round-off must not make its pairs negative.
+    values = jnp.maximum(pair_totals(einsum("ajes,etj->aest", total, terms)), 0.0)
+    return values, slopes
 
 
 def parts(functions: Angular, neighbors: int) -> list[tuple[bool, Angular]]:
     """Split functions, in their order, into those computed by moments and those by pairs.
 
     Args:
-        functions: the functions.
+        functions: functions G5.
         neighbors: number of neighbours, padding included.
 
     Returns:
@@ -102,7 +124,7 @@ def parts(functions: Angular, neighbors: int) -> list[tuple[bool, Angular]]:
 
     def by_moments(zeta: float) -> bool:
         moments = math.comb(int(zeta) + 2, 3)
-        return functions.kind == "G5" and zeta == int(zeta) and neighbors >= NEIGHBORS * moments
+        return zeta == int(zeta) and neighbors >= max(FEWEST, NEIGHBORS * moments)
 
     return [
         (way, functions._replace(zeta=tuple(zeta)))
