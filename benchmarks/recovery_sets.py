@@ -214,6 +214,16 @@ def _frames(path: Path | None, rows: Sequence[int]) -> list[tuple[str, Atoms]]:
     return [(frames[row].get_chemical_formula(mode="metal"), frames[row]) for row in rows]
 
 
+LARGEST = 16
+"""Most atoms of the carbon crystals that are taken."""
+
+
+def _small_frames(path: Path | None, rows: Sequence[int]) -> list[tuple[str, Atoms]]:
+    """Rows of the file without its larger structures."""
+    frames = [atoms for atoms in ase.io.read(path, index=":") if len(atoms) <= LARGEST]
+    return [(f"C{len(frames[row])}", frames[row]) for row in rows]
+
+
 def _prototypes(_: Path | None, rows: Sequence[int]) -> list[tuple[str, Atoms]]:
     names = [list(prototypes.PROTOTYPES)[row] for row in rows]
     return [(name, prototypes.load(name)) for name in names]
@@ -247,6 +257,7 @@ SETS = {
     "qm7_dscribe": Source("qm7_500.extxyz", 100, 500, _frames, recovery_dscribe.PRESET),
     "perov5_200": Source("perov5_200.extxyz", None, 200, _frames),
     "mp_200": Source("mp_200.extxyz", None, 200, _frames),
+    "carbon24_val": Source("carbon24_val.extxyz", 60, 1941, _small_frames),
     "clusters": Source(None, None, len(CLUSTERS), _clusters),
 }
 """By name."""

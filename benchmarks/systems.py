@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from ase import Atoms
+from ase.build import bulk, make_supercell
 from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 from counts import Problem
@@ -30,6 +31,7 @@ class System(NamedTuple):
     """Variants of one composition.
 
     Attributes:
+        symbols: of the atoms.
         structures: all variants, as one batch.
         target: the fingerprint of one.
         problem: what decides the work of the first; None if it is not counted, as of SOAP.
@@ -38,6 +40,7 @@ class System(NamedTuple):
 
     name: str
     fingerprint: Fingerprint
+    symbols: tuple[str, ...]
     structures: Structure
     target: jax.Array
     problem: Problem | None
@@ -114,26 +117,40 @@ def random_atoms(symbols: str, box: float) -> list[Atoms]:
     return [Atoms(symbols, rng.uniform(0, box, (count, 3))) for _ in range(VARIANTS)]
 
 
-def perovskites() -> list[Atoms]:
-    """Cubic strontium titanate, five atoms, rattled."""
-    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)]
-    cell = [3.9, 3.9, 3.9, 90, 90, 90]
-    perfect = crystal(("Sr", "Ti", "O"), sites, spacegroup=221, cellpar=cell)
-    rattled = [perfect.copy() for _ in range(VARIANTS)]
-    for seed, atoms in enumerate(rattled):
+def rattled(perfect: Atoms) -> list[Atoms]:
+    """Crystals whose atoms are a little off their places."""
+    variants = [perfect.copy() for _ in range(VARIANTS)]
+    for seed, atoms in enumerate(variants):
         atoms.rattle(0.05, seed=seed)
-    return rattled
+    return variants
+
+
+def perovskite() -> Atoms:
+    """Cubic strontium titanate, five atoms."""
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)]
+    return crystal(("Sr", "Ti", "O"), sites, spacegroup=221, cellpar=[3.9, 3.9, 3.9, 90, 90, 90])
+
+
+def mixed_perovskite() -> Atoms:
+    """Four times that, with calcium for half of the strontium: 20 atoms of four elements."""
+    atoms = make_supercell(perovskite(), [[1, 1, 0], [1, -1, 0], [0, 0, 2]])
+    atoms.symbols[np.flatnonzero(atoms.symbols == "Sr")[::2]] = "Ca"
+    return atoms
 
 
 SYSTEMS: dict[str, tuple[str, int, Callable[[], list[Atoms]]]] = {
     "Pt10": ("fung2022", 64, lambda: random_atoms("Pt10", 8.0)),
     "Pt40": ("fung2022", 8, lambda: random_atoms("Pt40", 8.0 * 4 ** (1 / 3))),
     "molecule": ("fung2022", 4, lambda: random_atoms("C4H9NO2", 5.5)),
-    "perovskite": ("crystal", 4, perovskites),
+    "smooth": ("default", 8, lambda: random_atoms("C4H9NO2", 5.5)),
+    "perovskite": ("crystal", 4, lambda: rattled(perovskite())),
+    "mixed": ("crystal", 1, lambda: rattled(mixed_perovskite())),
+    "carbon": ("crystal", 4, lambda: rattled(bulk("C") * (3, 1, 1))),
 }
 """By name: a preset, how many a CPU core computes together (as measured), and the structures. Pt40
-is as dense as Pt10; the molecule has the composition of a large one of QM7; the perovskite sees all
-images within 6 Angstrom."""
+is as dense as Pt10; the molecule has the composition of a large one of QM7, and "smooth" is the
+same with another preset; the crystals see all images within 6 Angstrom, six carbon atoms about 160
+of them."""
 
 
 def system(name: str) -> System:
@@ -151,4 +168,4 @@ def system_of(name: str, preset: str, variants: list[Atoms], together: int) -> S
     target = jax.jit(fingerprint)(jax.tree.map(lambda leaf: leaf[-1], structures))
     counted = isinstance(fingerprint.descriptor, ACSF)
     problem = Problem.of(fingerprint, symbols, seen) if counted else None
-    return System(name, fingerprint, structures, target, problem, together)
+    return System(name, fingerprint, tuple(symbols), structures, target, problem, together)

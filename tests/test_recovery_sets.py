@@ -52,13 +52,15 @@ def test_sets_say_what_is_missing() -> None:
         targets_of("prototypes", None, preset=None, rows="12", count=None)
 
 
-@pytest.mark.parametrize("name", ["pt10_pbe1000", "qm7_500", "perov5_200", "mp_200"])
+@pytest.mark.parametrize(
+    "name", ["pt10_pbe1000", "qm7_500", "perov5_200", "mp_200", "carbon24_val"]
+)
 def test_files_have_the_rows_that_the_sets_say(data: Path, name: str) -> None:
     sets = module("recovery_sets")
     last = sets.SETS[name].count - 1
     (found,) = sets.targets_of(name, data, preset=None, rows=str(last), count=None)
     assert found.row == last
-    assert (found.kind == "crystal") == (name in ("perov5_200", "mp_200"))
+    assert (found.kind == "crystal") == (name in ("perov5_200", "mp_200", "carbon24_val"))
     with pytest.raises(IndexError):
         sets.SETS[name].read(data / sets.SETS[name].file, [last + 1])
     np.testing.assert_allclose(
