@@ -73,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings_as_lines():
             code = _run(words)
         out.flush()
+        if code == INTERRUPTED and arguments is None:
+            # Threads may compile programs for which Python would wait, and nobody does.
+            sys.stderr.flush()
+            os._exit(code)
         if code != 0 or out.error is None:
             return code
         # The work is done. The reader of a pipe, for example `head`, may have closed it.
