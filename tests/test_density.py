@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 
-from jaxrecon import ACSF, Fingerprint, batch
+from jaxrecon import ACSF, Fingerprint, batch, from_ase
 from jaxrecon.descriptors.acsf import angular, positions, radial, three_body
 from jaxrecon.descriptors.acsf.angular import Angular
 from jaxrecon.descriptors.acsf.one_channel import Functions
@@ -146,6 +147,20 @@ def test_all_images_of_a_crystal(strain: bool, weighted: bool) -> None:
         wanted = late.entries()
         assert early.entries().shape == (8, 16 if weighted else 84, 8 + 3 * strain, 3)
         np.testing.assert_allclose(early.entries(), wanted, atol=1e-11 * np.abs(wanted).max())
+
+
+def test_a_free_molecule() -> None:
+    """Without images too the derivatives are those by the vectors, padding included."""
+    fingerprint = Fingerprint.preset("default", ["H", "C", "O"])
+    descriptor = fingerprint.descriptor
+    with jax.enable_x64(True):
+        view = fingerprint.view(from_ase(molecule("CH3CH2OH"), 10))
+        rows, early = descriptor.with_derivatives(view.neighbors, view.elements)
+        expected, late = Descriptor.with_derivatives(descriptor, view.neighbors, view.elements)
+        np.testing.assert_allclose(rows, expected, rtol=1e-11, atol=1e-13)
+        wanted = late.entries()
+        assert np.abs(wanted).max() > 0.1
+        np.testing.assert_allclose(early.entries(), wanted, atol=1e-12)
 
 
 def test_float32_has_its_round_off_and_no_more() -> None:

@@ -245,10 +245,9 @@ class ACSF(Descriptor):
     ) -> tuple[Float[Array, "n f"], RowDerivatives]:
         """The rows and their derivatives by the positions; see :meth:`Descriptor.with_derivatives`.
 
-        With periodic images these are summed early, unless there are functions G4.
+        Images of an atom are summed early, unless there are functions G4.
         """
-        known = neighbors.source is not None and neighbors.center is not None
-        if not known or any(kind.kind == "G4" for kind in self.angular):
+        if neighbors.center is None or any(kind.kind == "G4" for kind in self.angular):
             return super().with_derivatives(neighbors, elements, strain=strain)
         rows, derivatives = self._early(neighbors, elements, strain)
         return rows, ByPositions(derivatives)

@@ -37,7 +37,7 @@ def with_derivatives(
 
     Args:
         functions: the functions of each channel and of each pair of channels, G4 not among them.
-        neighbors: the environments, with sources and centres.
+        neighbors: the environments, with centres.
         channels: weights of neighbours in channels.
         strain: whether to add the derivatives by the strain of space.
 
@@ -48,6 +48,9 @@ def with_derivatives(
     centers = jnp.asarray(neighbors.center)
     own = channels(centers, centers > 0)
     n, count, dtype = *own.shape, own.dtype
+    source = neighbors.source
+    if source is None:
+        source = jnp.broadcast_to(jnp.arange(n)[None], neighbors.mask.shape)
     # A strain moves the neighbours of each channel like three points, one for each coordinate.
     moved = own
     if strain:
@@ -77,7 +80,7 @@ def with_derivatives(
         neighbors.vectors,
         neighbors.species,
         neighbors.mask,
-        jnp.asarray(neighbors.source),
+        source,
         jnp.arange(n),
     )
     pairs = count * (count + 1) // 2
