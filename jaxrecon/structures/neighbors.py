@@ -24,6 +24,9 @@ from jaxrecon.structures.structure import Bounds, Structure
 BLOCK = 256
 """Number of atoms whose candidates are examined together: it bounds the memory that this needs."""
 
+ROW = 32
+"""Number of places whose running count is one product."""
+
 EDGE = 1e-6
 """Relative slack at the edges of cells and bins, so that round-off is not an overflow."""
 
@@ -232,16 +235,20 @@ def _among_pairs(structure: Structure, bounds: Bounds, pbc: Array, r_cut: float)
     offsets = jnp.asarray(offsets_of(bounds.counts))
     allowed = jnp.all((offsets == 0) | pbc[None, :], axis=-1)
 
+    translations = _cartesian(offsets, cell).T
+
     def images_around(i: Array) -> _Found:
         direct = positions - positions[i][None, :]
         # Whole cells to subtract, so that the direct vector is within half a cell on each axis.
         whole = jnp.where(pbc[None, :], jnp.round(_fractional(direct, cell)), 0.0)
-        cells = offsets[None, :, :] - whole.astype(offsets.dtype)[:, None, :]
-        vectors = direct[:, None, :] + _cartesian(cells, cell)
+        whole = whole.astype(offsets.dtype)
+        nearest = direct - _cartesian(whole, cell)
+        x, y, z = ((nearest[:, k, None] + translations[k][None, :]) ** 2 for k in range(3))
         itself = (jnp.arange(len(mask)) == i)[:, None] & jnp.all(offsets == 0, axis=-1)[None, :]
         present = (mask[i] & mask)[:, None] & allowed[None, :] & ~itself
-        source = jnp.broadcast_to(jnp.arange(len(mask))[:, None], present.shape)
-        return _within(source, cells, vectors, present, bounds.capacity, r_cut)
+        order, number = _compacted(present & (x + y + z < r_cut**2), bounds.capacity)
+        source, image = order // len(offsets), order % len(offsets)
+        return _Found(source, offsets[image] - whole[source], number)
 
     return _over_atoms(images_around, len(mask))
 
@@ -288,24 +295,35 @@ def _among_bins(
         vectors = positions[source] - positions[i][None, None, :] + _cartesian(shift, cell)
         itself = (source == i) & jnp.all(cells == 0, axis=-1)[:, None]
         present = mask[i] & mask[source] & allowed & ~itself
-        return _within(source, shift, vectors, present, bounds.capacity, r_cut)
+        near = jnp.sum(vectors**2, axis=-1) < r_cut**2
+        order, number = _compacted(present & near, bounds.capacity)
+        return _Found(source.ravel()[order], shift.reshape(-1, 3)[order], number)
 
     return _over_atoms(images_around, n), listed.did_buffer_overflow
 
 
-def _within(
-    source: Int[Array, "a b"],
-    cells: Int[Array, "a b 3"],
-    vectors: Float[Array, "a b 3"],
-    present: Bool[Array, "a b"],
-    capacity: int,
-    r_cut: float,
-) -> _Found:
-    """Compact the candidates within the cutoff into ``capacity`` entries."""
-    chosen = (present & (jnp.sum(vectors**2, axis=-1) < r_cut**2)).ravel()
-    place = jnp.where(chosen, jnp.cumsum(chosen) - 1, capacity)
-    order = jnp.zeros(capacity, int).at[place].set(jnp.arange(place.size), mode="drop")
-    return _Found(source.ravel()[order], cells.reshape(-1, 3)[order], chosen.sum())
+def _compacted(
+    chosen: Bool[Array, "a b"], capacity: int
+) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
+    """Compact the places of what is chosen into so many entries, and count what is chosen."""
+    flat = chosen.ravel()
+    found = _running_count(flat)
+    place = jnp.where(flat, found - 1, capacity)
+    order = jnp.zeros(capacity, int).at[place].set(jnp.arange(len(flat)), mode="drop")
+    return order, found[-1]
+
+
+def _running_count(chosen: Bool[Array, " c"]) -> Int[Array, " c"]:
+    """How many are chosen up to each place.
+
+    Rows of the places are summed by a product, and only the totals of the rows by a cumulative sum,
+    which is a slow operation.
+    """
+    rows = jnp.pad(chosen, (0, -len(chosen) % ROW)).astype(jnp.float32).reshape(-1, ROW)
+    upper = np.triu(np.ones((ROW, ROW), np.float32))
+    within = jnp.matmul(rows, upper, precision=Precision.HIGHEST)
+    before = jnp.cumsum(within[:, -1]) - within[:, -1]
+    return (within + before[:, None]).ravel()[: len(chosen)].astype(int)
 
 
 def _over_atoms(images_around: Callable[[Array], _Found], n: int) -> _Found:
