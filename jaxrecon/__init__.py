@@ -13,8 +13,10 @@ Words that have one meaning in the whole package:
 - *replica*: one candidate structure of a search; all candidates for a target are its *population*.
 - *hop*: one round of a search: every replica makes a *move*, a random change of its structure, and
   then a *descent*, a local minimisation. A *restart* begins with new random structures.
-- *residual*: mean absolute difference of a fingerprint and its target. At or below the *tolerance*
-  a result has *converged*; down to round-off it is *certified*: the target has been hit exactly.
+- *residual*: mean absolute difference of a fingerprint and its target.
+- *position error*: how far an atom may still be from its place with that residual. Where both are
+  at or below their *tolerances* a result has *converged*; a *certificate* has the error.
+- *soft direction*: a displacement that changes a fingerprint little to first order, or not at all.
 - *polish*: to minimise the residual further in float64.
 - *evaluation*: one computation of a fingerprint and its derivatives, the unit of cost.
 - *padded size*, *bounds*, *capacity*: static array sizes that structures are filled up to, so that

@@ -19,7 +19,7 @@ from jaxrecon import SOAP, Fingerprint, certificates, featurize
 from jaxrecon.datasets import prototypes
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.search.certificate import _derivatives
-from jaxrecon.search.soft_directions import second_derivatives
+from jaxrecon.search.local_model import LocalModel
 from jaxrecon.search.unknowns import Unknowns
 
 SHELLS = SOAP(("Pt",), r_cut=6.0, n_max=4, l_max=2)
@@ -199,7 +199,12 @@ def test_second_derivatives_are_those_of_the_numbers(cell_known: bool) -> None:
         found = {n: each for n, _, each in _derivatives(moved, preset, strain=strain)}
         return [found[number] for number in range(len(moved))]
 
-    bent, error = second_derivatives(unknowns, motions, jacobians, 1.0)
+    count = len(motions)
+    # As if all directions were soft.
+    model = LocalModel(
+        unknowns, np.zeros(1), jacobians, 1.0, np.zeros((1, count)), np.zeros(count), motions
+    )
+    bent, error = model.second_derivatives
     assert error < 1e-9
     step = 2e-3
     for a in range(3):

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from inverting import CONFIG, fingerprint_of
 from strategies import random_cluster, random_crystal
 
@@ -28,7 +29,9 @@ from jaxrecon.search.polishing import (
     NEAR_TARGET,
     RATIO_ABOVE_TOLERANCE,
     RATIO_BELOW_TOLERANCE,
+    _rounds,
     certificate_of,
+    polished,
 )
 from jaxrecon.search.target_state import TargetState
 from jaxrecon.structures.matching import rmsd
@@ -143,3 +146,22 @@ def test_certificates_are_those_of_a_program_of_their_own(kind: str) -> None:
         assert found[:2] == wanted[:2]
         np.testing.assert_allclose(found[2:], wanted[2:], rtol=1e-6)
     assert certificate_of(problem, CONFIG, moved, 1e-3) is None
+
+
+def test_steps_to_second_order_leave_a_flat_valley() -> None:
+    """Two shifted atoms of a salt: Gauss-Newton steps alone stop at a saddle of the residual."""
+    salt = bulk("NaCl", "cesiumchloride", a=4.1)
+    salt.positions += 2e-3 * np.random.default_rng(1).normal(size=(2, 3))
+    fingerprint = fingerprint_of("Na", "Cl", poolings=("mean",))
+    [[problem]] = problems_of(
+        featurize(salt, fingerprint), fingerprint, ["NaCl"], salt.cell.array, None, None
+    )
+    perfect = bulk("NaCl", "cesiumchloride", a=4.1)
+    # At the centre of symmetry no number changes to first order: there is no way downhill.
+    _, stuck, _ = _rounds(problem, CONFIG, problem.coordinates(perfect))
+    coordinates, residual, certificate = polished(problem, CONFIG, problem.coordinates(perfect))
+    assert residual < 1e-4 * stuck
+    assert certificate is not None
+    assert certificate.position_error <= CONFIG.position_tolerance
+    difference = np.abs(featurize(problem.atoms(coordinates), fingerprint) - problem.target)
+    assert difference.mean() == pytest.approx(residual, abs=1e-14)

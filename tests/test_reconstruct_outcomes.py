@@ -76,6 +76,22 @@ def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_result_codes(residual: float, code: ResultCode) -> None:
     assert ResultCode.of(residual, 1e-6) is code
+    vague = ResultCode.of(residual, 1e-6, certain=False)
+    assert vague is (ResultCode.UNCERTAIN if code is ResultCode.CONVERGED else code)
+    assert vague.solved == (residual <= 1e-6)
+
+
+def test_more_certainty_than_double_precision_has() -> None:
+    """The search ends with the numbers, and its result is counted apart."""
+    target = featurize(compact(3), PLATINUM)
+    sure, unsure = (
+        reconstruct(target, PLATINUM, symbols="Pt3", config=CONFIG, position_tolerance=limit)
+        for limit in (1e-4, 1e-20)
+    )
+    assert (sure[0].code, unsure[0].code) == (ResultCode.CONVERGED, ResultCode.UNCERTAIN)
+    assert 1e-20 < unsure[0].position_error <= sure[0].position_error < 1e-4
+    assert (unsure[0].hops, unsure.converged, unsure.uncertain) == (sure[0].hops, 0, 1)
+    assert unsure.to_dict()["uncertain"] == 1
 
 
 def test_a_run_as_data() -> None:

@@ -41,10 +41,12 @@ def result(residual: float, gradients: int, **changes: Any) -> Result:
 
 @pytest.fixture
 def run() -> Reconstruction:
+    loose = {"others": (Solution(WATER, 1e-8, FIRM),), "certificate": LOOSE}
+    loose["code"] = ResultCode.UNCERTAIN
     found = [
         result(2e-9, 10_000, certificate=FIRM),
         result(3e-2, 90_000, hops=12),
-        result(0.0, 400, others=(Solution(WATER, 1e-8, FIRM),), certificate=LOOSE),
+        result(0.0, 400, **loose),
         result(np.inf, 90_000, atoms=Atoms("Pt", [[np.nan] * 3])),
     ]
     return Reconstruction(found, [], ReconstructConfig(), seed=0, seconds=9.0)
@@ -88,11 +90,12 @@ def test_a_run_prints_as_a_table(run: Reconstruction) -> None:
         "target  formula  residual  error (A)  code        hops  evaluations    s",
         "     0  H2O       2.0e-09    3.0e-08  converged      2       11,030  1.2",
         "     1  H2O       3.0e-02          -  stalled       12       91,030  1.2",
-        "     2  H2O       0.0e+00        inf  converged      2        1,430  1.2",
+        "     2  H2O       0.0e+00        inf  uncertain      2        1,430  1.2",
         "     3  Pt            inf          -  non_finite     2       91,030  1.2",
-        "2 of 4 converged in 9.0 s",
+        "1 of 4 converged, 1 uncertain, in 9.0 s",
         f"stalled: {ResultCode.STALLED.advice}",
         f"non_finite: {ResultCode.NON_FINITE.advice}",
+        f"uncertain: {ResultCode.UNCERTAIN.advice}",
     ]
     assert repr(run) == str(run)
 
@@ -103,7 +106,7 @@ def test_jupyter_shows_the_same_text(run: Reconstruction, made: Generated) -> No
         assert not cells.open
         lines = [re.split(r"\s{2,}", line.strip()) for line in str(shown).splitlines()]
         assert [[word for word in row if word] for row in cells.rows] == lines[: len(cells.rows)]
-    assert "2 of 4 converged in 9.0 s" in run._repr_html_()
+    assert "1 of 4 converged, 1 uncertain, in 9.0 s" in run._repr_html_()
 
 
 def test_text_in_a_table_is_never_markup() -> None:
@@ -123,7 +126,7 @@ def test_jupyter_shows_the_first_of_many_rows(run: Reconstruction) -> None:
 def test_a_data_frame_has_a_row_for_each_target(run: Reconstruction) -> None:
     frame = run.to_dataframe()
     assert frame.index.name == "target"
-    assert frame["code"].tolist() == ["converged", "stalled", "converged", "non_finite"]
+    assert frame["code"].tolist() == ["converged", "stalled", "uncertain", "non_finite"]
     assert frame["evaluations"].tolist() == [11_030, 91_030, 1_430, 91_030]
     assert frame["gradients"].tolist() == [10_000, 90_000, 400, 90_000]
     assert frame["solutions"].tolist() == [1, 1, 2, 1]
@@ -153,6 +156,7 @@ def test_certificates_stand_beside_structures(run: Reconstruction, tmp_path: Pat
     assert [each["position_error"] for each in targets] == [3e-8, None, np.inf, None]
     assert np.isnan(run[1].position_error)
     assert run[0].continued(run[1]).certificate == FIRM
+    assert (run.converged, run.uncertain) == (1, 1)
 
 
 def test_a_data_frame_of_generated_structures(made: Generated) -> None:
@@ -169,7 +173,8 @@ def test_the_figure_of_a_run_has_every_target_and_the_part_that_is_solved(
     points = {
         line.get_label(): list(zip(*line.get_data(), strict=True)) for line in residuals.lines[:-1]
     }
-    assert points["converged (2)"] == [(0, 2e-9), (2, SMALLEST_RESIDUAL)]
+    assert points["converged (1)"] == [(0, 2e-9)]
+    assert points["uncertain (1)"] == [(2, SMALLEST_RESIDUAL)]
     assert points["stalled (1)"] == [(1, 3e-2)]
     [(place, height)] = points["non-finite (1)"]
     assert place == 3
@@ -177,9 +182,9 @@ def test_the_figure_of_a_run_has_every_target_and_the_part_that_is_solved(
     spent = dict(point for line in work.lines for point in zip(*line.get_data(), strict=True))
     assert spent == {0: 11_030, 1: 91_030, 2: 1_430, 3: 91_030}
     across, up = solved.lines[0].get_data()
-    assert across[:-1].tolist() == [1_430, 1_430, 11_030]
+    assert across[:-1].tolist() == [11_030, 11_030]
     assert across[-1] > 91_030
-    assert up.tolist() == [0.0, 0.25, 0.5, 0.5]
+    assert up.tolist() == [0.0, 0.25, 0.25]
 
 
 def test_every_result_code_has_a_style() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.run_store import Row
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.results import Reconstruction, ResultCode
-from jaxrecon.search.store import Store
+from jaxrecon.search.store import LATER, Store, description
 from jaxrecon.structures.io import write_structures
 
 
@@ -61,6 +62,14 @@ def test_results_of_earlier_versions_have_no_certificate(
     other = solution(1)._replace(certificate=None)
     assert_same(found, replace(own, certificate=None, others=(other,)))
     assert np.isnan(found.position_error)
+
+
+def test_settings_of_later_versions_count_as_their_defaults() -> None:
+    about = partial(description, [], seed=0)
+    assert not set(LATER) & about(config=ReconstructConfig())["config"].keys()
+    changed = ReconstructConfig(position_tolerance=1e-3)
+    assert about(config=changed)["config"]["position_tolerance"] == 1e-3
+    assert "patience" not in about(config=changed)["config"]
 
 
 def test_files_of_a_resumed_run_are_those_of_one_that_was_not(tmp_path: Path) -> None:

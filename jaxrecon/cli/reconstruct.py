@@ -70,6 +70,9 @@ def fingerprint(
     return Report(text, payload, [output])
 
 
+KEPT = ("converged", "uncertain", "targets", "evaluations", "versions")
+"""Entries of the details that --json prints too."""
+
 RECONSTRUCT_EXAMPLES = """\b
 Examples:
   jaxrecon reconstruct clusters.npz -o found.extxyz
@@ -142,6 +145,10 @@ def reconstruct(
         float,
         typer.Option(help="Mean absolute residual, without unit, at which a target is converged."),
     ] = ReconstructConfig.tolerance,
+    position_tolerance: Annotated[
+        float,
+        typer.Option(help="Position error in Angstrom up to which it is; beyond, it is uncertain."),
+    ] = ReconstructConfig.position_tolerance,
     solutions: Annotated[
         int,
         typer.Option(
@@ -176,10 +183,11 @@ def reconstruct(
     """Find the structures that have the given fingerprints.
 
     Each frame of OUT.extxyz has its `residual`, its `position_error` in Angstrom that this allows,
-    and `result_code`: converged, stalled (the best structure has another fingerprint), non_finite
-    or overflow. Ctrl-C stops after the current hop; finished targets are in the database, and
-    --resume continues from them. With more --hops than before, --resume searches again for the
-    targets that were not solved, from their start.
+    and `result_code`: converged, uncertain (the numbers agree but leave a larger position error),
+    stalled (the best structure has another fingerprint), non_finite or overflow. Ctrl-C stops
+    after the current hop; finished targets are in the database, and --resume continues from them.
+    With more --hops than before, --resume searches again for the targets that were not solved,
+    from their start.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.descriptors.io import read_fingerprints
@@ -196,6 +204,7 @@ def reconstruct(
         replicas=replicas,
         hops=hops,
         tolerance=tolerance,
+        position_tolerance=position_tolerance,
         solutions=solutions,
         min_distance=min_distance,
     )
@@ -241,7 +250,7 @@ def reconstruct(
     write_structures(output, found.to_atoms(others=solutions > 1))
     report = found.to_dict()
     write_json(details, {"inputs": inputs, **report})
-    payload = {name: report[name] for name in ("converged", "targets", "evaluations", "versions")}
+    payload = {name: report[name] for name in KEPT}
     payload["repeated"] = results.repeated
     lines = [str(found), *options.repeated(results, "targets")]
     return Report("\n".join(lines), payload, [output, details])

@@ -16,6 +16,7 @@ CONVERGED = "converged"
 
 STYLES = {
     CONVERGED: (COLORS[0], "o"),
+    "uncertain": (COLORS[2], "D"),
     "stalled": (COLORS[1], "s"),
     "non_finite": (INK, "x"),
     "overflow": (COLORS[3], "^"),

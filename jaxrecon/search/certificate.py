@@ -29,11 +29,11 @@ import jax
 import numpy as np
 from ase import Atoms
 from jaxtyping import Array, Float
-from threadpoolctl import ThreadpoolController
 
 from jaxrecon.descriptors.buckets import buckets_of
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.search.soft_directions import ROUND_OFF, Jacobians, softest
+from jaxrecon.search.local_model import ROUND_OFF, LocalModel, one_thread
+from jaxrecon.search.soft_directions import softest
 from jaxrecon.search.unknowns import Unknowns, largest
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Bounds, Structure, padded_arrays
@@ -41,9 +41,6 @@ from jaxrecon.structures.structure import Bounds, Structure, padded_arrays
 RANK = 1e-9
 """Singular values of the Jacobian (1/Angstrom) count as zero below this part of the largest one, or
 of the length of the fingerprint."""
-
-SOFT = 1e-3
-"""Directions with singular values below this part of the same are looked at to second order."""
 
 MOVED = 0.1
 """Displacement of an atom in Angstrom to which :attr:`Certificate.noise` belongs."""
@@ -125,91 +122,43 @@ def certificates(
         residual = np.zeros_like(value) if targets is None else targets[number] - value
         unknowns = Unknowns.of(items[number], strained=not cell_known)
         length = float(np.linalg.norm(value))
-        certificate_of[number] = certified(
-            unknowns, residual, jacobian, jacobians, length, len(value)
-        )
+        model = LocalModel.of(unknowns, residual, jacobian, jacobians, length)
+        certificate_of[number] = certified(model, len(value))
     return [certificate_of[number] for number in range(len(items))]
 
 
-def certified(
-    unknowns: Unknowns,
-    residual: Float[np.ndarray, " q"],
-    jacobian: Float[np.ndarray, "q y 3"],
-    jacobians: Jacobians,
-    length: float,
-    numbers: int,
-) -> Certificate:
+@one_thread()
+def certified(model: LocalModel, numbers: int) -> Certificate:
     """The certificate of one structure.
 
     Args:
-        unknowns: the unknowns of the structure.
-        residual: the wanted numbers less its own, without a unit.
-        jacobian: their derivatives by positions, and by a strain below them.
-        jacobians: function to evaluate displaced structures with.
-        length: length of the vector of all its numbers.
+        model: the fingerprint around the structure.
         numbers: how many numbers there are, those of absent elements included.
 
     Returns:
         The certificate.
     """
-    if not len(unknowns.basis):  # a single atom
+    singular, residual = model.singular, model.residual
+    if not len(singular):  # a single atom
         return Certificate(0, 0, math.inf, 0.0, math.inf)
-    with _threads().limit(limits=1, user_api="blas"):
-        return _of_matrix(unknowns, residual, jacobian, jacobians, length, numbers)
-
-
-@lru_cache(maxsize=1)
-def _threads() -> ThreadpoolController:
-    """Control of the threads of NumPy's libraries.
-
-    The matrices are so small that several threads gain nothing, and where other processes use the
-    processor too, threads that wait for each other take a hundred times longer.
-    """
-    return ThreadpoolController()
-
-
-def _of_matrix(
-    unknowns: Unknowns,
-    residual: Float[np.ndarray, " q"],
-    jacobian: Float[np.ndarray, "q y 3"],
-    jacobians: Jacobians,
-    length: float,
-    numbers: int,
-) -> Certificate:
-    """The certificate of a structure with unknowns, as :func:`certified`."""
-    flat = unknowns.along(jacobian, unknowns.basis)
-    # All right singular vectors are needed: those without a singular value are null vectors.
-    left, present, right = np.linalg.svd(flat, full_matrices=flat.shape[0] < flat.shape[1])
-    singular = np.zeros(len(right))
-    singular[: len(present)] = present
-    motions = np.tensordot(right, unknowns.basis, axes=1)
-    scale = max(singular[0], length)
-    deficiency = int((singular <= RANK * scale).sum())
+    deficiency = int((singular <= RANK * model.scale).sum())
     smallest = 0.0 if deficiency else float(singular[-1])
     # First order, along the firm directions: the step that would take the residual away, or as
     # much round-off.
-    firm = int((singular > SOFT * scale).sum())
-    span = left[:, :firm]
-    error = float(
-        largest(np.tensordot(span.T @ residual / singular[:firm], motions[:firm], axes=1))
-    )
+    firm, span = model.firm, model.span
+    error = float(largest(model.firm_step(residual)))
     if firm:
-        error = max(error, ROUND_OFF * length / float(singular[firm - 1]))
+        error = max(error, ROUND_OFF * model.length / float(singular[firm - 1]))
     if firm == len(singular):
-        noise = smallest / numbers**0.5 * MOVED / float(largest(motions[-1]))
+        noise = smallest / numbers**0.5 * MOVED / float(largest(model.motions[-1]))
         return Certificate(firm, 0, smallest, error, noise)
     # Second order, along the soft ones: how far the softest leads with what that step leaves of the
     # residual, to first and second order.
     rest = float(np.linalg.norm(residual - span @ (span.T @ residual)))
-    size = max(rest + scale * error**2, ROUND_OFF * length)
-    soft = softest(
-        unknowns, motions[firm:], singular[firm:], span, jacobians, size=size, scale=scale
-    )
+    soft = softest(model, max(rest + model.scale * error**2, ROUND_OFF * model.length))
     part = MOVED / soft.width
-    change = soft.slope * part + soft.curvature * part**2 / 2
-    return Certificate(
-        len(singular), deficiency, smallest, error + soft.reach, change / numbers**0.5
-    )
+    noise = (soft.slope * part + soft.curvature * part**2 / 2) / numbers**0.5
+    return Certificate(len(singular), deficiency, smallest, error + soft.reach, noise)
 
 
 def _derivatives(

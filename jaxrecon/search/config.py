@@ -23,6 +23,8 @@ class ReconstructConfig:
         patience: number of hops without a residual that is lower by 1 % after which a search ends;
             0 for no such end. For targets that no structure has exactly, such as drawn ones.
         tolerance: mean absolute residual at which a structure counts as a solution, without a unit.
+        position_tolerance: position error in Angstrom that such a residual may leave: above it, a
+            solution is polished further while that helps, and counts as uncertain if it does not.
         solutions: number of different structures to find for each target.
         min_distance: smallest distance of two atoms in a solution, in units of the sum of their
             covalent radii; 0 for no limit.
@@ -54,6 +56,7 @@ class ReconstructConfig:
     restart_after: int = 25
     patience: int = 0
     tolerance: float = 1e-6
+    position_tolerance: float = 1e-4
     solutions: int = 1
     min_distance: float = 0.0
     adam_steps: int = 0
@@ -76,7 +79,7 @@ class ReconstructConfig:
         for name in ("replicas", "adam_steps", "polish_steps", "patience"):
             self._check(name, "a whole number >= 0", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 0", getattr(self, name) >= 0)
-        for name in ("tolerance", "learning_rate", "max_step"):
+        for name in ("tolerance", "position_tolerance", "learning_rate", "max_step"):
             self._check(name, "a number > 0", getattr(self, name) > 0)
         self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
         self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
@@ -150,6 +153,7 @@ class ReconstructConfig:
             restart_after=default.restart_after,
             patience=default.patience,
             tolerance=default.tolerance,
+            position_tolerance=default.position_tolerance,
             solutions=default.solutions,
             moves=default.moves,
             polish_steps=default.polish_steps,

@@ -11,7 +11,9 @@ from jaxtyping import Float
 from jaxrecon.search.certificate import Certificate, certified
 from jaxrecon.search.compiled import compiled_polish
 from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.local_model import LocalModel
 from jaxrecon.search.problems import Problem, on_device
+from jaxrecon.search.soft_directions import soft_step
 from jaxrecon.search.unknowns import Unknowns
 from jaxrecon.structures.bounds import bounds_of
 
@@ -20,6 +22,9 @@ MIN_VOLUME_PER_ATOM = 1.0
 
 NEAR_TARGET = 100.0
 """Largest residual, in units of the tolerance, at which a second round of polishing is worth it."""
+
+IN_A_VALLEY = 1e3
+"""The same for steps to second order along soft directions."""
 
 RATIO_ABOVE_TOLERANCE = 0.9
 """Largest ratio of new to old residual at which another round of polishing is worth it.
@@ -33,8 +38,11 @@ RATIO_BELOW_TOLERANCE = 0.25
 
 def polished(
     problem: Problem, config: ReconstructConfig, start: Float[np.ndarray, "x 3"]
-) -> tuple[Float[np.ndarray, "x 3"], float]:
+) -> tuple[Float[np.ndarray, "x 3"], float, Certificate | None]:
     """Polish a structure in float64, in as many rounds as are worth it.
+
+    A round is Levenberg-Marquardt. Where it stops in a flat valley, or at a saddle, a step to
+    second order along the soft directions begins another one.
 
     Args:
         problem: the target.
@@ -42,23 +50,47 @@ def polished(
         start: coordinates in Angstrom.
 
     Returns:
-        The best coordinates in Angstrom, and their residual over all numbers of the target.
+        The best coordinates in Angstrom, their residual over all numbers of the target, and, where
+        that is near the tolerance, the certificate of the structure.
     """
+    coordinates, residual, problem = _rounds(problem, config, start)
+    certificate = None
+    while residual <= IN_A_VALLEY * config.tolerance:
+        model = local_model(problem, config, problem.atoms(coordinates))
+        if model is None or not len(model.singular):
+            break
+        certificate = certified(model, len(problem.target))
+        enough = residual <= config.tolerance and not (
+            config.position_tolerance < certificate.position_error < np.inf
+        )
+        if enough or model.firm == len(model.singular):
+            break
+        moved = problem.coordinates(model.unknowns.moved(soft_step(model)))
+        again, lower, enlarged = _rounds(problem, config, moved)
+        if not lower < residual * RATIO_ABOVE_TOLERANCE:
+            break
+        coordinates, residual, problem = again, lower, enlarged
+    return coordinates, problem.residual(residual), certificate
+
+
+def _rounds(
+    problem: Problem, config: ReconstructConfig, start: Float[np.ndarray, "x 3"]
+) -> tuple[Float[np.ndarray, "x 3"], float, Problem]:
+    """Rounds of Levenberg-Marquardt, and the problem with bounds that hold the result."""
     with jax.enable_x64(True):
         polish = compiled_polish(problem.searched_fingerprint, config.compiled)
         steps, previous = on_device(config.polish_steps, np.int32), np.inf
         while True:
             task, begin = problem.task(np.float64), on_device(start, np.float64)
-            found = polish(task, begin, problem.guidance, steps)
-            coordinates, residual = jax.device_get(found[:2])
+            found = jax.device_get(polish(task, begin, problem.guidance, steps)[:2])
+            coordinates, residual = np.asarray(found[0]), float(found[1])
             # If the structure has more neighbours than the bounds hold, the round saw only some of
             # them: repeat it with larger bounds.
             enlarged = with_larger_bounds(problem, coordinates)
             complete = enlarged is problem
-            if complete and not is_worth_polishing(float(residual), previous, config.tolerance):
-                break
-            problem, start, previous = enlarged, coordinates, float(residual)
-    return coordinates, problem.residual(float(residual))
+            if complete and not is_worth_polishing(residual, previous, config.tolerance):
+                return coordinates, residual, problem
+            problem, start, previous = enlarged, coordinates, residual
 
 
 def begin_polishing(problem: Problem, config: ReconstructConfig) -> None:
@@ -89,7 +121,24 @@ def certificate_of(
         The certificate. None far from the target, where derivatives at the structure say nothing
         about the wanted one; and in a guided search, which does not look for the numbers alone.
     """
-    if not residual <= NEAR_TARGET * config.tolerance or problem.guidance is not None:
+    if not residual <= NEAR_TARGET * config.tolerance:
+        return None
+    model = local_model(problem, config, atoms)
+    return None if model is None else certified(model, len(problem.target))
+
+
+def local_model(problem: Problem, config: ReconstructConfig, atoms: Atoms) -> LocalModel | None:
+    """The numbers of a target around a structure, by the program that polishes.
+
+    Args:
+        problem: the target.
+        config: settings of the search.
+        atoms: the structure, positions in Angstrom.
+
+    Returns:
+        The model; None in a guided search, and where the structure can't be evaluated.
+    """
+    if problem.guidance is not None:
         return None
     fixed = None if problem.positions is None else np.isfinite(problem.positions).all(axis=1)
     unknowns = Unknowns.of(atoms, strained=problem.volume is not None, fixed=fixed)
@@ -103,20 +152,15 @@ def certificate_of(
         # Where a neighbour comes in that the arrays can't hold, the structure itself stands in.
         return [jacobian if each is None else each[1] for each in found]
 
-    target = problem.target
-    return certified(
-        unknowns, left, jacobian, jacobians, float(np.linalg.norm(target)), len(target)
-    )
+    length = float(np.linalg.norm(problem.target))
+    return LocalModel.of(unknowns, left, jacobian, jacobians, length)
 
 
 def _linearization(
     problem: Problem, config: ReconstructConfig, atoms: Atoms
 ) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "q y 3"]] | None:
     """Residual and Jacobian of a structure without padding; None where neighbours are left out."""
-    positions = np.zeros((problem.padded_size, 3))
-    positions[: len(atoms)] = atoms.positions
-    cell = atoms.cell.array if problem.volume is not None else np.zeros((0, 3))
-    coordinates = np.concatenate([positions, cell])
+    coordinates = problem.coordinates(atoms)
     problem = with_larger_bounds(problem, coordinates)
     with jax.enable_x64(True):
         polish = compiled_polish(problem.searched_fingerprint, config.compiled)

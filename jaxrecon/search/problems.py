@@ -143,6 +143,11 @@ class Problem:
         positions = coordinates[: len(self.symbols)]
         return Atoms(self.symbols, positions, cell=cell, pbc=cell is not None)
 
+    def coordinates(self, atoms: Atoms) -> Float[np.ndarray, "x 3"]:
+        """The coordinates of a structure in Angstrom, padding included."""
+        cell = atoms.cell.array if self.volume is not None else np.zeros((0, 3))
+        return np.concatenate([_padded(atoms.positions, self.padded_size), cell])
+
 
 def _shortest(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
     """The shortest right-handed basis of a lattice; the vectors themselves if they span none."""

@@ -22,7 +22,7 @@ from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.moves import move_weights
 from jaxrecon.search.problems import Problem
-from jaxrecon.search.results import Reconstruction, Result, ResultCode
+from jaxrecon.search.results import Reconstruction, Result
 from jaxrecon.search.store import Store, description
 from jaxrecon.search.target_state import TargetState
 from jaxrecon.structures.primitive import primitive
@@ -196,7 +196,7 @@ def _work(
         """Take the result of one problem; commit its target and return True if that has ended."""
         index = problem.index
         so_far[index] = so_far[index].continued(result) if index in so_far else result
-        ended = result.code is ResultCode.CONVERGED or problem is last[index]
+        ended = result.code.solved or problem is last[index]
         if ended:
             outcome[index] = so_far[index]
             # With an unknown number of atoms a supercell may be found: give back the primitive one.

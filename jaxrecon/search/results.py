@@ -41,13 +41,21 @@ class ResultCode(enum.IntEnum):
     """
 
     CONVERGED = 0
-    """The residual is at most the tolerance: the structure has the wanted fingerprint."""
+    """Residual and position error are at most their tolerances."""
     STALLED = 1
     """All hops were used up. The structure is the best one found, but it misses the target."""
     NON_FINITE = 2
     """No replica ever had a finite residual."""
     OVERFLOW = 3
     """In every replica, an atom had more neighbours than the arrays can hold."""
+    UNCERTAIN = 4
+    """The residual is at most the tolerance: the structure has the wanted fingerprint. But that
+    fingerprint leaves a larger position error than wanted."""
+
+    @property
+    def solved(self) -> bool:
+        """Whether the structure has the wanted fingerprint."""
+        return self in (ResultCode.CONVERGED, ResultCode.UNCERTAIN)
 
     @property
     def advice(self) -> str:
@@ -55,12 +63,15 @@ class ResultCode(enum.IntEnum):
         return ADVICE[self]
 
     @classmethod
-    def of(cls, residual: float, tolerance: float, *, overflow: bool = False) -> "ResultCode":
+    def of(
+        cls, residual: float, tolerance: float, *, overflow: bool = False, certain: bool = True
+    ) -> "ResultCode":
         """Find the code that belongs to a final residual.
 
         Args:
             residual: mean absolute residual, without a unit.
             tolerance: residual at which a structure counts as a solution.
+            certain: whether the position error is at most its tolerance too.
             overflow: whether there were too many neighbours, if the residual is not finite.
 
         Returns:
@@ -68,12 +79,16 @@ class ResultCode(enum.IntEnum):
         """
         if not math.isfinite(residual):
             return cls.OVERFLOW if overflow else cls.NON_FINITE
-        return cls.CONVERGED if residual <= tolerance else cls.STALLED
+        if residual > tolerance:
+            return cls.STALLED
+        return cls.CONVERGED if certain else cls.UNCERTAIN
 
 
 ADVICE = {
     ResultCode.CONVERGED: "The structure has the target fingerprint; search for several solutions "
     "to see whether other structures have it too.",
+    ResultCode.UNCERTAIN: "The numbers agree, but leave atoms more room than wanted: compare the "
+    "position errors with what you need, or choose a fingerprint with more numbers.",
     ResultCode.STALLED: "Check that composition, cell and fingerprint settings are those of the "
     "target, then try another seed, more hops or more replicas.",
     ResultCode.NON_FINITE: "Check target, cell and known positions: no structure of the search had "
@@ -182,8 +197,13 @@ class Reconstruction(Sequence[Result]):
 
     @property
     def converged(self) -> int:
-        """Number of targets whose residual reached the tolerance."""
+        """Number of targets whose residual and position error reached their tolerances."""
         return sum(result.code is ResultCode.CONVERGED for result in self.results)
+
+    @property
+    def uncertain(self) -> int:
+        """Number of targets whose residual reached the tolerance, but not the position error."""
+        return sum(result.code is ResultCode.UNCERTAIN for result in self.results)
 
     def to_atoms(self, *, others: bool = False) -> list[Atoms]:
         """The best structure of each target as ASE atoms.
@@ -217,6 +237,7 @@ class Reconstruction(Sequence[Result]):
         return {
             "targets": [result.to_dict() for result in self.results],
             "converged": self.converged,
+            "uncertain": self.uncertain,
             "advice": self._advice,
             "evaluations": evaluations,
             "seconds": self.seconds,
@@ -267,7 +288,8 @@ class Reconstruction(Sequence[Result]):
     @property
     def _total(self) -> str:
         """The line below the table."""
-        return f"{self.converged} of {len(self)} converged in {self.seconds:.1f} s"
+        others = f", {self.uncertain} uncertain," if self.uncertain else ""
+        return f"{self.converged} of {len(self)} converged{others} in {self.seconds:.1f} s"
 
     def __str__(self) -> str:
         return "\n".join([tables.text(COLUMNS, self._rows), self._total, *self._advice])

@@ -9,32 +9,24 @@ follow from the Jacobians on both sides along each of them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from ase import Atoms
 from jaxtyping import Float
 
-from jaxrecon.search.unknowns import Unknowns, largest
-
-Jacobians = Callable[[Sequence[Atoms]], Sequence[Float[np.ndarray, "q y 3"]]]
-"""Function of structures of the same atoms, of their derivatives by positions and strain."""
-
-STEP = 1e-3
-"""Displacement of an atom in Angstrom for second derivatives by differences."""
-
-ROUND_OFF = 1e-14
-"""Smallest difference of two numbers in float64, as a part of the length of all numbers."""
+from jaxrecon.search.local_model import LocalModel, one_thread
+from jaxrecon.search.unknowns import largest
 
 FLAT = 1e-6
 """Curvatures below this part of the whole curvature along the same direction count as zero."""
 
-MOST_SOFT = 12
-"""Largest number of soft directions, the softest ones, of which all combinations are looked at."""
+FIRST, MIXED, KEPT, ROUNDS = 2816, 256, 16, 12
+"""Combinations that are tried at first and then at once, the best of them that are moved on, and
+how often."""
 
-MIXED, KEPT, ROUNDS = 256, 16, 12
-"""Combinations that are tried at once, the best of them that are moved on, and how often."""
+STARTS = 6
+"""Points from which the best step along soft directions is looked for."""
 
 
 class Softest(NamedTuple):
@@ -53,42 +45,27 @@ class Softest(NamedTuple):
     width: float
 
 
-def softest(
-    unknowns: Unknowns,
-    motions: Float[np.ndarray, "k x 3"],
-    singular: Float[np.ndarray, " k"],
-    firm: Float[np.ndarray, "q f"],
-    jacobians: Jacobians,
-    *,
-    size: float,
-    scale: float,
-) -> Softest:
+def softest(model: LocalModel, size: float) -> Softest:
     """Find how far a structure may move along soft directions.
 
     Args:
-        unknowns: the unknowns of the structure.
-        motions: the soft directions, orthonormal, the softest last.
-        singular: singular value of each, in 1/Angstrom.
-        firm: an orthonormal basis of the changes of the numbers by all other directions.
-        jacobians: function to evaluate displaced structures with.
+        model: the fingerprint around the structure.
         size: change of the numbers that a displacement may leave, without a unit.
-        scale: largest singular value, or length of all numbers.
     """
-    motions, singular = motions[-MOST_SOFT:], singular[-MOST_SOFT:]
+    motions, firm = model.soft, model.span
     count = len(motions)
-    bent, error = second_derivatives(unknowns, motions, jacobians, scale)
+    singular = model.singular[-count:]
+    bent, error = model.second_derivatives
     # The derivative along a combination w is the sum over pairs of w_a w_b H[a, b], each pair
-    # counted twice. Lengths of these sums follow from the products of all pairs.
+    # counted twice.
     first, second = np.triu_indices(count)
-    pairs = bent[first, second]
-    own = pairs - pairs @ firm @ firm.T
-    gram, whole = own @ own.T, pairs @ pairs.T
+    pairs = bent[first, second] * np.where(first == second, 1.0, 2.0)[:, None]
+    # Only lengths count: few numbers stand for many.
+    own, whole = (np.linalg.qr(each.T)[1].T for each in (pairs - pairs @ firm @ firm.T, pairs))
 
     def curvatures(weights: Float[np.ndarray, "j k"]) -> Float[np.ndarray, " j"]:
-        parts = weights[:, first] * weights[:, second] * np.where(first == second, 1.0, 2.0)
-        lengths, totals = (
-            np.sqrt(np.maximum(((parts @ g) * parts).sum(1), 0)) for g in (gram, whole)
-        )
+        parts = weights[:, first] * weights[:, second]
+        lengths, totals = (np.linalg.norm(parts @ each, axis=1) for each in (own, whole))
         return np.where(lengths <= np.maximum(FLAT * totals, error), 0.0, lengths)
 
     def slopes(weights: Float[np.ndarray, "j k"]) -> Float[np.ndarray, " j"]:
@@ -105,34 +82,55 @@ def softest(
     return Softest(farthest, slope, curvature, width)
 
 
-def second_derivatives(
-    unknowns: Unknowns, motions: Float[np.ndarray, "k x 3"], jacobians: Jacobians, scale: float
-) -> tuple[Float[np.ndarray, "k k q"], float]:
-    """Second derivatives of the numbers along pairs of directions, and their error.
+@one_thread()
+def soft_step(model: LocalModel) -> Float[np.ndarray, "x 3"]:
+    r"""The displacement that makes the residual smallest, to second order along soft directions.
+
+    Along a flat valley, or at a saddle of the residual, Gauss-Newton steps hardly move, as they
+    leave the second order out. Firm displacements make up for all within their span, so that what
+    is left to minimise over combinations w of the soft ones is
+
+    .. math:: |P\,(r - S w - 	frac12 H[w, w])|,
+
+    where S has the slopes along them and P takes the span of the firm ones away.
 
     Args:
-        unknowns: the unknowns of the structure.
-        motions: the directions.
-        jacobians: function to evaluate displaced structures with.
-        scale: largest singular value, or length of all numbers.
+        model: the fingerprint around the structure; some of its directions are soft.
 
     Returns:
-        The derivatives by differences of Jacobians, in 1/Angstrom^2, and a bound of what round-off
-        adds to their lengths.
+        Displacements of the atoms in Angstrom and, where the cell is unknown, of the cell.
     """
-    steps = STEP / largest(motions)
-    shifts = [sign * step * v for v, step in zip(motions, steps, strict=True) for sign in (1, -1)]
-    found = jacobians([unknowns.moved(shift) for shift in shifts])
-    slopes = np.stack(
-        [
-            unknowns.along(jacobian, motions, shift).T
-            for jacobian, shift in zip(found, shifts, strict=True)
-        ]
-    )
-    bent = (slopes[::2] - slopes[1::2]) / (2.0 * steps)[:, None, None]
-    # Differences along either direction of a pair give the same up to their errors.
-    bent = (bent + bent.transpose(1, 0, 2)) / 2.0
-    return bent, 4.0 * ROUND_OFF * scale / float(steps.min())
+    from scipy.optimize import least_squares
+
+    motions, firm = model.soft, model.span
+    count = len(motions)
+    bent, _ = model.second_derivatives
+    # The last singular values are 0 where there are fewer numbers than unknowns.
+    slopes = np.zeros((count, len(model.residual)))
+    if model.left.shape[1] == len(model.singular):
+        slopes = model.singular[-count:, None] * model.left[:, -count:].T
+    terms = np.concatenate([model.residual[None], -slopes, -bent.reshape(count**2, -1)])
+    # Only lengths count: few numbers stand for many.
+    few = np.linalg.qr((terms - terms @ firm @ firm.T).T)[1]
+    few = np.concatenate([few, np.zeros((max(0, count - len(few)), few.shape[1]))])
+    constant, linear = few[:, 0], few[:, 1 : 1 + count]
+    square = few[:, 1 + count :].reshape(-1, count, count)
+
+    def left(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, " j"]:
+        return constant + (linear + square @ w / 2.0) @ w
+
+    def slope(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, "j k"]:
+        return linear + square @ w
+
+    # Start at the structure, and around it where the second order would make up for the residual.
+    curvature = max(float(np.linalg.norm(square)) / count, 1e-300)
+    radius = (float(np.linalg.norm(model.residual)) / curvature) ** 0.5
+    starts = np.random.default_rng(0).normal(size=(STARTS, count)) * radius / count**0.5
+    starts[0] = 0.0
+    tries = [least_squares(left, start, slope, method="lm", max_nfev=200) for start in starts]
+    best = min(tries, key=lambda each: each.cost).x
+    rest = np.concatenate([[1.0], best, np.outer(best, best).ravel() / 2.0]) @ terms
+    return np.tensordot(best, motions, axes=1) + model.firm_step(rest)
 
 
 def reach(
@@ -168,7 +166,7 @@ def _farthest(
 ) -> tuple[Float[np.ndarray, " k"], float]:
     """The combination of directions that leads farthest: the best of many, moved uphill."""
     random = np.random.default_rng(0)
-    tried = np.concatenate([np.eye(count), random.normal(size=(MIXED * (count - 1), count))])
+    tried = np.concatenate([np.eye(count), random.normal(size=(FIRST * (count > 1), count))])
     tried /= np.linalg.norm(tried, axis=1, keepdims=True)
     for spread in np.geomspace(0.5, 0.01, ROUNDS):
         values = reaches(tried)

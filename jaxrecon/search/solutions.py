@@ -47,13 +47,14 @@ class Solutions:
         converged = [solution for solution in self.found if solution.residual <= self._tolerance]
         return len(converged) == self._wanted
 
-    def add(self, atoms: Atoms, residual: float) -> None:
+    def add(self, atoms: Atoms, residual: float, certificate: Certificate | None = None) -> None:
         """Add a structure if it is among the best. Of two that are the same, the better one stays.
 
         Args:
             atoms: the structure, positions in Angstrom; those of a crystal are wrapped into its
                 cell.
             residual: its residual, as in :class:`Solution`.
+            certificate: how firmly the target holds it, if that is known.
         """
         if atoms.pbc.any():
             atoms.wrap()
@@ -65,5 +66,5 @@ class Solutions:
                     return
             else:
                 different.append(solution)
-        different.append(Solution(atoms, residual))
+        different.append(Solution(atoms, residual, certificate))
         self.found = sorted(different, key=lambda solution: solution.residual)[: self._wanted]

@@ -14,6 +14,9 @@ from jaxrecon.search.problems import Problem
 from jaxrecon.search.results import Result, ResultCode
 from jaxrecon.search.solutions import Solution
 
+LATER = ("patience", "position_tolerance")
+"""Settings that stores of earlier versions have no word of."""
+
 
 class Store(RunStore[int, Result]):
     """The results of one run in an ASE database, one row for each target.
@@ -126,10 +129,15 @@ def description(
     guidance = problems[0].guidance if problems else None
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(guidance)]
     guided = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
+    # Settings that earlier versions did not have count as their defaults.
+    defaults, settings = ReconstructConfig().to_dict(), config.to_dict()
+    for name in LATER:
+        if settings[name] == defaults[name]:
+            del settings[name]
     return {
         **({} if guidance is None else {"guidance": guided}),
         "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
-        "config": config.to_dict(),
+        "config": settings,
         "seed": seed,
         "targets": targets,
         "symbols": [" ".join("".join(p.symbols) for p in possible) for possible in alternatives],

@@ -114,9 +114,9 @@ class TargetState:
         Returns:
             Whether the residual reaches the tolerance.
         """
-        coordinates, residual = polished(self.problem, self.config, start)
+        coordinates, residual, certificate = polished(self.problem, self.config, start)
         if np.isfinite(residual):
-            self.solutions.add(self.problem.atoms(coordinates), residual)
+            self.solutions.add(self.problem.atoms(coordinates), residual, certificate)
         return residual <= self.config.tolerance
 
     def result(self) -> Result:
@@ -126,7 +126,9 @@ class TargetState:
         """
         problem = self.problem
         found = [
-            each._replace(certificate=certificate_of(problem, self.config, *each[:2]))
+            each
+            if each.certificate is not None
+            else each._replace(certificate=certificate_of(problem, self.config, *each[:2]))
             for each in self.solutions.found
         ]
         if found:
@@ -137,11 +139,17 @@ class TargetState:
             certificate = None
             atoms.set_cell(problem.cell)
             atoms.pbc = problem.cell is not None
+        # A guided search looks for more than the numbers, and has no certificate.
+        certain = problem.guidance is not None or (
+            certificate is not None and certificate.position_error <= self.config.position_tolerance
+        )
         per_hop = self.config.evaluations_per_hop
         return Result(
             atoms=atoms,
             residual=residual,
-            code=ResultCode.of(residual, self.config.tolerance, overflow=self.overflow),
+            code=ResultCode.of(
+                residual, self.config.tolerance, overflow=self.overflow, certain=certain
+            ),
             hops=self.hops,
             evaluations={kind: self.hops * count for kind, count in per_hop.items()},
             seconds=time.perf_counter() - self.started,
