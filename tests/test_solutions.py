@@ -76,7 +76,8 @@ def test_different_structures_with_the_same_distances() -> None:
     one = reconstruct(targets[0], DISTANCES, symbols="Pt4", config=config)[0]
     assert one.others == ()
     both = reconstruct(targets[0], DISTANCES, symbols="Pt4", config=config, solutions=2)[0]
-    assert both.code is ResultCode.CONVERGED
+    # All in one plane: no number changes to first order where an atom leaves it.
+    assert both.code.solved
     assert both.to_dict()["residuals_of_others"] == [both.others[0].residual]
     assert both.residual <= both.others[0].residual <= 1e-6
     found = [both.atoms, both.others[0].atoms]

@@ -71,8 +71,8 @@ class ResultCode(enum.IntEnum):
         Args:
             residual: mean absolute residual, without a unit.
             tolerance: residual at which a structure counts as a solution.
-            certain: whether the position error is at most its tolerance too.
             overflow: whether there were too many neighbours, if the residual is not finite.
+            certain: whether the position error is at most its tolerance too.
 
         Returns:
             The code.
