@@ -97,7 +97,7 @@ for (name, atoms), result in zip(structures.items(), found, strict=True):
         f"{name:<28} residual {result.residual:.0e}  RMSD {match.rmsd:.0e} Å  "
         f"{'tight' if match.tight else 'no match'}"
     )
-assert found_shapes.converged + found_crystals.converged == len(structures)
+assert all(result.code.solved for result in found)
 assert all(compare.match(pair.truth, pair.found).tight for pair in pairs)
 
 # %% [markdown]
