@@ -87,8 +87,9 @@ def certificates(
             too, and one of size 1 counts as the cube root of the volume.
 
     Returns:
-        One certificate for each structure. They hold near the structure: other structures further
-        away may have the same fingerprint, see :func:`jaxrecon.degenerate_structures`.
+        One certificate for each structure. They hold near the structure: other structures may have
+        the same fingerprint, see :func:`jaxrecon.degenerate_structures`. Where nearly all
+        directions are soft, such a structure may be as near as 1e-3 Angstrom.
 
     Raises:
         ValueError: as :func:`jaxrecon.featurize`, if targets are of another shape, or a structure
