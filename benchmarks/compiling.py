@@ -60,7 +60,7 @@ def main() -> None:
     reconstruct(
         np.asarray(one.target),
         one.fingerprint,
-        symbols=one.symbols,
+        symbols="".join(one.symbols),
         cell=None if cell is None else np.asarray(cell[-1]),
         hops=3,
         tolerance=1e-30,
