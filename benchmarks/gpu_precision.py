@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gpu_run import Run, short
-from systems import System, perovskites, random_atoms, system_of
+from systems import System, perovskite, random_atoms, rattled, system_of
 
 from jaxrecon import Structure
 from jaxrecon.search.gauss_newton import normal_equations
@@ -33,7 +33,7 @@ def precision(run: Run, found: dict[str, Any]) -> None:
         for preset, atoms in (
             ("fung2022", random_atoms("Pt10", 8.0)),
             ("default", random_atoms("C4H9NO2", 5.5)),
-            ("crystal", perovskites()),
+            ("crystal", rattled(perovskite())),
             ("soap", random_atoms("Pt10", 8.0)),
         )
         if preset in run.sizes.presets
