@@ -33,6 +33,7 @@ def test_items_come_in_order_with_what_was_begun() -> None:
     assert list(ahead([], begin, together=3)) == []
     threads.clear()
     assert list(ahead([3], begin, together=3)) == [(3, -3)]
+    assert list(ahead([4, 5], begin, together=0)) == [(4, -4), (5, -5)]
     assert threads == {threading.current_thread().name}
 
 

@@ -12,12 +12,12 @@ def ahead(items: Sequence[T], begin: Callable[[T], R], together: int) -> Iterato
     """Yield items in order, each with how it begins; those that follow are begun meanwhile.
 
     XLA compiles without holding Python's lock, so a program can be compiled while another one runs.
-    A single item is begun on the calling thread.
+    Without other threads, and for a single item, it is begun on the calling one.
 
     Args:
         items: what is worked on, one after the other.
         begin: function of one item.
-        together: largest number of items that are begun at the same time.
+        together: largest number of items that are begun at the same time; 0 for no other threads.
 
     Yields:
         Each item, and what the function returned for it.
@@ -25,7 +25,7 @@ def ahead(items: Sequence[T], begin: Callable[[T], R], together: int) -> Iterato
     >>> list(ahead([1, 2, 3], lambda item: 10 * item, together=2))
     [(1, 10), (2, 20), (3, 30)]
     """
-    if len(items) < 2:
+    if len(items) < 2 or together < 1:
         for item in items:
             yield item, begin(item)
         return

@@ -33,6 +33,9 @@ WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
 MOST_AHEAD = 4
 """Largest number of groups of targets that are begun at the same time on a CPU."""
 
+CORES_AHEAD = 4
+"""Number of cores for each of them."""
+
 
 def reconstruct(
     targets: Targets,
@@ -210,9 +213,10 @@ def _work(
         current = [problems[turn] for problems in alternatives if len(problems) > turn]
         left = [problem for problem in current if problem.index not in outcome]
         batches = [Batch.of(group, config) for group in _groups(left)]
-        # On accelerators two batches fit into the memory, each of which takes a third.
-        cores = min(MOST_AHEAD, os.cpu_count() or 1)
-        together = cores if jax.default_backend() == "cpu" else 1
+        # XLA compiles on several cores by itself: on two, other threads win no time. On accelerators
+        # two batches fit into the memory, each of which takes a third.
+        spare = min(MOST_AHEAD, (os.cpu_count() or 1) // CORES_AHEAD)
+        together = spare if jax.default_backend() == "cpu" else 1
         for batch, begun in ahead(batches, lambda batch: batch.begin(seed), together):
             _search(batch, begun, seed, finish, report, watch)
     return outcome
