@@ -213,8 +213,8 @@ def _work(
         current = [problems[turn] for problems in alternatives if len(problems) > turn]
         left = [problem for problem in current if problem.index not in outcome]
         batches = [Batch.of(group, config) for group in _groups(left)]
-        # XLA compiles on several cores by itself: on two, other threads win no time. On accelerators
-        # two batches fit into the memory, each of which takes a third.
+        # XLA compiles on several cores by itself: on two, other threads win no time. On
+        # accelerators two batches fit into the memory, each of which takes a third.
         spare = min(MOST_AHEAD, (os.cpu_count() or 1) // CORES_AHEAD)
         together = spare if jax.default_backend() == "cpu" else 1
         for batch, begun in ahead(batches, lambda batch: batch.begin(seed), together):
