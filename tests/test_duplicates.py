@@ -10,7 +10,8 @@ from scipy.stats import ortho_group
 
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.structures import duplicates as duplicates_module
-from jaxrecon.structures.duplicates import Library, duplicates
+from jaxrecon.structures.collection import duplicates
+from jaxrecon.structures.duplicates import Library
 from jaxrecon.structures.matching import rmsd
 
 

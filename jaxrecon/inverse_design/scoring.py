@@ -1,5 +1,6 @@
 """Scores of generated structures: predictions, distances of atoms, and whether they are new."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxrecon.inverse_design.config import GenerateConfig, info_of, miss
 from jaxrecon.inverse_design.rigidities import attach
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.surrogates.local import OfAtoms
-from jaxrecon.structures.collection import Collection
+from jaxrecon.structures.collection import Collection, duplicates
 from jaxrecon.structures.packing import compact_volume
 from jaxrecon.structures.primitive import primitive
 
@@ -78,7 +79,8 @@ def scored(
             *both, parts = other.predict_structures(whole, fingerprints[rows])
             predicted[number][:, rows] = both
             each[number] = dict(zip(rows, parts or (), strict=parts is not None))
-    library, earlier = Collection(training or ()), Collection()
+    earlier = dict(zip(rows, duplicates(whole), strict=True))
+    library = Collection(training or ())
     structures = []
     for row, original in enumerate(found):
         atoms = Atoms(
@@ -103,10 +105,8 @@ def scored(
             info["residual"] = float(np.mean(np.abs(fingerprints[row] - targets[row])))
         # The structure has to be reasonable and new.
         possible = row in places
-        info["shortest"] = shortest_distance(atoms) if possible else 0.0
-        info["duplicate"] = possible and earlier.find(atoms) is not None
-        if possible and not info["duplicate"]:
-            earlier.add(atoms)
+        info["shortest"] = shortest_distance(atoms) if possible else math.nan
+        info["duplicate"] = earlier.get(row) is not None
         if training is not None:
             info["known"] = possible and library.find(atoms) is not None
         accepted &= info["shortest"] >= config.shortest

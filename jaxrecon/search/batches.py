@@ -96,7 +96,7 @@ class Batch(NamedTuple):
         residuals = np.full(shape, np.inf, np.float32)
         hops = [0] * self.width
         found = self.hop(seed, self.first, hops, coordinates, residuals, self.shared)
-        begin_polishing(self.problems[0], self.config)
+        begin_polishing(self.problems[0], self.config, found[0][0, 0])
         return *found, time.perf_counter() - started
 
     def hop(

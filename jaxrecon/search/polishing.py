@@ -93,16 +93,22 @@ def _rounds(
             problem, start, previous = enlarged, coordinates, residual
 
 
-def begin_polishing(problem: Problem, config: ReconstructConfig) -> None:
-    """Compile the program that polishes, by a look at a structure that is not kept.
+def begin_polishing(
+    problem: Problem, config: ReconstructConfig, some: Float[np.ndarray, "x 3"]
+) -> None:
+    """Compile the program that polishes, by a look at a structure.
 
     Args:
         problem: the target.
         config: settings of the search.
+        some: coordinates of any structure of the search in Angstrom; nothing is done if they are
+            not finite.
     """
+    if not np.isfinite(some).all():
+        return
     with jax.enable_x64(True):
         polish = compiled_polish(problem.searched_fingerprint, config.compiled)
-        start, none = on_device(np.zeros((problem.rows, 3)), np.float64), on_device(0, np.int32)
+        start, none = on_device(some, np.float64), on_device(0, np.int32)
         jax.block_until_ready(polish(problem.task(np.float64), start, problem.guidance, none)[:2])
 
 

@@ -105,35 +105,6 @@ class Library:
         return flat
 
 
-def duplicates(structures: Sequence[Atoms], tolerance: float = TOLERANCE) -> list[int | None]:
-    """Find the structures that are the same as an earlier one.
-
-    Args:
-        structures: free structures of one composition; positions in Angstrom.
-        tolerance: largest deviation in Angstrom, as for :meth:`Library.find`.
-
-    Returns:
-        For each structure the index of an earlier one that is the same, None if it is new.
-
-    Raises:
-        ValueError: if compositions differ, or a structure is periodic.
-
-    >>> pair, longer = (Atoms("Pt2", [(0, 0, 0), (0, 0, z)]) for z in (2.5, 3.0))
-    >>> duplicates([pair, longer, pair.copy()])
-    [None, None, 0]
-    """
-    library = Library()
-    numbers: list[int] = []
-    found: list[int | None] = []
-    for number, atoms in enumerate(structures):
-        same = library.find(atoms, tolerance)
-        found.append(None if same is None else numbers[same])
-        if same is None:
-            library.add(atoms)
-            numbers.append(number)
-    return found
-
-
 def _check(atoms: Atoms, first: Atoms) -> None:
     """Raise unless a structure is free and has the composition of the first one."""
     if atoms.pbc.any():
