@@ -162,6 +162,11 @@ def test_several_targets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             assert result.code is one_by_one[number].code
         work = sum(sum(result.evaluations.values()) for result in found)
         assert tuple(np.sum(reports, axis=0)) == (count, work)
+    # In batches of one width a target has the same result, whatever its place and the others.
+    order = [3, 1, 4, 0, 2]
+    again = reconstruct(targets[order], PLATINUM, symbols="Pt3", indices=order, config=config)
+    for place, number in enumerate(order):
+        assert_same(again[place], found[number])
 
 
 def test_a_population_without_progress_starts_again() -> None:

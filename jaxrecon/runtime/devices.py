@@ -158,18 +158,19 @@ def prune(directory: Path, most: int) -> None:
         most: number of bytes.
     """
     files = []
-    for path in directory.rglob("*"):
-        # Another process may have deleted it since.
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                known = path.stat()
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(folder, name)
+            # Another process may have deleted it since.
+            with contextlib.suppress(OSError):
+                known = os.stat(path)
                 files.append((known.st_mtime, known.st_size, path))
     excess = sum(size for _, size, _ in files) - most
     for _, size, path in sorted(files):
         if excess <= 0:
             return
         with contextlib.suppress(OSError):
-            path.unlink()
+            os.unlink(path)
         excess -= size
 
 
