@@ -22,7 +22,7 @@ jaxrecon.use_all_cores()
 # %%
 from jaxrecon.datasets import clusters
 
-cluster = clusters.relaxed("Pt10", seed=3)
+cluster = clusters.relaxed("Pt10", seed=0)
 mean = jaxrecon.Fingerprint.preset("soap", ["Pt"], n_max=6, l_max=4, poolings=("mean",))
 run = jaxrecon.reconstruct(jaxrecon.featurize(cluster, mean), mean, symbols="Pt10", seed=0)
 print(run)
@@ -71,9 +71,16 @@ print(f"{jaxrecon.rmsd(found, pair[1]):.0e} Å from the second")
 assert jaxrecon.rmsd(found, pair[1]) < 1e-3
 
 # %%
-from jaxrecon.plotting.reconstructions import Pair, SideBySide, side_by_side
+import matplotlib.pyplot as plt
 
-side_by_side(SideBySide([Pair("one mean", *pair, found.info["residual"], jaxrecon.rmsd(*pair))]))
+figure, ax = plt.subplots(figsize=(7.0, 3.0))
+for pooling, marker in (("mean", "o"), ("moment2", "^")):
+    one, other = jaxrecon.featurize(pair, jaxrecon.Fingerprint(soap, (pooling,)), dtype=np.float64)
+    ax.semilogy(np.abs(one - other) + 1e-17, marker, label=pooling)
+ax.set_xlabel("number of the fingerprint")
+ax.set_ylabel("difference of the pair + 1e-17")
+ax.legend(loc="center right")
+figure
 
 # %% [markdown]
 # **Exercise.** Take the apex to 0.5 Å. Is the pair still one for the mean? And for a third pooling,
