@@ -71,9 +71,10 @@ print(f"{jaxrecon.rmsd(found, pair[1]):.0e} Å from the second")
 assert jaxrecon.rmsd(found, pair[1]) < 1e-3
 
 # %%
-import matplotlib.pyplot as plt
+from jaxrecon.plotting.canvas import Canvas
 
-figure, ax = plt.subplots(figsize=(7.0, 3.0))
+figure = Canvas(7.0, 3.0)
+ax = figure.subplots()
 for pooling, marker in (("mean", "o"), ("moment2", "^")):
     one, other = jaxrecon.featurize(pair, jaxrecon.Fingerprint(soap, (pooling,)), dtype=np.float64)
     ax.semilogy(np.abs(one - other) + 1e-17, marker, label=pooling)
