@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.descriptors.io import FingerprintFile
+from jaxrecon.descriptors.io import FingerprintFile, read_fingerprints
 from jaxrecon.descriptors.registry import PRESETS
 from jaxrecon.models.config import TrainConfig
 from jaxrecon.search.arguments import UNKNOWN
@@ -212,6 +212,34 @@ def parse_atoms(text: str) -> int | range:
     if not 1 <= first <= last:
         raise ValueError(f"expected --atoms like 5 or 2-20, from 1 on, got {text!r}")
     return first if first == last else range(first, last + 1)
+
+
+def parse_noise(text: str, rows: Sequence[int]) -> float | np.ndarray:
+    """Parse the noise of targets: a number, or a file of numbers.
+
+    Args:
+        text: like ``"1e-3"``, or a .npy or .csv file with a row for all targets, or for each.
+        rows: the rows of the targets in their file.
+
+    Returns:
+        One standard deviation, or one for each number of each target.
+
+    Raises:
+        ValueError: if it is neither, or can't be read.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        if Path(text).suffix not in (".npy", ".csv"):
+            raise ValueError(
+                f"expected --noise as a number or a .npy or .csv file, got {text!r}"
+            ) from None
+    values = read_fingerprints(Path(text)).values
+    if len(values) == 1:
+        return np.asarray(values[0])
+    if len(values) <= max(rows):
+        raise ValueError(f"expected --noise with 1 row or {max(rows) + 1}, got {len(values)}")
+    return values[rows]
 
 
 def choose_formulas(

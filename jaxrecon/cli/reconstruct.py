@@ -149,6 +149,15 @@ def reconstruct(
         float,
         typer.Option(help="Position error in Angstrom up to which it is; beyond, it is uncertain."),
     ] = ReconstructConfig.position_tolerance,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIGMA|FILE",
+            help="Standard deviation of the errors of the numbers; a file (.npy or .csv) has one "
+            "for each number. A target is converged if its residual is what they leave, and its "
+            "position error is what they cause.  [default: exact numbers]",
+        ),
+    ] = None,
     solutions: Annotated[
         int,
         typer.Option(
@@ -213,6 +222,7 @@ def reconstruct(
     file = file.select(numbers)
     formulas = arguments.choose_formulas(file, symbols, numbers, atoms, preset)
     cells = arguments.choose_cells(file, cell, numbers)
+    errors = None if noise is None else arguments.parse_noise(noise, numbers)
     chosen = arguments.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas)
     check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
@@ -231,6 +241,7 @@ def reconstruct(
             symbols=formulas,
             atoms=None if atoms is None else arguments.parse_atoms(atoms),
             cell=cells,
+            noise=errors,
             config=config,
             seed=seed,
             indices=numbers,
@@ -245,6 +256,7 @@ def reconstruct(
         "rows": numbers,
         "symbols": formulas,
         "atoms": atoms,
+        "noise": noise,
         "cells": [box if box is None or isinstance(box, str) else box.tolist() for box in cells],
     }
     write_structures(output, found.to_atoms(others=solutions > 1))

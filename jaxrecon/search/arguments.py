@@ -12,6 +12,7 @@ from ase.cell import Cell as AseCell
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.compositions import candidates
 from jaxrecon.search.guidance import Guidance
+from jaxrecon.search.noise import Noise, noise_of_each_target
 from jaxrecon.search.problems import Problem, canonical, padded_size
 from jaxrecon.search.stoichiometry import reads_compositions
 from jaxrecon.search.volume import expected_volume
@@ -59,6 +60,7 @@ def problems_of(
     indices: Sequence[int] | None,
     atoms: SizesOfTarget | Sequence[SizesOfTarget] | None = None,
     guidance: Guidance | None = None,
+    noise: Noise | None = None,
 ) -> list[list[Problem]]:
     """Check the arguments of :func:`jaxrecon.reconstruct` and combine those of each target.
 
@@ -71,6 +73,7 @@ def problems_of(
         indices: for each target, the index from which its random numbers are derived.
         atoms: numbers of atoms where the compositions are unknown.
         guidance: what the structures shall have besides the fingerprints.
+        noise: standard deviations of the numbers.
 
     Returns:
         The problems of each target: one for each composition that it may have.
@@ -94,16 +97,20 @@ def problems_of(
         raise ValueError(f"expected {count} indices, one for each target, got {len(identities)}")
     if symbols is None and any(places is not None for places in known):
         raise ValueError("expected symbols where positions are known, got none")
+    if noise is not None and guidance is not None:
+        raise ValueError("expected noise or guidance, got both")
+    noises = noise_of_each_target(noise, [len(vector) for vector in vectors])
     # One problem for each composition that a target may have.
-    items = zip(identities, vectors, settings, cells, known, strict=True)
+    items = zip(identities, vectors, settings, cells, known, noises, strict=True)
     return [
         [
-            _guided(
-                _problem(index, identity, vector, fingerprint, box, places, composition), guidance
+            replace(_guided(problem, guidance), noise=errors)
+            for problem in (
+                _problem(index, identity, vector, fingerprint, box, places, composition)
+                for composition in compositions[index]
             )
-            for composition in compositions[index]
         ]
-        for index, (identity, vector, fingerprint, box, places) in enumerate(items)
+        for index, (identity, vector, fingerprint, box, places, errors) in enumerate(items)
     ]
 
 

@@ -33,7 +33,8 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.buckets import buckets_of
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.local_model import ROUND_OFF, LocalModel, one_thread
-from jaxrecon.search.soft_directions import softest
+from jaxrecon.search.noise import error_bars
+from jaxrecon.search.soft_directions import softest, twin
 from jaxrecon.search.unknowns import Unknowns, largest
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Bounds, Structure, padded_arrays
@@ -60,6 +61,8 @@ class Certificate(NamedTuple):
             infinite where a direction is undetermined to second order.
         noise: root mean square change of the numbers, without a unit, when the structure moves
             along its softest direction until an atom is displaced by 0.1 Angstrom.
+        error_bars: standard deviations of the places of the atoms in Angstrom, where the numbers
+            have noise; the largest is the position error then. Empty where they are exact.
     """
 
     unknowns: int
@@ -67,6 +70,7 @@ class Certificate(NamedTuple):
     singular_value: float
     position_error: float
     noise: float
+    error_bars: tuple[float, ...] = ()
 
 
 def certificates(
@@ -129,12 +133,13 @@ def certificates(
 
 
 @one_thread()
-def certified(model: LocalModel, numbers: int) -> Certificate:
+def certified(model: LocalModel, numbers: int, level: float | None = None) -> Certificate:
     """The certificate of one structure.
 
     Args:
         model: the fingerprint around the structure.
         numbers: how many numbers there are, those of absent elements included.
+        level: standard deviation of the numbers, without a unit; None where they are exact.
 
     Returns:
         The certificate.
@@ -150,16 +155,23 @@ def certified(model: LocalModel, numbers: int) -> Certificate:
     error = float(largest(model.firm_step(residual)))
     if firm:
         error = max(error, ROUND_OFF * model.length / float(singular[firm - 1]))
+    # With noise the errors of the numbers take the place of a residual.
+    bars = () if level is None else tuple(error_bars(model, level).tolist())
     if firm == len(singular):
         noise = smallest / numbers**0.5 * MOVED / float(largest(model.motions[-1]))
-        return Certificate(firm, 0, smallest, error, noise)
+        return Certificate(firm, 0, smallest, max(bars, default=error), noise, bars)
     # Second order, along the soft ones: how far the softest leads with what that step leaves of the
     # residual, to first and second order.
     rest = float(np.linalg.norm(residual - span @ (span.T @ residual)))
-    soft = softest(model, max(rest + model.scale * error**2, ROUND_OFF * model.length))
+    size = max(rest + model.scale * error**2, ROUND_OFF * model.length)
+    soft = softest(model, level or size)
     part = MOVED / soft.width
     noise = (soft.slope * part + soft.curvature * part**2 / 2) / numbers**0.5
-    return Certificate(len(singular), deficiency, smallest, error + soft.reach, noise)
+    if level is None:
+        error += max(soft.reach, twin(model, size))
+    else:
+        error = max(*bars, soft.reach)
+    return Certificate(len(singular), deficiency, smallest, error, noise, bars)
 
 
 def _derivatives(

@@ -202,13 +202,15 @@ def compiled_polish(
         there, for a certificate; without steps it looks at the start alone. A guided search has no
         equations of the numbers alone.
     """
-    extremes = set(fingerprint.poolings) & set(EXTREMES)
-    equations = partial(bound_equations if extremes else normal_equations, linear=True)
+    extremes = bool(set(fingerprint.poolings) & set(EXTREMES))
 
     def polish(
         task: Task, coordinates: Array, guidance: Guidance | None, steps: Array
     ) -> tuple[Array, Array, Linearization | None]:
         task = replace(task, guidance=guidance)
+        # With noise there is no structure that all the conditions of extremes hold for.
+        exact = extremes and task.weights is None
+        equations = partial(bound_equations if exact else normal_equations, linear=True)
         refinement = levenberg_marquardt(
             model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )

@@ -31,7 +31,7 @@ def residual(
     """
     structure = task.structure(coordinates)
     if task.guidance is None:
-        return mean_absolute_residual(fingerprint(structure), task.target)
+        return mean_absolute_residual(fingerprint(structure), task.target, task.weights)
     view = fingerprint.view(structure)
     rows = fingerprint.rows(view)
     value = view.spread(fingerprint.pooled(view, rows), fingerprint.size)
@@ -59,6 +59,8 @@ def model(
     """
     if task.guidance is not None:
         equations = partial(guided_equations, guidance=task.guidance)
+    elif task.weights is not None:
+        equations = partial(equations, weights=task.weights)
 
     def at(coordinates: Array) -> NormalEquations:
         structure = task.structure(coordinates)

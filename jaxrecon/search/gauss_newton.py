@@ -23,6 +23,7 @@ def normal_equations(
     *,
     strain_length: float | None = None,
     linear: bool = False,
+    weights: Float[Array, " p"] | None = None,
 ) -> NormalEquations:
     """Model of the squared residual :math:`|R(x) - R^*|^2` of the pooled numbers.
 
@@ -36,15 +37,20 @@ def normal_equations(
         strain_length: length in Angstrom that a strain of 1 counts as, if the cell is unknown: nine
             unknowns for the strain follow those of the positions. None for a known cell.
         linear: whether to add the numbers and their derivatives to the model.
+        weights: factors of the differences of the numbers; None for 1.
 
     Returns:
         The model in the positions and the strain, in Angstrom; its residual is the mean absolute
-        residual.
+        residual, weighted too.
     """
     view = fingerprint.view(structure)
     value, jacobian = fingerprint.pooled_with_jacobian(view, strain=strain_length is not None)
     wanted, absent = _split(fingerprint, view, target)
     difference = value - wanted
+    if weights is not None:
+        own, others = _split(fingerprint, view, weights)
+        difference, absent = own * difference, others * absent
+        jacobian = own[:, None, None] * jacobian
     flat = _unknowns(jacobian, strain_length)
     return NormalEquations(
         gram=jnp.einsum("qx,qy->xy", flat, flat, precision=Precision.HIGHEST),

@@ -5,7 +5,9 @@ from jaxtyping import Array, Float
 
 
 def mean_absolute_residual(
-    value: Float[Array, " p"], target: Float[Array, " p"]
+    value: Float[Array, " p"],
+    target: Float[Array, " p"],
+    weights: Float[Array, " p"] | None = None,
 ) -> Float[Array, ""]:
     r"""Mean absolute difference :math:`\frac1P \sum_p |R_p(x) - R^*_p|`.
 
@@ -14,6 +16,7 @@ def mean_absolute_residual(
     Args:
         value: the fingerprint R(x), without a unit.
         target: the wanted fingerprint R*.
+        weights: factors of the differences; None for 1.
 
     Returns:
         The residual, without a unit.
@@ -22,4 +25,5 @@ def mean_absolute_residual(
     >>> float(mean_absolute_residual(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
     1.0
     """
-    return jnp.mean(jnp.abs(value - target))
+    difference = jnp.abs(value - target)
+    return jnp.mean(difference if weights is None else weights * difference)

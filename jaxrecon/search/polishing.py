@@ -59,7 +59,7 @@ def polished(
         model = local_model(problem, config, problem.atoms(coordinates))
         if model is None or not len(model.singular):
             break
-        certificate = certified(model, len(problem.target))
+        certificate = certified(model, len(problem.target), problem.level)
         enough = residual <= config.tolerance and not (
             config.position_tolerance < certificate.position_error < np.inf
         )
@@ -130,7 +130,9 @@ def certificate_of(
     if not residual <= NEAR_TARGET * config.tolerance:
         return None
     model = local_model(problem, config, atoms)
-    return None if model is None else certified(model, len(problem.target))
+    if model is None:
+        return None
+    return certified(model, len(problem.target), problem.level)
 
 
 def local_model(problem: Problem, config: ReconstructConfig, atoms: Atoms) -> LocalModel | None:
@@ -158,7 +160,8 @@ def local_model(problem: Problem, config: ReconstructConfig, atoms: Atoms) -> Lo
         # Where a neighbour comes in that the arrays can't hold, the structure itself stands in.
         return [jacobian if each is None else each[1] for each in found]
 
-    length = float(np.linalg.norm(problem.target))
+    target, weights = problem.target, problem.weights
+    length = float(np.linalg.norm(target if weights is None else weights * target))
     return LocalModel.of(unknowns, left, jacobian, jacobians, length)
 
 

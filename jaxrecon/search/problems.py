@@ -1,5 +1,6 @@
 """Problems: checked targets, in a form in which many of them share compiled programs."""
 
+import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +13,9 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.guidance import Guidance
+from jaxrecon.search.noise import expected_residual, level_of, weights_of
 from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
 
@@ -38,6 +41,7 @@ class Problem:
             the structure is free.
         bounds: static sizes of the neighbour lists.
         guidance: what the structure shall have besides the fingerprint; None for the target alone.
+        noise: standard deviations of the numbers of the target; None if they are exact.
     """
 
     index: int
@@ -50,6 +54,30 @@ class Problem:
     volume: float | None
     bounds: Bounds
     guidance: Guidance | None = None
+    noise: Float[np.ndarray, " p"] | None = None
+
+    @property
+    def weights(self) -> Float[np.ndarray, " p"] | None:
+        """Factors of the differences of the numbers; None where all are 1."""
+        return weights_of(self.noise)
+
+    @property
+    def level(self) -> float | None:
+        """Standard deviation of a number with the weight 1; None where the numbers are exact."""
+        return None if self.noise is None else level_of(self.noise)
+
+    def adapted(self, config: ReconstructConfig) -> ReconstructConfig:
+        """The settings with the tolerances that the noise of the target allows.
+
+        What noise leaves open is no fault of a solution: its position error is stated, and may
+        have any finite size.
+        """
+        if self.noise is None:
+            return config
+        unknowns = 3 * len(self.symbols) - (6 if self.cell is None else 3)
+        unknowns += 6 if self.volume is not None else 0
+        residual = config.tolerance + expected_residual(self.noise, unknowns)
+        return config.replace(tolerance=residual, position_tolerance=sys.float_info.max)
 
     @property
     def searched_fingerprint(self) -> Fingerprint:
@@ -72,7 +100,8 @@ class Problem:
     @property
     def group(self) -> Hashable:
         """A key that is equal for all problems that share a compiled program."""
-        kinds = (self.cell is None, self.volume is None, self.positions is None)
+        known = (self.cell, self.volume, self.positions, self.weights)
+        kinds = tuple(each is None for each in known)
         return self.searched_fingerprint, self.padded_size, self.bounds, kinds
 
     def task(self, dtype: type) -> Task:
@@ -96,7 +125,7 @@ class Problem:
         # NaN marks atoms to be found. Arrays for the device have a mask instead.
         known = np.full((n, 3), np.nan) if self.positions is None else self.positions
         fixed = np.isfinite(known).all(axis=1)
-        volume = self.volume
+        volume, weights = self.volume, self.weights
         return Task(
             target=on_device(self.target[columns], dtype),
             species=on_device(_padded(numbers, size), np.int32),
@@ -110,6 +139,7 @@ class Problem:
             if self.positions is None
             else on_device(_padded(np.nan_to_num(known), size), dtype),
             volume=None if volume is None else on_device(volume, dtype),
+            weights=None if weights is None else on_device(weights[columns], dtype),
             variable=volume is not None,
             bounds=self.bounds,
         )
@@ -127,7 +157,8 @@ class Problem:
         if self.guidance is not None:
             return searched
         columns = canonical(self.fingerprint, self.symbols)[1]
-        others = np.delete(self.target, columns)
+        whole = self.target if self.weights is None else self.weights * self.target
+        others = np.delete(whole, columns)
         return float((searched * len(columns) + np.abs(others).sum()) / len(self.target))
 
     def atoms(self, coordinates: Float[np.ndarray, "x 3"]) -> Atoms:

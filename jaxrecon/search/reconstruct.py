@@ -21,6 +21,7 @@ from jaxrecon.search.batches import Batch
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.moves import move_weights
+from jaxrecon.search.noise import Noise
 from jaxrecon.search.problems import Problem
 from jaxrecon.search.results import Reconstruction, Result
 from jaxrecon.search.store import Store, description
@@ -46,6 +47,7 @@ def reconstruct(
     cell: Cell | Sequence[Cell] = None,
     positions: Sequence[np.ndarray | None] | None = None,
     guidance: Guidance | None = None,
+    noise: Noise | None = None,
     config: ReconstructConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
@@ -96,6 +98,11 @@ def reconstruct(
         guidance: properties that the structures shall have, besides or instead of the fingerprint.
             The search then minimises the objective of :mod:`jaxrecon.search.guidance`, which the
             results give as residual.
+        noise: standard deviation of the errors of the numbers, where they are not exact: one for
+            all, one for each number, or an array of shape ``(targets, p)``. The search then looks
+            for the least squares, weighted by the standard deviations; a target has converged if
+            its residual is what such errors leave, and the position error is that which they cause;
+            see :mod:`jaxrecon.search.noise`.
         config: settings of the search; None for the defaults.
         seed: seed of the random numbers.
         indices: index of each target for the random numbers, such as its row in a larger set;
@@ -132,7 +139,7 @@ def reconstruct(
     seed = checked_seed(seed)
     move_weights(config)
     alternatives = problems_of(
-        targets, fingerprint, symbols, cell, positions, indices, atoms, guidance
+        targets, fingerprint, symbols, cell, positions, indices, atoms, guidance, noise
     )
     kinds = {kind for problems in alternatives for kind in problems[0].fingerprint.poolings}
     config = config.resolved(smooth=not kinds & set(EXTREMES))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 from ase import Atoms
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
@@ -214,8 +215,9 @@ class Reconstruction(Sequence[Result]):
         Returns:
             Copies of the structures, with ``residual`` and ``result_code`` in ``info``, and where
             there is a certificate its ``position_error`` and ``singular_value`` in units of
-            Angstrom and ``rank_deficiency``; with ``others`` also the numbers of the ``target`` and
-            the ``solution``, from 0.
+            Angstrom and ``rank_deficiency``; where the target has noise the atoms have an
+            ``error_bar`` each, a standard deviation in Angstrom; with ``others`` also the numbers
+            of the ``target`` and the ``solution``, from 0.
         """
         structures = []
         for target, result in enumerate(self.results):
@@ -226,6 +228,8 @@ class Reconstruction(Sequence[Result]):
                 atoms.info["result_code"] = result.code.name.lower()
                 if solution.certificate is not None:
                     atoms.info |= _certified(solution.certificate)
+                    if solution.certificate.error_bars:
+                        atoms.set_array("error_bar", np.array(solution.certificate.error_bars))
                 if others:
                     atoms.info.update(target=target, solution=number)
                 structures.append(atoms)

@@ -6,6 +6,11 @@ displacement makes up for. Within a residual r, t reaches as far as
 :math:`|s t - \tfrac12 |k| t^2| \le r` allows; where s = 0, as in symmetric structures, that is
 :math:`\sqrt{2 r / |k|}`. The second derivatives along all combinations of the soft directions
 follow from the Jacobians on both sides along each of them.
+
+Where nearly all directions are soft, the quadratic :math:`S w + \tfrac12 H[w, w]` may have a second
+root, a twin: another structure near by with the same numbers. Roots at w = 0 are left out by
+dividing it by :math:`|w|` (deflation; Farrell, Birkisson & Funke, SIAM J. Sci. Comput. 37, A2026
+(2015)).
 """
 
 import math
@@ -26,7 +31,19 @@ FIRST, MIXED, KEPT, ROUNDS = 2816, 256, 16, 12
 how often."""
 
 STARTS = 6
-"""Points from which the best step along soft directions is looked for."""
+"""Points from which the best step along soft directions, and a twin, is looked for."""
+
+RAYS = 512
+"""Directions along which a twin is looked for at first."""
+
+MOST_TWINNED = 24
+"""Largest number of soft directions, the softest ones, along which a twin is looked for."""
+
+TWIN = 0.05
+"""Displacement in Angstrom up to which the second order shows a twin."""
+
+THIRD = 1.0
+"""Third derivatives, in units of the second ones, in 1/Angstrom, which a twin may leave."""
 
 
 class Softest(NamedTuple):
@@ -90,7 +107,7 @@ def soft_step(model: LocalModel) -> Float[np.ndarray, "x 3"]:
     leave the second order out. Firm displacements make up for all within their span, so that what
     is left to minimise over combinations w of the soft ones is
 
-    .. math:: |P\,(r - S w - 	frac12 H[w, w])|,
+    .. math:: |P\,(r - S w - \tfrac12 H[w, w])|,
 
     where S has the slopes along them and P takes the span of the firm ones away.
 
@@ -102,25 +119,15 @@ def soft_step(model: LocalModel) -> Float[np.ndarray, "x 3"]:
     """
     from scipy.optimize import least_squares
 
-    motions, firm = model.soft, model.span
+    motions, terms = model.soft, _terms(model)
     count = len(motions)
-    bent, _ = model.second_derivatives
-    # The last singular values are 0 where there are fewer numbers than unknowns.
-    slopes = np.zeros((count, len(model.residual)))
-    if model.left.shape[1] == len(model.singular):
-        slopes = model.singular[-count:, None] * model.left[:, -count:].T
-    terms = np.concatenate([model.residual[None], -slopes, -bent.reshape(count**2, -1)])
-    # Only lengths count: few numbers stand for many.
-    few = np.linalg.qr((terms - terms @ firm @ firm.T).T)[1]
-    few = np.concatenate([few, np.zeros((max(0, count - len(few)), few.shape[1]))])
-    constant, linear = few[:, 0], few[:, 1 : 1 + count]
-    square = few[:, 1 + count :].reshape(-1, count, count)
+    constant, linear, square = _shortened(terms, model.span, count)
 
     def left(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, " j"]:
-        return constant + (linear + square @ w / 2.0) @ w
+        return constant - (linear + square @ w / 2.0) @ w
 
     def slope(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, "j k"]:
-        return linear + square @ w
+        return -(linear + square @ w)
 
     # Start at the structure, and around it where the second order would make up for the residual.
     curvature = max(float(np.linalg.norm(square)) / count, 1e-300)
@@ -129,8 +136,76 @@ def soft_step(model: LocalModel) -> Float[np.ndarray, "x 3"]:
     starts[0] = 0.0
     tries = [least_squares(left, start, slope, method="lm", max_nfev=200) for start in starts]
     best = min(tries, key=lambda each: each.cost).x
-    rest = np.concatenate([[1.0], best, np.outer(best, best).ravel() / 2.0]) @ terms
+    rest = np.concatenate([[1.0], -best, -np.outer(best, best).ravel() / 2.0]) @ terms
     return np.tensordot(best, motions, axes=1) + model.firm_step(rest)
+
+
+@one_thread()
+def twin(model: LocalModel, size: float) -> float:
+    r"""How far another structure near by is that has the same numbers to second order.
+
+    It is w with :math:`|P\,(S w + \tfrac12 H[w, w])|`, as in :func:`soft_step`, within the size and
+    what the third order may add to the second.
+
+    Args:
+        model: the fingerprint around the structure.
+        size: change of the numbers that a displacement may leave, without a unit.
+
+    Returns:
+        The largest displacement of an atom in Angstrom between the two; 0 if there is none.
+    """
+    from scipy.optimize import least_squares
+
+    soft = model.soft[-MOST_TWINNED:]
+    count, all_soft = len(soft), len(model.soft)
+    keep = np.arange(all_soft - count, all_soft)
+    _, linear, square = _shortened(_terms(model), model.span, all_soft)
+    linear, square = linear[:, keep], square[:, keep[:, None], keep]
+
+    def deflated(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, " j"]:
+        return (linear + square @ w / 2.0) @ w / np.linalg.norm(w)
+
+    # Along each direction the second order makes up for the first at some t, more or less well.
+    rays = np.random.default_rng(0).normal(size=(RAYS, count))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    slopes = rays @ linear.T
+    bends = np.einsum("rk,jkl,rl->rj", rays, square, rays, optimize=True) / 2.0
+    t = -(slopes * bends).sum(axis=1) / np.maximum((bends**2).sum(axis=1), 1e-300)
+    missed = np.linalg.norm(slopes + t[:, None] * bends, axis=1)
+    missed /= np.maximum(np.linalg.norm(t[:, None] * bends, axis=1), 1e-300)
+    farthest = 0.0
+    for start in np.argsort(missed)[:STARTS]:
+        if t[start] == 0.0:
+            continue
+        unit = abs(t[start])  # displacements are so small that the solver wants another unit
+        begin = rays[start] * np.sign(t[start])
+        w = unit * least_squares(lambda y, u=unit: deflated(u * y), begin, method="lm").x
+        wide = float(largest(np.tensordot(w, soft, axes=1)))
+        left = np.linalg.norm((linear + square @ w / 2.0) @ w)
+        second = np.linalg.norm((square @ w) @ w) / 2.0
+        if wide <= TWIN and left <= size + THIRD * wide * second:
+            farthest = max(farthest, wide)
+    return farthest
+
+
+def _terms(model: LocalModel) -> Float[np.ndarray, "m q"]:
+    """The residual, and the first and second derivatives along soft directions, in one array."""
+    count = len(model.soft)
+    bent, _ = model.second_derivatives
+    # The last singular values are 0 where there are fewer numbers than unknowns.
+    slopes = np.zeros((count, len(model.residual)))
+    if model.left.shape[1] == len(model.singular):
+        slopes = model.singular[-count:, None] * model.left[:, -count:].T
+    return np.concatenate([model.residual[None], slopes, bent.reshape(count**2, -1)])
+
+
+def _shortened(
+    terms: Float[np.ndarray, "m q"], firm: Float[np.ndarray, "q f"], count: int
+) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, "j k"], Float[np.ndarray, "j k k"]]:
+    """The terms without what firm displacements make up for; fewer numbers of the same lengths."""
+    few = np.linalg.qr((terms - terms @ firm @ firm.T).T)[1]
+    few = np.concatenate([few, np.zeros((max(0, count - len(few)), few.shape[1]))])
+    return few[:, 0], few[:, 1 : 1 + count], few[:, 1 + count :].reshape(-1, count, count)
 
 
 def reach(

@@ -92,6 +92,8 @@ class Store(RunStore[int, Result]):
         config = known["config"]
         residuals = [value.residual, *(other.residual for other in value.others)]
         solved = sum(residual <= config["tolerance"] for residual in residuals)
+        if "noise" in known and value.code.solved:  # its tolerance is larger
+            solved = len(residuals)
         # With more hops in all than the limit, several compositions were tried, each up to it.
         return bool(solved >= config["solutions"] and value.hops <= config["hops"])
 
@@ -129,6 +131,8 @@ def description(
     guidance = problems[0].guidance if problems else None
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(guidance)]
     guided = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
+    noises = [p.noise for p in problems if p.noise is not None]
+    noise = hashlib.sha256(b"".join(each.tobytes() for each in noises)).hexdigest()
     # Settings that earlier versions did not have count as their defaults.
     defaults, settings = ReconstructConfig().to_dict(), config.to_dict()
     for name in LATER:
@@ -136,6 +140,7 @@ def description(
             del settings[name]
     return {
         **({} if guidance is None else {"guidance": guided}),
+        **({"noise": noise} if noises else {}),
         "fingerprints": [fingerprint.to_dict() for fingerprint in fingerprints],
         "config": settings,
         "seed": seed,

@@ -55,6 +55,7 @@ class TargetState:
     spare: bool = False
 
     def __post_init__(self) -> None:
+        self.config = self.problem.adapted(self.config)
         self.solutions = Solutions(self.config)
 
     @property

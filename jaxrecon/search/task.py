@@ -33,6 +33,7 @@ class Task:
         fixed: whether each atom is known and stays; None if no atom is.
         known: positions of the fixed atoms in Angstrom; other rows have any value.
         volume: expected volume of an unknown cell in Angstrom^3.
+        weights: factors of the differences of the numbers; None for 1.
         guidance: what the structure shall have besides the fingerprint; None for the target alone.
         variable: whether the cell is unknown.
         bounds: static sizes of the neighbour lists.
@@ -46,6 +47,7 @@ class Task:
     fixed: Bool[Array, "*batch n"] | None = None
     known: Float[Array, "*batch n 3"] | None = None
     volume: Float[Array, "*batch"] | None = None
+    weights: Float[Array, "*batch p"] | None = None
     guidance: Guidance | None = None
     variable: bool = field(default=False, metadata={"static": True})
     bounds: Bounds | None = field(default=None, metadata={"static": True})
