@@ -39,6 +39,9 @@ RAYS = 512
 MOST_TWINNED = 24
 """Largest number of soft directions, the softest ones, along which a twin is looked for."""
 
+MOST_STEPS = 60
+"""Largest number of steps from each point towards a twin."""
+
 TWIN = 0.05
 """Displacement in Angstrom up to which the second order shows a twin."""
 
@@ -165,6 +168,12 @@ def twin(model: LocalModel, size: float) -> float:
     def deflated(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, " j"]:
         return (linear + square @ w / 2.0) @ w / np.linalg.norm(w)
 
+    def slope(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, "j k"]:
+        length = np.linalg.norm(w)
+        bent = square @ w
+        value = (linear + bent / 2.0) @ w
+        return (linear + bent) / length - np.outer(value, w) / length**3
+
     # Along each direction the second order makes up for the first at some t, more or less well.
     rays = np.random.default_rng(0).normal(size=(RAYS, count))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
@@ -177,9 +186,8 @@ def twin(model: LocalModel, size: float) -> float:
     for start in np.argsort(missed)[:STARTS]:
         if t[start] == 0.0:
             continue
-        unit = abs(t[start])  # displacements are so small that the solver wants another unit
-        begin = rays[start] * np.sign(t[start])
-        w = unit * least_squares(lambda y, u=unit: deflated(u * y), begin, method="lm").x
+        begin, unit = t[start] * rays[start], abs(t[start])
+        w = least_squares(deflated, begin, slope, method="lm", x_scale=unit, max_nfev=MOST_STEPS).x
         wide = float(largest(np.tensordot(w, soft, axes=1)))
         left = np.linalg.norm((linear + square @ w / 2.0) @ w)
         second = np.linalg.norm((square @ w) @ w) / 2.0
