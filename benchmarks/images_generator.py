@@ -14,8 +14,10 @@ autoencoder  the share of crystals with the right number of atoms of each elemen
              the generator too.
 classifier   area under the curve of receiver operation (scikit-learn) for formation energies up to
              0.5 eV/atom, strains and prototypes not seen.
-rediscovery  known oxides that StructureMatcher (pymatgen) finds among 30 vectors at a distance of
-             0.001 around each.
+chain        which known oxides are the same (StructureMatcher of pymatgen) after images alone, the
+             autoencoder, the generator, and the generator with latent vectors fitted to the images.
+rediscovery  known oxides that are the same among 30 vectors at a distance of 0.001 around each,
+             from the encoder and fitted.
 oxidation    crystals with V from +2 to +5 among those that can be read: on great circles between
              known oxides, and drawn from the normal distribution with their mean and deviation.
 stability    the most promising new crystals of the great circles, relaxed with their cells by the
@@ -37,17 +39,30 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from images_relaxation import Hull, relaxed, vanadium_pentoxide
-from images_training import ELEMENTS, SETTINGS, known_oxides, made, oxides, split, trained
+from images_training import (
+    COPIES,
+    ELEMENTS,
+    SETTINGS,
+    binaries,
+    known_oxides,
+    made,
+    oxides,
+    split,
+    trained,
+)
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
+from recovery_sets import spread
 from sklearn.metrics import roc_auc_score
 from timing import device_name
 
-from jaxrecon.images import Image
+from jaxrecon.images import Image, decode, encode
 from jaxrecon.images.evaluation import evaluate_images, summary
 from jaxrecon.images.generation import generate_images
+from jaxrecon.images.latent import fitted_latent
 from jaxrecon.images.materials import STABLE, Materials
-from jaxrecon.images.sampling import has_valid_oxidation
+from jaxrecon.images.sampling import BETWEEN, has_valid_oxidation
+from jaxrecon.images.substitution import candidates
 from jaxrecon.images.training import ImageModel
 from jaxrecon.potentials.energies import bulk_energy
 from jaxrecon.potentials.judge import judge
@@ -59,8 +74,17 @@ from jaxrecon.runtime.versions import versions
 DISTANCES = {"V-O": 1.2, "V-V": 1.6, "O-O": 1.3}
 """Smallest distances in Angstrom of Noh et al."""
 
+FITTED = 300
+"""Steps in which latent vectors are fitted to images."""
+
 NEAR_HULL = 0.08
 """Energy above the hull in eV/atom of a crystal that may exist, as published."""
+
+
+def further(data: Path, known: Sequence[Atoms], sets: dict[str, list[Atoms]]) -> list[Atoms]:
+    """Prototypes of the Materials Project, without all that were kept out."""
+    unseen = [atoms for atoms in sets["prototypes"] if atoms.info["variant"] == 0]
+    return candidates(ELEMENTS, known=[*known, *unseen], prototypes=binaries(data))
 
 
 def of_autoencoder(generator: Materials, some: Sequence[Atoms]) -> dict[str, Any]:
@@ -100,23 +124,62 @@ def of_classifier(generator: Materials, some: Sequence[Atoms]) -> dict[str, Any]
     }
 
 
-def of_rediscovery(generator: Materials, known: Sequence[Atoms], seed: int) -> dict[str, Any]:
+def of_chain(generator: Materials, known: Sequence[Atoms]) -> dict[str, Any]:
+    """Where known oxides get lost: images alone, codes, latent vectors, fitted latent vectors."""
+    model = generator.model
+    images = encode(list(known), model.config.parameters, elements=list(model.elements))
+    codes = model.encode(images)
+    latent = generator.latent(codes)
+    fitted = fitted_latent(generator, images, latent, steps=FITTED)
+    stages = {
+        "images": images,
+        "codes": model.decode(codes),
+        "latent vectors": generator.images(latent),
+        "fitted latent vectors": generator.images(fitted),
+    }
+    found = {}
+    for stage, some in stages.items():
+        pairs = [*zip(known, decode(some, min_distances=DISTANCES), strict=True)]
+        right = [sorted(one.numbers) == sorted(truth.numbers) for truth, one in pairs]
+        found[stage] = {
+            "right number of atoms": sum(right),
+            "same": [named(truth, n) for n, (truth, one) in enumerate(pairs) if same(truth, one)],
+        }
+    return found
+
+
+def of_rediscovery(
+    generator: Materials, known: Sequence[Atoms], seed: int, steps: int
+) -> dict[str, Any]:
     """Which of the known oxides are among the vectors around them."""
     drawn = generate_images(
-        generator, list(known), way="around", seed=seed, min_distances=DISTANCES
+        generator, list(known), way="around", steps=steps, seed=seed, min_distances=DISTANCES
     )
     each = len(drawn) // len(known)
-    found = {}
-    for number, truth in enumerate(known):
-        some = [atoms for atoms in drawn[number * each : (number + 1) * each] if len(atoms)]
-        name = f"{truth.get_chemical_formula()} {truth.info.get('material_id', number)}"
-        found[name] = sum(same(truth, atoms) for atoms in some)
+    found = {
+        named(truth, number): sum(
+            same(truth, atoms) for atoms in drawn[number * each : (number + 1) * each]
+        )
+        for number, truth in enumerate(known)
+    }
     return {"known": len(known), "found": sum(map(bool, found.values())), "vectors": found}
+
+
+def named(atoms: Atoms, number: int) -> str:
+    """Formula and identifier of a known oxide."""
+    return f"{atoms.get_chemical_formula()} {atoms.info.get('material_id', number)}"
 
 
 def same(one: Atoms, other: Atoms) -> bool:
     """Whether StructureMatcher takes two crystals as one, with its own tolerances."""
+    if not (len(one) and len(other)):
+        return False
     return bool(StructureMatcher().fit(*map(AseAtomsAdaptor.get_structure, (one, other))))
+
+
+def evenly(some: Sequence[Atoms], count: int | None) -> list[Atoms]:
+    """Evenly spaced ones of a set."""
+    return [some[place] for place in spread(len(some), min(count or len(some), len(some)))]
 
 
 def of_oxidation(drawn: Sequence[Atoms]) -> dict[str, Any]:
@@ -154,9 +217,7 @@ def of_stability(
     folder: Path,
 ) -> dict[str, Any]:
     """Relax the most promising new crystals, and compare them with the hull."""
-    phases = made(
-        folder / "phases.extxyz", lambda: relaxed([*known, vanadium_pentoxide()], calculator, steps)
-    )
+    phases = relaxed([*known, vanadium_pentoxide()], calculator, steps, folder / "phases.extxyz")
     reference = reference_calculator(calculator)
     hull = Hull(phases, {symbol: bulk_energy(symbol, reference) for symbol in ELEMENTS})
 
@@ -171,9 +232,10 @@ def of_stability(
         some = distinct(likely[: 20 * count], known)[: 5 * count]
         energies = [atoms.info["e_form"] for atoms in judge(some, calculator)]
         order = np.argsort(energies)[:count]
-        return relaxed([some[number] for number in order], calculator, steps)
+        return [some[number] for number in order]
 
-    found = made(folder / "new.extxyz", make)
+    chosen = made(folder / "chosen.extxyz", make)
+    found = relaxed(chosen, calculator, steps, folder / "new.extxyz")
     finite = [atoms for atoms in found if np.isfinite(atoms.info["energy_per_atom"])]
     new = distinct(sorted(finite, key=hull.above), phases)
     rows = [
@@ -206,11 +268,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--calculator", required=True, help="as for jaxrecon judge")
     parser.add_argument("--output", "-o", type=Path, default=Path("results"))
-    parser.add_argument("--copies", type=int, default=20, help="further copies of a prototype")
-    parser.add_argument("--epochs", type=int, default=24, help="of the autoencoder of atoms")
+    parser.add_argument("--labels", type=int, default=COPIES, help="strained copies with energies")
+    parser.add_argument("--copies", type=int, default=5, help="further copies of a prototype")
+    parser.add_argument("--epochs", type=int, default=12, help="of the autoencoder of atoms")
     parser.add_argument("--generator-epochs", type=int, default=20)
-    parser.add_argument("--relaxations", type=int, default=60, help="new crystals to relax")
-    parser.add_argument("--steps", type=int, default=300, help="largest number in a relaxation")
+    parser.add_argument("--scored", type=int, help="crystals of a set to score; all if not given")
+    parser.add_argument("--between", type=int, default=BETWEEN, help="vectors between known oxides")
+    parser.add_argument("--relaxations", type=int, default=30, help="new crystals to relax")
+    parser.add_argument("--steps", type=int, default=150, help="largest number in a relaxation")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     folder = arguments.output / "images_generator"
@@ -218,9 +283,11 @@ def main() -> None:
     enable_compilation_cache()
     known = known_oxides(arguments.data)
 
-    sets = split(oxides(known, folder, arguments.calculator), arguments.seed)
+    every = oxides(known, folder, arguments.calculator, arguments.labels)
+    sets = split(every, arguments.seed)
+    more = made(folder / "more.extxyz", lambda: further(arguments.data, known, sets))
     config = SETTINGS.replace(basis_epochs=arguments.epochs, seed=arguments.seed)
-    generator = trained(sets, arguments.copies, folder, arguments.generator_epochs, config)
+    generator = trained(sets, more, arguments.copies, folder, arguments.generator_epochs, config)
     report: dict[str, Any] = {"versions": versions(), "device": device_name()}
     report |= {"crystals": {name: len(some) for name, some in sets.items()}, "known": len(known)}
 
@@ -229,14 +296,19 @@ def main() -> None:
         print(f"{name}: {value}", flush=True)
         write_json(arguments.output / "images_generator.json", report)
 
-    unseen = {name: sets[name] for name in ("strains", "prototypes")}
+    names = ("strains", "prototypes")
+    unseen = {name: evenly(sets[name], arguments.scored) for name in names}
     for name, some in {**unseen, "known": known}.items():
         note(f"autoencoder, {name}", of_autoencoder(generator, some))
-    for name, some in unseen.items():
-        note(f"classifier, {name}", of_classifier(generator, some))
-    note("rediscovery", of_rediscovery(generator, known, arguments.seed))
+    for name in names:
+        note(f"classifier, {name}", of_classifier(generator, sets[name]))
+    note("chain", of_chain(generator, known))
+    for name, steps in (("encoder", 0), ("fitted", FITTED)):
+        note(f"rediscovery, {name}", of_rediscovery(generator, known, arguments.seed, steps))
     ways: dict[str, list[Atoms]] = {
-        "slerp": generate_images(generator, known, min_distances=DISTANCES)
+        "slerp": generate_images(
+            generator, known, count=arguments.between, steps=FITTED, min_distances=DISTANCES
+        )
     }
     ways["random"] = generate_images(
         generator,

@@ -2,74 +2,88 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.filters import FrechetCellFilter
-from ase.optimize import FIRE
+from ase.optimize import BFGS
 from ase.spacegroup import crystal
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition
 
 from jaxrecon.potentials.energies import formation_energy
+from jaxrecon.potentials.potential import Potential
 from jaxrecon.potentials.registry import reference_calculator
 from jaxrecon.potentials.single_points import bounds_for, single_points
+from jaxrecon.structures.bounds import Bounds
+
+LONGEST_STEP = 0.1
+"""Longest step of an atom in Angstrom."""
 
 FORCE = 0.05
 """Largest force in eV/Angstrom at which a relaxation ends."""
 
-SPARE = 1.3
-"""Factor on the cutoff with which the sizes of the compiled program are found."""
+SPARE = 1.1
+"""Factor on the cutoff with which the sizes of the compiled programs are found."""
+
+SMALL = 10
+"""Number of atoms up to which crystals have a program of their own."""
 
 
-def relaxed(structures: Sequence[Atoms], calculator: str, steps: int) -> list[Atoms]:
-    """Relax crystals side by side, each with steps of its own.
+def relaxed(structures: Sequence[Atoms], calculator: str, steps: int, path: Path) -> list[Atoms]:
+    """Relax crystals one after the other; those in the file are not relaxed again.
 
     Returns:
         The crystals with ``energy_per_atom`` in eV in their ``info``, and whether they are
         ``relaxed``; a crystal that flies apart has no finite energy.
     """
+    done: list[Atoms] = ase.io.read(path, ":") if path.exists() else []
     potential = reference_calculator(calculator).potential.restricted(
         sorted({symbol for atoms in structures for symbol in atoms.symbols})
     )
-    moving = [atoms.copy() for atoms in structures]
-    size = max(map(len, moving))
-    bounds = bounds_for(moving, SPARE * potential.r_cut, size)
-    filters = [FrechetCellFilter(atoms) for atoms in moving]
-    optimizers = [FIRE(each, logfile=None) for each in filters]
-    active = set(range(len(moving)))
-    for atoms in moving:
-        atoms.info |= {"relaxed": False, "energy_per_atom": math.nan}
+    reach = SPARE * potential.r_cut
+    kinds = [[atoms for atoms in structures if (len(atoms) > SMALL) == big] for big in (0, 1)]
+    bounds = [bounds_for(some, reach, max(map(len, some))) if some else None for some in kinds]
+    for atoms in structures[len(done) :]:
+        done.append(_relaxed(atoms, potential, steps, bounds[len(atoms) > SMALL]))
+        draft = path.with_name(f"draft-{path.name}")
+        ase.io.write(draft, done)
+        draft.replace(path)
+    return done
+
+
+def _relaxed(atoms: Atoms, potential: Potential, steps: int, bounds: Bounds | None) -> Atoms:
+    """Relax a crystal with its cell."""
+    moving = Atoms(atoms, info={"relaxed": False, "energy_per_atom": math.nan})
+    both = FrechetCellFilter(moving)
+    optimizer = BFGS(both, logfile=None, maxstep=LONGEST_STEP)
     for _ in range(steps):
-        if not active:
-            break
-        some = sorted(active)
         try:
-            found = single_points([moving[n] for n in some], potential, bounds=bounds)
+            (point,) = single_points([moving], potential, bounds=bounds)
         except ValueError:
-            # Crystals have become denser than the program allows for.
-            bounds = bounds_for([moving[n] for n in some], SPARE * potential.r_cut, size)
-            found = single_points([moving[n] for n in some], potential, bounds=bounds)
-        for number, point in zip(some, found, strict=True):
-            atoms = moving[number]
-            if not (np.isfinite(point.energy) and np.isfinite(point.forces).all()):
-                atoms.info["energy_per_atom"] = math.nan
-                active.remove(number)
-                continue
-            atoms.info["energy_per_atom"] = point.energy / len(atoms)
-            atoms.calc = SinglePointCalculator(
-                atoms, energy=point.energy, forces=point.forces, stress=point.stress
-            )
-            largest = np.linalg.norm(filters[number].get_forces(), axis=1).max()
-            if largest <= FORCE:
-                atoms.info["relaxed"] = True
-                active.remove(number)
-            else:
-                optimizers[number].step()
-    for atoms in moving:
-        # Files have no room for two energies.
-        atoms.calc = None
+            # The crystal has become denser than the program allows for, or its cell is singular.
+            try:
+                (point,) = single_points([moving], potential)
+            except (ValueError, MemoryError):
+                moving.info["energy_per_atom"] = math.nan
+                break
+        moving.info["energy_per_atom"] = point.energy / len(moving)
+        moving.calc = SinglePointCalculator(
+            moving, energy=point.energy, forces=point.forces, stress=point.stress
+        )
+        forces = both.get_forces()
+        if not (np.isfinite(point.energy) and np.isfinite(forces).all()):
+            moving.info["energy_per_atom"] = math.nan
+            break
+        if np.linalg.norm(forces, axis=1).max() <= FORCE:
+            moving.info["relaxed"] = True
+            break
+        optimizer.step()
+    # Files have no room for two energies.
+    moving.calc = None
     return moving
 
 

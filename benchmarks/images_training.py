@@ -32,7 +32,7 @@ SETTINGS = ImageConfig(
     basis_batch=64,
     cell_rate=2e-3,
     basis_rate=2e-3,
-    cell_epochs=30,
+    cell_epochs=6,
 )
 """The smallest grids that serve, with wider Gaussians for them."""
 
@@ -77,15 +77,32 @@ def labelled(frames: Sequence[Atoms], folder: Path, calculator: str) -> list[Ato
     ]
 
 
-def oxides(known: Sequence[Atoms], folder: Path, calculator: str) -> list[Atoms]:
-    """Prototypes and strained copies with formation energies."""
+def binaries(data: Path) -> list[Atoms]:
+    """The crystals of two elements of the Materials Project in the data: more prototypes."""
+    names = ("mp_200", "mp_3000")
+    every = [atoms for name in names for atoms in ase.io.read(data / f"{name}.extxyz", ":")]
+    return [atoms for atoms in every if len({*atoms.symbols}) == 2]
+
+
+def is_labelled(atoms: Atoms, labels: int) -> bool:
+    """Whether a copy gets an energy: the first ones, and those that are kept out."""
+    variant = atoms.info["variant"]
+    return variant <= labels or variant > COPIES - UNSEEN
+
+
+def oxides(known: Sequence[Atoms], folder: Path, calculator: str, labels: int) -> list[Atoms]:
+    """Prototypes and strained copies, so many of each with formation energies."""
 
     def make() -> list[Atoms]:
         frames = []
         for number, atoms in enumerate(candidates(ELEMENTS, known=list(known))):
             atoms.info["variant"] = 0
             frames += [atoms, *variants(atoms, COPIES, seed=number)]
-        return labelled(frames, folder, calculator)
+        some = [number for number, atoms in enumerate(frames) if is_labelled(atoms, labels)]
+        energies = labelled([frames[number] for number in some], folder, calculator)
+        for number, atoms in zip(some, energies, strict=True):
+            frames[number] = atoms
+        return frames
 
     return made(folder / "oxides.extxyz", make)
 
@@ -104,16 +121,19 @@ def split(frames: Sequence[Atoms], seed: int) -> dict[str, list[Atoms]]:
 
 
 def coded(
-    sets: dict[str, list[Atoms]], copies: int, folder: Path, config: ImageConfig
+    sets: dict[str, list[Atoms]],
+    more: Sequence[Atoms],
+    copies: int,
+    folder: Path,
+    config: ImageConfig,
 ) -> tuple[ImageModel, list[Atoms]]:
     """The autoencoders, and the crystals that they have learned from."""
 
     def make() -> list[Atoms]:
         found = []
-        for atoms in sets["training"]:
-            if atoms.info["variant"] == 0:
-                number = 10_000 + atoms.info["trajectory"]
-                found += filter(fits, variants(atoms, copies, seed=number, settings=True))
+        first = [atoms for atoms in sets["training"] if atoms.info["variant"] == 0]
+        for number, atoms in enumerate([*first, *more], 10_000):
+            found += filter(fits, variants(atoms, copies, seed=number, settings=True))
         return [Atoms(atoms) for atoms in found]
 
     frames = [*sets["training"], *made(folder / "settings.extxyz", make)]
@@ -121,11 +141,20 @@ def coded(
 
 
 def trained(
-    sets: dict[str, list[Atoms]], copies: int, folder: Path, epochs: int, config: ImageConfig
+    sets: dict[str, list[Atoms]],
+    more: Sequence[Atoms],
+    copies: int,
+    folder: Path,
+    epochs: int,
+    config: ImageConfig,
 ) -> Materials:
-    """The autoencoders and the generator, from the folder if they are there."""
+    """The autoencoders and the generator, from the folder if they are there.
+
+    They learn from the training set, and from copies of its prototypes and of more crystals in
+    other settings of their lattice vectors.
+    """
     if not (folder / "model").is_dir():
-        model, frames = coded(sets, copies, folder, config)
+        model, frames = coded(sets, more, copies, folder, config)
         energies = np.array([atoms.info.get("e_form", np.nan) for atoms in frames])
         generator = train_materials(
             model,

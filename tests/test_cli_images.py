@@ -74,6 +74,14 @@ def test_crystals_by_substitution(
     frames = ase.io.read("oxides.extxyz", ":")
     assert [atoms.info["variant"] for atoms in frames] == [0, 1, 2] * 2
     assert [atoms.info["prototype"] for atoms in frames] == ["rock salt"] * 6
+    # Of prototypes of one's own, silicon has no second element.
+    line = "images build --elements V,O --copies 0 --prototypes"
+    assert run(f"{line} crystals.extxyz -o own.extxyz") == 0
+    own = ase.io.read("own.extxyz", ":")
+    assert [atoms.info["prototype"] for atoms in own] == ["NaCl 0"] * 2
+    assert own[0].get_volume() == pytest.approx(frames[0].get_volume())
+    assert run(f"{line} water.xyz -o other.extxyz") == 2
+    assert "expected prototypes that are periodic" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from jaxrecon.images import Image, ImageParameters
 from jaxrecon.images.config import ImageConfig
 from jaxrecon.images.folder import load_images, save_images
 from jaxrecon.images.generation import generate_images
+from jaxrecon.images.latent import fitted_latent
 from jaxrecon.images.materials import (
     Materials,
     energies_of,
@@ -122,6 +123,30 @@ def test_a_generator_learns_codes_and_stability() -> None:
         train_materials(coded, codes, np.zeros(3))
     with pytest.raises(ValueError, match="at least 10 crystals to learn from, got 3"):
         train_materials(coded, codes[:3], np.zeros(3))
+
+
+def test_latent_vectors_move_towards_images() -> None:
+    """The images of other vectors are found again by cross entropy, which NumPy computes here."""
+    generator = Materials(untrained(), NETWORK, NETWORK.init(jax.random.key(1)), np.ones((1, 2)))
+    truth, start = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
+    images = generator.images(truth)
+
+    def misfit(latent: np.ndarray) -> np.ndarray:
+        sums = []
+        for given, made in zip(images, generator.images(latent), strict=True):
+            p, q = (
+                np.concatenate([image.cell.ravel(), image.basis.ravel()]).astype(np.float64)
+                for image in (given, made)
+            )
+            sums.append(np.sum(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))))
+        return np.array(sums)
+
+    found = fitted_latent(generator, images, start, steps=600)
+    assert (misfit(found) < 0.1 * misfit(start)).all()
+    with pytest.raises(ValueError, match="expected 3 latent vectors, one an image, got 2"):
+        fitted_latent(generator, images, start[:2])
+    with pytest.raises(ValueError, match="expected steps to be a whole number >= 1, got 0"):
+        fitted_latent(generator, images, start, steps=0)
 
 
 def test_great_circles_are_those_of_scipy() -> None:

@@ -68,6 +68,14 @@ def build(
             "repeated.  [default: none]",
         ),
     ] = None,
+    prototypes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Crystals whose two elements are replaced, others are left out; may be repeated. "
+            " [default: those of AFLOW]",
+        ),
+    ] = None,
     copies: Annotated[
         int, typer.Option(min=0, help="Number of strained and rattled copies of each crystal.")
     ] = 12,
@@ -84,10 +92,10 @@ def build(
 ) -> Report:
     """Make crystals of two elements by substitution into prototypes, for networks to learn from.
 
-    The prototypes are the binary ones of the AFLOW encyclopedia with at most 20 atoms in a
-    primitive cell; the volumes are those that lengths of bonds let expect, and no edge is longer
-    than 10 Angstrom. Copies have strains with a standard deviation of 0.03 and coordinates with one
-    of 0.05 Angstrom. `judge` computes their energies.
+    The prototypes are the binary ones of the AFLOW encyclopedia, or your own, with at most 20 atoms
+    in a primitive cell; the volumes are those that lengths of bonds let expect, and no edge is
+    longer than 10 Angstrom. Copies have strains with a standard deviation of 0.03 and coordinates
+    with one of 0.05 Angstrom. `judge` computes their energies.
     """
     from jaxrecon.images import substitution
     from jaxrecon.runtime.files import check_output
@@ -96,7 +104,12 @@ def build(
     check_output(output, force)
     kept_out = read_structures(known) if known else None
     frames = substitution.build(
-        elements, known=kept_out, copies=copies, seed=seed, settings=settings
+        elements,
+        known=kept_out,
+        prototypes=read_structures(prototypes) if prototypes else None,
+        copies=copies,
+        seed=seed,
+        settings=settings,
     )
     if not frames:
         raise ValueError(f"expected prototypes for {elements} besides the known ones, got none")

@@ -152,6 +152,24 @@ class ImageAutoencoder:
         """
         return nnx.sigmoid(self._with(weights).decode(codes))
 
+    def misfit(
+        self,
+        weights: dict[str, Any],
+        codes: Float[Array, "batch z"],
+        images: Float[Array, "batch n n n"],
+    ) -> Float[Array, " batch"]:
+        """Compute how far the images of codes are from given ones, the equation of the module.
+
+        Args:
+            weights: weights as from :meth:`init`.
+            codes: numbers from -1 to 1.
+            images: images without a unit.
+
+        Returns:
+            The cross entropy of each image, less that of one that is reproduced exactly.
+        """
+        return jnp.sum(_cross_entropy(images, self._with(weights).decode(codes)), axis=(1, 2, 3))
+
     def loss(
         self, weights: dict[str, Any], key: PRNGKeyArray, item: CellItem | BasisItem
     ) -> Float[Array, ""]:
@@ -165,21 +183,36 @@ class ImageAutoencoder:
         Returns:
             The cross entropy, less that of an image that is reproduced exactly.
         """
-        image = self.image(item)
-        network = self._with(weights)
-        output = network.decode(jnp.tanh(network.encode(image[None])))[0]
-        return jnp.sum(_cross_entropy(image, output))
+        image = self.image(item)[None]
+        return self.misfit(weights, self.encode(weights, image), image)[0]
 
     def _with(self, weights: dict[str, Any]) -> Any:
         """The network with these weights."""
         return nnx.merge(_skeleton(self), weights)
 
 
-def _cross_entropy(p: Float[Array, "n n n"], logit: Float[Array, "n n n"]) -> Array:
+@jax.custom_vjp
+def _cross_entropy(p: Float[Array, "..."], logit: Float[Array, "..."]) -> Array:
     """Cross entropy of a voxel and the logistic function of an output, less its least value."""
     p = jnp.clip(p, 0.0, 1.0)
     entropy = jax.scipy.special.xlogy(p, p) + jax.scipy.special.xlogy(1.0 - p, 1.0 - p)
-    return jnp.logaddexp(0.0, logit) - p * logit + entropy
+    logistic = jnp.maximum(logit, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logit)))
+    return logistic - p * logit + entropy
+
+
+def _forward(p: Array, logit: Array) -> tuple[Array, tuple[Array, Array]]:
+    """The value, and what its derivative needs."""
+    return _cross_entropy(p, logit), (p, logit)
+
+
+def _backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    """The derivative by the output; the image is data, and has none."""
+    p, logit = saved
+    return jnp.zeros_like(p), cotangent * (jax.nn.sigmoid(logit) - jnp.clip(p, 0.0, 1.0))
+
+
+# Automatic differentiation through the logarithms takes a third of the time of a training.
+_cross_entropy.defvjp(_forward, _backward)
 
 
 def _network(autoencoder: ImageAutoencoder, rngs: nnx.Rngs) -> PatchNetwork | ConvolutionNetwork:

@@ -9,9 +9,11 @@ from jaxtyping import Float
 
 from jaxrecon.images import sampling
 from jaxrecon.images.decode import decode
+from jaxrecon.images.encode import encode
+from jaxrecon.images.latent import fitted_latent
 from jaxrecon.images.materials import Materials
 from jaxrecon.images.training import IN_MEMORY
-from jaxrecon.structures.inputs import Structures
+from jaxrecon.structures.inputs import Structures, as_structures
 
 Way = Literal["slerp", "gaussian", "around"]
 
@@ -22,6 +24,7 @@ def generate_images(
     *,
     way: Way = "slerp",
     count: int | None = None,
+    steps: int = 0,
     seed: int = 0,
     min_distances: Mapping[str, float] | None = None,
 ) -> list[Atoms]:
@@ -35,6 +38,8 @@ def generate_images(
             deviation of all of them, or ``"around"`` each at a small distance, to find it again.
         count: number of vectors between two crystals, in all, or around each one; None for 19, 1000
             or 30.
+        steps: number of steps in which the latent vectors of the known crystals are fitted to their
+            images, as by :func:`~jaxrecon.images.latent.fitted_latent`; 0 for those of the encoder.
         seed: seed of the random numbers.
         min_distances: smallest distances of elements in Angstrom, as for
             :func:`~jaxrecon.images.decode.decode`.
@@ -49,12 +54,16 @@ def generate_images(
             setting is not one of those above.
     """
     latent = materials.latent(materials.model.codes(known))
+    if steps:
+        parameters, elements = materials.model.config.parameters, materials.model.elements
+        images = encode(list(as_structures(known)), parameters, elements=list(elements))
+        latent = fitted_latent(materials, images, latent, steps=steps)
     drawn = _drawn(latent, way, count, seed)
     likely = materials.stability(drawn)
     found: list[Atoms] = []
     for start in range(0, len(drawn), IN_MEMORY):
-        images = materials.images(drawn[start : start + IN_MEMORY])
-        found += decode(images, min_distances=min_distances)
+        made = materials.images(drawn[start : start + IN_MEMORY])
+        found += decode(made, min_distances=min_distances)
     for number, (atoms, chance) in enumerate(zip(found, likely, strict=True)):
         atoms.info |= {"sample": number, "stability": float(chance)}
     return found

@@ -33,13 +33,20 @@ TRIES = 100
 """Largest number of attempts at a variant that fits into the images."""
 
 
-def candidates(elements: str | Sequence[str], *, known: Structures | None = None) -> list[Atoms]:
+def candidates(
+    elements: str | Sequence[str],
+    *,
+    known: Structures | None = None,
+    prototypes: Structures | None = None,
+) -> list[Atoms]:
     """Make crystals of two elements by substitution into prototypes.
 
     Args:
         elements: the two elements.
         known: crystals that are kept out: candidates that match one loosely, after scaling to one
             volume, are left out. None for none.
+        prototypes: crystals whose elements are replaced; those that don't have two elements are
+            left out. None for the prototypes of the encyclopedia.
 
     Returns:
         Primitive cells of at most 20 atoms with edges up to 10 Angstrom that fit into the images,
@@ -47,7 +54,7 @@ def candidates(elements: str | Sequence[str], *, known: Structures | None = None
         of the candidate, ``trajectory``.
 
     Raises:
-        ValueError: if there are not two elements, or a known structure is no crystal.
+        ValueError: if there are not two elements, or a known crystal or a prototype is no crystal.
     """
     symbols = element_symbols(elements)
     if len(symbols) != 2:
@@ -57,7 +64,7 @@ def candidates(elements: str | Sequence[str], *, known: Structures | None = None
         raise ValueError("expected known crystals, periodic along all three axes, got others")
     kept_out = [atoms for atoms in kept_out if set(atoms.symbols) == set(symbols)]
     found: list[Atoms] = []
-    for name, prototype in _prototypes():
+    for name, prototype in _prototypes() if prototypes is None else _named(prototypes):
         for pair in permutations(symbols):
             atoms = _substituted(prototype, pair)
             if not _fits(atoms, LONGEST) or any(match(one, atoms).loose for one in kept_out):
@@ -109,6 +116,7 @@ def build(
     elements: str | Sequence[str],
     *,
     known: Structures | None = None,
+    prototypes: Structures | None = None,
     copies: int = 12,
     seed: int = 0,
     settings: bool = False,
@@ -118,6 +126,7 @@ def build(
     Args:
         elements: the two elements, as for :func:`candidates`.
         known: crystals that are kept out, as for :func:`candidates`.
+        prototypes: crystals whose elements are replaced, as for :func:`candidates`.
         copies: number of strained copies of each candidate.
         seed: seed of the strains.
         settings: whether copies have other lattice vectors and origins, as for :func:`variants`.
@@ -129,7 +138,7 @@ def build(
         ValueError: as for :func:`candidates` and :func:`variants`.
     """
     found = []
-    for number, atoms in enumerate(candidates(elements, known=known)):
+    for number, atoms in enumerate(candidates(elements, known=known, prototypes=prototypes)):
         atoms.info["variant"] = 0
         found += [atoms, *variants(atoms, copies, seed=seed + number, settings=settings)]
     return found
@@ -190,11 +199,30 @@ def _prototypes() -> list[tuple[str, Any]]:
 
         found = []
         for entry in vars(matcher)["AFLOW_PROTOTYPE_LIBRARY"]:
-            structure = entry["snl"].structure
-            if len(structure.composition.elements) != 2:
-                continue
-            primitive = structure.get_primitive_structure()
-            primitive.remove_oxidation_states()
-            if len(primitive) <= MOST_ATOMS and primitive.is_ordered:
-                found.append((str(entry["tags"]["aflow"]), primitive))
+            found += _usable(str(entry["tags"]["aflow"]), entry["snl"].structure)
     return found
+
+
+def _named(structures: Structures) -> list[tuple[str, Any]]:
+    """Names and primitive cells of crystals with two elements and few atoms."""
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    found = []
+    for number, atoms in enumerate(as_structures(structures)):
+        if not atoms.pbc.all():
+            raise ValueError(
+                f"expected prototypes that are periodic along all three axes, got structure "
+                f"{number}, which is not"
+            )
+        bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+        found += _usable(f"{atoms.symbols} {number}", AseAtomsAdaptor.get_structure(bare))
+    return found
+
+
+def _usable(name: str, structure: Any) -> list[tuple[str, Any]]:
+    """The name and the primitive cell of a crystal; nothing if it can't be a prototype."""
+    if len(structure.composition.elements) != 2:
+        return []
+    primitive = structure.get_primitive_structure()
+    primitive.remove_oxidation_states()
+    return [(name, primitive)] if len(primitive) <= MOST_ATOMS and primitive.is_ordered else []
