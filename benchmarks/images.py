@@ -161,10 +161,10 @@ def of_fit(structures: Sequence[Atoms], parameters: ImageParameters) -> dict[str
     }
 
 
-def of_grids(structures: Sequence[Atoms]) -> dict[str, Any]:
+def of_grids(structures: Sequence[Atoms], grids: Sequence[int]) -> dict[str, Any]:
     """For each grid the best of a few standard deviations, until no crystal comes back."""
     results: dict[str, Any] = {}
-    for grid in GRIDS:
+    for grid in grids:
         tried = {}
         for ratio in RATIOS:
             sigma = ratio * 15.0 / grid
@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--output", "-o", type=Path, default=Path("results"))
     parser.add_argument("--edge", type=float, default=10.0, help="longest edge, in Angstrom")
     parser.add_argument("--count", type=int, default=1000, help="crystals whose time is measured")
+    parser.add_argument("--grids", type=int, nargs="+", default=GRIDS, help="grids to try")
     parts = ("cells", "argmax", "fit", "grids", "speed")
     parser.add_argument("--only", choices=parts, nargs="+", default=parts)
     arguments = parser.parse_args()
@@ -225,7 +226,7 @@ def main() -> None:
         "cells": of_cells,
         "argmax": of_brightest,
         "fit": lambda structures: of_fit(structures, ImageParameters()),
-        "grids": of_grids,
+        "grids": lambda structures: of_grids(structures, arguments.grids),
     }
     for name in ("mp_200", "perov5_200"):
         structures = read(name)

@@ -174,7 +174,8 @@ def same(one: Atoms, other: Atoms) -> bool:
     """Whether StructureMatcher takes two crystals as one, with its own tolerances."""
     if not (len(one) and len(other)):
         return False
-    return bool(StructureMatcher().fit(*map(AseAtomsAdaptor.get_structure, (one, other))))
+    first, second = (AseAtomsAdaptor.get_structure(atoms) for atoms in (one, other))
+    return bool(StructureMatcher().fit(first, second))
 
 
 def evenly(some: Sequence[Atoms], count: int | None) -> list[Atoms]:

@@ -95,7 +95,7 @@ def of_fingerprint(
     values = [np.asarray(trial.target.values) for trial in trials]
     line = summary(
         [each.size for each in values],
-        [np.count_nonzero(each) for each in values],
+        [int(np.count_nonzero(each)) for each in values],
         matches,
         [trial.certified for trial in trials],
     )
@@ -111,7 +111,7 @@ def of_images(structures: Sequence[Atoms], method: str) -> dict[str, Any]:
     found = decode(images, method=method)
     seconds = time.perf_counter() - started
     matches = [match(truth, one) for truth, one in zip(structures, found, strict=True)]
-    nonzero = [np.count_nonzero(each.cell) + np.count_nonzero(each.basis) for each in images]
+    nonzero = [int(np.count_nonzero(each.cell) + np.count_nonzero(each.basis)) for each in images]
     certified = [atoms.info["result_code"] == "converged" for atoms in found]
     line = summary([each.size for each in images], nonzero, matches, certified)
     return {**line, "median seconds": seconds / len(images), "total seconds": seconds}
@@ -142,7 +142,7 @@ def main() -> None:
     path = arguments.output / f"representations_{arguments.set}.json"
     devices = use_all_cores()
     enable_compilation_cache()
-    every = ase.io.read(arguments.data / f"{arguments.set}.extxyz", ":")
+    every: Any = ase.io.read(arguments.data / f"{arguments.set}.extxyz", ":")
     rows = rows_of(every, arguments.count)
     structures = [every[row] for row in rows]
     report: dict[str, Any] = {

@@ -130,7 +130,7 @@ show(pictures)
 # %% [markdown]
 # ## The same crystal from a fingerprint
 #
-# A fingerprint has a thousandth of the numbers and stays the same when the crystal is turned, moved
+# A fingerprint has a few hundred numbers and stays the same when the crystal is turned, moved
 # or written with another cell. The price is the search; what it finds is as exact.
 
 # %%
@@ -160,4 +160,4 @@ print(f"the cell written another way: numbers move by {moved:.0e}, voxels by up 
 #
 # **Exercise.** Blur `image` with `scipy.ndimage.gaussian_filter` (one voxel, each basis image by
 # itself). How far off are both readers now, and which one still knows the number of atoms? Then
-# encode rutile with its atoms moved by 0.1 Å along the cell: which voxels change, and why none?
+# encode rutile with all atoms moved by 0.1 Å: does any voxel change?
