@@ -33,6 +33,7 @@ interrupted run continues.
 
 import argparse
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ DISTANCES = {"V-O": 1.2, "V-V": 1.6, "O-O": 1.3}
 
 FITTED = 300
 """Steps in which latent vectors are fitted to images."""
+
+PARTS = ("chain", "rediscovery", "stability", "autoencoder", "classifier", "oxidation")
+"""What is measured, in this order."""
 
 NEAR_HULL = 0.08
 """Energy above the hull in eV/atom of a crystal that may exist, as published."""
@@ -214,6 +218,7 @@ def of_stability(
     known: Sequence[Atoms],
     calculator: str,
     count: int,
+    largest: int,
     steps: int,
     folder: Path,
 ) -> dict[str, Any]:
@@ -226,12 +231,14 @@ def of_stability(
         valid = [
             atoms
             for atoms in drawn
-            if {*atoms.symbols} == {*ELEMENTS} and has_valid_oxidation(list(atoms.symbols))
+            if {*atoms.symbols} == {*ELEMENTS}
+            and len(atoms) <= largest
+            and has_valid_oxidation(list(atoms.symbols))
         ]
         # The calculator's energy before any relaxation chooses among those that are not alike.
         likely = sorted(valid, key=lambda atoms: -atoms.info["stability"])
         some = distinct(likely[: 20 * count], known)[: 5 * count]
-        energies = [atoms.info["e_form"] for atoms in judge(some, calculator)]
+        energies = [atoms.info.get("e_form", np.inf) for atoms in judge(some, calculator)]
         order = np.argsort(energies)[:count]
         return [some[number] for number in order]
 
@@ -276,7 +283,9 @@ def main() -> None:
     parser.add_argument("--scored", type=int, help="crystals of a set to score; all if not given")
     parser.add_argument("--between", type=int, default=BETWEEN, help="vectors between known oxides")
     parser.add_argument("--relaxations", type=int, default=30, help="new crystals to relax")
+    parser.add_argument("--largest", type=int, default=20, help="atoms of a crystal to relax")
     parser.add_argument("--steps", type=int, default=150, help="largest number in a relaxation")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     folder = arguments.output / "images_generator"
@@ -299,39 +308,52 @@ def main() -> None:
 
     names = ("strains", "prototypes")
     unseen = {name: evenly(sets[name], arguments.scored) for name in names}
-    for name, some in {**unseen, "known": known}.items():
-        note(f"autoencoder, {name}", of_autoencoder(generator, some))
-    for name in names:
-        note(f"classifier, {name}", of_classifier(generator, sets[name]))
-    note("chain", of_chain(generator, known))
-    for name, steps in (("encoder", 0), ("fitted", FITTED)):
-        note(f"rediscovery, {name}", of_rediscovery(generator, known, arguments.seed, steps))
-    ways: dict[str, list[Atoms]] = {
-        "slerp": generate_images(
-            generator, known, count=arguments.between, steps=FITTED, min_distances=DISTANCES
+    if "chain" in arguments.only:
+        note("chain", of_chain(generator, known))
+    if "rediscovery" in arguments.only:
+        for name, steps in (("encoder", 0), ("fitted", FITTED)):
+            note(f"rediscovery, {name}", of_rediscovery(generator, known, arguments.seed, steps))
+    drawn = Drawn(generator, known, arguments.between, arguments.seed)
+    if "stability" in arguments.only:
+        size, steps = (arguments.relaxations, arguments.largest), arguments.steps
+        note(
+            "stability",
+            of_stability(drawn.slerp, known, arguments.calculator, *size, steps, folder),
         )
-    }
-    ways["random"] = generate_images(
-        generator,
-        known,
-        way="gaussian",
-        count=len(ways["slerp"]),
-        seed=arguments.seed,
-        min_distances=DISTANCES,
-    )
-    for way, drawn in ways.items():
-        note(f"oxidation, {way}", of_oxidation(drawn))
-    note(
-        "stability",
-        of_stability(
-            ways["slerp"],
-            known,
-            arguments.calculator,
-            arguments.relaxations,
-            arguments.steps,
-            folder,
-        ),
-    )
+    if "autoencoder" in arguments.only:
+        for name, some in {**unseen, "known": known}.items():
+            note(f"autoencoder, {name}", of_autoencoder(generator, some))
+    if "classifier" in arguments.only:
+        for name in names:
+            note(f"classifier, {name}", of_classifier(generator, sets[name]))
+    if "oxidation" in arguments.only:
+        for way in ("slerp", "random"):
+            note(f"oxidation, {way}", of_oxidation(getattr(drawn, way)))
+
+
+class Drawn:
+    """Crystals between known oxides and random ones, made when they are needed."""
+
+    def __init__(
+        self, generator: Materials, known: Sequence[Atoms], between: int, seed: int
+    ) -> None:
+        self._given = generator, known
+        self._between, self._seed = between, seed
+
+    @cached_property
+    def slerp(self) -> list[Atoms]:
+        """Those on great circles."""
+        return generate_images(
+            *self._given, count=self._between, steps=FITTED, min_distances=DISTANCES
+        )
+
+    @cached_property
+    def random(self) -> list[Atoms]:
+        """As many from a normal distribution."""
+        count = len(self.slerp)
+        return generate_images(
+            *self._given, way="gaussian", count=count, seed=self._seed, min_distances=DISTANCES
+        )
 
 
 if __name__ == "__main__":
