@@ -20,6 +20,7 @@ from jaxrecon.models.local.linear import LinearModel
 from jaxrecon.models.local.network import AtomicNetworks, NetworkModel
 from jaxrecon.models.local.uncertainty import LocalRigidity
 from jaxrecon.models.perceptron import Architecture
+from jaxrecon.models.rigidity import Rigidity
 
 DESCRIPTOR = SOAP(("Cu",), r_cut=4.0, n_max=3, l_max=2)
 CONFIG = LocalConfig(targets="total", sigma_total=0.02)
@@ -97,6 +98,33 @@ def test_all_weights_of_a_single_layer_are_the_last_layer(known: Environments) -
     last = LocalRigidity.of(model, known, CONFIG)
     whole = LocalRigidity.of(model, known, CONFIG, layers="all")
     np.testing.assert_allclose(whole.local(known), last.local(known), rtol=1e-6)
+
+
+def test_a_network_with_identity_activations_is_a_linear_model(known: Environments) -> None:
+    # The energy x K1 K2 k3 has derivatives by all weights whose products for x and x' are x M x'
+    # with the M below. So it is held as a model linear in x is, whose weights have the prior M.
+    sizes = (DESCRIPTOR.size, 6, 5, 1)
+    networks = AtomicNetworks(Architecture(sizes, "identity", bias=False), 1)
+    weights = jax.tree.map(lambda array: array[None], networks.init(jax.random.key(3)))
+    model = NetworkModel(DESCRIPTOR, np.zeros(1), networks, weights, Standard.of(known))
+    first, second, third = (
+        np.asarray(weights["layers"][number]["kernel"][0], float) for number in range(3)
+    )
+    prior = (
+        np.sum((second @ third) ** 2) * np.eye(DESCRIPTOR.size)
+        + np.sum(third**2) * first @ first.T
+        + (first @ second) @ (first @ second).T
+    )
+    with jax.enable_x64(True):
+        inputs = np.asarray(model.standard.inputs(jnp.asarray(known.rows)))
+        inputs *= float(model.standard.width)
+        # All structures have four atoms.
+        means = inputs.reshape(30, 4, -1).sum(axis=1) / 2.0
+        noise = CONFIG.sigma_total**2
+        linear = Rigidity.of(means, noise * np.linalg.inv(prior))
+        expected = np.asarray(linear(jnp.asarray(inputs)))
+    found = LocalRigidity.of(model, known, CONFIG, layers="all").local(known)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_features_of_all_weights_are_differences_of_energies(

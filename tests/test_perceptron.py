@@ -13,7 +13,7 @@ from jaxrecon.models.perceptron import Architecture
 def by_hand(weights, inputs, activation):
     layers = [weights["layers"][number] for number in range(len(weights["layers"]))]
     for number, layer in enumerate(layers):
-        inputs = inputs @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+        inputs = inputs @ np.asarray(layer["kernel"]) + np.asarray(layer.get("bias", 0.0))
         if number < len(layers) - 1:
             inputs = activation(inputs)
     return inputs
@@ -24,14 +24,15 @@ def elu(x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "activation"),
+    ("name", "activation", "bias"),
     [
-        ("relu", lambda x: np.maximum(x, 0.0)),
-        ("elu", elu),
+        ("relu", lambda x: np.maximum(x, 0.0), True),
+        ("elu", elu, True),
+        ("sigmoid", lambda x: 1.0 / (1.0 + np.exp(-x)), False),
     ],
 )
-def test_layers_are_what_their_sizes_say(name, activation):
-    architecture = Architecture((5, 7, 6, 2), name)
+def test_layers_are_what_their_sizes_say(name, activation, bias):
+    architecture = Architecture((5, 7, 6, 2), name, bias=bias)
     init = jax.jit(architecture.init)
     weights = init(jax.random.key(0))
     shapes = [weights["layers"][number]["kernel"].shape for number in range(3)]

@@ -15,8 +15,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": nnx.elu,
     "relu": nnx.relu,
     "celu": nnx.celu,
+    "sigmoid": nnx.sigmoid,
+    "identity": nnx.identity,
 }
-"""Activation functions by name."""
+"""Activation functions by name; with ``"identity"`` all layers together are linear."""
 
 
 class Perceptron(nnx.Module):
@@ -25,14 +27,19 @@ class Perceptron(nnx.Module):
     Args:
         sizes: number of units of the input, of each hidden layer and of the output.
         activation: a key of :data:`ACTIVATIONS`.
+        bias: whether layers add a constant.
         rngs: random numbers for the initial weights.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, sizes: Sequence[int], activation: str, *, bias: bool = True, rngs: nnx.Rngs
+    ) -> None:
         self.activation = activation
         # Accelerators would round float32 factors to 10 bits otherwise.
         full = jax.lax.Precision.HIGHEST
-        layers = [nnx.Linear(*ends, precision=full, rngs=rngs) for ends in pairwise(sizes)]
+        layers = [
+            nnx.Linear(*ends, use_bias=bias, precision=full, rngs=rngs) for ends in pairwise(sizes)
+        ]
         self.layers = nnx.List(layers)
 
     def __call__(
@@ -63,11 +70,13 @@ class Architecture:
         sizes: number of units of the input, of each hidden layer and of the output.
         activation: a key of :data:`ACTIVATIONS`.
         dropout: fraction of the hidden units that are left out where a key is given.
+        bias: whether layers add a constant.
     """
 
     sizes: tuple[int, ...]
     activation: str = "elu"
     dropout: float = 0.0
+    bias: bool = True
 
     def init(self, key: PRNGKeyArray) -> dict[str, Any]:
         """Draw initial weights.
@@ -78,7 +87,7 @@ class Architecture:
         Returns:
             The weights as nested dictionaries of arrays.
         """
-        network = Perceptron(self.sizes, self.activation, rngs=nnx.Rngs(key))
+        network = Perceptron(self.sizes, self.activation, bias=self.bias, rngs=nnx.Rngs(key))
         return nnx.to_pure_dict(nnx.state(network))
 
     def __call__(
@@ -116,6 +125,8 @@ def _skeleton(architecture: Architecture) -> Any:
     """Return the graph of a perceptron without arrays, which never changes."""
 
     def network() -> Perceptron:
-        return Perceptron(architecture.sizes, architecture.activation, rngs=nnx.Rngs(0))
+        return Perceptron(
+            architecture.sizes, architecture.activation, bias=architecture.bias, rngs=nnx.Rngs(0)
+        )
 
     return nnx.graphdef(nnx.eval_shape(network))

@@ -111,11 +111,12 @@ class LastLayer:
     standard: Standard
 
     def __call__(self, rows: Float[Array, "n f"], kinds: Int[Array, " n"]) -> Float[Array, "n m"]:
-        """Compute the values for rows in eV, and one for the bias, apart for each element."""
+        """Compute the values for rows in eV, and one for a bias, apart for each element."""
         inputs = self.standard.inputs(rows)
         hidden = jax.vmap(jax.vmap(self.networks.network.hidden, (None, 0)), (0, None))
         values = jnp.moveaxis(hidden(self.weights, inputs), 0, 1)
-        values = jnp.concatenate([values, jnp.ones_like(values[:, :, :1])], axis=2)
+        if self.networks.network.bias:
+            values = jnp.concatenate([values, jnp.ones_like(values[:, :, :1])], axis=2)
         own = kinds[:, None] == jnp.arange(self.networks.elements, dtype=kinds.dtype)[None]
         width = jnp.asarray(self.standard.width, rows.dtype)
         return width * jnp.where(own[:, :, None], values, 0.0).reshape(len(rows), -1)
