@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase.build import bulk
 from matplotlib.figure import Figure
+from rigidity_network import EPOCHS, REGULARIZER, fit, rigidities
 from rigidity_systems import (
     Linear,
     Part,
@@ -45,10 +46,10 @@ from rigidity_systems import (
 from scipy.stats import linregress, spearmanr
 from timing import device_name
 
-from jaxrecon import Environments, LocalConfig
-from jaxrecon.models.local.network import NetworkModel
+from jaxrecon import Environments
 from jaxrecon.models.local.single_environments import single_environments
 from jaxrecon.models.rigidity import Rigidity
+from jaxrecon.plotting.canvas import log_ticks, save
 from jaxrecon.potentials.single_points import single_points
 from jaxrecon.potentials.tersoff import Tersoff
 from jaxrecon.runtime.devices import enable_compilation_cache
@@ -101,7 +102,7 @@ def exact(folder: Path) -> dict[str, Any]:
     right.plot(atoms.ravel(), np.full(atoms.size, 1e-6), "|", color="0.4")
     right.set(xlabel="x", ylabel="LPR", xticks=np.linspace(-1.0, 1.0, 5))
     left.legend()
-    figure.savefig(folder / "rigidity_exact.png", dpi=150)
+    save(figure, folder / "rigidity_exact.png")
     return {"largest relative difference": worst, "smallest and largest LPR": profiles}
 
 
@@ -173,8 +174,10 @@ def amorphous(element: str, folder: Path) -> dict[str, Any]:
                 "10 and 90 % of the ratio of LPR": np.quantile(again / before, (0.1, 0.9)).tolist(),
             }
         axis.set(xlabel="ratio of LPR", ylabel="ratio of variance")
+        log_ticks(axis.xaxis)
+        log_ticks(axis.yaxis)
         axis.legend(markerscale=8)
-    figure.savefig(folder / f"rigidity_{element}.png", dpi=150)
+    save(figure, folder / f"rigidity_{element}.png")
     return found
 
 
@@ -305,6 +308,8 @@ def network(folder: Path) -> dict[str, Any]:
                 ylabel="variance of 10 networks, eV$^2$",
                 title=f"{activation}, {name}",
             )
+            log_ticks(axis.xaxis)
+            log_ticks(axis.yaxis)
         found[activation] = own
         print(activation, own, flush=True)
     save(figure, folder / "rigidity_network.png")

@@ -68,7 +68,9 @@ def fit(
     assert train.totals is not None
     assert test.totals is not None
     descriptor = train.descriptor
-    networks = AtomicNetworks(Architecture((descriptor.size, *HIDDEN, 1), activation, bias=False), 1)
+    networks = AtomicNetworks(
+        Architecture((descriptor.size, *HIDDEN, 1), activation, bias=False), 1
+    )
     offsets = known_offsets(train)
     standard = Standard.of(train)
     count = len(train.totals)

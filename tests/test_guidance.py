@@ -15,6 +15,7 @@ from ase.build import bulk, molecule
 import jaxrecon
 from jaxrecon import ACSF, Fingerprint, Store, featurize, from_ase, reconstruct
 from jaxrecon.datasets.clusters import random_cluster
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.search.gauss_newton import guided_equations
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.structures.bounds import bounds_of
@@ -26,7 +27,7 @@ SMALL = ACSF(("H", "Pt"), 4.0, g2_eta=(0.5,), g2_r_s=(0.5, 1.5), g5_zeta=(2,), g
 SETTINGS = {"hops": 3, "replicas": 8, "refine_steps": 15, "tolerance": 1e-4, "polish_steps": 5}
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Line:
     """A predictor that is linear in logarithms; its uncertainty grows with the first numbers."""
@@ -147,7 +148,7 @@ def test_predictors_see_zeros_for_absent_elements() -> None:
     row = featurize(water, fingerprint)[0]
     shapes: list[tuple[int, ...]] = []
 
-    @jax.tree_util.register_dataclass
+    @register_dataclass
     @dataclass(frozen=True)
     class Recorder:
         def __call__(self, value: jax.Array) -> tuple[jax.Array, jax.Array]:

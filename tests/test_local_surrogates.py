@@ -23,6 +23,7 @@ from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.training import train
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.search.gauss_newton import guided_equations
 from jaxrecon.search.guidance import AtomRows, Guidance, Prediction
 from jaxrecon.structures.bounds import bounds_of
@@ -41,7 +42,7 @@ def trained() -> DesignModel:
         return train(labelled(), LOCAL)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Square:
     """A predictor of rows: sums over the atoms of squares, and of sines."""

@@ -22,6 +22,7 @@ from jaxrecon.models.registry import GENERATORS, SCALINGS, SURROGATES, Registry
 from jaxrecon.models.scalings.base import Scaling
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.training import train
+from jaxrecon.pytrees import register_dataclass
 
 pytestmark = pytest.mark.contract
 
@@ -191,7 +192,7 @@ def test_examples_that_nothing_can_be_learned_from_are_refused():
             replace(whole, **changes)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Nearest(Generator):
     """A generator in a few lines: random training examples with a value near the wanted one."""

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "jaxrecon"
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
 
 ORDER = (
-    {"lanes"},
+    {"lanes", "pytrees"},
     {"numerics"},
     {"runtime"},
     {"structures"},

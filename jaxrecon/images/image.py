@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.checks import element_symbols
 from jaxrecon.images.parameters import ImageParameters
+from jaxrecon.pytrees import register_dataclass
 
 ROUND_OFF = {"float32": 1e-6, "float64": 1e-12}
 """Residual by type of an image that is exactly that of a crystal: some times the round-off."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False, repr=False)
 class Image:
     """The two images of a crystal, from :func:`~jaxrecon.images.encode.encode` or from a network.

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 
 BLOCK = 1024
 """Number of atoms for which triangular systems are solved together."""
@@ -32,7 +33,7 @@ Rows = Float[np.ndarray, "_ _"]
 """The features of the atoms of one structure."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Rigidity:
     r"""The matrix H of a fitted model, ready for the rigidity of any prediction.

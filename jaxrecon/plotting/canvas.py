@@ -4,9 +4,11 @@ import io
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, NullFormatter
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours of categories, which people with any colour vision can tell apart (Okabe and Ito,
@@ -98,6 +100,22 @@ def panels(ax: Axes | None, width: float, height: float) -> Figure | SubFigure:
         )
     ax.remove()
     return parent.add_subfigure(place)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis by numbers that do not overlap, however few decades it has.
+
+    Matplotlib labels each of 1 to 9 where there is less than a decade. Call this when everything is
+    drawn.
+
+    Args:
+        axis: the axis, like ``ax.xaxis``.
+    """
+    low, high = axis.get_view_interval()
+    if high < 100.0 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def figure_of(part: Axes | Figure | SubFigure) -> Figure:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.structures.structure import Structure
 
 Prediction = tuple[Float[Array, ""], Float[Array, ""]]
@@ -80,7 +80,7 @@ class AtomsPredictor(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Guidance:
     """The wanted properties of a structure, and how they and its fingerprint are weighed.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.search import initialize
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import NormalEquations
@@ -15,7 +16,7 @@ STRAIN_LENGTH = 10.0
 """Length in Angstrom that a strain of 1 counts as, so that one limit holds for atoms and cell."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Task:
     """One target as arrays, with all that is known about the structure: a pytree.

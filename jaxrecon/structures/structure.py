@@ -10,6 +10,8 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrecon.pytrees import register_dataclass
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -38,7 +40,7 @@ class Bounds:
     elements: int | None = None
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Structure:
     """Atoms as arrays: a pytree, so that it passes through ``jit``, ``vmap`` and ``grad``.

@@ -29,6 +29,7 @@ from jaxrecon.models.generators.base import Generator
 from jaxrecon.models.perceptron import Architecture
 from jaxrecon.models.registry import SCALINGS
 from jaxrecon.models.scalings.base import Scaling
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 
 
@@ -151,7 +152,7 @@ class Autoencoder:
         return self.decode(weights, jax.random.normal(key, (self.latent,), value.dtype), value)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class AutoencoderGenerator(Generator):
     """A fitted conditional autoencoder with the scaling of its input and output.

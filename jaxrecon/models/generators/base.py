@@ -16,7 +16,7 @@ class Generator(ABC):
     """A fitted model that draws fingerprints of structures with a wanted value of the property.
 
     To add a generator, write a frozen dataclass that inherits from this class, register it as a
-    pytree with ``jax.tree_util.register_dataclass``, and add one line to
+    pytree with ``jaxrecon.pytrees.register_dataclass``, and add one line to
     :data:`jaxrecon.models.registry.GENERATORS`. It has to define :meth:`fit`, :meth:`sample` and
     :meth:`restore`; the settings that it needs are read from
     :class:`~jaxrecon.models.config.TrainConfig`.

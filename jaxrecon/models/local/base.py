@@ -39,8 +39,8 @@ class LocalModel(ABC):
     """A fitted model of local energies.
 
     To add one, write a frozen dataclass that inherits from this class, register it as a pytree with
-    ``jax.tree_util.register_dataclass``, define :meth:`fit` and :meth:`deviations`, and add a line
-    to :data:`jaxrecon.models.registry.LOCAL_MODELS`. The contract test in
+    ``jaxrecon.pytrees.register_dataclass``, define :meth:`fit` and :meth:`deviations`, and add a
+    line to :data:`jaxrecon.models.registry.LOCAL_MODELS`. The contract test in
     ``tests/test_local_models.py`` runs on every registered model.
 
     Attributes:

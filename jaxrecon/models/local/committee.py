@@ -20,6 +20,7 @@ from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned
 from jaxrecon.models.local.uncertainty import calibration_factor
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.memory import check_memory
 from jaxrecon.runtime.seeds import checked_seed
 
@@ -27,7 +28,7 @@ TOGETHER = 8
 """Number of members whose equations are in memory together."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LocalCommittee:
     """Members that differ in the structures that they have learned from.

@@ -29,6 +29,7 @@ from jaxrecon.models.local.inputs import Item, Standard, fit_settings, items_of,
 from jaxrecon.models.local.network import CHUNK
 from jaxrecon.models.perceptron import Architecture
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 
 JITTER = 1e-4
@@ -114,7 +115,7 @@ class DeepProcess:
         return divergence / self.examples - likelihood
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class DeepKernel(LocalModel):
     """A fitted deep kernel.

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -15,6 +14,7 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.sparse_kernel import amplitude_of
 from jaxrecon.models.local.system import learned
+from jaxrecon.pytrees import register_dataclass
 
 FLOOR = 0.03
 """Smallest standard deviation by which numbers are divided, relative to the largest one."""
@@ -40,7 +40,7 @@ class Item(NamedTuple):
     weights: Float[Array, "*n 2"]
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Standard:
     """How rows and energies are standardised.

@@ -2,7 +2,6 @@ r"""LinearModel: local energies that are linear in the row of the atom, as in a 
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -12,13 +11,14 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import solve, without_unused
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 
 SMALLEST = 100.0
 """Standard deviation, in units of round-off of the largest number, below which one is constant."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LinearFeatures:
     """Standardised rows with one more number, which is 1, apart for each element.
@@ -43,7 +43,7 @@ class LinearFeatures:
         return jnp.where(own[:, :, None], inputs[:, None, :], 0.0).reshape(len(rows), -1)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LinearModel(LocalModel):
     """A linear model of local energies.

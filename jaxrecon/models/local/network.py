@@ -22,6 +22,7 @@ from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.inputs import Item, Standard, fit_settings, items_of, split
 from jaxrecon.models.local.system import without_unused
 from jaxrecon.models.perceptron import Architecture
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 
 CHUNK = 5
@@ -95,7 +96,7 @@ class AtomicNetworks:
         return item.weights[0] * jnp.sum(squares) / count + item.weights[1] * miss**2
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LastLayer:
     """The values of the last hidden layer, which the last layer adds up to an energy.
@@ -122,7 +123,7 @@ class LastLayer:
         return width * jnp.where(own[:, :, None], values, 0.0).reshape(len(rows), -1)
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Tangents(LastLayer):
     """The derivatives of an energy by all weights: of a network made linear around them."""
@@ -138,7 +139,7 @@ class Tangents(LastLayer):
         return jnp.asarray(self.standard.width, rows.dtype) * found
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class NetworkModel(LocalModel):
     """An ensemble of networks for local energies.

@@ -28,6 +28,7 @@ from jaxrecon.models.local.linear import LinearModel
 from jaxrecon.models.local.sparse_kernel import amplitude_of, chosen_points
 from jaxrecon.models.local.system import solve, without_unused
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 
 SMALLEST = 1e-6
 """Smallest eigenvalue of the points' kernel that is kept, relative to the largest one."""
@@ -36,7 +37,7 @@ FLOOR = 0.03
 """Smallest standard deviation by which numbers are divided, relative to the largest one."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class ProjectedKernel:
     r"""Kernels with the representative points, projected on their largest components.

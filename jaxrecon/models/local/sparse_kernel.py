@@ -27,13 +27,14 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import solve, without_unused
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 
 JITTER = 1e-10
 """What is added to the kernel of a point with itself, relative to it: equal points are allowed."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class KernelFeatures:
     """Whitened kernels with the representative points.
@@ -75,7 +76,7 @@ class KernelFeatures:
         return solve_triangular(jnp.asarray(self.lower, rows.dtype), kernel.T, lower=True).T
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class SparseKernel(LocalModel):
     """A Gaussian process of local energies with representative points.

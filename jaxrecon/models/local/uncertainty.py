@@ -25,12 +25,13 @@ from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned, normal_equations
 from jaxrecon.models.rigidity import Rigidity
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 
 Values = Callable[["LocalRigidity", Float[Array, "n f"], Int[Array, " n"]], Float[Array, "n ..."]]
 """A function of a block of atoms."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LocalRigidity:
     """How firmly a training set holds the energy of any atom.

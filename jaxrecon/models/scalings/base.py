@@ -13,7 +13,7 @@ class Scaling(ABC):
     """A map between fingerprints and the scaled numbers that networks are fitted to.
 
     To add a scaling, write a frozen dataclass that inherits from this class, register it as a
-    pytree with ``jax.tree_util.register_dataclass``, and add one line to
+    pytree with ``jaxrecon.pytrees.register_dataclass``, and add one line to
     :data:`jaxrecon.models.registry.SCALINGS`. Fields that are arrays may be NumPy's in float64 and
     are saved with a model under their names; other fields are marked as ``static``. The contract
     test in ``tests/test_model_registries.py`` runs on every registered scaling.

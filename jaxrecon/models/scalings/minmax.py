@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.scalings.base import Scaling
+from jaxrecon.pytrees import register_dataclass
 
 CONSTANT = 10.0 * np.finfo(np.float64).eps
 """Range of a feature below which it counts as constant, as in scikit-learn."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class MinMax(Scaling):
     """Each feature scaled from 0 to 1 over the training examples; a constant feature becomes 0.

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
@@ -12,12 +11,13 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import MIN_WIDTH, Coordinates
 from jaxrecon.models.scalings.base import Scaling
+from jaxrecon.pytrees import register_dataclass
 
 MIN_VARIANCE = 1e-3
 """Axes with a smaller variance than this, in units of the largest one, are dropped."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class PrincipalAxes(Scaling):
     """Principal components of the standardised coordinates of a fingerprint.

@@ -18,7 +18,7 @@ class Surrogate(ABC):
 
     It is a :class:`~jaxrecon.search.guidance.Predictor`: a search can be guided by it. To add a
     surrogate, write a frozen dataclass that inherits from this class, register it as a pytree with
-    ``jax.tree_util.register_dataclass``, and add one line to
+    ``jaxrecon.pytrees.register_dataclass``, and add one line to
     :data:`jaxrecon.models.registry.SURROGATES`. It has to define :meth:`fit`, :meth:`__call__` and
     :meth:`restore`; the settings that it needs are read from
     :class:`~jaxrecon.models.config.TrainConfig`.

@@ -18,6 +18,7 @@ from jaxrecon.models.registry import SCALINGS
 from jaxrecon.models.scalings.base import Scaling
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.numerics import safe_norm
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.guidance import Prediction
 
@@ -82,7 +83,7 @@ class Regressor:
         return (self(weights, scaled) - value) ** 2
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Ensemble(Surrogate):
     """Fitted perceptrons that differ in their initial weights and the order of their batches.

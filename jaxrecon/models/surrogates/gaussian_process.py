@@ -31,6 +31,7 @@ from jaxrecon.models.examples import Examples
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.surrogates.gradient_kernel import Observed, gradient_noise, posterior
 from jaxrecon.numerics import product
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.guidance import Prediction
 
@@ -41,7 +42,7 @@ MAX_OBSERVATIONS = 12_000
 """Largest number of observations: values and gradients, or else a random sample of the values."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class GaussianProcess(Surrogate):
     r"""A fitted Gaussian process.

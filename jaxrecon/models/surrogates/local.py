@@ -41,6 +41,7 @@ from jaxrecon.models.local.uncertainty import LocalRigidity
 from jaxrecon.models.rigidity import Rigidity
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
+from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.guidance import AtomRows, Prediction
 
@@ -255,7 +256,7 @@ class LocalSurrogate(Surrogate):
         return replace(self, whole=self.whole.refit(examples, energies, 1.0))
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LocalProcess(LocalSurrogate):
     """A sparse Gaussian process of local energies."""
@@ -299,7 +300,7 @@ class LocalProcess(LocalSurrogate):
         return cls(model, **_others(arrays, fingerprint, config))
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LocalNetwork(LocalSurrogate):
     """Networks of local energies; the deviations are those of the last layer of the first one."""
