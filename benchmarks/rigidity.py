@@ -8,13 +8,15 @@ Sections:
 - ``exact``: on a toy set, the rigidity beside what a constrained refit costs (the source's figure
   S1), and along a line x of features for several regularisers (S2).
 - ``silicon``, ``carbon``: amorphous structures by melting and quenching with Tersoff's potential;
-  500 structures, 500 points, zeta 2. Test errors; local rigidity against the variance of a
-  committee of 40; ratios of both after 10 and 20 % of annealed structures were replaced by molten
-  and quenched ones, or of all structures by those that are held least.
-- ``density``: a model of dense carbon on structures of low density, with 0, 1 and 3 % of the
-  training structures replaced by such ones.
-- ``diamond``: the energy of diamond after three single-environment variants in 1,000 structures.
-- ``network``: the rigidity of a network, of all weights and of the last layer, against a committee.
+  500 structures of 900 (``--structures``), 500 points, zeta 2. Test errors; local rigidity against
+  the variance of a committee of 40; ratios of both after 10 and 20 % of annealed structures were
+  replaced by molten and quenched ones, or of all structures by those that are held least.
+- ``density``: a model of dense annealed carbon on structures of low density, with 0, 1 and 3 % of
+  the training structures replaced by such ones.
+- ``diamond``: the energy of diamond after three single-environment variants in all structures, with
+  the noise that validation chooses and with larger ones.
+- ``network``: the rigidity of a network (16-16 without biases, float64), of all weights and of the
+  last layer, against a committee of 10, with sigmoids and without activations (S20).
 
 Output: rigidity.json, and a figure for each section.
 """
@@ -22,6 +24,7 @@ Output: rigidity.json, and a figure for each section.
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +40,9 @@ from rigidity_systems import (
     choose_noise,
     committee,
     descriptor_of,
-    environments,
+    joined,
     kernel_features,
+    known,
     rms,
     split,
     structures,
@@ -56,14 +60,14 @@ from jaxrecon.runtime.devices import enable_compilation_cache
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.versions import versions
 
-NOISE = 1e-4
-"""Noise of energies per atom in eV with which diamond is learned, as validation chooses it."""
+MEMBERS, MANY = 40, 200
+"""Members of a committee, and members where ratios of variances are taken."""
 
-TRAIN, MEMBERS, MANY = 500, 40, 200
-"""Training structures, members of a committee, and members where ratios of variances are taken."""
+TRAIN = 5 / 9
+"""Fraction of the structures that is learned: 500 of 900."""
 
 
-def exact(folder: Path) -> dict[str, Any]:
+def exact(folder: Path, total: int) -> dict[str, Any]:
     """The figures S1 and S2: constrained refits, and profiles of the rigidity."""
     random = np.random.default_rng(0)
     grid = np.linspace(-1.0, 1.0, 60)
@@ -106,15 +110,16 @@ def exact(folder: Path) -> dict[str, Any]:
     return {"largest relative difference": worst, "smallest and largest LPR": profiles}
 
 
-def amorphous(element: str, folder: Path) -> dict[str, Any]:
+def amorphous(element: str, folder: Path, total: int) -> dict[str, Any]:
     """Errors, rigidities against committees, and both after replacements."""
-    whole = structures(element, folder)
-    chosen = split(whole.trajectories, TRAIN)
-    known = [environments(whole.select(part), descriptor_of(element)) for part in chosen]
-    assert known[0].energies is not None
-    mean = float(known[0].energies.mean())
-    features = kernel_features(known[0])
-    train, validation, test = (Part.of(features, part, mean) for part in known)
+    whole = structures(element, folder, total)
+    size = round(TRAIN * len(whole))
+    chosen = split(whole.trajectories, size)
+    parts = [known(element, folder, total).select(part) for part in chosen]
+    assert parts[0].energies is not None
+    mean = float(parts[0].energies.mean())
+    features = kernel_features(parts[0])
+    train, validation, test = (Part.of(features, part, mean) for part in parts)
     noise = choose_noise(train, validation)
     model = Linear.fit(train.means, train.energies, noise)
     errors = test.means @ model.weights - test.energies
@@ -144,7 +149,7 @@ def amorphous(element: str, folder: Path) -> dict[str, Any]:
     smallest = model.local(validation.atoms).reshape(len(chosen[1]), -1).min(axis=1)
     pools = {
         "hot": (annealed, hot),
-        "least held": (np.ones(TRAIN, bool), smallest <= np.median(smallest)),
+        "least held": (np.ones(size, bool), smallest <= np.median(smallest)),
     }
     for axis, (name, (old, new)) in zip(axes[1:], pools.items(), strict=True):
         base = train.means[old], train.energies[old]
@@ -181,18 +186,17 @@ def amorphous(element: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def density(folder: Path) -> dict[str, Any]:
-    """Errors of structures of low density by a model of dense ones."""
-    whole = structures("C", folder)
-    values = np.asarray(whole.columns["density"])
-    dense = np.flatnonzero(values > 2.8)
-    light = np.flatnonzero(values < 1.9)
-    descriptor = descriptor_of("C")
-    base, other = (environments(whole.select(part), descriptor) for part in (dense, light))
+def density(folder: Path, total: int) -> dict[str, Any]:
+    """Errors of structures of low density by a model of dense ones, all of them annealed."""
+    whole, everything = structures("C", folder, total), known("C", folder, total)
+    values, annealed = np.asarray(whole.columns["density"]), np.array(whole.kinds) == "anneal"
+    # Molten and quenched dense structures have the environments of light ones already.
+    dense = np.flatnonzero((values > 2.8) & annealed)
+    light = np.flatnonzero((values < 1.9) & annealed)
+    base, other = everything.select(dense), everything.select(light)
     assert base.energies is not None
     mean = float(base.energies.mean())
-    both = environments(whole.select(np.sort(np.concatenate([dense, light[::10]]))), descriptor)
-    features = kernel_features(both)
+    features = kernel_features(everything.select(np.sort(np.concatenate([dense, light[::10]]))))
     high, low = Part.of(features, base, mean), Part.of(features, other, mean)
     random = np.random.default_rng(0)
     # Dense structures of other trajectories choose the noise, as if light ones were not known.
@@ -206,21 +210,20 @@ def density(folder: Path) -> dict[str, Any]:
     added_from = random.permutation(tracks)[: len(tracks) // 2]
     is_source = np.isin(whole.trajectories[light], added_from)
     atoms_of_test = np.repeat(~is_source, [len(whole.structures[i]) for i in light])
-    found: dict[str, Any] = {
-        "structures": [len(dense), int(is_source.sum()), int((~is_source).sum())]
-    }
-    found["noise, eV/atom"] = noise
     own = Linear.fit(parts[0].means, parts[0].energies, noise)
-    found["RMSE of dense structures, meV/atom"] = 1e3 * rms(
-        parts[1].means @ own.weights - parts[1].energies
-    )
-    rows = {}
-    for percent in (0, 1, 3):
+    found: dict[str, Any] = {
+        "structures": [len(dense), int(is_source.sum()), int((~is_source).sum())],
+        "noise, eV/atom": noise,
+        "RMSE of dense structures, meV/atom": 1e3
+        * rms(parts[1].means @ own.weights - parts[1].energies),
+    }
+    # The last row, in which all light structures are added, is what the features allow.
+    for percent in (0, 1, 3, 100):
         errors, local, rigidities = [], [], []
-        for seed in range(5):
+        for seed in range(1 if percent == 100 else 5):
             random = np.random.default_rng(seed)
             count = round(percent / 100 * len(dense))
-            kept = random.permutation(len(dense))[count:]
+            kept = random.permutation(len(dense))[0 if percent == 100 else count :]
             new = random.permutation(np.flatnonzero(is_source))[:count]
             means = np.concatenate([high.means[kept], low.means[new]])
             energies = np.concatenate([high.energies[kept], low.energies[new]])
@@ -228,60 +231,59 @@ def density(folder: Path) -> dict[str, Any]:
             errors.append(rms((low.means @ model.weights - low.energies)[~is_source]))
             local.append(rms((low.atoms @ model.weights - low.local)[atoms_of_test]))
             rigidities.append(float(np.median(model.local(low.atoms)[atoms_of_test])))
-        rows[f"{percent} %"] = {
+        found["all added" if percent == 100 else f"{percent} %"] = {
             "RMSE, meV/atom": 1e3 * float(np.mean(errors)),
             "RMSE of local energies, meV": 1e3 * float(np.mean(local)),
             "median LPR": float(np.mean(rigidities)),
         }
-    return {**found, **rows}
+    return found
 
 
-def diamond(folder: Path) -> dict[str, Any]:
+def diamond(folder: Path, total: int) -> dict[str, Any]:
     """The energy of diamond before and after three variants of it are learned."""
-    whole, descriptor = structures("C", folder), descriptor_of("C")
+    everything, descriptor = known("C", folder, total), descriptor_of("C")
     potential = Tersoff().restricted(["C"])
     variants = single_environments(bulk("C"), descriptor, 3, seed=0)
     crystal = bulk("C", a=3.566)
     labels = single_points([*variants, crystal], potential)
-    known = environments(whole, descriptor)
-    assert known.energies is not None
-    mean = float(known.energies.mean())
+    assert everything.energies is not None
+    mean = float(everything.energies.mean())
     extra = Environments.of(
         [*variants, crystal], descriptor, energies=[label.energies for label in labels]
     )
     # The points may be environments of the variants too.
-    both = Environments.of(
-        [*whole.structures, *variants],
-        descriptor,
-        energies=[*whole.local_energies, *(label.energies for label in labels[:-1])],
-    )
-    features = kernel_features(both)
-    found = {}
-    base, new = Part.of(features, known, mean), Part.of(features, extra, mean)
-    for count in (0, 3):
-        means = np.concatenate([base.means, new.means[:count]])
-        energies = np.concatenate([base.energies, new.energies[:count]])
-        model = Linear.fit(means, energies, NOISE)
-        rigidity = float(model.local(new.atoms[-1:])[0])
-        found[f"{count} variants"] = {
-            "LPR of the variants": model.local(new.atoms[:-2:2]).tolist(),
-            "error of diamond, meV/atom": 1e3
-            * float(new.means[3] @ model.weights - new.energies[3]),
-            "LPR": rigidity,
-            "larger than of a fraction of all atoms": float(
-                np.mean(model.local(base.atoms) < rigidity)
-            ),
-        }
+    features = kernel_features(joined(everything, extra.select(np.arange(3))))
+    base, new = Part.of(features, everything, mean), Part.of(features, extra, mean)
+    chosen = split(structures("C", folder, total).trajectories, len(base.energies) * 4 // 5)
+    parts = [
+        replace(base, means=base.means[own], energies=base.energies[own]) for own in chosen[:2]
+    ]
+    found: dict[str, Any] = {}
+    for noise in (choose_noise(parts[0], parts[1]), 1e-3, 1e-2):
+        rows: dict[str, Any] = {}
+        for count in (0, 3):
+            means = np.concatenate([base.means, new.means[:count]])
+            energies = np.concatenate([base.energies, new.energies[:count]])
+            model = Linear.fit(means, energies, noise)
+            rigidity = model.local(new.atoms[-1:])[0]
+            rows[f"{count} variants"] = {
+                "LPR of the variants": model.local(new.atoms[:-2:2]).tolist(),
+                "error of diamond, meV/atom": 1e3
+                * float(new.means[3] @ model.weights - new.energies[3]),
+                "LPR": float(rigidity),
+                "larger than of a fraction of all atoms": float(
+                    np.mean(model.local(base.atoms) < rigidity)
+                ),
+            }
+        found[f"noise {noise:g} eV/atom"] = rows
     return found
 
 
-def network(folder: Path) -> dict[str, Any]:
+def network(folder: Path, total: int) -> dict[str, Any]:
     """The rigidity of a network against a committee, with and without activations (S20)."""
-    whole = structures("C", folder)
-    chosen = split(whole.trajectories, TRAIN)
-    train, test = (
-        environments(whole.select(chosen[place]), descriptor_of("C")) for place in (0, 2)
-    )
+    whole = structures("C", folder, total)
+    chosen = split(whole.trajectories, round(TRAIN * len(whole)))
+    train, test = (known("C", folder, total).select(chosen[place]) for place in (0, 2))
     found: dict[str, Any] = {"epochs": EPOCHS, "members": 10}
     figure = Figure((9.0, 7.2), layout="constrained")
     for row, activation in zip(figure.subplots(2, 2), ("sigmoid", "identity"), strict=True):
@@ -316,10 +318,10 @@ def network(folder: Path) -> dict[str, Any]:
     return found
 
 
-SECTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
+SECTIONS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "exact": exact,
-    "silicon": lambda folder: amorphous("Si", folder),
-    "carbon": lambda folder: amorphous("C", folder),
+    "silicon": partial(amorphous, "Si"),
+    "carbon": partial(amorphous, "C"),
     "density": density,
     "diamond": diamond,
     "network": network,
@@ -333,12 +335,13 @@ def main() -> None:
     )
     parser.add_argument("--output", "-o", type=Path, default=Path("results"))
     parser.add_argument("--only", choices=SECTIONS, action="append")
+    parser.add_argument("--structures", type=int, default=900, metavar="N")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     enable_compilation_cache()
     report: dict[str, Any] = {"versions": versions(), "device": device_name()}
     for name in arguments.only or SECTIONS:
-        report[name] = SECTIONS[name](arguments.output)
+        report[name] = SECTIONS[name](arguments.output, arguments.structures)
         print(name, report[name], flush=True)
         write_json(arguments.output / "rigidity.json", report)
         jax.clear_caches()

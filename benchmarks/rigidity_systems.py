@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import jax
@@ -29,20 +30,46 @@ SETTINGS = {
 DESCRIPTORS = {"Si": "chong2023_si", "C": "chong2023_c"}
 """The published settings of SOAP."""
 
-ATOMS, STRUCTURES, POINTS = 64, 900, 500
-"""Atoms of a structure, structures of a set, representative points."""
+ATOMS, POINTS = 64, 500
+"""Atoms of a structure, and representative points."""
 
 NOISES = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Noises of energies per atom in eV, of which validation structures choose one."""
 
 
-def structures(element: str, folder: Path) -> LabelledSet:
-    """The set of an element: made in a minute or two, and kept in the folder."""
-    path = folder / f"amorphous_{element}.npz"
+def structures(element: str, folder: Path, count: int) -> LabelledSet:
+    """The set of an element: made in some minutes, and kept in the folder."""
+    path = folder / f"amorphous_{element}_{count}.npz"
     if not path.exists():
-        made = quench(f"{element}{ATOMS}", STRUCTURES, settings=SETTINGS[element], seed=0)
+        made = quench(f"{element}{ATOMS}", count, settings=SETTINGS[element], seed=0)
         write_labelled(path, made)
     return read_labelled(path)
+
+
+@lru_cache(maxsize=1)
+def known(element: str, folder: Path, count: int) -> Environments:
+    """The environments of the set of an element, computed once for all sections."""
+    return environments(structures(element, folder, count), descriptor_of(element))
+
+
+def joined(first: Environments, second: Environments) -> Environments:
+    """The environments of two sets as one, without their structures."""
+    parts = (first, second)
+
+    def together(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    shift = len(first.trajectories)
+    return Environments(
+        first.descriptor,
+        together("rows"),
+        together("species"),
+        np.concatenate([first.owner, second.owner + shift]),
+        together("energies"),
+        together("totals"),
+        None,
+        np.arange(shift + len(second.trajectories)),
+    )
 
 
 def descriptor_of(element: str) -> Descriptor:

@@ -219,6 +219,14 @@ def test_presets() -> None:
     }
 
 
+def test_published_cutoffs_fade_out_over_the_published_widths() -> None:
+    found = {
+        name: Fingerprint.preset(f"chong2023_{name}", ["Si"]).descriptor.cutoff_width
+        for name in ("si", "c", "gaas")
+    }
+    assert found == {"si": 0.1, "c": 0.1, "gaas": 0.5}
+
+
 def test_float32_is_accurate() -> None:
     ours = average_dscribe(ELEMENTS, 5.0, n_max=8, l_max=6, sigma=0.5)
     fingerprint = Fingerprint(ours, ("mean",))

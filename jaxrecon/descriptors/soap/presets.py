@@ -116,7 +116,7 @@ def chong2023_si(elements: Iterable[str]) -> SOAP:
     Args:
         elements: chemical symbols.
     """
-    return _published(elements, 2.85, 10, 12, 0.5)
+    return _published(elements, 2.85, 10, 12, 0.5, width=0.1)
 
 
 def chong2023_c(elements: Iterable[str]) -> SOAP:
@@ -125,7 +125,7 @@ def chong2023_c(elements: Iterable[str]) -> SOAP:
     Args:
         elements: chemical symbols.
     """
-    return _published(elements, 1.85, 8, 8, 0.5)
+    return _published(elements, 1.85, 8, 8, 0.5, width=0.1)
 
 
 def chong2023_gaas(elements: Iterable[str]) -> SOAP:
@@ -135,7 +135,7 @@ def chong2023_gaas(elements: Iterable[str]) -> SOAP:
         elements: chemical symbols.
     """
     scaling = Scaling("pow", r_0=0.8, c=2.0, d=2.0, m=2.0)
-    return _published(elements, 5.0, 8, 4, 0.3, scaling)
+    return _published(elements, 5.0, 8, 4, 0.3, width=0.5, scaling=scaling)
 
 
 def _published(
@@ -144,9 +144,11 @@ def _published(
     n_max: int,
     l_max: int,
     sigma: float,
+    *,
+    width: float,
     scaling: Scaling | None = None,
 ) -> SOAP:
-    """Normalised environments in the convention of librascal, which fade out over 0.5 Angstrom."""
+    """Normalised environments in the convention of librascal, which fade out over a width."""
     return SOAP(
         tuple(elements),
         r_cut,
@@ -154,7 +156,7 @@ def _published(
         l_max,
         sigma,
         basis="featomic",
-        cutoff_width=0.5,
+        cutoff_width=width,
         scaling=scaling,
         convention="featomic",
         normalize=True,
