@@ -243,13 +243,18 @@ def diamond(folder: Path, total: int) -> dict[str, Any]:
     """The energy of diamond before and after three variants of it are learned."""
     everything, descriptor = known("C", folder, total), descriptor_of("C")
     potential = Tersoff().restricted(["C"])
-    variants = single_environments(bulk("C"), descriptor, 3, seed=0)
-    crystal = bulk("C", a=3.566)
-    labels = single_points([*variants, crystal], potential)
+    # Variants as published, and nearer ones.
+    scales = {1.0: slice(0, 3), 0.1: slice(3, 6), 0.01: slice(6, 9)}
+    variants = [
+        atoms
+        for scale in scales
+        for atoms in single_environments(bulk("C"), descriptor, 3, seed=0, scale=scale)
+    ]
+    labels = single_points([*variants, bulk("C")], potential)
     assert everything.energies is not None
     mean = float(everything.energies.mean())
     extra = Environments.of(
-        [*variants, crystal], descriptor, energies=[label.energies for label in labels]
+        [*variants, bulk("C")], descriptor, energies=[label.energies for label in labels]
     )
     # The points may be environments of the variants too.
     features = kernel_features(joined(everything, extra.select(np.arange(3))))
@@ -261,16 +266,16 @@ def diamond(folder: Path, total: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for noise in (choose_noise(parts[0], parts[1]), 1e-3, 1e-2):
         rows: dict[str, Any] = {}
-        for count in (0, 3):
-            means = np.concatenate([base.means, new.means[:count]])
-            energies = np.concatenate([base.energies, new.energies[:count]])
+        for scale, own in {0.0: slice(0, 0), **scales}.items():
+            means = np.concatenate([base.means, new.means[own]])
+            energies = np.concatenate([base.energies, new.energies[own]])
             model = Linear.fit(means, energies, noise)
-            rigidity = model.local(new.atoms[-1:])[0]
-            rows[f"{count} variants"] = {
-                "LPR of the variants": model.local(new.atoms[:-2:2]).tolist(),
+            rigidity = float(model.local(new.atoms[-1:])[0])
+            rows[f"variants of size {scale:g}" if scale else "no variants"] = {
+                "LPR of the variants": model.local(new.means[own]).tolist(),
                 "error of diamond, meV/atom": 1e3
-                * float(new.means[3] @ model.weights - new.energies[3]),
-                "LPR": float(rigidity),
+                * float(new.means[-1] @ model.weights - new.energies[-1]),
+                "LPR": rigidity,
                 "larger than of a fraction of all atoms": float(
                     np.mean(model.local(base.atoms) < rigidity)
                 ),

@@ -182,7 +182,7 @@ def labels(judge_name: str, folder: Path, count: int, seed: int) -> dict[str, An
     making = GenerateConfig(sampled=False, search=search)
     generator = FitConfig(1, 8, 1e-2, 2, 50)
     learning = TrainConfig(surrogate="local_gpr", generator_fit=generator)
-    for choice in ("first", "deviation", "rigidity"):
+    for choice in ("first", "rigidity", "deviation"):
         place = folder / f"design-{choice}-{seed}"
         result = design(
             known,

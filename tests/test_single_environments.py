@@ -48,6 +48,8 @@ def test_all_distances_of_all_atoms_are_the_same(crystal: Atoms) -> None:
 def test_two_sites_are_refused() -> None:
     with pytest.raises(ValueError, match="atoms have one environment in any cell"):
         single_environments(graphite("AB"), SOAP_OF_CARBON, 2)
+    with pytest.raises(ValueError, match=r"expected a scale in \(0, 1\], got 0"):
+        single_environments(bulk("C"), SOAP_OF_CARBON, 1, scale=0.0)
     with pytest.raises(ValueError, match="expected a crystal"):
         single_environments(Atoms("C"), SOAP_OF_CARBON, 1)
 

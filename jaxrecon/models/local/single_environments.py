@@ -24,7 +24,7 @@ TRIES = 1000
 
 
 def single_environments(
-    crystal: Atoms, descriptor: Descriptor, count: int, seed: int = 0
+    crystal: Atoms, descriptor: Descriptor, count: int, seed: int = 0, scale: float = 1.0
 ) -> list[Atoms]:
     """Distort the cell of a crystal so that all of its atoms still have the same environment.
 
@@ -38,13 +38,15 @@ def single_environments(
         descriptor: the descriptor by whose rows environments are compared.
         count: number of distorted crystals.
         seed: seed of the random cells.
+        scale: size of the changes, relative to the published 10 degrees and 0.25 Angstrom. An
+            energy of the crystal itself is held by variants near it alone.
 
     Returns:
         The distorted crystals.
 
     Raises:
-        ValueError: if the structure is no crystal, or its atoms have different environments, as the
-            two sites of graphite in AB stacking have.
+        ValueError: if the structure is no crystal, the scale is not in (0, 1], or its atoms have
+            different environments, as the two sites of graphite in AB stacking have.
 
     >>> from ase.build import bulk
     >>> from jaxrecon import SOAP
@@ -58,6 +60,8 @@ def single_environments(
         )
     if count < 1:
         raise ValueError(f"expected a count of at least 1, got {count}")
+    if not 0.0 < scale <= 1.0:
+        raise ValueError(f"expected a scale in (0, 1], got {scale}")
     random = np.random.default_rng(checked_seed(seed))
     parameters, volume = crystal.cell.cellpar(), crystal.cell.volume
     made: list[Atoms] = []
@@ -65,8 +69,8 @@ def single_environments(
         if len(made) == count:
             break
         changed = parameters.copy()
-        changed[:2] += random.uniform(-LENGTH, LENGTH, 2)
-        changed[3:] += random.uniform(-ANGLE, ANGLE, 3)
+        changed[:2] += scale * random.uniform(-LENGTH, LENGTH, 2)
+        changed[3:] += scale * random.uniform(-ANGLE, ANGLE, 3)
         # Some angles fit no cell.
         try:
             cell = Cell.fromcellpar(changed)
