@@ -108,7 +108,7 @@ def test_a_network_with_identity_activations_is_a_linear_model(known: Environmen
     weights = jax.tree.map(lambda array: array[None], networks.init(jax.random.key(3)))
     model = NetworkModel(DESCRIPTOR, np.zeros(1), networks, weights, Standard.of(known))
     first, second, third = (
-        np.asarray(weights["layers"][number]["kernel"][0], float) for number in range(3)
+        np.asarray(weights["layers"][number]["kernel"][0, 0], float) for number in range(3)
     )
     prior = (
         np.sum((second @ third) ** 2) * np.eye(DESCRIPTOR.size)
