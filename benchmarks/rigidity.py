@@ -11,8 +11,8 @@ Sections:
   500 structures of 900 (``--structures``), 500 points, zeta 2. Test errors; local rigidity against
   the variance of a committee of 40; ratios of both after 10 and 20 % of annealed structures were
   replaced by molten and quenched ones, or of all structures by those that are held least.
-- ``density``: a model of dense annealed carbon on structures of low density, with 0, 1 and 3 % of
-  the training structures replaced by such ones.
+- ``density``: a model of dense annealed carbon on annealed structures of low density, and on dense
+  ones that are cut open, with 0, 1 and 3 % of the training structures replaced by such ones.
 - ``diamond``: the energy of diamond after three single-environment variants in all structures, with
   the noise that validation chooses and with larger ones.
 - ``network``: the rigidity of a network (16-16 without biases, float64), of all weights and of the
@@ -40,12 +40,14 @@ from rigidity_systems import (
     choose_noise,
     committee,
     descriptor_of,
+    environments,
     joined,
     kernel_features,
     known,
     rms,
     split,
     structures,
+    surfaces,
 )
 from scipy.stats import linregress, spearmanr
 from timing import device_name
@@ -188,54 +190,58 @@ def amorphous(element: str, folder: Path, total: int) -> dict[str, Any]:
 
 def density(folder: Path, total: int) -> dict[str, Any]:
     """Errors of structures of low density by a model of dense ones, all of them annealed."""
-    whole, everything = structures("C", folder, total), known("C", folder, total)
+    whole = structures("C", folder, total)
     values, annealed = np.asarray(whole.columns["density"]), np.array(whole.kinds) == "anneal"
     # Molten and quenched dense structures have the environments of light ones already.
-    dense = np.flatnonzero((values > 2.8) & annealed)
-    light = np.flatnonzero((values < 1.9) & annealed)
-    base, other = everything.select(dense), everything.select(light)
+    dense = whole.select(np.flatnonzero((values > 2.8) & annealed))
+    light = whole.select(np.flatnonzero((values < 1.9) & annealed))
+    base, descriptor = environments(dense, descriptor_of("C")), descriptor_of("C")
+    others = {"light": environments(light, descriptor), "surfaces": surfaces(dense, descriptor)}
     assert base.energies is not None
     mean = float(base.energies.mean())
-    features = kernel_features(everything.select(np.sort(np.concatenate([dense, light[::10]]))))
-    high, low = Part.of(features, base, mean), Part.of(features, other, mean)
-    random = np.random.default_rng(0)
-    # Dense structures of other trajectories choose the noise, as if light ones were not known.
-    tracks = np.unique(whole.trajectories[dense])
-    held = np.isin(whole.trajectories[dense], random.permutation(tracks)[: len(tracks) // 5])
-    parts = [
-        replace(high, means=high.means[own], energies=high.energies[own]) for own in (~held, held)
-    ]
-    noise = choose_noise(parts[0], parts[1])
-    tracks = np.unique(whole.trajectories[light])
-    added_from = random.permutation(tracks)[: len(tracks) // 2]
-    is_source = np.isin(whole.trajectories[light], added_from)
-    atoms_of_test = np.repeat(~is_source, [len(whole.structures[i]) for i in light])
-    own = Linear.fit(parts[0].means, parts[0].energies, noise)
-    found: dict[str, Any] = {
-        "structures": [len(dense), int(is_source.sum()), int((~is_source).sum())],
-        "noise, eV/atom": noise,
-        "RMSE of dense structures, meV/atom": 1e3
-        * rms(parts[1].means @ own.weights - parts[1].energies),
-    }
-    # The last row, in which all light structures are added, is what the features allow.
-    for percent in (0, 1, 3, 100):
-        errors, local, rigidities = [], [], []
-        for seed in range(1 if percent == 100 else 5):
-            random = np.random.default_rng(seed)
-            count = round(percent / 100 * len(dense))
-            kept = random.permutation(len(dense))[0 if percent == 100 else count :]
-            new = random.permutation(np.flatnonzero(is_source))[:count]
-            means = np.concatenate([high.means[kept], low.means[new]])
-            energies = np.concatenate([high.energies[kept], low.energies[new]])
-            model = Linear.fit(means, energies, noise)
-            errors.append(rms((low.means @ model.weights - low.energies)[~is_source]))
-            local.append(rms((low.atoms @ model.weights - low.local)[atoms_of_test]))
-            rigidities.append(float(np.median(model.local(low.atoms)[atoms_of_test])))
-        found["all added" if percent == 100 else f"{percent} %"] = {
-            "RMSE, meV/atom": 1e3 * float(np.mean(errors)),
-            "RMSE of local energies, meV": 1e3 * float(np.mean(local)),
-            "median LPR": float(np.mean(rigidities)),
+    tracks = np.unique(base.trajectories)
+    held = np.isin(base.trajectories, np.random.default_rng(0).permutation(tracks)[::5])
+    found: dict[str, Any] = {}
+    for name, other in others.items():
+        part = other.select(np.arange(0, len(other.trajectories), 10))
+        features = kernel_features(joined(base, part))
+        high, low = Part.of(features, base, mean), Part.of(features, other, mean)
+        # Dense structures of other trajectories choose the noise, as if the others were not known.
+        parts = [
+            replace(high, means=high.means[own], energies=high.energies[own])
+            for own in (~held, held)
+        ]
+        noise = choose_noise(parts[0], parts[1])
+        own = Linear.fit(parts[0].means, parts[0].energies, noise)
+        tracks = np.random.default_rng(1).permutation(np.unique(other.trajectories))
+        is_source = np.isin(other.trajectories, tracks[::2])
+        atoms_of_test = ~is_source[other.owner]
+        rows: dict[str, Any] = {
+            "structures": [len(high.means), int(is_source.sum()), int((~is_source).sum())],
+            "noise, eV/atom": noise,
+            "RMSE of dense structures, meV/atom": 1e3
+            * rms(parts[1].means @ own.weights - parts[1].energies),
         }
+        # The last row, in which all others are added, is what the features allow.
+        for percent in (0, 1, 3, 100):
+            errors, local, rigidities = [], [], []
+            for seed in range(1 if percent == 100 else 5):
+                random = np.random.default_rng(seed)
+                count = round(percent / 100 * len(high.means))
+                kept = random.permutation(len(high.means))[0 if percent == 100 else count :]
+                new = random.permutation(np.flatnonzero(is_source))[:count]
+                means = np.concatenate([high.means[kept], low.means[new]])
+                energies = np.concatenate([high.energies[kept], low.energies[new]])
+                model = Linear.fit(means, energies, noise)
+                errors.append(rms((low.means @ model.weights - low.energies)[~is_source]))
+                local.append(rms((low.atoms @ model.weights - low.local)[atoms_of_test]))
+                rigidities.append(float(np.median(model.local(low.atoms)[atoms_of_test])))
+            rows["all added" if percent == 100 else f"{percent} %"] = {
+                "RMSE, meV/atom": 1e3 * float(np.mean(errors)),
+                "RMSE of local energies, meV": 1e3 * float(np.mean(local)),
+                "median LPR": float(np.mean(rigidities)),
+            }
+        found[name] = rows
     return found
 
 

@@ -20,6 +20,8 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.sparse_kernel import SparseKernel
 from jaxrecon.models.rigidity import Rigidity
+from jaxrecon.potentials.single_points import single_points
+from jaxrecon.potentials.tersoff import Tersoff
 
 SETTINGS = {
     "Si": Quenching((2.1, 2.5), 5000.0, 300.0, (800.0, 1500.0), interval=200, stages=(1, 4, 10)),
@@ -29,6 +31,9 @@ SETTINGS = {
 
 DESCRIPTORS = {"Si": "chong2023_si", "C": "chong2023_c"}
 """The published settings of SOAP."""
+
+GAP = 8.0
+"""Width in Angstrom of the gap at a surface."""
 
 ATOMS, POINTS = 64, 500
 """Atoms of a structure, and representative points."""
@@ -87,6 +92,27 @@ def environments(labelled: LabelledSet, descriptor: Descriptor) -> Environments:
         energies=labelled.local_energies,
         totals=labelled.energies,
         trajectories=labelled.trajectories,
+    )
+
+
+def surfaces(labelled: LabelledSet, descriptor: Descriptor) -> Environments:
+    """Every second structure cut open along c, a gap of 8 Angstrom between the unrelaxed halves."""
+    assert labelled.structures is not None
+    chosen = np.arange(0, len(labelled.structures), 2)
+    made = []
+    for number in chosen:
+        atoms = labelled.structures[number].copy()
+        atoms.wrap()
+        cell = atoms.cell.array.copy()
+        cell[2, 2] += GAP
+        atoms.set_cell(cell)
+        made.append(atoms)
+    labels = single_points(made, Tersoff().restricted(["C"]))
+    return Environments.of(
+        made,
+        descriptor,
+        energies=[label.energies for label in labels],
+        trajectories=labelled.trajectories[chosen],
     )
 
 

@@ -117,7 +117,7 @@ def test_a_network_with_identity_activations_is_a_linear_model(known: Environmen
     )
     with jax.enable_x64(True):
         inputs = np.asarray(model.standard.inputs(jnp.asarray(known.rows)))
-        inputs *= float(model.standard.width)
+        inputs = inputs * float(model.standard.width)
         # All structures have four atoms.
         means = inputs.reshape(30, 4, -1).sum(axis=1) / 2.0
         noise = CONFIG.sigma_total**2
