@@ -1,6 +1,7 @@
 """Dataclasses as pytrees that JAX never takes for one another."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import jax
@@ -48,7 +49,7 @@ def register_dataclass(cls: Class) -> Class:
         children, fixed = flatten(value)
         return tuple(zip(keys, children, strict=True)), fixed
 
-    def unflatten(fixed: tuple[Any, ...], children: tuple[Any, ...]) -> Any:
+    def unflatten(fixed: tuple[Any, ...], children: Iterable[Any]) -> Any:
         return cls(
             **dict(zip(data, children, strict=True)), **dict(zip(static, fixed, strict=True))
         )

@@ -107,7 +107,7 @@ def cgap2017(elements: Iterable[str]) -> SOAP:
     Args:
         elements: chemical symbols.
     """
-    return _published(elements, 3.7, 12, 6, 0.5)
+    return _published(elements, 3.7, 12, 6, 0.5, width=0.5)
 
 
 def chong2023_si(elements: Iterable[str]) -> SOAP:
