@@ -20,7 +20,8 @@ from jaxrecon.datasets import prototypes
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.search.certificate import _derivatives
 from jaxrecon.search.local_model import LocalModel
-from jaxrecon.search.unknowns import Unknowns
+from jaxrecon.search.soft_directions import twin
+from jaxrecon.search.unknowns import Unknowns, largest
 
 SHELLS = SOAP(("Pt",), r_cut=6.0, n_max=4, l_max=2)
 FINGERPRINT = Fingerprint(SHELLS, poolings=("mean", "moment2"))
@@ -122,7 +123,7 @@ def test_a_crystal_and_a_single_atom() -> None:
     assert (free.unknowns, free.rank_deficiency) == (9, 8)
     assert free.position_error < 1e-5
     (alone,) = certificates(Atoms("Pt"), FINGERPRINT)
-    assert alone == (0, 0, math.inf, 0.0, math.inf)
+    assert alone == (0, 0, math.inf, 0.0, math.inf, ())
 
 
 def test_bad_input_is_refused() -> None:
@@ -247,3 +248,27 @@ def test_fixed_atoms_leave_their_rotations_alone() -> None:
     atoms.set_cell([6, 6, 6])
     atoms.pbc = True
     assert len(Unknowns.of(atoms, strained=False, fixed=np.arange(5) < 1).basis) == 12
+
+
+def test_a_twin_near_by_is_part_of_the_error() -> None:
+    """Two roots of a quadratic: the other one counts, but not where it is the mirror image."""
+    atoms = Atoms("HHH", [(0, 0, 0), (1.0, 0, 0), (0.2, 1.1, 0)])
+    unknowns = Unknowns.of(atoms, strained=False)
+    assert len(unknowns.basis) == 3
+    root = 0.02 * np.array([0.6, 0.0, 0.8])
+
+    def jacobian_at(moved: Atoms) -> np.ndarray:
+        """Of the numbers w_k (w_k - root_k), with w the displacements along the basis."""
+        w = np.einsum("uxk,xk->u", unknowns.basis, moved.positions - atoms.positions)
+        return 1e-3 * np.einsum("u,uxk->uxk", 2.0 * w - root, unknowns.basis)
+
+    model = LocalModel.of(
+        unknowns,
+        np.zeros(3),
+        jacobian_at(atoms),
+        lambda structures: [jacobian_at(each) for each in structures],
+        length=1.0,
+    )
+    assert model.firm == 0
+    motion = np.tensordot(root, unknowns.basis, axes=1)
+    assert twin(model, 1e-12) == pytest.approx(largest(motion), rel=1e-3)

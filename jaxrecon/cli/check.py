@@ -158,7 +158,7 @@ def certify(
     rows, data = [], []
     for number, (atoms, certificate) in enumerate(zip(frames, found, strict=True)):
         formula = atoms.get_chemical_formula()
-        numbers = [f"{value:.1e}" for value in certificate[2:]]
+        numbers = [f"{value:.1e}" for value in certificate[2:5]]
         rows.append([str(number), formula, *map(str, certificate[:2]), *numbers])
         entry: dict[str, Any] = {"formula": formula, **certificate._asdict()}
         if residuals is not None:

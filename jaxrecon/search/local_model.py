@@ -119,6 +119,27 @@ class LocalModel:
         parts = self.span.T @ residual / self.singular[: self.firm]
         return np.tensordot(parts, self.motions[: self.firm], axes=1)
 
+    @one_thread()
+    def change(
+        self, motion: Float[np.ndarray, "x 3"]
+    ) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "q k"]]:
+        """How far a displacement changes the numbers, and their derivatives after it.
+
+        Args:
+            motion: the displacement d in Angstrom.
+
+        Returns:
+            The change by Simpson's rule from Jacobians before, half way and after, up to terms of
+            the order :math:`d^5`, without a unit; the derivatives along the soft directions in
+            1/Angstrom.
+        """
+        parts = np.tensordot(self.motions, motion, axes=2)[: self.left.shape[1]]
+        before = self.left @ (self.singular[: len(parts)] * parts)
+        half, after = self.jacobians([self.unknowns.moved(motion * t) for t in (0.5, 1.0)])
+        middle = self.unknowns.along(half, motion[None], motion / 2.0)[:, 0]
+        end = self.unknowns.along(after, np.concatenate([motion[None], self.soft]), motion)
+        return (before + 4.0 * middle + end[:, 0]) / 6.0, end[:, 1:]
+
     @cached_property
     @one_thread()
     def second_derivatives(self) -> tuple[Float[np.ndarray, "k k q"], float]:

@@ -22,6 +22,7 @@ from jaxtyping import Float
 
 from jaxrecon.search.local_model import LocalModel, one_thread
 from jaxrecon.search.unknowns import largest
+from jaxrecon.structures.matching import rmsd
 
 FLAT = 1e-6
 """Curvatures below this part of the whole curvature along the same direction count as zero."""
@@ -44,6 +45,12 @@ MOST_STEPS = 60
 
 TWIN = 0.05
 """Displacement in Angstrom up to which the second order shows a twin."""
+
+SETTLING, NEAR = 6, 0.3
+"""Steps of Newton's method to a twin, and their largest length in units of its displacement."""
+
+SAME = 0.1
+"""RMSD in units of the largest displacement up to which both structures are the same."""
 
 THIRD = 1.0
 """Third derivatives, in units of the second ones, in 1/Angstrom, which a twin may leave."""
@@ -188,12 +195,38 @@ def twin(model: LocalModel, size: float) -> float:
             continue
         begin, unit = t[start] * rays[start], abs(t[start])
         w = least_squares(deflated, begin, slope, method="lm", x_scale=unit, max_nfev=MOST_STEPS).x
-        wide = float(largest(np.tensordot(w, soft, axes=1)))
+        motion = np.tensordot(w, soft, axes=1)
+        wide = float(largest(motion))
         left = np.linalg.norm((linear + square @ w / 2.0) @ w)
         second = np.linalg.norm((square @ w) @ w) / 2.0
-        if wide <= TWIN and left <= size + THIRD * wide * second:
-            farthest = max(farthest, wide)
+        if farthest < wide <= TWIN and left <= size + THIRD * wide * second:
+            if (root := _settled(model, motion, size)) is None:
+                continue
+            # Mirror images and equal atoms that change places are no other structure.
+            wide = float(largest(root))
+            if rmsd(model.unknowns.atoms, model.unknowns.moved(root)) > SAME * wide:
+                farthest = max(farthest, wide)
     return farthest
+
+
+def _settled(
+    model: LocalModel, motion: Float[np.ndarray, "x 3"], size: float
+) -> Float[np.ndarray, "x 3"] | None:
+    """The displacement near a given one that leaves the numbers as they are, by Newton's method.
+
+    Directions along which it would go far do not count: there the second order was misleading.
+    """
+    firm, wide = model.span, float(largest(motion))
+    for _ in range(SETTLING):
+        change, slopes = model.change(motion)
+        left, slopes = (each - firm @ (firm.T @ each) for each in (change, slopes))
+        if np.linalg.norm(left) <= size + model.scale * wide**5:
+            return motion
+        numbers, singular, directions = np.linalg.svd(slopes, full_matrices=False)
+        steps = -(numbers.T @ left) / np.maximum(singular, 1e-300)
+        steps = np.where(np.abs(steps) <= NEAR * np.linalg.norm(motion), steps, 0.0)
+        motion = motion + np.tensordot(steps @ directions, model.soft, axes=1)
+    return None
 
 
 def _terms(model: LocalModel) -> Float[np.ndarray, "m q"]:
