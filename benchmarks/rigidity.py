@@ -294,7 +294,9 @@ def network(folder: Path, total: int) -> dict[str, Any]:
     """The rigidity of a network against a committee, with and without activations (S20)."""
     whole = structures("C", folder, total)
     chosen = split(whole.trajectories, round(TRAIN * len(whole)))
-    train, test = (known("C", folder, total).select(chosen[place]) for place in (0, 2))
+    train, test = (
+        environments(whole.select(chosen[place]), descriptor_of("C")) for place in (0, 2)
+    )
     found: dict[str, Any] = {"epochs": EPOCHS, "members": 10}
     figure = Figure((9.0, 7.2), layout="constrained")
     for row, activation in zip(figure.subplots(2, 2), ("sigmoid", "identity"), strict=True):

@@ -23,7 +23,7 @@ HIDDEN = (16, 16)
 REGULARIZER = 1e-3
 """Regulariser mu of the weights, for energies per atom in units of their standard deviation."""
 
-RATE, BATCH, EPOCHS, PATIENCE = 5e-3, 50, 200, 10
+RATE, BATCH, EPOCHS, PATIENCE = 5e-3, 25, 100, 5
 """Learning rate of Adam, structures in a step, epochs, and those after which the rate halves."""
 
 BLOCK = 1024
