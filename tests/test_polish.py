@@ -165,9 +165,11 @@ def test_steps_to_second_order_leave_a_flat_valley() -> None:
     left = [np.abs(featurize(atoms, fingerprint) - target).mean() for atoms in (perfect, moved)]
     assert left[0] > 1e-9
     assert left[1] < 0.01 * left[0]
-    # By symmetry, a shift by the opposite has the same numbers, among others.
+    # Shifts of that length into other directions have the same numbers but for the fourth order:
+    # the certificate sees such twins, 1e-3 Angstrom off.
     coordinates, residual, certificate = polished(problem, CONFIG, problem.coordinates(perfect))
     assert certificate is not None
-    assert certificate.position_error <= CONFIG.position_tolerance
+    assert 1e-4 < certificate.position_error < 1e-2
+    assert residual < 1e-3 * CONFIG.tolerance
     difference = np.abs(featurize(problem.atoms(coordinates), fingerprint) - target)
     assert difference.mean() == pytest.approx(residual, abs=1e-14)

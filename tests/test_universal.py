@@ -18,7 +18,7 @@ from strategies import random_cluster, random_crystal
 
 from jaxrecon import Fingerprint, featurize, reconstruct
 from jaxrecon.cli.arguments import parse_atoms
-from jaxrecon.descriptors.universal.elements import ANGLES, PETTIFOR, WEIGHTS
+from jaxrecon.descriptors.universal.elements import ANGLES, PETTIFOR, WEIGHTS, weights
 from jaxrecon.descriptors.universal.universal import Universal
 from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.compositions import candidates
@@ -55,13 +55,32 @@ def test_the_order_and_the_weights_are_those_of_pymatgen() -> None:
     assert np.abs(table).max() < 1.6
 
 
+def test_multiples_of_the_angle_are_weights_too() -> None:
+    table = weights(("radius", "cos10", "sin3"))
+    for symbol in ("H", "Ti", "U"):
+        angle, row = ANGLES[symbol], table[atomic_numbers[symbol]]
+        wanted = [1.0, WEIGHTS[symbol][2], np.cos(10 * angle), np.sin(3 * angle), angle]
+        np.testing.assert_allclose(row, wanted)
+    # With the default all elements are well apart.
+    chosen = weights(UNIVERSAL.descriptor.properties)[[atomic_numbers[s] for s in PETTIFOR]]
+    gaps = np.linalg.norm(chosen[:, None, :-1] - chosen[None, :, :-1], axis=2)
+    assert gaps[np.triu_indices(len(gaps), 1)].min() > 0.15
+
+
 # Numbers of a row.
 
 
 def test_the_numbers_are_sums_over_neighbours_and_over_pairs() -> None:
     """At distances where the softened direction differs from the direction by a known factor."""
     atoms = random_cluster(3, 6, ("H", "O", "Pt"))
-    settings = {"moments": 2, "eta": 0.5, "r_s": (1.0, 3.0), "l_max": 4, "decay": 0.5}
+    settings = {
+        "properties": ("group", "period"),
+        "moments": 2,
+        "eta": 0.5,
+        "r_s": (1.0, 3.0),
+        "l_max": 4,
+        "decay": 0.5,
+    }
     descriptor = Universal(("H", "O", "Pt"), r_cut=5.0, **settings)
     row = rows_of(descriptor, atoms)[0]
     vectors = np.delete(atoms.positions - atoms.positions[0], 0, axis=0)
@@ -230,8 +249,9 @@ def test_everything_is_found_from_the_shell() -> None:
     ("changes", "message"),
     [
         ({"elements": ("O", "Rf")}, "expected elements from H to Lr, .* got Rf: use a preset"),
-        ({"properties": ("group", "mass")}, "expected properties among .* got .*mass"),
-        ({"properties": ("group", "group")}, "expected properties among"),
+        ({"properties": ("group", "mass")}, "expected different properties .* got .*mass"),
+        ({"properties": ("group", "group")}, "expected different properties among"),
+        ({"properties": ("cos0",)}, "expected different properties among"),
         ({"moments": 60}, "expected moments from 0 to 51, got 60"),
         ({"l_max": 0}, "expected l_max from 1 to 12, got 0"),
         ({"r_s": ()}, "expected r_s >= 0, at least one, got"),

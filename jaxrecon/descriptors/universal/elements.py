@@ -1,5 +1,7 @@
 """Elements as a few numbers of order one, and as points on a circle."""
 
+import re
+
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Float
@@ -24,7 +26,13 @@ GROUPS = 18
 """Number of groups of the periodic table."""
 
 PROPERTIES = ("group", "period", "radius")
-"""The properties that may be weights."""
+"""The properties of the periodic table that may be weights.
+
+``"cos10"`` and ``"sin10"`` may be, too, with any number: the cosine and sine of so many times the
+angle of :data:`ANGLES`. Multiples tell elements apart that are chemically alike.
+"""
+
+_MULTIPLE = re.compile(r"(cos|sin)([1-9][0-9]?)", re.ASCII)
 
 
 def _group(number: int) -> float:
@@ -75,9 +83,25 @@ def weights(properties: tuple[str, ...]) -> Float[np.ndarray, "119 k"]:
     Returns:
         1, then the properties, then the angle on the circle; 0 for numbers without an element here.
     """
-    columns = [PROPERTIES.index(name) for name in properties]
-    table = np.zeros((119, 2 + len(columns)))
-    for symbol, values in WEIGHTS.items():
-        chosen = [values[column] for column in columns]
-        table[atomic_numbers[symbol]] = [1.0, *chosen, ANGLES[symbol]]
+    table = np.zeros((119, 2 + len(properties)))
+    for symbol, angle in ANGLES.items():
+        chosen = [_weight(symbol, name) for name in properties]
+        table[atomic_numbers[symbol]] = [1.0, *chosen, angle]
     return table
+
+
+def is_property(name: str) -> bool:
+    """Whether a name is that of a property that may be a weight.
+
+    >>> is_property("group"), is_property("sin10"), is_property("mass")
+    (True, True, False)
+    """
+    return name in PROPERTIES or _MULTIPLE.fullmatch(name) is not None
+
+
+def _weight(symbol: str, name: str) -> float:
+    """One property of an element."""
+    if multiple := _MULTIPLE.fullmatch(name):
+        function = np.cos if multiple[1] == "cos" else np.sin
+        return float(function(int(multiple[2]) * ANGLES[symbol]))
+    return WEIGHTS[symbol][PROPERTIES.index(name)]

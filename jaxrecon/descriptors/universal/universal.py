@@ -30,7 +30,14 @@ from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.derivatives import ByPositions
 from jaxrecon.descriptors.universal import densities
 from jaxrecon.descriptors.universal.densities import Basis
-from jaxrecon.descriptors.universal.elements import ANGLES, PROPERTIES, WEIGHTS, weights
+from jaxrecon.descriptors.universal.elements import (
+    ANGLES,
+    PETTIFOR,
+    PROPERTIES,
+    WEIGHTS,
+    is_property,
+    weights,
+)
 from jaxrecon.numerics import einsum
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
@@ -41,16 +48,18 @@ class Universal(Descriptor):
 
     Attributes:
         elements: chemical symbols of the elements that structures may have, in any order; they are
-            sorted by atomic number. They do not change the numbers.
+            sorted by atomic number. They do not change the numbers. By default those from H to Lr.
         r_cut: cutoff in Angstrom.
-        properties: names of the properties that are weights besides 1, among
-            :data:`~jaxrecon.descriptors.universal.elements.PROPERTIES`.
+        properties: names of the properties that are weights besides 1, as
+            :data:`~jaxrecon.descriptors.universal.elements.PROPERTIES` says. They decide how well
+            a search goes: group and period alone hardly tell C, N and O apart, and of 16 molecules
+            of 13 to 16 atoms none was found in ten hops; with the multiples 15 were.
         moments: largest multiple K of the angle: compositions of up to K elements can be read.
         eta: exponent of all G2 in 1/Angstrom^2.
         r_s: their centres in Angstrom.
         centered: whether to have G2 times the weights of the central atom.
         widths: exponents of the radial factors of three-body functions in 1/Angstrom^2.
-        l_max: largest degree of their Legendre polynomials. Degrees above 2 give a search many more
+        l_max: largest degree of their Legendre polynomials. Higher degrees give a search many more
             local minima.
         decay: factor of the numbers of each degree relative to those of the degree below.
 
@@ -63,15 +72,15 @@ class Universal(Descriptor):
 
     family: ClassVar[str] = "universal"
 
-    elements: tuple[str, ...]
+    elements: tuple[str, ...] = PETTIFOR
     r_cut: float = 6.0
-    properties: tuple[str, ...] = ("group", "period")
+    properties: tuple[str, ...] = ("group", "period", "cos10", "sin10")
     moments: int = 6
-    eta: float = 1.0
-    r_s: tuple[float, ...] = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0)
+    eta: float = 0.5
+    r_s: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
     centered: bool = True
-    widths: tuple[float, ...] = (0.02, 0.1)
-    l_max: int = 2
+    widths: tuple[float, ...] = (0.1,)
+    l_max: int = 1
     decay: float = 1.0
 
     def __post_init__(self) -> None:
@@ -82,10 +91,12 @@ class Universal(Descriptor):
                 f"expected elements from H to Lr, which have weights, got {', '.join(strange)}: "
                 "use a preset with channels for elements, like 'crystal'"
             )
-        if len(set(self.properties)) < len(self.properties) or (
-            not set(self.properties) <= set(PROPERTIES)
-        ):
-            raise ValueError(f"expected properties among {PROPERTIES}, got {self.properties}")
+        names = tuple(self.properties)
+        if len(set(names)) < len(names) or not all(map(is_property, names)):
+            raise ValueError(
+                f"expected different properties among {PROPERTIES}, or cos and sin with a number "
+                f"from 1 to 99, got {names}"
+            )
         for name, least, most in (("moments", 0, 51), ("l_max", 1, 12)):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or not least <= value <= most:
