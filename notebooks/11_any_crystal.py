@@ -9,12 +9,13 @@
 # ---
 
 # %% [markdown]
-# # Any crystal from 180 numbers
+# # Any crystal from 234 numbers
 #
 # Most fingerprints have a channel for each element, so their length depends on the chemistry. The
-# preset `universal` has 180 numbers for any structure of the elements from H to Lr: neighbours
-# count with the weights 1, their group and their period. Elements and the number of atoms are in
-# the numbers, too, and the search finds them.
+# preset `universal` has 234 numbers for any structure of the elements from H to Lr: neighbours
+# count with the weights 1, their group, their period and two more that tell alike elements apart,
+# like C, N and O. Elements and the number of atoms are in the numbers, too, and the search finds
+# them.
 
 # %%
 import jaxrecon
