@@ -78,6 +78,7 @@ def test_the_numbers_are_sums_over_neighbours_and_over_pairs() -> None:
         "moments": 2,
         "eta": 0.5,
         "r_s": (1.0, 3.0),
+        "widths": (0.02, 0.1),
         "l_max": 4,
         "decay": 0.5,
     }
