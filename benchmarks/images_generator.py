@@ -4,7 +4,8 @@
 
 Training: V and O in the binary prototypes of the AFLOW encyclopedia, each with 12 strained copies
 whose energies the calculator gives, and with further copies in other settings of their lattice
-vectors, without energies. The vanadium oxides of mp_200 and mp_3000 (extended XYZ in DIR) and all
+vectors, without energies; with --more also copies of the binary crystals of mp_200 and mp_3000, V
+and O in their places. The vanadium oxides of mp_200 and mp_3000 (extended XYZ in DIR) and all
 prototypes that match one loosely are kept out, and so are one prototype in ten with all its copies,
 and two of the strained copies of every other one.
 
@@ -277,8 +278,11 @@ def main() -> None:
     parser.add_argument("--calculator", required=True, help="as for jaxrecon judge")
     parser.add_argument("--output", "-o", type=Path, default=Path("results"))
     parser.add_argument("--labels", type=int, default=COPIES, help="strained copies with energies")
-    parser.add_argument("--copies", type=int, default=5, help="further copies of a prototype")
-    parser.add_argument("--epochs", type=int, default=12, help="of the autoencoder of atoms")
+    parser.add_argument(
+        "--more", action="store_true", help="the binary crystals of DIR as prototypes too"
+    )
+    parser.add_argument("--copies", type=int, default=20, help="further copies of a prototype")
+    parser.add_argument("--epochs", type=int, default=24, help="of the autoencoder of atoms")
     parser.add_argument("--generator-epochs", type=int, default=20)
     parser.add_argument("--scored", type=int, help="crystals of a set to score; all if not given")
     parser.add_argument("--between", type=int, default=BETWEEN, help="vectors between known oxides")
@@ -295,7 +299,9 @@ def main() -> None:
 
     every = oxides(known, folder, arguments.calculator, arguments.labels)
     sets = split(every, arguments.seed)
-    more = made(folder / "more.extxyz", lambda: further(arguments.data, known, sets))
+    more: list[Atoms] = []
+    if arguments.more:
+        more = made(folder / "more.extxyz", lambda: further(arguments.data, known, sets))
     config = SETTINGS.replace(basis_epochs=arguments.epochs, seed=arguments.seed)
     generator = trained(sets, more, arguments.copies, folder, arguments.generator_epochs, config)
     report: dict[str, Any] = {"versions": versions(), "device": device_name()}

@@ -32,7 +32,7 @@ SETTINGS = ImageConfig(
     basis_batch=64,
     cell_rate=2e-3,
     basis_rate=2e-3,
-    cell_epochs=6,
+    cell_epochs=30,
 )
 """The smallest grids that serve, with wider Gaussians for them."""
 
