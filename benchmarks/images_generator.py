@@ -16,7 +16,8 @@ autoencoder  the share of crystals with the right number of atoms of each elemen
 classifier   area under the curve of receiver operation (scikit-learn) for formation energies up to
              0.5 eV/atom, strains and prototypes not seen.
 chain        which known oxides are the same (StructureMatcher of pymatgen) after images alone, the
-             autoencoder, the generator, and the generator with latent vectors fitted to the images.
+             autoencoder of cells, that of atoms, both, the generator, and the generator with latent
+             vectors fitted to the images.
 rediscovery  known oxides that are the same among 30 vectors at a distance of 0.001 around each,
              from the encoder and fitted.
 oxidation    crystals with V from +2 to +5 among those that can be read: on great circles between
@@ -34,6 +35,7 @@ interrupted run continues.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,25 +132,29 @@ def of_classifier(generator: Materials, some: Sequence[Atoms]) -> dict[str, Any]
 
 
 def of_chain(generator: Materials, known: Sequence[Atoms]) -> dict[str, Any]:
-    """Where known oxides get lost: images alone, codes, latent vectors, fitted latent vectors."""
+    """Where known oxides get lost: in the codes of cells or of atoms, or in latent vectors."""
     model = generator.model
     images = encode(list(known), model.config.parameters, elements=list(model.elements))
     codes = model.encode(images)
     latent = generator.latent(codes)
     fitted = fitted_latent(generator, images, latent, steps=FITTED)
+    coded = model.decode(codes)
+    pairs = [*zip(images, coded, strict=True)]
     stages = {
         "images": images,
-        "codes": model.decode(codes),
+        "codes of cells": [replace(true, cell=one.cell) for true, one in pairs],
+        "codes of atoms": [replace(true, basis=one.basis) for true, one in pairs],
+        "codes": coded,
         "latent vectors": generator.images(latent),
         "fitted latent vectors": generator.images(fitted),
     }
     found = {}
     for stage, some in stages.items():
-        pairs = [*zip(known, decode(some, min_distances=DISTANCES), strict=True)]
-        right = [sorted(one.numbers) == sorted(truth.numbers) for truth, one in pairs]
+        both = [*zip(known, decode(some, min_distances=DISTANCES), strict=True)]
+        right = [sorted(one.numbers) == sorted(truth.numbers) for truth, one in both]
         found[stage] = {
             "right number of atoms": sum(right),
-            "same": [named(truth, n) for n, (truth, one) in enumerate(pairs) if same(truth, one)],
+            "same": [named(truth, n) for n, (truth, one) in enumerate(both) if same(truth, one)],
         }
     return found
 
