@@ -120,9 +120,8 @@ class Hull:
 
     def formation(self, atoms: Atoms) -> float:
         """Formation energy in eV/atom."""
-        return formation_energy(
-            atoms.info["energy_per_atom"] * len(atoms), atoms.symbols, self._elements
-        )
+        total = atoms.info["energy_per_atom"] * len(atoms)
+        return float(formation_energy(total, atoms.symbols, self._elements))
 
     @staticmethod
     def _entry(atoms: Atoms) -> PDEntry:
