@@ -155,8 +155,11 @@ print(f"the cell written another way: numbers move by {moved:.0e}, voxels by up 
 # them; but each crystal has as many images as ways to write its cell, so a network has to learn all
 # of them, and crystals unlike those it knows come back with atoms missing. A fingerprint is one
 # short vector per crystal, which a model of properties learns from directly, and the search turns
-# even a fingerprint that a model has drawn into a structure. `benchmarks/README.md` has both on the
-# same 200 perovskites.
+# even a fingerprint that a model has drawn into a structure.
+#
+# On 200 perovskites the brightest voxels are 0.09 Å off and least squares 7e-8 Å, both in about a
+# tenth of a second, from a million voxels. The search finds all 200 again from 1,120 numbers, 2e-7
+# Å off in the median, in half a second each; `benchmarks/README.md` has the table.
 #
 # **Exercise.** Blur `image` with `scipy.ndimage.gaussian_filter` (one voxel, each basis image by
 # itself). How far off are both readers now, and which one still knows the number of atoms? Then
