@@ -231,9 +231,7 @@ def parse_noise(text: str, rows: Sequence[int]) -> float | np.ndarray:
         return float(text)
     except ValueError:
         if Path(text).suffix not in (".npy", ".csv"):
-            raise ValueError(
-                f"expected --noise as a number or a .npy or .csv file, got {text!r}"
-            ) from None
+            raise ValueError(f"expected --noise SIGMA or FILE.npy or .csv, got {text!r}") from None
     values = read_fingerprints(Path(text)).values
     if len(values) == 1:
         return np.asarray(values[0])
