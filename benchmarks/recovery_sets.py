@@ -9,6 +9,7 @@ import ase.io
 import numpy as np
 import recovery_clusters
 import recovery_dscribe
+import recovery_hydrocarbons
 import yaml
 from ase import Atoms
 from ase.data import chemical_symbols
@@ -259,5 +260,11 @@ SETS = {
     "mp_200": Source("mp_200.extxyz", None, 200, _frames),
     "carbon24_val": Source("carbon24_val.extxyz", 60, 1941, _small_frames),
     "clusters": Source(None, None, len(CLUSTERS), _clusters),
+    "hydrocarbons": Source(
+        None,
+        None,
+        recovery_hydrocarbons.COUNT,
+        lambda _, rows: recovery_hydrocarbons.hydrocarbons(rows),
+    ),
 }
 """By name."""
