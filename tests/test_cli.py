@@ -42,7 +42,7 @@ def asked(monkeypatch) -> dict[str, Any]:
     call: dict[str, Any] = {"searched": []}
 
     def answer(
-        targets, fingerprint, *, symbols, atoms, cell, config, seed, indices, progress, store
+        targets, fingerprint, *, symbols, atoms, cell, noise, config, seed, indices, progress, store
     ):
         call.update(locals())
         done = store.begin({"seed": seed, "targets": targets.tolist()})
@@ -153,6 +153,7 @@ def test_what_is_asked_of_the_library(asked, capsys):
     assert asked["cell"] == [None] * 3
     settings = ReconstructConfig(replicas=3, hops=2, tolerance=1e-5, min_distance=0.6)
     assert asked["config"] == settings
+    assert asked["noise"] is None
     assert asked["seed"] == 7
     assert asked["indices"] == [1, 0, 1]
     assert ase.db.connect("out.db").count() == 3

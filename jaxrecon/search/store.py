@@ -107,7 +107,10 @@ def _certificate(value: Result | Solution) -> dict[str, Any]:
 def _with_certificate(data: dict[str, Any]) -> dict[str, Any]:
     """The same with a certificate again; stores of earlier versions have none."""
     own = data.get("certificate")
-    return {**data, "certificate": None if own is None else Certificate(**own)}
+    if own is None:
+        return {**data, "certificate": None}
+    bars = tuple(own.get("error_bars", ()))
+    return {**data, "certificate": Certificate(**{**own, "error_bars": bars})}
 
 
 def description(
