@@ -1,4 +1,4 @@
-"""Hydrocarbons and alcohols of 20 to 30 atoms, made here: many like atoms, and two or three elements.
+"""Hydrocarbons and alcohols of 20 to 30 atoms, made here: many like atoms, few elements.
 
 Carbon skeletons grow atom by atom at random places; a third of them closes a ring of five or six,
 and a third gets a hydroxyl group. RDKit (``pip install rdkit``) adds hydrogen atoms and makes a
@@ -53,7 +53,7 @@ def _molecule(row: int) -> tuple[str, Atoms]:
 
 
 def _skeleton(chem: Any, draws: random.Random, row: int) -> Any:
-    """Carbon atoms, each bound to a random one before it, perhaps with a ring and an oxygen atom."""
+    """Carbon atoms, each bound to one before it, perhaps with a ring and an oxygen atom."""
     grown, bonds = chem.RWMol(), {0: 0}
     grown.AddAtom(chem.Atom("C"))
     for new in range(1, draws.randint(6, 10)):
