@@ -91,15 +91,15 @@ class Fingerprint:
     def preset(cls, name: str, elements: Elements | None = None, **changes: Any) -> "Fingerprint":
         """Make a fingerprint with published or proven settings.
 
-        - ``"default"``: broad functions within 12 Angstrom; mean and variance over the atoms of
-          each element. The shortest that is inverted reliably: 46 numbers for one element.
+        - ``"default"``: broad functions within 12 Angstrom; mean and variance for each element. The
+          shortest that is inverted reliably: 46 numbers for one element.
         - ``"crystal"``: the same within 6 Angstrom, for sums over all periodic images.
-        - ``"universal"``: one length for any elements; tells them and their numbers of atoms too.
+        - ``"universal"``: one length for any elements; it tells them and the number of atoms too.
+        - ``"alchemical"``: the same with smooth weights of elements, to learn from.
         - ``"bonds"``: functions of bonds and angles, made for learning energies; mean and variance.
         - ``"fung2022"``: Fung et al., arXiv 2207.13227: G2 and G5 within 20 Angstrom, the minimum
-          image, the largest and smallest value of all atoms; 380 numbers for one element.
-        - ``"gastegger2018"``: weighted functions (wACSF) within 8 Angstrom; largest and smallest
-          value over all atoms; 64 numbers for any elements.
+          image, largest and smallest values; 380 numbers for one element.
+        - ``"gastegger2018"``: weighted functions (wACSF); extremes; 64 numbers for any elements.
         - ``"soap"``: SOAP within 8 Angstrom; mean and variance; 80 numbers for one element.
         - ``"average_dscribe"``, ``"cgap2017"``, ``"chong2023_si"``, ``"chong2023_c"`` and
           ``"chong2023_gaas"``: published settings of SOAP, averaged over all atoms.
@@ -107,7 +107,7 @@ class Fingerprint:
         Args:
             name: name of the preset.
             elements: elements that structures may have: symbols, or a text like ``"NaCl"``. None
-                for all that ``"universal"`` knows; all other presets need them.
+                for all that ``"universal"`` or ``"alchemical"`` knows.
             **changes: attributes with another value than in the preset, like
                 ``poolings=("mean",)``; or arguments of the preset's descriptor, like ``r_cut=8.0``,
                 which ``jaxrecon.descriptors.acsf.presets`` and ``.soap.presets`` describe.

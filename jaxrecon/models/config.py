@@ -184,7 +184,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "split": "random",
     },
     "universal": {
-        "fingerprint": "universal",
+        "fingerprint": "alchemical",
         "generator_fit": FitConfig(3, 256, 1e-3, 300, 64),
     },
 }
