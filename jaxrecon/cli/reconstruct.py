@@ -29,7 +29,8 @@ def fingerprint(
             metavar="NAME",
             help="Parameters of the fingerprint: default, crystal, universal, alchemical, "
             "fung2022, gastegger2018, bonds, soap, average_dscribe, cgap2017, chong2023_si, "
-            "chong2023_c or chong2023_gaas.  [default: crystal if a structure is periodic, else default]",
+            "chong2023_c or chong2023_gaas.  [default: crystal if a structure is periodic, else "
+            "default]",
         ),
     ] = None,
     elements: Annotated[
