@@ -20,7 +20,7 @@ import numpy as np
 from recovery_sets import Target, targets_of
 
 from jaxrecon import reconstruct, rmsd, use_all_cores
-from jaxrecon.plotting.canvas import save
+from jaxrecon.plotting.canvas import COLORS, Canvas, save
 from jaxrecon.runtime.files import write_json
 
 SETS = ("pt10_pbe1000", "qm7_500", "perov5_200")
@@ -68,13 +68,11 @@ def recovered(targets: list[Target], level: float, hops: int) -> dict[str, Any]:
 
 def draw(report: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Deviations and error bars against noise, a colour for each set."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.0, 3.6), layout="constrained")
+    figure = Canvas(5.0, 3.6)
     ax = figure.add_subplot()
     for number, (name, rows) in enumerate(report.items()):
         rows = [row for row in rows if row["rmsd"] is not None]
-        noise, colour = [row["noise"] for row in rows], f"C{number}"
+        noise, colour = [row["noise"] for row in rows], COLORS[number]
         ax.loglog(noise, [row["rmsd"] for row in rows], "o-", color=colour, label=name)
         ax.loglog(noise, [row["error bar"] for row in rows], "--", color=colour)
     ax.set_xlabel("noise / root mean square of the numbers")

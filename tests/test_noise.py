@@ -100,6 +100,11 @@ def test_a_noisy_target_is_solved_within_its_noise(cluster: Atoms, tmp_path: Pat
     np.testing.assert_allclose(again.positions, found.positions, atol=1e-8)
 
 
+def test_noise_of_targets_of_different_lengths() -> None:
+    found = noise_of_each_target([np.full(2, 0.1), np.array([0.2, 0.3, 0.4])], [2, 3])
+    assert [each.tolist() for each in found] == [[0.1, 0.1], [0.2, 0.3, 0.4]]
+
+
 def test_weights_are_one_in_the_mean() -> None:
     noise = np.array([0.1, 0.2, 0.4])
     weights = weights_of(noise)

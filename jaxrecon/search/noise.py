@@ -25,7 +25,7 @@ from jaxtyping import Float
 from jaxrecon.search.local_model import LocalModel
 from jaxrecon.search.soft_directions import reach
 
-Noise = float | Sequence[float] | Sequence[Sequence[float]] | np.ndarray
+Noise = float | Sequence[float] | Sequence[Sequence[float]] | Sequence[np.ndarray] | np.ndarray
 """Standard deviation of all numbers, of each number, or of each number of each target."""
 
 DEVIATIONS = 3.0
@@ -49,11 +49,10 @@ def noise_of_each_target(
     """
     if noise is None:
         return [None] * len(sizes)
-    try:
-        values = np.asarray(noise, dtype=float)
-    except (TypeError, ValueError):
-        rows = [np.asarray(row, dtype=float) for row in noise]  # type: ignore[union-attr]
+    if isinstance(noise, Sequence) and any(np.ndim(row) for row in noise):
+        rows = [np.asarray(row, dtype=float) for row in noise]  # of different lengths, perhaps
     else:
+        values = np.asarray(noise, dtype=float)
         rows = list(values) if values.ndim == 2 else [values]
     if len(rows) == 1:
         rows *= len(sizes)

@@ -52,8 +52,8 @@ class Universal(Descriptor):
         r_cut: cutoff in Angstrom.
         properties: names of the properties that are weights besides 1, as
             :data:`~jaxrecon.descriptors.universal.elements.PROPERTIES` says. They decide how well
-            a search goes: group and period alone hardly tell C, N and O apart, and of 16 molecules
-            of 13 to 16 atoms none was found in ten hops; with the multiples 15 were.
+            a search goes: group and period alone hardly tell C, N and O apart, and of 8 molecules
+            of 13 to 16 atoms none was found in ten hops; with the multiples 16 of 16 were.
         moments: largest multiple K of the angle: compositions of up to K elements can be read.
         eta: exponent of all G2 in 1/Angstrom^2.
         r_s: their centres in Angstrom.
