@@ -11,11 +11,22 @@ import pytest
 from ase import Atoms
 from commands import run
 
-from jaxrecon import Fingerprint, featurize, from_ase, reconstruct, rmsd
+from jaxrecon import (
+    Fingerprint,
+    ReconstructConfig,
+    Store,
+    featurize,
+    from_ase,
+    reconstruct,
+    rmsd,
+)
 from jaxrecon.datasets.clusters import random_cluster, relaxed
 from jaxrecon.descriptors.io import write_fingerprints
+from jaxrecon.runtime.descriptions import difference, growth
+from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.gauss_newton import normal_equations
 from jaxrecon.search.noise import expected_residual, noise_of_each_target, weights_of
+from jaxrecon.search.store import description
 
 FINGERPRINT = Fingerprint.preset("default", ["Pt"])
 
@@ -103,6 +114,21 @@ def test_a_noisy_target_is_solved_within_its_noise(cluster: Atoms, tmp_path: Pat
 def test_noise_of_targets_of_different_lengths() -> None:
     found = noise_of_each_target([np.full(2, 0.1), np.array([0.2, 0.3, 0.4])], [2, 3])
     assert [each.tolist() for each in found] == [[0.1, 0.1], [0.2, 0.3, 0.4]]
+
+
+def test_a_run_with_noise_goes_on_with_further_targets(cluster: Atoms) -> None:
+    values = featurize([cluster, cluster], FINGERPRINT)
+
+    def described(count: int, noise: float | None) -> dict[str, object]:
+        arguments = (values[:count], FINGERPRINT, "Pt5", None, None, None)
+        return description(problems_of(*arguments, noise=noise), ReconstructConfig(), 0)
+
+    known, wanted = described(1, 0.1), described(2, 0.1)
+    less, more = growth(known, wanted, Store.LIMITS, Store.LISTS)
+    assert difference(known, less) is None
+    assert {"targets", "noise"} <= more
+    for other in (0.2, None):
+        assert "noise" in (difference(known, described(1, other)) or "")
 
 
 def test_weights_are_one_in_the_mean() -> None:

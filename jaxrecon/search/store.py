@@ -51,7 +51,7 @@ class Store(RunStore[int, Result]):
 
     PIECE = "target"
     LIMITS = ("config.hops",)
-    LISTS = ("targets", "fingerprints", "symbols", "cells", "positions", "indices")
+    LISTS = ("targets", "fingerprints", "symbols", "cells", "positions", "indices", "noise")
 
     def _rows(self, value: Result) -> list[Row]:
         """Convert a result to its one row."""
@@ -135,7 +135,7 @@ def description(
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(guidance)]
     guided = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
     noises = [p.noise for p in problems if p.noise is not None]
-    noise = hashlib.sha256(b"".join(each.tobytes() for each in noises)).hexdigest()
+    noise = [hashlib.sha256(each.tobytes()).hexdigest()[:16] for each in noises]
     # Settings that earlier versions did not have count as their defaults.
     defaults, settings = ReconstructConfig().to_dict(), config.to_dict()
     for name in LATER:
