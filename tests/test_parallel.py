@@ -122,6 +122,25 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+def test_a_program_that_ends_at_once_leaves_nothing_behind() -> None:
+    """``os._exit`` skips what Python does at its end; joblib's tracker would warn of the rest."""
+    program = textwrap.dedent("""
+        import os, sys
+        from jaxrecon.runtime.parallel import end_processes, unordered
+        end_processes()
+        print(sorted(unordered(divmod, [(7, 2), (8, 3)], 2)), flush=True)
+        if "end" in sys.argv:
+            end_processes()
+        os._exit(3)
+    """)
+    for words, warned in ((["end"], False), ([], True)):
+        ended = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=60
+        )
+        assert (ended.returncode, ended.stdout) == (3, "[(2, 2), (3, 1)]\n")
+        assert ("leaked" in ended.stderr) == warned, ended.stderr
+
+
 def test_processes_end_with_the_one_that_was_killed(tmp_path: Path) -> None:
     (tmp_path / "slow_work.py").write_text(textwrap.dedent(SLOW))
     code = textwrap.dedent(KILLED.format(folder=str(tmp_path)))

@@ -30,6 +30,7 @@ from jaxrecon.cli.streams import open_missing, unfailing
 from jaxrecon.cli.verbs import JSON, Verbs
 from jaxrecon.runtime.interruption import INTERRUPTED, error_line, leave
 from jaxrecon.runtime.messages import LONGEST_LINE, reason
+from jaxrecon.runtime.parallel import end_processes
 
 FAULT, BAD_INPUT = 1, 2
 """Exit codes after an error in jaxrecon and after bad input."""
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.flush()
         if code == INTERRUPTED and arguments is None:
             # Threads may compile programs for which Python would wait, and nobody does.
+            end_processes()
             sys.stderr.flush()
             os._exit(code)
         if code != 0 or out.error is None:

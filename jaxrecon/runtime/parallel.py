@@ -11,6 +11,7 @@ pools of your own. Once JAX has computed anything, use
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -74,6 +75,24 @@ def unordered(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             results.close()
+
+
+def end_processes() -> None:
+    """End the processes that joblib keeps for further calls, and remove what it keeps for them.
+
+    Python does so when it ends. A program that ends by ``os._exit`` calls this first, or joblib
+    warns of leaked semaphores and folders.
+    """
+    if "joblib" not in sys.modules:
+        return
+    from joblib.executor import MemmappingExecutor
+    from joblib.externals.loky import get_reusable_executor
+
+    executor = get_reusable_executor(reuse=True)
+    if isinstance(executor, MemmappingExecutor):
+        executor.terminate(kill_workers=True)
+    else:  # joblib had none, and this one has started no process
+        executor.shutdown()
 
 
 @contextmanager
