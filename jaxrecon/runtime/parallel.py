@@ -85,6 +85,8 @@ def end_processes() -> None:
     """
     if "joblib" not in sys.modules:
         return
+    from multiprocessing.util import _run_finalizers
+
     from joblib.executor import MemmappingExecutor
     from joblib.externals.loky import get_reusable_executor
 
@@ -93,6 +95,8 @@ def end_processes() -> None:
         executor.terminate(kill_workers=True)
     else:  # joblib had none, and this one has started no process
         executor.shutdown()
+    # Threads of queues may hold the last semaphores a little longer; Python has no public call.
+    _run_finalizers(0)
 
 
 @contextmanager
