@@ -281,9 +281,10 @@ def demo(
 ) -> Report:
     """Show on small examples what jaxrecon does.
 
-    Structures are recovered from their fingerprints, and clusters are made for three energies.
-    DIRECTORY gets the structures (extxyz; CIF for the crystal), figures, the trained model, all
-    numbers, and index.html, a page about them. Three commands to try next are printed.
+    Structures are recovered from symmetry functions, SOAP and images, and clusters and crystals are
+    made for energies. DIRECTORY gets the structures (extxyz; CIF for the crystal), figures, a
+    trained model, all numbers, and index.html, a page about them whose structures can be turned.
+    Three commands to try next are printed.
     """
     options.start_jax()
     from jaxrecon.cli import demo as example

@@ -190,7 +190,7 @@ def fit(
     batch = min(config.batch, training.shape[1])
     steps = config.epochs * math.ceil(training.shape[1] / batch)
     rate = Rate(config.learning_rate, steps if decay else None)
-    weights = jax.jit(jax.vmap(network.init))(keys) if start is None else start
+    weights = _initial(network, keys) if start is None else start
     state = State(
         epoch=jnp.zeros((), int),
         weights=weights,
@@ -221,6 +221,13 @@ def fit(
             f"expected validation losses that are finite, got none of member {np.argmax(failed)}"
         )
     return Fit(state.best, np.asarray(state.best_epoch), np.asarray(state.losses))
+
+
+def _initial(network: Network, keys: Key[Array, " m"]) -> Any:
+    """Draw the initial weights of all members."""
+    # A program that runs once: optimised, it takes seconds to compile and saves milliseconds.
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(jax.vmap(network.init), compiler_options=options)(keys)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -94,9 +94,10 @@ def side_by_side(data: SideBySide, ax: Axes | None = None) -> Figure:
 
 
 def _title(name: str) -> str:
-    """A name in words, broken in two lines if it is long."""
+    """A name in words, broken in two lines if one is too long."""
     words = name.replace("_", " ")
-    return words.replace(" ", "\n", 1) if len(words) > 20 else words
+    long = len(words) > 20 and "\n" not in words
+    return words.replace(" ", "\n", 1) if long else words
 
 
 def _aligned(pair: Pair) -> Atoms:

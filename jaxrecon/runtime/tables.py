@@ -34,16 +34,16 @@ def text(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def html(columns: Mapping[str, str], rows: Sequence[Sequence[str]], caption: str) -> str:
+def html(columns: Mapping[str, str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
     """Format a table as HTML, with at most the first 100 rows.
 
     Args:
         columns: the alignment of each column by its name: left, ``"<"``, or right, ``">"``.
         rows: the entries of each row, one for each column.
-        caption: text below the table.
+        caption: text below the table; none if it is empty.
 
     Returns:
-        A table and a paragraph.
+        A table, and a paragraph if there is anything to say below it.
 
     >>> html({"formula": "<"}, [["H2O"]], "1 < 2").count("&lt;")
     1
@@ -57,7 +57,8 @@ def html(columns: Mapping[str, str], rows: Sequence[Sequence[str]], caption: str
         return f"<tr>{''.join(cells)}</tr>"
 
     left = len(rows) - SHOWN
-    below = f"{caption}; {left} more rows" if left > 0 else caption
+    below = "; ".join(filter(None, (caption, f"{left} more rows" if left > 0 else "")))
+    paragraph = f"<p>{escape(below)}</p>" if below else ""
     body = "".join(line("td", row) for row in rows[:SHOWN])
     head = line("th", list(columns))
-    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{escape(below)}</p>"
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>{paragraph}"

@@ -248,6 +248,7 @@ def _most_likely(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+    from threadpoolctl import threadpool_limits
 
     # The length starts at the typical norm of an input; all ranges span orders of magnitude.
     typical = float(np.sqrt(max((inputs**2).sum(axis=1).mean(), 1.0)))
@@ -255,7 +256,8 @@ def _most_likely(
     length = RBF(typical, (0.03 * typical, 100.0 * typical))
     kernel = amplitude * length + linear * DotProduct(1.0, "fixed")
     process = GaussianProcessRegressor(kernel + WhiteKernel(1e-3, (1e-6, 1.0)))
-    with warnings.catch_warnings():
+    # Matrices this small take more time to divide among threads than to multiply.
+    with threadpool_limits(1), warnings.catch_warnings():
         # A hyperparameter at the end of its range is an answer: there is no noise, for example.
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit(inputs, outputs)
