@@ -164,9 +164,9 @@ panel.legend()
 plt.tight_layout()
 
 # %% [markdown]
-# The teacher knows the shape of the surface, and the 50 dear sums put it in its place. None of these
-# networks has seen more than eight atoms. `model.potential()` is a potential with forces and stress;
-# notebook 9 says how firmly its training data hold the energy of each atom.
+# The teacher knows the shape of the surface, and the 50 dear sums put it in its place; none of
+# these networks has seen more than eight atoms. `model.potential()` is a potential with forces and
+# stress; notebook 9 says how firmly its training data hold the energy of each atom.
 #
 # **Exercise.** Give the teacher only every tenth snapshot. How much of the gain is left at ten
 # dear structures? And what if the pair term is three times as strong?
