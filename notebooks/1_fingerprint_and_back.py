@@ -43,6 +43,25 @@ assert found.code is jaxrecon.ResultCode.CONVERGED
 assert deviation < 1e-3
 
 # %% [markdown]
+# ## Molecules of your own
+#
+# `default` is the fingerprint that is the easiest to invert; it has numbers for each element.
+# `ase.io.read("molecules.xyz", ":")` would read the molecules from a file.
+
+# %%
+from ase.build import molecule
+
+molecules = [molecule("CH3CH2OH"), molecule("CH3COOH")]
+own = jaxrecon.Fingerprint.preset("default", elements=["H", "C", "O"])
+numbers = jaxrecon.featurize(molecules, own)  # a NumPy array, one row each
+formulas = [atoms.symbols for atoms in molecules]
+again = jaxrecon.reconstruct(numbers, own, symbols=formulas, seed=0)
+for atoms, result in zip(molecules, again, strict=True):
+    print(atoms.symbols, result.code.name, f"RMSD {jaxrecon.rmsd(atoms, result.atoms):.0e} Å")
+
+# %% [markdown]
+# ## Derivatives
+#
 # The fingerprint is a pure function: `jax.grad`, `jax.vmap` and `jax.jit` transform it.
 
 # %%
@@ -59,3 +78,9 @@ def loss(positions):
 
 value, slope = jax.jit(jax.value_and_grad(loss))(structure.positions)
 print(f"loss at the truth {value:.1e}, gradient of shape {slope.shape}")
+
+# %% [markdown]
+# Notebook 3 has crystals, 4 makes clusters for a wanted energy, 9 says how sure a result is.
+#
+# **Exercise.** Do the same with a file of your own, and with the preset `soap`. Then give the
+# search the wrong formula. What does the result say?

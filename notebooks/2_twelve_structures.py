@@ -111,3 +111,6 @@ side_by_side(SideBySide(pairs))
 # %% [markdown]
 # Truth above, reconstruction below, laid onto it. `benchmarks/recovery.py prototypes` measures the
 # work and the time of the same search.
+#
+# **Exercise.** Invert the cube from `default` in place of `fung2022`. Which of the two needs fewer
+# hops, and which one leaves the smaller deviation?

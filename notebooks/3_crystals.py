@@ -115,3 +115,7 @@ for name, cell in (("truth", salt.cell), ("found", found.atoms.cell)):
     print(f"{name}: {cell.cellpar().round(3)}, {cell.volume:.3f} Å^3")
 print(compare.text(compare.compare([found.atoms], [salt]), [salt]))
 assert compare.match(salt, found.atoms).tight
+
+# %% [markdown]
+# **Exercise.** Give the search for rock salt a cell that is 1 % too large. What do the residual and
+# the position error say? And does it help to leave the cell unknown?

@@ -138,3 +138,6 @@ parity(published.predicted_against_judged(judged))
 # `jaxrecon.inverse_design.closed_loop.design`, on the command line `jaxrecon design`, does this in
 # rounds: it makes structures, has them judged, and learns from what the judge says before it makes
 # more.
+#
+# **Exercise.** Ask for an energy below that of all known clusters. What does the model warn of, and
+# what does EMT say of the clusters that it makes?

@@ -165,3 +165,6 @@ assert jaxrecon.rmsd(found, below) < 1e-3
 #   descriptor.
 # * The settings of a fingerprint are written into every file and read back. A function is found
 #   again by `module:name`, if it can be imported.
+#
+# **Exercise.** Write a descriptor of distances alone, without angles. Which clusters can it invert,
+# and how many displacements does `jaxrecon.certificates` say that it does not see?

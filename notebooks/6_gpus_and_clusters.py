@@ -182,3 +182,6 @@ with joblib.parallel_config(backend="threading", n_jobs=2):
 # * A CPU searches one target at a time, its replicas on all cores; a GPU as many at once as a third
 #   of its memory holds. Give it many targets in one call.
 # * `jaxrecon reconstruct ...` is the same; on many nodes with `srun ... --distributed auto`.
+#
+# **Exercise.** Stop the first search after two targets in place of three, and continue it with
+# another seed. What does the store say?

@@ -169,6 +169,15 @@ def test_several_targets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_same(again[place], found[number])
 
 
+def test_symbols_of_ase_are_a_formula() -> None:
+    target, symbols = impossible(1), Atoms("Pt3").symbols
+    for given in (symbols, [symbols]):
+        [[problem]] = jaxrecon.search.arguments.problems_of(
+            target, PLATINUM, given, None, None, None
+        )
+        assert problem.symbols == ("Pt", "Pt", "Pt")
+
+
 def test_a_population_without_progress_starts_again() -> None:
     [[problem]] = jaxrecon.search.arguments.problems_of(
         impossible(1), PLATINUM, "Pt3", None, None, None

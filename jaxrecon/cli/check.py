@@ -123,8 +123,9 @@ def certify(
 ) -> Report:
     """Say how firmly a fingerprint holds structures.
 
-    The derivatives of the fingerprint tell how many displacements of the atoms it does not see to
-    first order (deficiency), how far an atom may still be from its place with the present residual
+    The derivatives of the fingerprint tell how many displacements of the atoms (unknowns) it does
+    not see to first order (deficiency), how much it changes along the one that it sees least
+    (singular value), how far an atom may still be from its place with the present residual
     (position error), and how much noise in the numbers moves an atom by 0.1 Angstrom. They hold
     near a structure; --others searches for different structures with the same fingerprint.
     """

@@ -137,6 +137,10 @@ def generate(
     `residual` of the drawn fingerprint; the `shortest` distance of two atoms as a fraction of the
     sum of their covalent radii; whether it is a `duplicate` of an earlier structure or `known` from
     training; and whether it is `accepted` by all of these.
+
+    The table has, for all structures and for the accepted ones: the part predicted within 0.1 of
+    the wanted energy, the mean distance of predictions from it, the parts that are no duplicate and
+    not known, the mean predicted deviation, and how different the structures are from each other.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.inverse_design import generation

@@ -34,9 +34,10 @@ Sets = Annotated[
     list[str],
     typer.Argument(
         metavar="SET...",
-        help="Labelled sets, which are joined: files of structures, like those that `dataset "
-        "build` wrote, folders of such files, or - for standard input; files of fingerprints, like "
-        "name_x.csv beside name_y.csv; or sets that come with the package: pt10 or pt10_pbe.",
+        help="Labelled sets, structures with their energies, which are joined: files of "
+        "structures, like those that `dataset build` wrote, folders of such files, or - for "
+        "standard input; files of fingerprints, like name_x.csv beside name_y.csv; or sets that "
+        "come with the package: pt10 or pt10_pbe.",
     ),
 ]
 EnergyKey = Annotated[

@@ -46,7 +46,8 @@ def fingerprint(
     """Compute the fingerprints of structures.
 
     FP.npz has the fingerprint, the formula, and the cell and periodic axes of each structure. This
-    is all that `reconstruct` needs; positions are not in it. Structures may be free, or periodic
+    is all that `reconstruct` needs; positions are not in it. For NumPy the numbers are
+    numpy.load("FP.npz")["values"], one row for each structure. Structures may be free, or periodic
     along one axis (wires), two (slabs) or three (crystals), also mixed; `reconstruct` takes free
     ones and crystals.
     """

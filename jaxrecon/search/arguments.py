@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.cell import Cell as AseCell
+from ase.symbols import Symbols as AseSymbols
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.compositions import candidates
@@ -23,8 +24,11 @@ from jaxrecon.structures.structure import Bounds, checked_cell
 Targets = np.ndarray | Sequence[Sequence[float]] | Sequence[np.ndarray]
 """Target fingerprints: an array with one row for each target, or a list of vectors."""
 
-Symbols = str | Sequence[str | Sequence[str]]
-"""One formula for all targets, or for each target a formula or the symbols of its atoms."""
+Symbols = str | AseSymbols | Sequence[str | AseSymbols | Sequence[str]]
+"""One formula for all targets, or for each target a formula or the symbols of its atoms.
+
+``atoms.symbols`` of ASE is a formula.
+"""
 
 Cell = np.ndarray | AseCell | Sequence[float] | Sequence[Sequence[float]] | str | None
 """Lattice vectors, lengths, or lengths and angles, in Angstrom and degrees.
@@ -145,12 +149,15 @@ def _compositions(
     if symbols is not None:
         if atoms is not None:
             raise ValueError("expected symbols or atoms, got both")
-        formulas = [symbols] * count if isinstance(symbols, str) else list(symbols)
+        if isinstance(symbols, str | AseSymbols):
+            symbols = [symbols] * count
+        formulas = list(symbols)
         if len(formulas) != count:
             raise ValueError(
                 f"expected one formula or {count}, one for each target, got {len(formulas)}"
             )
-        return [[composition_of(formula)] for formula in formulas]
+        plain = (str(one) if isinstance(one, AseSymbols) else one for one in formulas)
+        return [[composition_of(formula)] for formula in plain]
     if atoms is None:
         if not all(map(reads_compositions, fingerprints)):
             raise ValueError("expected symbols, or the number of atoms, got neither")
