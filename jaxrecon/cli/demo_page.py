@@ -77,8 +77,7 @@ energy."""
 
 CRYSTALS = """Here cells are found as well as positions. The model learned from distorted crystals
 of Cu, Au, CuAu and CuAu<sub>3</sub> with energies by EMT, none of them Cu<sub>3</sub>Au, and was
-asked for just this. It knows that it is on foreign ground: the standard deviation that it states is
-large."""
+asked for just this. That is foreign ground, which the error that it states should show."""
 """Texts of the page, in HTML."""
 
 

@@ -226,7 +226,8 @@ def fit(
 def _initial(network: Network, keys: Key[Array, " m"]) -> Any:
     """Draw the initial weights of all members."""
     # A program that runs once: optimised, it takes seconds to compile and saves milliseconds.
-    options = {"xla_backend_optimization_level": 0}
+    on_cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 0} if on_cpu else None
     return jax.jit(jax.vmap(network.init), compiler_options=options)(keys)
 
 
