@@ -85,7 +85,7 @@ def end_processes() -> None:
     """
     if "joblib" not in sys.modules:
         return
-    from multiprocessing.util import _run_finalizers
+    from multiprocessing.util import _run_finalizers  # type: ignore[attr-defined]
 
     from joblib.executor import MemmappingExecutor
     from joblib.externals.loky import get_reusable_executor
