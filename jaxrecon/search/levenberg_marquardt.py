@@ -15,11 +15,16 @@ DAMPING_START = 1e-2
 DAMPING_LOW, DAMPING_HIGH = 1e-10, 1e4
 """Smallest and largest damping."""
 
-ACCEPTED, REJECTED = 0.2, 4.0
-"""Factors of the damping after a step that lowers the squared residual, and after any other."""
+ACCEPTED = (0.05, 0.5)
+"""Smallest and largest factor of the damping after a step that lowers the squared residual.
 
-CURVATURE_FLOOR = 1e-6
-"""Fraction of the mean diagonal entry that the damping adds to every entry: some may be zero."""
+Far from a minimum damping that falls faster is too small again at once, and every second step is
+rejected. Near a solution it falls with the squared residual, so that convergence is quadratic
+(Yamashita & Fukushima, Comput. Suppl. 15, 239, 2001).
+"""
+
+REJECTED = 3.0
+"""Factor of the damping after any other step."""
 
 
 class Linearization(NamedTuple):
@@ -93,9 +98,11 @@ def levenberg_marquardt(
 ) -> Refinement:
     r"""Minimise a sum of squares :math:`|r(x)|^2` by damped Gauss-Newton steps.
 
-    .. math:: (J^T J + \mu\, \mathrm{diag}(J^T J)) s = -J^T r
+    .. math:: (J^T J + \mu\, (D + \bar d I) / 2) s = -J^T r
 
-    Source: Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963). A step that does not lower the
+    D is the diagonal of :math:`J^T J`, as in Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963),
+    and :math:`\bar d` the mean of its entries that are not zero, as in Levenberg, Q. Appl. Math. 2,
+    164 (1944). D alone needs more steps from random positions. A step that does not lower the
     squared residual is rejected and the damping :math:`\mu` raised. Each step evaluates the model
     once and solves one system of linear equations, by elimination.
 
@@ -118,7 +125,7 @@ def levenberg_marquardt(
         )
         worst = jnp.full_like(zeros.squared, jnp.inf)
         start = zeros._replace(squared=worst, residual=worst)
-        damping = jnp.asarray(DAMPING_START / ACCEPTED, positions.dtype)
+        damping = jnp.asarray(DAMPING_START / ACCEPTED[0], positions.dtype)
         return RefineState(positions, start, damping, positions, worst)
 
     def step(state: RefineState) -> RefineState:
@@ -127,7 +134,9 @@ def levenberg_marquardt(
         # of the trace keeps the matrix positive definite.
         diagonal = jnp.diagonal(gram)
         floor = jnp.finfo(gram.dtype).eps * jnp.trace(gram) + jnp.finfo(gram.dtype).tiny
-        shift = state.damping * (diagonal + CURVATURE_FLOOR * diagonal.mean()) + floor
+        # Fixed atoms and padding have no curvature either, and don't count for the mean.
+        mean = jnp.trace(gram) / jnp.maximum(jnp.sum(diagonal > 0.0, dtype=gram.dtype), 1.0)
+        shift = state.damping * (diagonal + mean) / 2.0 + floor
         solution = solve_positive_definite(gram + jnp.diag(shift), -gradient)
         # Shorten the step as a whole: its direction is that of descent.
         move = jnp.where(jnp.isfinite(solution), solution, 0.0).reshape(state.positions.shape)
@@ -139,7 +148,9 @@ def levenberg_marquardt(
         at_trial = model(trial)
         lower = at_trial.squared < state.model.squared
         better = at_trial.residual < state.best_residual
-        damping = state.damping * jnp.where(lower, ACCEPTED, REJECTED)
+        # The first model comes from an infinite residual: then the ratio is 0.
+        ratio = at_trial.squared / state.model.squared
+        damping = state.damping * jnp.where(lower, jnp.clip(ratio, *ACCEPTED), REJECTED)
         return RefineState(
             positions=jnp.where(lower, trial, state.positions),
             model=jax.tree.map(lambda new, old: jnp.where(lower, new, old), at_trial, state.model),
