@@ -185,7 +185,7 @@ def test_a_population_without_progress_starts_again() -> None:
     config = CONFIG.replace(restart_after=3)
     state = TargetState(problem, config, lowest_residual=0.0)
     coordinates = np.zeros((2, 3, 3), np.float32)
-    for best, restarts in [(5, False), (4, False), (4, False), (6, False), (4, True), (9, False)]:
+    for best, restarts in [(5, False), (4, False), (3.95, False), (6, False), (4, True), (9, False)]:
         residuals = np.array([best, 10.0], np.float32)
         state.update(coordinates, residuals)
         assert np.isinf(residuals).all() == restarts

@@ -18,9 +18,9 @@ class ReconstructConfig:
         replicas: number of structures that search for one target together. 0 means 64 if the
             fingerprint pools largest or smallest values, and 16 if it is smooth.
         hops: largest number of hops for one target; the first one starts from random positions.
-        restart_after: number of hops without a better structure after which all replicas start
-            again from random positions.
-        patience: number of hops without a residual that is lower by 1 % after which a search ends;
+        restart_after: number of hops without a residual that is lower by 2 % after which all
+            replicas start again from random positions.
+        patience: number of hops without a residual that is lower by 2 % after which a search ends;
             0 for no such end. For targets that no structure has exactly, such as drawn ones.
         tolerance: mean absolute residual at which a structure counts as a solution, without a unit.
         position_tolerance: position error in Angstrom that such a residual may leave: above it, a
@@ -53,7 +53,7 @@ class ReconstructConfig:
 
     replicas: int = 0
     hops: int = 600
-    restart_after: int = 25
+    restart_after: int = 5
     patience: int = 0
     tolerance: float = 1e-6
     position_tolerance: float = 1e-4

@@ -16,7 +16,7 @@ from jaxrecon.search.solutions import Solutions
 MAX_POLISHED = 4
 """Largest number of structures that are polished after one hop, if several solutions are wanted."""
 
-CLEARLY = 0.99
+CLEARLY = 0.98
 """Part of a residual below which another one is clearly lower."""
 
 
@@ -30,7 +30,8 @@ class TargetState:
         solutions: the best structures so far.
         lowest_residual: lowest residual of the search so far, in float32; used where one solution
             is wanted.
-        best_since_restart: lowest residual since the last restart.
+        best_since_restart: residual since the last restart that the next one has to be clearly
+            lower than.
         hops_without_progress: number of hops since that was reached.
         hops: number of hops done.
         milestone: the residual that the next one has to be clearly lower than.
@@ -100,7 +101,7 @@ class TargetState:
         # A population that has made no progress for long starts again from random coordinates,
         # which a population without any finite residual does.
         self.hops_without_progress += 1
-        if best < self.best_since_restart:
+        if best < CLEARLY * self.best_since_restart:
             self.best_since_restart, self.hops_without_progress = best, 0
         if self.hops_without_progress == self.config.restart_after:
             self.best_since_restart, self.hops_without_progress = np.inf, 0
