@@ -185,10 +185,10 @@ def test_a_population_without_progress_starts_again() -> None:
     config = CONFIG.replace(restart_after=3)
     state = TargetState(problem, config, lowest_residual=0.0)
     coordinates = np.zeros((2, 3, 3), np.float32)
-    for best, restarts in [(5, False), (4, False), (3.95, False), (6, False), (4, True), (9, False)]:
+    for best, again in [(5, False), (4, False), (3.95, False), (6, False), (4, True), (9, False)]:
         residuals = np.array([best, 10.0], np.float32)
         state.update(coordinates, residuals)
-        assert np.isinf(residuals).all() == restarts
+        assert np.isinf(residuals).all() == again
     # After the restart, even a residual of 9 is progress.
     assert (state.best_since_restart, state.hops_without_progress) == (9.0, 0)
 
