@@ -85,7 +85,7 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
         ("reconstruct pt10.npz", "--output"),
         ("reconstruct", "FP.npz"),
         ("fingerprint water.xyz -o old.npz", "in the way or --force, got old.npz"),
-        ("fingerprint water.xyz -o out.csv", "expected an output ending in .npz, got out.csv"),
+        ("fingerprint water.xyz -o out.txt", "expected an output ending in .npz or .csv or .npy"),
         ("fingerprint none.xyz -o out.npz", "got none.xyz, which does not exist"),
         ("fingerprint text.xyz -o out.npz", "structures that ASE can read, got text.xyz"),
         ("fingerprint water.xyz -o out.npz --preset acsf", "expected a preset among"),

@@ -1,5 +1,6 @@
 """Files come back as they were written, without positions, and are never partial."""
 
+import csv
 import json
 import os
 import re
@@ -88,6 +89,18 @@ def test_npz_never_has_positions(tmp_path):
         assert set(first) == {"version", "values", "fingerprint", "formulas", "cells", "pbc"}
         for key in first:
             np.testing.assert_array_equal(first[key], second[key])
+
+
+def test_tables_and_arrays_have_the_numbers_alone(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, SMALL.size))
+    for name in ("fp.csv", "fp.npy"):
+        write_fingerprints(tmp_path / name, values, SMALL)
+        file = read_fingerprints(tmp_path / name)
+        assert file.values.tobytes() == values.tobytes()
+        assert file.fingerprint is None
+    np.testing.assert_array_equal(np.load(tmp_path / "fp.npy"), values)
+    with (tmp_path / "fp.csv").open() as table:
+        assert next(csv.reader(table)) == list(SMALL.names)
 
 
 def test_npz_without_structures_says_so(tmp_path):
@@ -221,8 +234,8 @@ def test_what_is_no_fingerprint_file(tmp_path):
 
 
 def test_what_can_not_be_written_as_fingerprints(tmp_path):
-    with pytest.raises(ValueError, match=re.escape("to an .npz file")):
-        write_fingerprints(tmp_path / "fp.csv", ONES, SMALL)
+    with pytest.raises(ValueError, match=re.escape("in an .npz, .csv or .npy file")):
+        write_fingerprints(tmp_path / "fp.txt", ONES, SMALL)
     with pytest.raises(ValueError, match=f"of length {SMALL.size}"):
         write_fingerprints(tmp_path / "fp.npz", np.ones((1, 3)), SMALL)
     with pytest.raises(ValueError, match="expected 1 structures, got 2"):

@@ -22,7 +22,12 @@ Examples:
 
 def fingerprint(
     structures: Structures,
-    output: Annotated[Path, options.output("FP.npz", "File of fingerprints to write.")],
+    output: Annotated[
+        Path,
+        options.output(
+            "FP.npz", "File of fingerprints to write; FP.csv or FP.npy for the numbers alone."
+        ),
+    ],
     preset: Annotated[
         str | None,
         typer.Option(
@@ -53,13 +58,13 @@ def fingerprint(
     """
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
-    from jaxrecon.descriptors.io import write_fingerprints
+    from jaxrecon.descriptors.io import SUFFIXES, write_fingerprints
     from jaxrecon.descriptors.registry import PRESETS
     from jaxrecon.runtime.files import check_output
     from jaxrecon.structures.formulas import elements_of
     from jaxrecon.structures.io import read_structures
 
-    check_output(output, force, suffix=".npz")
+    check_output(output, force, suffix=SUFFIXES)
     frames = read_structures(structures)
     default = CRYSTAL_PRESET if any(atoms.pbc.any() for atoms in frames) else PRESET
     name = preset or default
@@ -68,6 +73,8 @@ def fingerprint(
     options.start_jax()
     write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     text = f"{output}: {len(frames)} fingerprints of {chosen.size} numbers"
+    if output.suffix != ".npz":
+        text += f" and nothing else: `reconstruct` needs --preset {name} and --symbols too"
     payload = {"fingerprints": len(frames), "numbers": chosen.size}
     return Report(text, payload, [output])
 

@@ -22,6 +22,9 @@ from jaxrecon.runtime.files import existing, replacing
 from jaxrecon.runtime.memory import check_memory
 from jaxrecon.runtime.messages import reason, shortened
 
+SUFFIXES = (".npz", ".csv", ".npy")
+"""Endings of the files."""
+
 VERSION = 2
 """Version of the .npz format: increased by any change that an older jaxrecon would misread."""
 
@@ -90,8 +93,11 @@ def write_fingerprints(
 ) -> None:
     """Write fingerprints and their settings; of structures the formulas and cells, no positions.
 
+    A ``.npy`` or ``.csv`` file gets the numbers alone, for other programs; in a ``.csv`` file the
+    names of the features stand above them.
+
     Args:
-        path: path of the file, which ends in ``.npz``.
+        path: path of the file, which ends in ``.npz``, ``.npy`` or ``.csv``.
         values: the fingerprint of each target, one in each row, without a unit.
         fingerprint: the settings of the fingerprints.
         structures: the structures that have these fingerprints, in the same order.
@@ -102,18 +108,28 @@ def write_fingerprints(
         OSError: if the file can't be written.
     """
     path = Path(path)
-    if path.suffix != ".npz":
-        raise ValueError(f"expected fingerprints to be written to an .npz file, got {path}")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"expected fingerprints in an .npz, .csv or .npy file, got {path}")
     values = np.asarray(values, dtype=np.float64)
     _check_values(values, fingerprint, path)
+    if structures is not None and len(structures) != len(values):
+        raise ValueError(f"expected {len(values)} structures, got {len(structures)}")
+    if path.suffix == ".npy":
+        with replacing(path) as draft:
+            np.save(draft, values)
+        return
+    if path.suffix == ".csv":
+        with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(fingerprint.names)
+            writer.writerows(row.tolist() for row in values)
+        return
     content: dict[str, Any] = {
         "version": np.int64(VERSION),
         "values": values,
         "fingerprint": np.str_(fingerprint.to_json()),
     }
     if structures is not None:
-        if len(structures) != len(values):
-            raise ValueError(f"expected {len(values)} structures, got {len(structures)}")
         # In many data sets a free structure has a box around it, which is not a cell.
         cells = [atoms.cell.array if atoms.pbc.any() else np.zeros((3, 3)) for atoms in structures]
         content["formulas"] = np.array([str(atoms.symbols) for atoms in structures], dtype=np.str_)

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,14 @@ def finite(data: Any) -> Any:
 
 
 def check_output(
-    path: str | os.PathLike[str], force: bool = False, *, suffix: str | None = None
+    path: str | os.PathLike[str], force: bool = False, *, suffix: str | Sequence[str] | None = None
 ) -> None:
     """Raise unless a file can be written. Call it before the work, not after it.
 
     Args:
         path: the file that will be written.
         force: whether an existing file may be replaced.
-        suffix: the required suffix; None for any.
+        suffix: the required suffix, or some of which it must have one; None for any.
 
     Raises:
         ValueError: if the path has another suffix.
@@ -54,8 +54,9 @@ def check_output(
         OSError: if the directory is missing, the path exists and is no file, or writing is not
             allowed.
     """
-    if suffix is not None and Path(path).suffix != suffix:
-        raise ValueError(f"expected an output ending in {suffix}, got {path}")
+    allowed = [suffix] if isinstance(suffix, str) else suffix
+    if allowed is not None and Path(path).suffix not in allowed:
+        raise ValueError(f"expected an output ending in {' or '.join(allowed)}, got {path}")
     real = Path(os.path.realpath(path))
     if not real.parent.is_dir():
         raise NotADirectoryError(f"expected a directory to write {path} to, got {real.parent}")
