@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ KEPT = ("targets", "certified", "matched", "matched loosely", "numbers", "evalua
 """Figures that are kept, besides the work in all."""
 
 
+@cache
 def revision() -> str:
-    """The revision of the program, with a plus where it was changed since."""
+    """The revision of the program, with a plus where it was changed since; asked for once."""
     head = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"], cwd=HERE, capture_output=True, text=True
     )
