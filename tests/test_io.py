@@ -1,6 +1,5 @@
 """Files come back as they were written, without positions, and are never partial."""
 
-import csv
 import json
 import os
 import re
@@ -91,16 +90,12 @@ def test_npz_never_has_positions(tmp_path):
             np.testing.assert_array_equal(first[key], second[key])
 
 
-def test_tables_and_arrays_have_the_numbers_alone(tmp_path):
+@pytest.mark.parametrize("name", ["fp.csv", "fp.npy"])
+def test_tables_and_arrays_have_the_numbers_alone(tmp_path, name):
     values = np.random.default_rng(0).normal(size=(2, SMALL.size))
-    for name in ("fp.csv", "fp.npy"):
-        write_fingerprints(tmp_path / name, values, SMALL)
-        file = read_fingerprints(tmp_path / name)
-        assert file.values.tobytes() == values.tobytes()
-        assert file.fingerprint is None
-    np.testing.assert_array_equal(np.load(tmp_path / "fp.npy"), values)
-    with (tmp_path / "fp.csv").open() as table:
-        assert next(csv.reader(table)) == list(SMALL.names)
+    write_fingerprints(tmp_path / name, values, SMALL)
+    file = read_fingerprints(tmp_path / name)
+    assert (file.values.tobytes(), file.fingerprint) == (values.tobytes(), None)
 
 
 def test_npz_without_structures_says_so(tmp_path):
