@@ -138,6 +138,7 @@ def broken(whole: bytes, how: str, where: float, odd: str) -> bytes | None:
 @example(how="folder", where=0.0, odd="", kind=None)
 @example(how="other", where=0.0, odd="1e999", kind=None)
 @example(how="other", where=0.0, odd="[" * 2000, kind=None)
+@example(how="odd word", where=0.0, odd="9" * 400, kind=None)
 def test_broken_files_are_one_line(
     line: str,
     how: str,

@@ -262,7 +262,9 @@ def _check_occupancies(atoms: Atoms, number: int, name: str) -> None:
             values = occupancies.values() if isinstance(occupancies, dict) else ()
             # ASE leaves what is no number as it is in the file.
             numbers = [isinstance(value, int | float) for value in values]
-            if not all(numbers) or any(abs(value - 1.0) > FULL for value in values):
+            # Comparing is exact for integers of any size too.
+            full = (1.0 - FULL <= value <= 1.0 + FULL for value in values)
+            if not all(numbers) or not all(full):
                 found = ", ".join(f"{symbol} {value}" for symbol, value in occupancies.items())
                 raise _partial(found, site, number, name)
     column = np.asarray(atoms.arrays.get("occupancy", ()))
