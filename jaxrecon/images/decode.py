@@ -124,8 +124,9 @@ def decode(
         certificate: ``result_code``, the name of an :class:`ImageCode` in lower case; ``residual``,
         the largest absolute difference of the image and that of the crystal, without a unit;
         ``position_error`` and ``cell_error``, the largest standard errors of a position and of an
-        edge in Angstrom that this difference allows for. The errors are not known for
-        ``"argmax"``. In a list, an image that can't be read gives no atoms and its code.
+        edge in Angstrom that this difference allows for, and no less than the round-off of such
+        lengths in the precision of the image. The errors are not known for ``"argmax"``. In a list,
+        an image that can't be read gives no atoms and its code.
 
     Raises:
         ValueError: if an image has other shapes than its parameters say, a setting is not one of
@@ -259,11 +260,15 @@ def _crystal(image: Image, row: int, cell: Cell, reading: Reading, settings: Set
     kept = separated(atoms, reading.heights[here], settings.min_distances)
     exact = residual <= CERTIFIED and len(kept) == len(atoms)
     atoms = atoms[kept]
+    # An image is that of rounded positions and lattice vectors.
+    round_off = float(np.finfo(image.basis.dtype).eps) / 2.0
     atoms.info = {
         "result_code": (ImageCode.CONVERGED if exact else ImageCode.STALLED).name.lower(),
         "residual": residual,
-        "position_error": float(reading.errors[here][kept].max()),
-        "cell_error": cell.error,
+        "position_error": max(
+            float(reading.errors[here][kept].max()), round_off * image.parameters.box
+        ),
+        "cell_error": max(cell.error, round_off * float(atoms.cell.lengths().max())),
     }
     return atoms
 
