@@ -52,6 +52,8 @@ def test_crystals_come_back_exactly(parameters: ImageParameters) -> None:
         assert found.info["result_code"] == "converged"
         assert found.info["residual"] < 2e-6
         assert max(found.info["position_error"], found.info["cell_error"]) < 1e-6
+        off = np.abs(found.cell.lengths() - atoms.cell.lengths()).max()
+        assert off <= found.info["cell_error"]
         assert deviation(found, atoms) < 3e-6
 
 

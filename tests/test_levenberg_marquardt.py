@@ -268,3 +268,16 @@ def test_symmetric_structures(positions: list[tuple[float, float, float]], x64: 
     for seed in range(5):
         noise = np.random.default_rng(seed).normal(size=structure.positions.shape) * 0.05
         assert end(structure.positions + jnp.asarray(noise)) <= 1e-9
+
+
+def test_unknowns_without_curvature_change_no_step() -> None:
+    """Padding and fixed atoms leave zeros in the matrix, which don't count for the damping."""
+    start = jnp.array([[1.0, 0.5, 0.2], [1.0, 0.5, 3.0]])
+    target = decay(jnp.array([[2.0, 1.5, 0.3], [1.2, 0.8, 2.5]]))
+    more = jnp.concatenate([start, jnp.ones((3, 3))])
+    own, _ = refine(levenberg_marquardt(model_of(decay, target), max_step=1.0), start, steps=2)
+    padded_model = model_of(lambda x: decay(x[:2]), target)
+    found, _ = refine(levenberg_marquardt(padded_model, max_step=1.0), more, steps=2)
+    np.testing.assert_allclose(found[:2], own, atol=1e-5)
+    np.testing.assert_array_equal(found[2:], 1.0)
+    assert np.abs(own - start).max() > 0.1

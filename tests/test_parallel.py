@@ -121,13 +121,12 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
 def test_a_program_that_ends_at_once_leaves_nothing_behind() -> None:
     """``os._exit`` skips what Python does at its end; joblib's tracker would warn of the rest."""
     program = textwrap.dedent("""
-        import os, sys
+        import joblib, os, sys
         from jaxrecon.runtime.parallel import end_processes, unordered
-        end_processes()
+        end_processes()  # there are none yet
         print(sorted(unordered(divmod, [(7, 2), (8, 3)], 2)), flush=True)
         if "end" in sys.argv:
             end_processes()
@@ -141,6 +140,7 @@ def test_a_program_that_ends_at_once_leaves_nothing_behind() -> None:
         assert ("leaked" in ended.stderr) == warned, ended.stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
 def test_processes_end_with_the_one_that_was_killed(tmp_path: Path) -> None:
     (tmp_path / "slow_work.py").write_text(textwrap.dedent(SLOW))
     code = textwrap.dedent(KILLED.format(folder=str(tmp_path)))

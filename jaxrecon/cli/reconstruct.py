@@ -74,7 +74,7 @@ def fingerprint(
     write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     text = f"{output}: {len(frames)} fingerprints of {chosen.size} numbers"
     if output.suffix != ".npz":
-        text += f" and nothing else: `reconstruct` needs --preset {name} and --symbols too"
+        text += f"; settings, formulas and cells are not in it (reconstruct --preset {name})"
     payload = {"fingerprints": len(frames), "numbers": chosen.size}
     return Report(text, payload, [output])
 

@@ -18,9 +18,10 @@ DAMPING_LOW, DAMPING_HIGH = 1e-10, 1e4
 ACCEPTED = (0.05, 0.5)
 """Smallest and largest factor of the damping after a step that lowers the squared residual.
 
-Far from a minimum damping that falls faster is too small again at once, and every second step is
-rejected. Near a solution it falls with the squared residual, so that convergence is quadratic
-(Yamashita & Fukushima, Comput. Suppl. 15, 239, 2001).
+The factor is the ratio of the new to the old squared residual, within these limits. Damping that
+falls by 0.2 at every such step needs more steps from random positions; one that falls by 0.5 alone
+holds up the last steps. In proportion to the squared residual, damping leaves convergence
+quadratic (Yamashita & Fukushima, Comput. Suppl. 15, 239, 2001).
 """
 
 REJECTED = 3.0
