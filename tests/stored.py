@@ -44,6 +44,7 @@ def result(number: int = 0, **changes: Any) -> Result:
         "evaluations": {"values": 7, "gradients": 0, "jacobians": number},
         "seconds": random.uniform(),
         "certificate": Certificate(3, number % 2, random.uniform(), np.inf, random.uniform()),
+        "tolerance": 1e-5 / 3,
     }
     return Result(**{**values, **changes})
 

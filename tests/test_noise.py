@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ase.io
@@ -100,6 +101,10 @@ def test_a_noisy_target_is_solved_within_its_noise(cluster: Atoms, tmp_path: Pat
     run(f"{base} -o {tmp_path}/found.extxyz --noise 1e-3")
     found = ase.io.read(tmp_path / "found.extxyz")
     assert found.info["result_code"] == "converged"
+    (told,) = json.loads((tmp_path / "found.json").read_text())["targets"]
+    unknowns = 3 * len(cluster) - 6
+    noise = np.full(FINGERPRINT.size, 1e-3)
+    assert told["tolerance"] == pytest.approx(1e-6 + expected_residual(noise, unknowns))
     bars = found.arrays["error_bar"]
     assert bars.shape == (5,)
     assert found.info["position_error"] >= bars.max() * (1.0 - 1e-6)

@@ -136,7 +136,7 @@ def test_a_data_frame_has_a_row_for_each_target(run: Reconstruction) -> None:
     np.testing.assert_array_equal(frame["singular_value"], [0.05, np.nan, 0.0, np.nan])
     kinds = {"formula", "hops", "seconds", "values", "jacobians"}
     certificate = {"position_error", "rank_deficiency", "singular_value"}
-    rest = {"code", "evaluations", "gradients", "residual", "solutions"}
+    rest = {"code", "evaluations", "gradients", "residual", "solutions", "tolerance"}
     assert set(frame) == kinds | certificate | rest
 
 
@@ -171,7 +171,7 @@ def test_the_figure_of_a_run_has_every_target_and_the_part_that_is_solved(
 ) -> None:
     residuals, solved, work = run.plot().axes
     points = {
-        line.get_label(): list(zip(*line.get_data(), strict=True)) for line in residuals.lines[:-1]
+        line.get_label(): list(zip(*line.get_data(), strict=True)) for line in residuals.lines
     }
     assert points["converged (1)"] == [(0, 2e-9)]
     assert points["uncertain (1)"] == [(2, SMALLEST_RESIDUAL)]
@@ -187,10 +187,19 @@ def test_the_figure_of_a_run_has_every_target_and_the_part_that_is_solved(
     assert up.tolist() == [0.0, 0.25, 0.25]
 
 
+def test_the_figure_of_a_run_shows_what_noise_leaves_of_each_target(run: Reconstruction) -> None:
+    limits = [None, 2e-3, 1e-6, 0.5]
+    noisy = [replace(each, tolerance=limit) for each, limit in zip(run, limits, strict=True)]
+    axis = replace(run, results=noisy).plot().axes[0]
+    (line,) = axis.patches
+    assert line.get_data().values.tolist() == [1e-6, 2e-3, 1e-6, 0.5]
+    assert line.get_data().edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
+
+
 def test_every_result_code_has_a_style() -> None:
     assert set(STYLES) == {code.name.lower() for code in ResultCode}
     with pytest.raises(ValueError, match=r"expected result codes among .*, got \['lost'\]"):
-        run_summary(RunSummary([1.0], [1.0], ["lost"], 1e-6))
+        run_summary(RunSummary([1.0], [1.0], ["lost"], [1e-6]))
 
 
 def test_a_figure_of_nothing_is_refused(run: Reconstruction, made: Generated) -> None:

@@ -54,14 +54,27 @@ def test_results_of_earlier_versions_have_no_certificate(
 ) -> None:
     store, own = Store(tmp_path / "found.db"), result(0, others=(solution(1),))
     [(atoms, pairs, data)] = store._rows(own)
-    del pairs["position_error"], data["certificate"], data["others"][0]["certificate"]
+    del (
+        pairs["position_error"],
+        pairs["tolerance"],
+        data["certificate"],
+        data["others"][0]["certificate"],
+    )
     store.begin(DESCRIPTION)
     monkeypatch.setattr(Store, "_rows", lambda *_: [Row(atoms, pairs, data)])
     store.commit(0, own)
     found = Store(tmp_path / "found.db", resume=True).begin(DESCRIPTION)[0]
     other = solution(1)._replace(certificate=None)
-    assert_same(found, replace(own, certificate=None, others=(other,)))
+    assert_same(found, replace(own, certificate=None, others=(other,), tolerance=None))
     assert np.isnan(found.position_error)
+
+
+def test_a_target_that_was_hit_within_its_noise_is_not_searched_again(tmp_path: Path) -> None:
+    store, known = Store(tmp_path / "found.db"), {"config": {"tolerance": 1e-6, "solutions": 1}}
+    known["config"]["hops"] = 5
+    hit = result(0, residual=1e-3, tolerance=2e-3)
+    assert store._same(0, hit, known, {"config.hops"})
+    assert not store._same(0, replace(hit, tolerance=None), known, {"config.hops"})
 
 
 def test_settings_of_later_versions_count_as_their_defaults() -> None:

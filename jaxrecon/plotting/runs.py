@@ -72,19 +72,20 @@ class RunSummary(NamedTuple):
         residuals: mean absolute residual, without a unit; infinite or NaN if there is none.
         evaluations: fingerprint evaluations of all kinds.
         codes: names of the result codes in lower case, like ``"converged"``.
-        tolerance: residual up to which a target counts as hit.
+        tolerances: residuals up to which the targets count as hit.
     """
 
     residuals: Sequence[float]
     evaluations: Sequence[float]
     codes: Sequence[str]
-    tolerance: float
+    tolerances: Sequence[float]
 
     @classmethod
     def example(cls) -> "RunSummary":
         """Five targets, of which three are hit, as data to try the figure with."""
         codes = ["converged", "stalled", "converged", "non_finite", "converged"]
-        return cls([2e-9, 3e-2, 0.0, np.inf, 4e-8], [11e3, 91e3, 14e2, 91e3, 5e4], codes, 1e-6)
+        work = [11e3, 91e3, 14e2, 91e3, 5e4]
+        return cls([2e-9, 3e-2, 0.0, np.inf, 4e-8], work, codes, [1e-6] * 5)
 
 
 def success_curves(data: SuccessCurves, ax: Axes | None = None) -> Figure:
@@ -163,14 +164,14 @@ def run_summary(data: RunSummary, ax: Axes | None = None) -> Figure:
     if unknown := set(data.codes) - set(STYLES):
         raise ValueError(f"expected result codes among {list(STYLES)}, got {sorted(unknown)}")
     residuals, evaluations = np.array(data.residuals, float), np.array(data.evaluations, float)
-    codes = np.array(data.codes)
+    codes, tolerances = np.array(data.codes), np.array(data.tolerances, float)
     figure = panels(ax, 8.0, 4.2)
     axes = figure.subplot_mosaic([["residual", "solved"], ["work", "solved"]])
     above, below, right = axes["residual"], axes["work"], axes["solved"]
 
-    # The upper edge is above all finite residuals and above the tolerance.
+    # The upper edge is above all finite residuals and above the tolerances.
     finite = np.isfinite(residuals)
-    top = 3.0 * max(residuals[finite].max(initial=data.tolerance), data.tolerance)
+    top = 3.0 * residuals[finite].max(initial=tolerances.max())
     heights = np.where(finite, np.maximum(residuals, SMALLEST_RESIDUAL), top)
     for code, (colour, marker) in STYLES.items():
         rows = np.flatnonzero(codes == code)
@@ -179,7 +180,8 @@ def run_summary(data: RunSummary, ax: Axes | None = None) -> Figure:
             style: dict[str, Any] = {"color": colour, "marker": marker, "ls": "", "ms": 4.0}
             above.plot(rows, heights[rows], label=label, **style)
             below.plot(rows, evaluations[rows], **style)
-    above.axhline(data.tolerance, color=INK, lw=0.8, ls="--", zorder=0)
+    edges = np.arange(len(residuals) + 1) - 0.5
+    above.stairs(tolerances, edges, baseline=None, color=INK, lw=0.8, ls="--", zorder=0)
     above.set_ylabel("residual")
     above.tick_params(labelbottom=False)
     below.set_ylabel("evaluations")

@@ -117,6 +117,8 @@ class Result:
         others: further solutions, where several were wanted.
         certificate: how firmly the target holds the structure. None far from the target, in a
             guided search, and in runs of earlier versions.
+        tolerance: residual up to which the target counts as hit: that of the settings, and what
+            noise leaves. None in runs of earlier versions.
     """
 
     atoms: Atoms
@@ -127,6 +129,7 @@ class Result:
     seconds: float
     others: tuple[Solution, ...] = ()
     certificate: Certificate | None = None
+    tolerance: float | None = None
 
     @property
     def position_error(self) -> float:
@@ -155,6 +158,7 @@ class Result:
         return {
             "formula": self.atoms.get_chemical_formula(),
             "residual": self.residual,
+            "tolerance": self.tolerance,
             "code": self.code.name.lower(),
             "hops": self.hops,
             "evaluations": sum(self.evaluations.values()),
@@ -256,9 +260,9 @@ class Reconstruction(Sequence[Result]):
         """The results as a data frame with one row per target.
 
         Returns:
-            Formula, residual, code, hops, evaluations in total and by kind, seconds, position error
-            in Angstrom, rank deficiency, singular value in 1/Angstrom, and the number of
-            ``solutions``; the index is the number of the target.
+            Formula, residual, its tolerance, code, hops, evaluations in total and by kind, seconds,
+            position error in Angstrom, rank deficiency, singular value in 1/Angstrom, and the
+            number of ``solutions``; the index is the number of the target.
         """
         from pandas import DataFrame, Index
 
@@ -285,7 +289,7 @@ class Reconstruction(Sequence[Result]):
                 residuals=[result.residual for result in self],
                 evaluations=[sum(result.evaluations.values()) for result in self],
                 codes=[result.code.name.lower() for result in self],
-                tolerance=self.config.tolerance,
+                tolerances=[result.tolerance or self.config.tolerance for result in self],
             )
         )
 

@@ -62,6 +62,8 @@ class Store(RunStore[int, Result]):
             "evaluations": sum(value.evaluations.values()),
             "seconds": float(value.seconds),
         }
+        if value.tolerance is not None:
+            pairs["tolerance"] = float(value.tolerance)
         if value.certificate is not None:
             pairs["position_error"] = float(value.position_error)
         data = {
@@ -83,6 +85,7 @@ class Store(RunStore[int, Result]):
             seconds=values["seconds"],
             others=tuple(Solution(**_with_certificate(other)) for other in data["others"]),
             certificate=_with_certificate(data)["certificate"],
+            tolerance=values.get("tolerance"),
         )
 
     def _same(self, key: int, value: Result, known: dict[str, Any], more: set[str]) -> bool:
@@ -91,9 +94,8 @@ class Store(RunStore[int, Result]):
             return True
         config = known["config"]
         residuals = [value.residual, *(other.residual for other in value.others)]
-        solved = sum(residual <= config["tolerance"] for residual in residuals)
-        if "noise" in known and value.code.solved:  # its tolerance is larger
-            solved = len(residuals)
+        tolerance = value.tolerance or config["tolerance"]
+        solved = sum(residual <= tolerance for residual in residuals)
         # With more hops in all than the limit, several compositions were tried, each up to it.
         return bool(solved >= config["solutions"] and value.hops <= config["hops"])
 

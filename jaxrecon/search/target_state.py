@@ -157,4 +157,5 @@ class TargetState:
             seconds=time.perf_counter() - self.started,
             others=tuple(others),
             certificate=certificate,
+            tolerance=self.config.tolerance,
         )
