@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,10 +151,31 @@ def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) 
     assert 1e-5 < first["position_error"] < 1e-2
     assert second["position_error"] < 1e-9
     assert first["residual"] > second["residual"]
+    assert run("certify moved.xyz --preset default --noise 1e-3 -o noisy.json") == 0
+    noisy, _ = json.loads(Path("noisy.json").read_text())["certificates"]
+    assert noisy["position_error"] >= max(noisy["error_bars"]) > first["position_error"]
+    assert run("certify moved.xyz --preset default --noise -1") == 2
+    assert "expected noise > 0, got -1.0" in capsys.readouterr().err
     assert run("certify water.xyz --preset soap --fingerprints water.npz") == 2
     assert (
         "expected --preset or --fingerprints with parameters, got both" in capsys.readouterr().err
     )
+
+
+@pytest.mark.usefixtures("command_line")
+def test_others_are_searched_with_the_noise_of_their_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def search(atoms: Atoms, *_: Any, noise: np.ndarray, **__: Any) -> list[Atoms]:
+        asked.append(noise)
+        return [Atoms(atoms, info={"rmsd": 0.5})]
+
+    monkeypatch.setattr("jaxrecon.search.degeneracy.degenerate_structures", search)
+    write("water.xyz", [molecule("H2O"), molecule("H2")])
+    noise = np.random.default_rng(0).uniform(0.1, 0.2, (2, 232))
+    np.save("noise.npy", noise)
+    assert run("certify water.xyz --others 1 --noise noise.npy -o table.json") == 0
+    np.testing.assert_array_equal(asked, noise)
 
 
 @pytest.mark.slow

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms
 
-from jaxrecon import ACSF, SOAP, Fingerprint, degenerate_structures, featurize, rmsd
+from jaxrecon import (
+    ACSF,
+    SOAP,
+    Fingerprint,
+    ReconstructConfig,
+    ResultCode,
+    degenerate_structures,
+    featurize,
+    rmsd,
+)
+from jaxrecon.search.results import Reconstruction, Result
 
 
 def rings(apex: float) -> Atoms:
@@ -34,6 +46,30 @@ def test_the_other_structure_with_the_same_mean_is_found() -> None:
     assert rmsd(found, below) < 1e-4
     assert found.info["residual"] < 1e-6
     assert found.info["rmsd"] == pytest.approx(rmsd(above, below), abs=1e-4)
+    # The variance tells them apart, but for noise.
+    both, settings = Fingerprint(SMALL, ("mean", "moment2")), {"hops": 6, "seed": 1, "replicas": 16}
+    assert degenerate_structures(above, both, **settings) == []
+    assert len(degenerate_structures(above, both, noise=1e-2, **settings)) == 1
+
+
+def test_others_within_the_noise_of_each_number_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that finds the other one with a residual above the settings' tolerance."""
+    above, below = rings(2.4), rings(-2.4)
+    asked: dict[str, Any] = {}
+
+    def search(*_: Any, noise: Any, **__: Any) -> Reconstruction:
+        asked["noise"] = noise
+        limit = None if noise is None else 1e-3
+        found = Result(below.copy(), 5e-4, ResultCode.CONVERGED, 1, {}, 0.0, tolerance=limit)
+        return Reconstruction([found], [], ReconstructConfig(), 0, 1.0)
+
+    monkeypatch.setattr("jaxrecon.search.degeneracy.reconstruct", search)
+    fingerprint = Fingerprint(SMALL, ("mean", "moment2"))
+    assert degenerate_structures(above, fingerprint) == []
+    noise = np.full(fingerprint.size, 1e-2)
+    (found,) = degenerate_structures(above, fingerprint, noise=noise)
+    assert asked["noise"] is noise
+    assert found.info["residual"] == 5e-4
 
 
 def test_the_variance_tells_them_apart() -> None:

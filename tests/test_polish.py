@@ -121,6 +121,7 @@ def test_more_unknowns_than_numbers() -> None:
     "kind",
     [
         "free",
+        "noisy",
         *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("fixed", "known", "unknown")),
     ],
 )
@@ -133,19 +134,26 @@ def test_certificates_are_those_of_a_program_of_their_own(kind: str) -> None:
     held = [np.where(np.arange(len(atoms))[:, None] < 3, atoms.positions, np.nan)]
     positions = held if kind == "fixed" else None
     symbols = [atoms.get_chemical_symbols()]
-    [[problem]] = problems_of(target, fingerprint, symbols, cell, positions, None)
+    noise = None
+    if kind == "noisy":
+        noise = 1e-3 * np.random.default_rng(0).uniform(0.1, 3.0, fingerprint.size)
+    [[problem]] = problems_of(target, fingerprint, symbols, cell, positions, None, noise=noise)
     moved = atoms.copy()
     moved.positions[3 if kind == "fixed" else 0, 0] += 1e-7
     found = certificate_of(problem, CONFIG, moved, 1e-7)
     assert found is not None
-    (wanted,) = certificates(moved, fingerprint, targets=target, cell_known=kind != "unknown")
+    (wanted,) = certificates(
+        moved, fingerprint, targets=target, noise=noise, cell_known=kind != "unknown"
+    )
     if kind == "fixed":
         # Six numbers of three fixed atoms hold all rigid motions of the others.
         assert (found.unknowns, wanted.unknowns) == (12, 15)
         assert 1e-8 < found.position_error < 1e-4
     else:
         assert found[:2] == wanted[:2]
-        np.testing.assert_allclose(found[2:5], wanted[2:5], rtol=1e-6)
+        if noise is None:
+            np.testing.assert_allclose(found[2:5], wanted[2:5], rtol=1e-6)
+        np.testing.assert_allclose(found.error_bars, wanted.error_bars, rtol=1e-6)
     assert certificate_of(problem, CONFIG, moved, 1e-3) is None
 
 

@@ -19,7 +19,7 @@ Examples:
   jaxrecon certify clusters.xyz --preset soap
   jaxrecon certify crystals.cif --cell unknown -o table.json
   jaxrecon certify found.extxyz --fingerprints clusters.npz
-  jaxrecon certify cluster.xyz --others 2 --hops 50"""
+  jaxrecon certify cluster.xyz --others 2 --hops 50 --noise 1e-3"""
 CERTIFICATE_COLUMNS = {
     "structure": ">",
     "formula": "<",
@@ -111,6 +111,15 @@ def certify(
     cell: Annotated[
         Cell, typer.Option(help="Whether the search for a crystal is told its cell.")
     ] = Cell.KNOWN,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIGMA|FILE",
+            help="Standard deviation of the errors of the numbers; a file (.npy or .csv) has one "
+            "for each number. The position error is what they cause, and other structures are "
+            "those that they do not tell apart.  [default: exact numbers]",
+        ),
+    ] = None,
     others: Annotated[
         int,
         typer.Option(min=0, help="Number of other structures with the same fingerprint to find."),
@@ -129,6 +138,7 @@ def certify(
     (position error), and how much noise in the numbers moves an atom by 0.1 Angstrom. They hold
     near a structure; --others searches for different structures with the same fingerprint.
     """
+    from jaxrecon.cli import arguments
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.descriptors.io import read_fingerprints
@@ -136,6 +146,7 @@ def certify(
     from jaxrecon.runtime.files import check_output, write_json
     from jaxrecon.search.certificate import certificates
     from jaxrecon.search.degeneracy import degenerate_structures
+    from jaxrecon.search.noise import noise_of_each_target
     from jaxrecon.structures.formulas import elements_of
     from jaxrecon.structures.io import read_structures
 
@@ -151,8 +162,11 @@ def certify(
     if chosen is None:
         default = "crystal" if any(atoms.pbc.any() for atoms in frames) else "default"
         chosen = Fingerprint.preset(preset or default, elements_of(frames))
+    given = None if noise is None else arguments.parse_noise(noise, range(len(frames)))
+    noises = noise_of_each_target(given, [chosen.size] * len(frames))
     options.start_jax()
-    found = certificates(frames, chosen, targets=targets, cell_known=cell is Cell.KNOWN)
+    known = cell is Cell.KNOWN
+    found = certificates(frames, chosen, targets=targets, noise=given, cell_known=known)
     residuals = None
     if targets is not None:
         residuals = abs(featurize(frames, chosen) - targets).mean(axis=1).tolist()
@@ -165,7 +179,9 @@ def certify(
         if residuals is not None:
             entry["residual"] = residuals[number]
         if others:
-            same = degenerate_structures(atoms, chosen, count=others, seed=seed, hops=hops)
+            same = degenerate_structures(
+                atoms, chosen, count=others, noise=noises[number], seed=seed, hops=hops
+            )
             entry["others"] = [float(other.info["rmsd"]) for other in same]
             rows[-1].append(", ".join(f"{rmsd:.2f}" for rmsd in entry["others"]) or "none found")
         data.append(entry)

@@ -33,7 +33,7 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.buckets import buckets_of
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.local_model import ROUND_OFF, LocalModel, one_thread
-from jaxrecon.search.noise import error_bars
+from jaxrecon.search.noise import Noise, error_bars, level_of, noise_of_each_target, weights_of
 from jaxrecon.search.soft_directions import softest, twin
 from jaxrecon.search.unknowns import Unknowns, largest
 from jaxrecon.structures.inputs import Structures, as_structures
@@ -78,6 +78,7 @@ def certificates(
     fingerprint: Fingerprint,
     *,
     targets: Float[np.ndarray, "n p"] | None = None,
+    noise: Noise | None = None,
     cell_known: bool = True,
 ) -> list[Certificate]:
     """Find how firmly a fingerprint holds structures, from its derivatives in float64.
@@ -87,6 +88,8 @@ def certificates(
         fingerprint: the fingerprint.
         targets: wanted numbers of each structure, without a unit; None for its own, so that only
             round-off is left of the residual.
+        noise: standard deviation of the errors of the numbers, as for :func:`jaxrecon.reconstruct`;
+            None where they are exact. The position error is that which they cause.
         cell_known: whether the cells of crystals are known; otherwise their strains are unknowns
             too, and one of size 1 counts as the cube root of the volume.
 
@@ -96,8 +99,8 @@ def certificates(
         directions are soft, such a structure may be as near as 1e-3 Angstrom.
 
     Raises:
-        ValueError: as :func:`jaxrecon.featurize`, if targets are of another shape, or a structure
-            is periodic along some axes only.
+        ValueError: as :func:`jaxrecon.featurize`, if targets or noise are of another shape, or a
+            structure is periodic along some axes only.
         MemoryError: as :func:`jaxrecon.featurize`.
 
     >>> from ase.build import molecule
@@ -116,19 +119,29 @@ def certificates(
     shape = (len(items), fingerprint.size)
     if targets is not None and targets.shape != shape:
         raise ValueError(f"expected targets of shape {shape}, got {targets.shape}")
+    noises = noise_of_each_target(noise, [fingerprint.size] * len(items))
 
-    def jacobians(moved: Sequence[Atoms]) -> list[Float[np.ndarray, "p x 3"]]:
+    def jacobians(
+        moved: Sequence[Atoms], weights: Float[np.ndarray, " p"]
+    ) -> list[Float[np.ndarray, "p x 3"]]:
         found = {number: each for number, _, each in derivatives(moved)}
-        return [found[number] for number in range(len(moved))]
+        return [weights[:, None, None] * found[number] for number in range(len(moved))]
 
     derivatives = partial(_derivatives, fingerprint=fingerprint, strain=not cell_known)
     certificate_of: dict[int, Certificate] = {}
     for number, value, jacobian in derivatives(items):
-        residual = np.zeros_like(value) if targets is None else targets[number] - value
-        unknowns = Unknowns.of(items[number], strained=not cell_known)
-        length = float(np.linalg.norm(value))
-        model = LocalModel.of(unknowns, residual, jacobian, jacobians, length)
-        certificate_of[number] = certified(model, len(value))
+        errors = noises[number]
+        weights = np.ones_like(value) if (own := weights_of(errors)) is None else own
+        residual = np.zeros_like(value) if targets is None else weights * (targets[number] - value)
+        model = LocalModel.of(
+            Unknowns.of(items[number], strained=not cell_known),
+            residual,
+            weights[:, None, None] * jacobian,
+            partial(jacobians, weights=weights),
+            length=float(np.linalg.norm(weights * value)),
+        )
+        level = None if errors is None else level_of(errors)
+        certificate_of[number] = certified(model, len(value), level)
     return [certificate_of[number] for number in range(len(items))]
 
 

@@ -7,6 +7,7 @@ from ase import Atoms
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.search.noise import Noise
 from jaxrecon.search.reconstruct import reconstruct
 from jaxrecon.search.solutions import SAME_RMSD, Solution
 from jaxrecon.structures import matching
@@ -18,6 +19,7 @@ def degenerate_structures(
     fingerprint: Fingerprint,
     *,
     count: int = 1,
+    noise: Noise | None = None,
     seed: int = 0,
     progress: bool | ProgressFn = False,
     **settings: Any,
@@ -32,6 +34,8 @@ def degenerate_structures(
         structure: the structure, free or a crystal; positions in Angstrom.
         fingerprint: the fingerprint.
         count: number of other structures after which the search ends.
+        noise: standard deviation of the errors of the numbers, one for all or one for each. The
+            others are then those whose fingerprints differ by no more than such errors leave.
         seed: seed of the random numbers.
         progress: as for :func:`jaxrecon.reconstruct`.
         **settings: changes to the settings of the search, by name; ``hops`` is its budget.
@@ -42,7 +46,8 @@ def degenerate_structures(
         more than 0.05 Angstrom, mirror images being the same.
 
     Raises:
-        ValueError: if a setting is out of range, or the structure has only some periodic axes.
+        ValueError: if a setting or noise is out of range, or the structure has only some periodic
+            axes.
 
     >>> from ase.build import molecule
     >>> fingerprint = Fingerprint.preset("fung2022", elements=["H", "O"])
@@ -57,13 +62,13 @@ def degenerate_structures(
         fingerprint,
         symbols=[structure.get_chemical_symbols()],
         cell=structure.cell.array if structure.pbc.any() else None,
+        noise=noise,
         seed=seed,
         progress=progress,
         **{**settings, "solutions": count + 1},
     )
-    tolerance = result.config.tolerance
+    (first,), (tolerance,) = result, result.tolerances
     found = []
-    first = result[0]
     for solution in [Solution(first.atoms, first.residual), *first.others]:
         atoms, residual = solution.atoms, solution.residual
         distance = matching.rmsd(structure, atoms)

@@ -210,6 +210,11 @@ class Reconstruction(Sequence[Result]):
         """Number of targets whose residual reached the tolerance, but not the position error."""
         return sum(result.code is ResultCode.UNCERTAIN for result in self.results)
 
+    @property
+    def tolerances(self) -> list[float]:
+        """The residuals up to which the targets count as hit."""
+        return [result.tolerance or self.config.tolerance for result in self.results]
+
     def to_atoms(self, *, others: bool = False) -> list[Atoms]:
         """The best structure of each target as ASE atoms.
 
@@ -289,7 +294,7 @@ class Reconstruction(Sequence[Result]):
                 residuals=[result.residual for result in self],
                 evaluations=[sum(result.evaluations.values()) for result in self],
                 codes=[result.code.name.lower() for result in self],
-                tolerances=[result.tolerance or self.config.tolerance for result in self],
+                tolerances=self.tolerances,
             )
         )
 
