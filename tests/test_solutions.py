@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, make_supercell, molecule
 from ase.spacegroup import crystal
 
 from jaxrecon import ACSF, Fingerprint, ReconstructConfig, ResultCode, featurize, reconstruct
+from jaxrecon.search import target_state
 from jaxrecon.search.arguments import problems_of
+from jaxrecon.search.certificate import Certificate
+from jaxrecon.search.problems import Problem
+from jaxrecon.search.results import Reconstruction, Result
 from jaxrecon.search.solutions import SAME_RMSD, Solutions
+from jaxrecon.search.target_state import TargetState
 from jaxrecon.search.volume import expected_volume
 from jaxrecon.structures.matching import rmsd
 
@@ -60,6 +67,56 @@ def test_one_solution_is_compared_by_its_residual_alone() -> None:
         found.add(pair(length), residual)
     assert [solution.residual for solution in found.found] == [0.1]
     assert found.found[0].atoms.get_distance(0, 1) == 2.5
+
+
+def test_two_cells_of_one_crystal_are_one_solution() -> None:
+    found = Solutions(ReconstructConfig(solutions=3, tolerance=1e-3))
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    cells = [make_supercell(salt, np.diag(times)) for times in ([2, 1, 1], [1, 1, 2])]
+    cells.append(make_supercell(salt, [[1, 1, 0], [1, -1, 0], [0, 0, 1]]))
+    assert rmsd(cells[0], cells[2]) > SAME_RMSD
+    for number, atoms in enumerate(cells):
+        found.add(atoms, 1e-5 + 1e-6 * number)
+    found.add(make_supercell(bulk("NaCl", "zincblende", a=5.64), np.diag([2, 1, 1])), 2e-5)
+    assert [solution.residual for solution in found.found] == [1e-5, 2e-5]
+
+
+def test_supercells_become_primitive_cells_if_these_reach_the_target(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With an unknown number of atoms; polishing as it ends in either cell."""
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    large = make_supercell(salt, np.diag([2, 1, 1]))[[0, 2, 1, 3]]
+    universal = Fingerprint.preset("universal", r_cut=3.0)
+    target, residuals = featurize(salt, universal), {2: 1e-9, 4: 1e-7}
+    firm = Certificate(9, 0, 1.0, 1e-9, 1.0, (0.1, 0.1))
+
+    def ending(problem: Problem, config: Any, start: np.ndarray) -> Any:
+        certificate = firm if len(problem.symbols) == 2 else firm._replace(error_bars=(0.1,) * 4)
+        return start, residuals[len(problem.symbols)], certificate
+
+    monkeypatch.setattr(target_state, "polished", ending)
+
+    def result(symbols: str | None, atoms: range | None) -> Result:
+        [[problem, *_]] = problems_of(
+            target, universal, symbols, "unknown", None, None, atoms, noise=1e-3
+        )
+        state = TargetState(problem, ReconstructConfig(solutions=2))
+        moved = large.copy()
+        moved.positions[2:, 0] += 0.5  # another structure
+        for start in (large, moved):
+            state.polish(problem.coordinates(start))
+        return state.result()
+
+    found = result(None, range(4, 9))
+    assert (len(found.atoms), found.residual, found.certificate) == (2, 1e-9, firm)
+    assert [len(other.atoms) for other in found.others] == [2]
+    run = Reconstruction([found], [universal], ReconstructConfig(), 0, 1.0)
+    assert [len(atoms.arrays["error_bar"]) for atoms in run.to_atoms(others=True)] == [2, 2]
+    # Where the primitive cell misses the target, or the formula is given, it stays as it is.
+    assert len(result("Na2Cl2", None).atoms) == 4
+    residuals[2] = 0.1
+    assert len(result(None, range(4, 9)).atoms) == 4
 
 
 def planar(*points: tuple[int, int]) -> Atoms:

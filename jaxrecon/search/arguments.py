@@ -108,7 +108,11 @@ def problems_of(
     items = zip(identities, vectors, settings, cells, known, noises, strict=True)
     return [
         [
-            replace(_guided(problem, guidance), noise=errors)
+            replace(
+                _guided(problem, guidance),
+                noise=errors,
+                any_size=len(set(map(len, compositions[index]))) > 1,
+            )
             for problem in (
                 _problem(index, identity, vector, fingerprint, box, places, composition)
                 for composition in compositions[index]

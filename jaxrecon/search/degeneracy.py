@@ -9,8 +9,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.noise import Noise
 from jaxrecon.search.reconstruct import reconstruct
-from jaxrecon.search.solutions import SAME_RMSD, Solution
-from jaxrecon.structures import matching
+from jaxrecon.search.solutions import SAME_RMSD, Solution, deviation
 from jaxrecon.structures.inputs import as_atoms
 
 
@@ -43,7 +42,7 @@ def degenerate_structures(
     Returns:
         The other structures, each with the ``residual`` of its fingerprint and its ``rmsd`` from
         the given one in Angstrom in ``info``. They differ from it and from each other by an RMSD of
-        more than 0.05 Angstrom, mirror images being the same.
+        more than 0.05 Angstrom, mirror images and other cells of one crystal being the same.
 
     Raises:
         ValueError: if a setting or noise is out of range, or the structure has only some periodic
@@ -71,7 +70,7 @@ def degenerate_structures(
     found = []
     for solution in [Solution(first.atoms, first.residual), *first.others]:
         atoms, residual = solution.atoms, solution.residual
-        distance = matching.rmsd(structure, atoms)
+        distance = deviation(structure, atoms)
         if residual <= tolerance and distance > SAME_RMSD:
             atoms.info.update(residual=residual, rmsd=distance)
             found.append(atoms)

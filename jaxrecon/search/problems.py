@@ -42,6 +42,7 @@ class Problem:
         bounds: static sizes of the neighbour lists.
         guidance: what the structure shall have besides the fingerprint; None for the target alone.
         noise: standard deviations of the numbers of the target; None if they are exact.
+        any_size: whether the number of atoms is unknown, so that a solution may be a supercell.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Problem:
     bounds: Bounds
     guidance: Guidance | None = None
     noise: Float[np.ndarray, " p"] | None = None
+    any_size: bool = False
 
     @property
     def weights(self) -> Float[np.ndarray, " p"] | None:

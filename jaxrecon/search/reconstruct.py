@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -26,7 +25,6 @@ from jaxrecon.search.problems import Problem
 from jaxrecon.search.results import Reconstruction, Result
 from jaxrecon.search.store import Store, description
 from jaxrecon.search.target_state import TargetState
-from jaxrecon.structures.primitive import primitive
 
 WatchFn = Callable[[int, Float[np.ndarray, " replicas"]], None]
 """Function of the position of a target among the targets and the residuals of its replicas."""
@@ -86,8 +84,8 @@ def reconstruct(
             factor, which is tried. For it ``atoms`` may be a range, like ``range(4, 13)``, for all
             or for each; 2 to 20 where neither ``symbols`` nor ``atoms`` are given. Where several
             are possible, the search tries them in turn, with ``hops`` hops for each, until one
-            converges; the result counts the work on all, and has the primitive cell where their
-            numbers of atoms differ.
+            converges; the result counts the work on all. Where their numbers of atoms differ,
+            structures are in their primitive cells if these reach the target as well.
         cell: None for free structures. Otherwise the cell of all structures: lattice vectors as
             rows in Angstrom, shape ``(3, 3)``, or three lengths, or three lengths and three angles
             in degrees, or ASE's cell; or ``"unknown"`` if the cell is to be found as well. Or a
@@ -196,11 +194,6 @@ def _work(
     outcome: dict[int, Result] = {}
     so_far: dict[int, Result] = {}
     last = {problems[0].index: problems[-1] for problems in alternatives}
-    several = {
-        problems[0].index
-        for problems in alternatives
-        if len({len(problem.symbols) for problem in problems}) > 1
-    }
 
     def finish(problem: Problem, result: Result) -> bool:
         """Take the result of one problem; commit its target and return True if that has ended."""
@@ -209,9 +202,6 @@ def _work(
         ended = result.code.solved or problem is last[index]
         if ended:
             outcome[index] = so_far[index]
-            # With an unknown number of atoms a supercell may be found: give back the primitive one.
-            if index in several:
-                outcome[index] = replace(so_far[index], atoms=primitive(so_far[index].atoms))
             if store is not None:
                 store.commit(index, outcome[index])
         return ended

@@ -1,5 +1,6 @@
 """Solutions: the best different structures that a search has found for one target."""
 
+import math
 from typing import NamedTuple
 
 from ase import Atoms
@@ -7,9 +8,24 @@ from ase import Atoms
 from jaxrecon.search.certificate import Certificate
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.structures import matching
+from jaxrecon.structures.primitive import primitive
 
 SAME_RMSD = 0.05
 """Largest root mean square deviation, in Angstrom, of two structures that count as the same."""
+
+
+def deviation(a: Atoms, b: Atoms) -> float:
+    """RMSD of two structures in Angstrom; of crystals, that of their primitive cells.
+
+    Args:
+        a: a structure.
+        b: a structure of the same composition and periodicity.
+
+    Returns:
+        The deviation; infinite where their cells differ.
+    """
+    a, b = primitive(a), primitive(b)
+    return matching.rmsd(a, b) if len(a) == len(b) else math.inf
 
 
 class Solution(NamedTuple):
@@ -61,7 +77,7 @@ class Solutions:
         different = []
         for solution in self.found:
             # Where one solution is wanted, the residual alone decides.
-            if self._wanted == 1 or matching.rmsd(solution.atoms, atoms) <= SAME_RMSD:
+            if self._wanted == 1 or deviation(solution.atoms, atoms) <= SAME_RMSD:
                 if solution.residual <= residual:
                     return
             else:

@@ -1,17 +1,19 @@
 """The state of the search for one target between hops: what is found, when to restart and end."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
+from jaxrecon.search.arguments import UNKNOWN, problems_of
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.polishing import certificate_of, polished, with_larger_bounds
 from jaxrecon.search.problems import Problem
 from jaxrecon.search.results import Result, ResultCode
-from jaxrecon.search.solutions import Solutions
+from jaxrecon.search.solutions import Solution, Solutions
+from jaxrecon.structures.primitive import primitive
 
 MAX_POLISHED = 4
 """Largest number of structures that are polished after one hop, if several solutions are wanted."""
@@ -121,18 +123,33 @@ class TargetState:
             self.solutions.add(self.problem.atoms(coordinates), residual, certificate)
         return residual <= self.config.tolerance
 
+    def _finished(self, found: Solution) -> Solution:
+        """A solution with its certificate; in its primitive cell if the number of atoms is unknown.
+
+        Atoms of a primitive cell are polished anew. A crystal whose atoms are a little off the
+        translations of a smaller cell does not reach the target there, and stays as it is.
+        """
+        problem, config = self.problem, self.config
+        if problem.any_size and len(small := primitive(found.atoms)) < len(found.atoms):
+            cell = small.cell.array if problem.volume is None else UNKNOWN
+            [[own]] = problems_of(
+                problem.target, problem.fingerprint, small.symbols, cell, None, [problem.identity]
+            )
+            own = replace(own, guidance=problem.guidance, noise=problem.noise)
+            coordinates, residual, certificate = polished(own, config, own.coordinates(small))
+            if residual <= max(config.tolerance, found.residual):
+                problem, found = own, Solution(own.atoms(coordinates), residual, certificate)
+        if found.certificate is not None:
+            return found
+        return found._replace(certificate=certificate_of(problem, config, *found[:2]))
+
     def result(self) -> Result:
         """The result of the search, with the best structure found.
 
         Where there is none, positions are NaN and the residual is infinite.
         """
         problem = self.problem
-        found = [
-            each
-            if each.certificate is not None
-            else each._replace(certificate=certificate_of(problem, self.config, *each[:2]))
-            for each in self.solutions.found
-        ]
+        found = [self._finished(solution) for solution in self.solutions.found]
         if found:
             (atoms, residual, certificate), *others = found
         else:
