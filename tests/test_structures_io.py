@@ -14,8 +14,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
-from jaxrecon.structures.io import read_structures
+from jaxrecon import Fingerprint, featurize
+from jaxrecon.structures.io import read_structures, write_structures
 
 CIF = """data_alloy
 _cell_length_a 4
@@ -181,3 +183,31 @@ def test_nothing_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     with pytest.raises(ValueError, match="expected structures on standard input, got nothing"):
         read_structures("-")
+
+
+def test_a_residual_is_the_same_after_writing_and_reading(tmp_path: Path) -> None:
+    """ASE's own eight decimals would leave 1e-9; columns beside the positions stay as ASE's."""
+    random = np.random.default_rng(0)
+    crystal = bulk("NaCl", "rocksalt", a=5.64).repeat((2, 1, 1))
+    crystal.rattle(0.1, seed=0)
+    crystal.info["note"] = "two\u2028words"  # no end of a line
+    crystal.set_constraint(FixAtoms([1]))
+    water = molecule("H2O")
+    water.rotate(37.0, (1, 2, 3))
+    water.set_array("error_bar", random.uniform(size=3))
+    water.calc = SinglePointCalculator(water, energy=-1.5, forces=random.normal(size=(3, 3)))
+    far = Atoms("Pt2", [[1e300, -1e-300, np.nan], [1 / 3, -0.0, 12345.678901234567]])
+    frames = [crystal, water, far]
+    write_structures(tmp_path / "found.xyz", frames)
+    again = read_structures(tmp_path / "found.xyz")
+    for one, other in zip(again, frames, strict=True):
+        assert one.positions.tobytes() == other.positions.tobytes()
+        assert one.cell.array.tobytes() == other.cell.array.tobytes()
+        assert str(one.symbols) == str(other.symbols)
+    assert again[0].constraints[0].index.tolist() == [1]
+    assert again[1].get_potential_energy() == -1.5
+    np.testing.assert_allclose(again[1].get_forces(), water.get_forces(), atol=1e-8)
+    np.testing.assert_allclose(again[1].arrays["error_bar"], water.arrays["error_bar"], atol=1e-8)
+    fingerprint = Fingerprint.preset("default", ["H", "O"])
+    one, other = featurize([water, again[1]], fingerprint, dtype=np.float64)
+    assert np.abs(one - other).mean() == 0.0

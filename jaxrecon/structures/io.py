@@ -108,6 +108,8 @@ def files_of(source: Source) -> list[Path]:
 def write_structures(path: str | os.PathLike[str], structures: Sequence[Atoms]) -> None:
     """Write structures as extended XYZ (``.extxyz``, ``.xyz``) or in the format of the suffix.
 
+    Positions and cells in extended XYZ come back bit for bit; other formats have fewer digits.
+
     Args:
         path: the file to write; its suffix names the format.
         structures: the frames; positions and cells in Angstrom.
@@ -288,6 +290,8 @@ def _write_frames(path: Path, structures: Sequence[Atoms]) -> None:
     kind = "extxyz" if path.suffix in {".extxyz", ".xyz"} else None
     try:
         ase.io.write(path, list(structures), format=kind)
+        if kind == "extxyz":
+            _write_all_digits(path, structures)
     except OSError:
         raise
     except Exception as error:
@@ -295,3 +299,17 @@ def _write_frames(path: Path, structures: Sequence[Atoms]) -> None:
             f"expected a file that ASE can write {len(structures)} structures to, like .extxyz, "
             f"got {path.name} ({reason(error)})"
         ) from error
+
+
+def _write_all_digits(path: Path, structures: Sequence[Atoms]) -> None:
+    """Put positions with all digits in place of the eight decimals of ASE's extended XYZ."""
+    lines = path.read_text().split("\n")
+    row = 0
+    for atoms in structures:
+        row += 2  # the number of atoms, and the comment
+        for place in atoms.positions.tolist():
+            symbol, _, _, _, *others = lines[row].split(maxsplit=4)
+            words = [f"{symbol:<2}", *(f"{x!r:>20}" for x in place), *others]
+            lines[row] = " ".join(words)
+            row += 1
+    path.write_text("\n".join(lines))
