@@ -65,28 +65,12 @@ class Basis(NamedTuple):
         return len(self.r_s) + len(self.widths) * self.harmonics
 
 
-def functions(basis: Basis, vectors: Float[Array, "m 3"]) -> Float[Array, "k m"]:
-    """Compute the functions of each neighbour: those of G2, then the harmonics of each width.
-
-    Args:
-        basis: the functions.
-        vectors: vectors to the neighbours in Angstrom.
-
-    Returns:
-        The values, without a unit.
-    """
-    r = safe_norm(vectors)
-    radial, widths, _, _ = _radial(basis, r)
-    inverse = 1.0 / jnp.sqrt(r**2 + SOFT**2)
-    harmonics = solid_harmonics((vectors * inverse[:, None]).T, basis.l_max)[1:]
-    angular = widths[:, None] * harmonics[None]
-    return jnp.concatenate([radial, angular.reshape(-1, len(r))])
-
-
-def functions_with_gradients(
+def functions(
     basis: Basis, vectors: Float[Array, "m 3"]
 ) -> tuple[Float[Array, "k m"], Float[Array, "k m 3"]]:
     """Compute the functions of each neighbour and their derivatives by its vector.
+
+    Those of G2 come first, then the harmonics of each width.
 
     Args:
         basis: the functions.

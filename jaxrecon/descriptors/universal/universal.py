@@ -196,19 +196,16 @@ class Universal(Descriptor):
 
     def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
         """The row of one central atom; see :meth:`Descriptor.row`."""
-        weight, center = channel[:-1, :-1], channel[-1, :-1]
-        present = jnp.where(weight[:, :1] != 0, vectors[:-1], 0.0)
-        sums = einsum("js,kj->sk", weight, densities.functions(self.basis, present))
-        return self._whole(channel[-1], densities.numbers(self.basis, sums, center, self.centered))
+        sums, _, _ = self._sums(vectors[:-1], channel[:-1, :-1])
+        numbers = densities.numbers(self.basis, sums, channel[-1, :-1], self.centered)
+        return self._whole(channel[-1], numbers)
 
     def row_with_jacobian(
         self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
     ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
         """The row and its derivatives in closed form; see :meth:`Descriptor.row_with_jacobian`."""
         weight, center = channel[:-1, :-1], channel[-1, :-1]
-        present = jnp.where(weight[:, :1] != 0, vectors[:-1], 0.0)
-        values, slopes = densities.functions_with_gradients(self.basis, present)
-        sums = einsum("js,kj->sk", weight, values)
+        sums, slopes, _ = self._sums(vectors[:-1], weight)
         by = weight.T[:, None, :, None] * slopes[None]
         # The central atom stays at the vector zero.
         by = jnp.pad(by, [(0, 0), (0, 0), (0, 1), (0, 0)])
@@ -236,9 +233,7 @@ class Universal(Descriptor):
             vectors, species, mask, source, index = atom
             weight = self.channels(species, mask, elements, dtype)[:, :-1]
             center = everywhere[index]
-            present = jnp.where(weight[:, :1] != 0, vectors, 0.0)
-            values, slopes = densities.functions_with_gradients(self.basis, present)
-            sums = einsum("js,kj->sk", weight, values)
+            sums, slopes, present = self._sums(vectors, weight)
             images = nn.one_hot(source, n, dtype=dtype) * mask[:, None].astype(dtype)
             ends = einsum("ja,kjx->kax", images, slopes)
             by = everywhere[:, :-1].T[:, None, :, None] * ends[None]
@@ -261,6 +256,17 @@ class Universal(Descriptor):
         )
         rows, derivatives = in_blocks(of_atom, atoms, 3 * self.size * (n + 3 * strain))
         return rows, ByPositions(derivatives)
+
+    def _sums(
+        self, vectors: Float[Array, "m 3"], weight: Float[Array, "m s"]
+    ) -> tuple[Float[Array, "s k"], Float[Array, "k m 3"], Float[Array, "m 3"]]:
+        """The functions summed in each channel, their derivatives by each vector, and the vectors.
+
+        Vectors of absent neighbours are zeros. Compiled programs leave out what nobody uses.
+        """
+        present = jnp.where(weight[:, :1] != 0, vectors, 0.0)
+        values, slopes = densities.functions(self.basis, present)
+        return einsum("js,kj->sk", weight, values), slopes, present
 
     def _whole(self, center: Array | None, rest: Float[Array, "g ..."]) -> Float[Array, "f ..."]:
         """Put the moments of a central atom, or zeros for their derivatives, before the rest."""
