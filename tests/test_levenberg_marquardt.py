@@ -112,6 +112,17 @@ def test_no_atom_moves_further_than_max_step(max_step: float, x64: None) -> None
     assert cosine == pytest.approx(1.0, abs=1e-12)
 
 
+def test_a_minimum_without_a_slope_is_reached_in_proportion_to_the_steps(x64: None) -> None:
+    """Every step about halves the distance, down to round-off and not to a fixed damping."""
+
+    def flat(x: jax.Array) -> jax.Array:
+        return jnp.stack([10.0 * x[0, 0], x[0, 1] ** 2, x[0, 2] - x[0, 0]])
+
+    algorithm = levenberg_marquardt(model_of(flat, jnp.zeros(3)), max_step=1.0)
+    end = _run(algorithm, jnp.asarray([[0.1, 0.02, -0.1]]), 23)[-1]
+    np.testing.assert_allclose(end.positions, 0.0, atol=1e-7)
+
+
 def test_accepted_steps_go_down_and_the_best_point_is_returned(x64: None) -> None:
     rng = np.random.default_rng(3)
     target = decay(jnp.asarray(TRUTH)) + jnp.asarray(rng.normal(size=TIMES.size) * 0.3)

@@ -13,7 +13,11 @@ DAMPING_START = 1e-2
 """Damping of the first step that moves."""
 
 DAMPING_LOW, DAMPING_HIGH = 1e-10, 1e4
-"""Smallest and largest damping."""
+"""Smallest and largest damping; in float64 the smallest is its round-off.
+
+Along directions without a slope at the target, as symmetric structures have, the squared slope
+falls with the square of the distance. Steps come to rest where it is below the damping.
+"""
 
 ACCEPTED = (0.05, 0.5)
 """Smallest and largest factor of the damping after a step that lowers the squared residual.
@@ -151,11 +155,12 @@ def levenberg_marquardt(
         better = at_trial.residual < state.best_residual
         # The first model comes from an infinite residual: then the ratio is 0.
         ratio = at_trial.squared / state.model.squared
+        low = min(DAMPING_LOW, float(jnp.finfo(gram.dtype).eps))
         damping = state.damping * jnp.where(lower, jnp.clip(ratio, *ACCEPTED), REJECTED)
         return RefineState(
             positions=jnp.where(lower, trial, state.positions),
             model=jax.tree.map(lambda new, old: jnp.where(lower, new, old), at_trial, state.model),
-            damping=jnp.clip(damping, DAMPING_LOW, DAMPING_HIGH),
+            damping=jnp.clip(damping, low, DAMPING_HIGH),
             best_positions=jnp.where(better, trial, state.best_positions),
             best_residual=jnp.where(better, at_trial.residual, state.best_residual),
         )
