@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from commands import run
+from strategies import random_crystal
 
 from jaxrecon import (
     Fingerprint,
@@ -28,6 +29,7 @@ from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.gauss_newton import normal_equations
 from jaxrecon.search.noise import expected_residual, noise_of_each_target, weights_of
 from jaxrecon.search.store import description
+from jaxrecon.search.unknowns import Unknowns
 
 FINGERPRINT = Fingerprint.preset("default", ["Pt"])
 
@@ -71,6 +73,29 @@ def test_the_expected_residual_is_that_of_random_regressions() -> None:
     assert 0.98 < np.mean(np.array(left) <= limit) <= 1.0
     assert limit < 1.5 * np.mean(left)
     assert expected_residual(np.full(10, noise), unknowns) == 0.0
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 3, 4, 7])
+@pytest.mark.parametrize("kind", ["free", "crystal", "unknown"])
+def test_known_atoms_are_no_unknowns_of_the_expected_residual(kind: str, known: int) -> None:
+    atoms = random_crystal(3, 7, ("Pt",)) if kind != "free" else random_cluster("Pt7", 0)
+    cell = {"crystal": atoms.cell.array, "unknown": "unknown"}.get(kind)
+    places = np.where(np.arange(7)[:, None] < known, atoms.positions, np.nan)
+    fixed = np.arange(7) < known if kind != "unknown" else None
+    [[problem]] = problems_of(
+        np.ones((1, FINGERPRINT.size)),
+        Fingerprint.preset("default", ["Pt"], images="all"),
+        "Pt7",
+        cell,
+        None if fixed is None else [places],
+        None,
+        noise=1e-3,
+    )
+    unknowns = len(Unknowns.of(atoms, strained=kind == "unknown", fixed=fixed).basis)
+    assert problem.unknowns == unknowns
+    config = ReconstructConfig()
+    left = expected_residual(np.full(FINGERPRINT.size, 1e-3), unknowns)
+    assert problem.adapted(config).tolerance == pytest.approx(config.tolerance + left)
 
 
 @pytest.mark.slow

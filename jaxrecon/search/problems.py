@@ -76,10 +76,20 @@ class Problem:
         """
         if self.noise is None:
             return config
-        unknowns = 3 * len(self.symbols) - (6 if self.cell is None else 3)
-        unknowns += 6 if self.volume is not None else 0
-        residual = config.tolerance + expected_residual(self.noise, unknowns)
+        residual = config.tolerance + expected_residual(self.noise, self.unknowns)
         return config.replace(tolerance=residual, position_tolerance=sys.float_info.max)
+
+    @property
+    def unknowns(self) -> int:
+        """Number of independent displacements of the atoms that are to be found, and of the cell.
+
+        Known atoms hold rigid motions: one the translations, two more and three all rotations.
+        """
+        known = 0 if self.positions is None else int(np.isfinite(self.positions).all(axis=1).sum())
+        motions = (6, 3, 1) if self.cell is None else (3,)
+        rigid = motions[known] if known < len(motions) else 0
+        strains = 0 if self.volume is None else 6
+        return max(3 * (len(self.symbols) - known) - rigid, 0) + strains
 
     @property
     def searched_fingerprint(self) -> Fingerprint:
