@@ -138,6 +138,29 @@ def test_epochs_are_validated_by_the_same_draws():
     assert np.ptp(found.losses[0, :, 0]) > 1.0
 
 
+def test_validation_takes_no_more_memory_than_a_block(monkeypatch):
+    """Block by block it gives the same losses as all at once, one of which may not fit."""
+    sizes, summed = [], fitting._summed_loss
+
+    def counted(loss, items, indices, *others):
+        sizes.append(len(indices))
+        return summed(loss, items, indices, *others)
+
+    monkeypatch.setattr(fitting, "_summed_loss", counted)
+    data, training = items(60), numbers([0, 1, 2], [3, 4, 5])
+    validation = numbers(np.arange(6, 56), [*range(10, 40), *[-1] * 20])
+    config = FitConfig(1, 1, 0.02, 6, 3)
+    whole = fit(Line(), data, training, validation, config)
+    assert max(sizes) == fitting.MIN_VALIDATION_LOSSES
+    sizes.clear()
+    monkeypatch.setattr(fitting, "MIN_VALIDATION_LOSSES", 8)
+    cut = fit(Line(), data, training, validation, config)
+    assert max(sizes) == 8
+    np.testing.assert_allclose(cut.losses, whole.losses, rtol=1e-5)
+    slopes = cut.weights["slope"][1] @ data[0][10:40].T - data[1][10:40]
+    np.testing.assert_allclose(cut.losses[1, :, 1].min(), np.mean(slopes**2), rtol=1e-5)
+
+
 def test_a_loss_that_is_never_finite_is_refused():
     inputs, values = items()
     data = inputs, values.at[11].set(jnp.inf)

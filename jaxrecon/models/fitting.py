@@ -204,7 +204,8 @@ def fit(
     if folder is not None:
         saved = checkpoints.latest(folder, state)
         state = state if saved is None else State(*jax.tree.map(jnp.asarray, saved))
-    indices = jnp.asarray(training), jnp.asarray(validation)
+    blocks = _validation_blocks(validation, max(batch, MIN_VALIDATION_LOSSES))
+    indices = jnp.asarray(training), jnp.asarray(blocks)
     done = int(state.epoch)
     report(done, 0)
     # Each chunk is one call of one compiled program.
@@ -221,6 +222,16 @@ def fit(
             f"expected validation losses that are finite, got none of member {np.argmax(failed)}"
         )
     return Fit(state.best, np.asarray(state.best_epoch), np.asarray(state.losses))
+
+
+def _validation_blocks(validation: Int[np.ndarray, "m v"], size: int) -> Int[np.ndarray, "m k b"]:
+    """Cut the validation examples of each member, few ones several times, into padded blocks."""
+    members = [row[row >= 0] for row in validation]
+    members = [np.tile(own, max(1, MIN_VALIDATION_LOSSES // max(1, len(own)))) for own in members]
+    blocks = np.full((len(members), math.ceil(max(1, *map(len, members)) / size), size), -1)
+    for row, own in zip(blocks.reshape(len(members), -1), members, strict=True):
+        row[: len(own)] = own
+    return blocks
 
 
 def _initial(network: Network, keys: Key[Array, " m"]) -> Any:
@@ -241,7 +252,7 @@ def _advance(
     keys: Key[Array, " m"],
     items: Any,
     training: Int[Array, "m t"],
-    validation: Int[Array, "m v"],
+    validation: Int[Array, "m k b"],
 ) -> State:
     """Run all members until a number of epochs is done."""
     loss, optimiser = network.loss, rate.optimiser
@@ -251,7 +262,7 @@ def _advance(
         weights: Any,
         moments: Any,
         train: Int[Array, " t"],
-        validate: Int[Array, " v"],
+        validate: Int[Array, "k b"],
         epoch: Int[Array, ""],
     ) -> tuple[Any, Any, Float[Array, " 2"]]:
         training_key, validation_key = jax.random.split(key)
@@ -263,9 +274,11 @@ def _advance(
         counts = counts.astype(losses.dtype)
         # The validation loss has the same draws in all epochs. With others, the least loss would
         # be that of lucky draws instead of that of the best weights.
-        repeated = jnp.tile(validate, max(1, MIN_VALIDATION_LOSSES // len(validate)))
-        validation_loss = _mean_loss(loss, items, repeated, validation_key, weights)
-        return weights, moments, jnp.stack([(losses * counts).sum() / count, validation_loss])
+        drawn = jax.random.split(validation_key, validate.size).reshape(validate.shape)
+        # Block after block, as a step is: all examples at once may not fit into the memory.
+        sums = jax.lax.map(lambda part: _summed_loss(loss, items, *part, weights), (validate, drawn))
+        validated = sums.sum() / jnp.maximum((validate >= 0).sum(), 1).astype(sums.dtype)
+        return weights, moments, jnp.stack([(losses * counts).sum() / count, validated])
 
     def epoch(state: State) -> State:
         weights, moments, losses = jax.vmap(member_epoch, (0, 0, 0, 0, 0, None))(
@@ -313,8 +326,13 @@ def _step(
     """Take one step of Adam on one batch."""
     weights, moments = carry
     indices, key = batch
-    count = (indices >= 0).sum()
-    value, gradient = jax.value_and_grad(partial(_mean_loss, loss, items, indices, key))(weights)
+    count, keys = (indices >= 0).sum(), jax.random.split(key, len(indices))
+
+    def mean(weights: Any) -> Float[Array, ""]:
+        total = _summed_loss(loss, items, indices, keys, weights)
+        return total / jnp.maximum(count, 1).astype(total.dtype)
+
+    value, gradient = jax.value_and_grad(mean)(weights)
     # optax mixes types of numbers, which a user may have forbidden.
     with jax.numpy_dtype_promotion("standard"):
         updates, new_moments = optimiser.update(gradient, moments, weights)
@@ -324,12 +342,10 @@ def _step(
     return carry, (value, count)
 
 
-def _mean_loss(
-    loss: Loss, items: Any, indices: Int[Array, " b"], key: PRNGKeyArray, weights: Any
+def _summed_loss(
+    loss: Loss, items: Any, indices: Int[Array, " b"], keys: Key[Array, " b"], weights: Any
 ) -> Float[Array, ""]:
-    """Compute the mean loss of some examples, without padding."""
+    """Compute the sum of the losses of some examples, without padding."""
     selected = jax.tree.map(lambda array: array[indices], items)
-    losses = jax.vmap(loss, (None, 0, 0))(weights, jax.random.split(key, len(indices)), selected)
-    mask = indices >= 0
-    count = jnp.maximum(mask.sum(), 1).astype(losses.dtype)
-    return jnp.sum(jnp.where(mask, losses, 0.0)) / count
+    losses = jax.vmap(loss, (None, 0, 0))(weights, keys, selected)
+    return jnp.sum(jnp.where(indices >= 0, losses, 0.0))
