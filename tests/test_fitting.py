@@ -82,6 +82,14 @@ def test_one_program_for_all_epochs():
     assert fitting._advance._cache_size() == before + 1
 
 
+def test_one_program_for_all_splits_of_as_many_examples():
+    config = FitConfig(1, 1, 0.05, 3, 3)
+    before = fitting._advance._cache_size()
+    fit(Line(), items(13), numbers(np.arange(9)), numbers(np.arange(9, 13)), config, decay=True)
+    fit(Line(), items(13), numbers(np.arange(5)), numbers(np.arange(5, 13)), config, decay=True)
+    assert fitting._advance._cache_size() == before + 1
+
+
 def test_the_best_epoch_is_chosen():
     """Validation examples are on another line: their loss becomes larger again on the way."""
     inputs = jnp.tile(jnp.asarray([[1.0, 0.0]]), (4, 1))
@@ -108,13 +116,15 @@ def test_every_example_counts_once_in_an_epoch():
         np.testing.assert_allclose(found.losses[0], expected, rtol=1e-5)
 
 
-def test_padding_changes_nothing():
-    """Batches of padding neither move the weights nor count."""
+@pytest.mark.parametrize("decay", [False, True])
+def test_padding_changes_nothing(decay):
+    """Batches of padding neither move the weights nor count, nor is their learning rate."""
     data, config = items(), FitConfig(1, 1, 0.05, 5, 4)
     training, validation = np.arange(4), np.arange(8, 12)
-    plain = fit(Line(), data, training[None], validation[None], config)
+    plain = fit(Line(), data, training[None], validation[None], config, decay=decay)
     none = np.full(5, -1)
-    filled = fit(Line(), data, numbers([*none, *training]), numbers([*validation, *none]), config)
+    filled = numbers([*none, *training]), numbers([*validation, *none])
+    filled = fit(Line(), data, *filled, config, decay=decay)
     np.testing.assert_allclose(filled.losses, plain.losses, rtol=1e-5)
     np.testing.assert_allclose(filled.weights["slope"], plain.weights["slope"], rtol=1e-5)
 
@@ -151,9 +161,9 @@ def test_validation_takes_no_more_memory_than_a_block(monkeypatch):
     validation = numbers(np.arange(6, 56), [*range(10, 40), *[-1] * 20])
     config = FitConfig(1, 1, 0.02, 6, 3)
     whole = fit(Line(), data, training, validation, config)
-    assert max(sizes) == fitting.MIN_VALIDATION_LOSSES
+    assert max(sizes) == fitting.MIN_VALIDATION_LOSSES // 4
     sizes.clear()
-    monkeypatch.setattr(fitting, "MIN_VALIDATION_LOSSES", 8)
+    monkeypatch.setattr(fitting, "MIN_VALIDATION_LOSSES", 32)
     cut = fit(Line(), data, training, validation, config)
     assert max(sizes) == 8
     np.testing.assert_allclose(cut.losses, whole.losses, rtol=1e-5)

@@ -16,6 +16,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Exponen
 from sklearn.linear_model import Ridge
 
 from jaxrecon import SOAP
+from jaxrecon.models.local import inputs
 from jaxrecon.models.local.base import LocalModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.deep_kernel import DeepKernel
@@ -200,6 +201,15 @@ def test_a_network_learns_totals_and_begins_with_what_another_knows() -> None:
     spread = whole.totals - whole.counts @ fresh.offsets
     assert miss(fresh) < 0.7 * float(np.abs(spread / atoms).mean())
     assert miss(started) < miss(NetworkModel.fit(whole, once))
+
+
+def test_padding_of_structures_teaches_a_network_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, found = data(np.float32, totals=True), []
+    config = LocalConfig(hidden=4, layers=1, epochs=3, batch=4)
+    for room in (0, 3):
+        monkeypatch.setattr(inputs, "rounded", lambda size, room=room: size + room)
+        found.append(NetworkModel.fit(whole, config).predict(whole))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_members_and_each_is_another() -> None:

@@ -222,7 +222,7 @@ def train_images(
                 networks[part],
                 items[part],
                 rows["training"],
-                # More examples than these are seldom needed, and all are computed at once.
+                # More examples than these are seldom needed.
                 rows["validation"][:, : config.validation],
                 settings,
                 seed=config.seed,

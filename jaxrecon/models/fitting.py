@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -33,6 +33,10 @@ Loss = Callable[[Any, PRNGKeyArray, Any], Float[Array, ""]]
 @runtime_checkable
 class Network(Protocol):
     """A network that can be fitted: hashable, with its weights in a separate tree of arrays."""
+
+    def __hash__(self) -> int:
+        """The same for networks that are equal: they share compiled programs."""
+        ...
 
     def init(self, key: PRNGKeyArray) -> Any:
         """Draw initial weights."""
@@ -68,18 +72,23 @@ class Rate(NamedTuple):
 
     Attributes:
         start: learning rate of the first step.
-        steps: number of steps in which it falls to 0, along half a cosine; None if it stays.
+        epochs: number of epochs in which it falls to 0, along half a cosine; None if it stays.
     """
 
     start: float
-    steps: int | None
+    epochs: int | None
 
-    @property
-    def optimiser(self) -> optax.GradientTransformation:
-        """Adam with this learning rate."""
-        if self.steps is None:
+    def optimiser(self, steps: Int[Array, ""]) -> optax.GradientTransformation:
+        """Adam with this learning rate, for a number of steps in an epoch."""
+        if self.epochs is None:
             return optax.adam(self.start)
-        return optax.adam(optax.cosine_decay_schedule(self.start, self.steps))
+        # optax's own cosine would compile the number of steps into the program.
+        total = self.epochs * steps
+
+        def falling(step: Int[Array, ""]) -> Float[Array, ""]:
+            return 0.5 * self.start * (1.0 + jnp.cos(jnp.pi * jnp.minimum(step / total, 1.0)))
+
+        return optax.adam(falling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +168,8 @@ def fit(
     """Fit several networks at once: members of an ensemble, or different seeds, splits or sizes.
 
     Adam minimises the mean loss on shuffled batches. A member depends on the seed, its index and
-    its examples, not on the other members. A last batch that is not full counts by its size.
+    its examples, not on the other members. A last batch that is not full counts by its size. One
+    program serves all splits of as many examples.
 
     Args:
         network: network to fit.
@@ -188,13 +198,12 @@ def fit(
     members = len(training)
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(members))
     batch = min(config.batch, training.shape[1])
-    steps = config.epochs * math.ceil(training.shape[1] / batch)
-    rate = Rate(config.learning_rate, steps if decay else None)
-    weights = _initial(network, keys) if start is None else start
+    rate = Rate(config.learning_rate, config.epochs if decay else None)
+    weights = _initial(network)(keys) if start is None else start
     state = State(
         epoch=jnp.zeros((), int),
         weights=weights,
-        moments=jax.vmap(rate.optimiser.init)(weights),
+        moments=jax.vmap(rate.optimiser(jnp.ones((), int)).init)(weights),
         best=weights,
         # Explicit types: a weak type would make the first chunk another program than the rest.
         best_epoch=jnp.full(members, -1, int),
@@ -204,8 +213,12 @@ def fit(
     if folder is not None:
         saved = checkpoints.latest(folder, state)
         state = state if saved is None else State(*jax.tree.map(jnp.asarray, saved))
-    blocks = _validation_blocks(validation, max(batch, MIN_VALIDATION_LOSSES))
-    indices = jnp.asarray(training), jnp.asarray(blocks)
+    # Padding up to the number of all examples, whatever the split.
+    count = max(len(jax.tree.leaves(items)[0]), training.shape[1], validation.shape[1])
+    padded = np.full((members, count), -1)
+    padded[:, : training.shape[1]] = training
+    blocks = _validation_blocks(validation, count, max(batch, MIN_VALIDATION_LOSSES // 4))
+    indices = jnp.asarray(padded), jnp.asarray(blocks)
     done = int(state.epoch)
     report(done, 0)
     # Each chunk is one call of one compiled program.
@@ -224,22 +237,29 @@ def fit(
     return Fit(state.best, np.asarray(state.best_epoch), np.asarray(state.losses))
 
 
-def _validation_blocks(validation: Int[np.ndarray, "m v"], size: int) -> Int[np.ndarray, "m k b"]:
-    """Cut the validation examples of each member, few ones several times, into padded blocks."""
-    members = [row[row >= 0] for row in validation]
-    members = [np.tile(own, max(1, MIN_VALIDATION_LOSSES // max(1, len(own)))) for own in members]
-    blocks = np.full((len(members), math.ceil(max(1, *map(len, members)) / size), size), -1)
-    for row, own in zip(blocks.reshape(len(members), -1), members, strict=True):
+def _validation_blocks(
+    validation: Int[np.ndarray, "m v"], count: int, size: int
+) -> Int[np.ndarray, "m k b"]:
+    """Cut the validation examples of each member, few ones several times, into blocks.
+
+    Padding comes last, up to a number of examples.
+    """
+    number = math.ceil(max(count, MIN_VALIDATION_LOSSES) / size)
+    blocks = np.full((len(validation), number, size), -1)
+    for row, given in zip(blocks.reshape(len(validation), -1), validation, strict=True):
+        own = given[given >= 0]
+        own = np.tile(own, max(1, MIN_VALIDATION_LOSSES // max(1, len(own))))
         row[: len(own)] = own
     return blocks
 
 
-def _initial(network: Network, keys: Key[Array, " m"]) -> Any:
-    """Draw the initial weights of all members."""
-    # A program that runs once: optimised, it takes seconds to compile and saves milliseconds.
+@lru_cache(maxsize=16)
+def _initial(network: Network) -> Callable[[Key[Array, " m"]], Any]:
+    """A program that draws the initial weights of all members."""
+    # It runs once in a fit: optimised, it takes seconds to compile and saves milliseconds.
     on_cpu = jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 0} if on_cpu else None
-    return jax.jit(jax.vmap(network.init), compiler_options=options)(keys)
+    return jax.jit(jax.vmap(network.init), compiler_options=options)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -255,7 +275,10 @@ def _advance(
     validation: Int[Array, "m k b"],
 ) -> State:
     """Run all members until a number of epochs is done."""
-    loss, optimiser = network.loss, rate.optimiser
+    loss = network.loss
+    # Steps and blocks that are padding in all members are left out.
+    own_steps = jnp.maximum(-(-(training >= 0).sum(axis=1) // batch), 1)
+    steps, blocks = own_steps.max(), (validation >= 0).any(axis=(0, 2)).sum()
 
     def member_epoch(
         key: PRNGKeyArray,
@@ -263,26 +286,30 @@ def _advance(
         moments: Any,
         train: Int[Array, " t"],
         validate: Int[Array, "k b"],
+        own_steps: Int[Array, ""],
         epoch: Int[Array, ""],
     ) -> tuple[Any, Any, Float[Array, " 2"]]:
         training_key, validation_key = jax.random.split(key)
         # One pass over the shuffled training examples.
-        step = partial(_step, loss, optimiser, items)
         batches = _batches(jax.random.fold_in(training_key, epoch), train, batch)
-        (weights, moments), (losses, counts) = jax.lax.scan(step, (weights, moments), batches)
-        count = jnp.maximum(counts.sum(), 1).astype(losses.dtype)
-        counts = counts.astype(losses.dtype)
+        step = partial(_step, loss, rate.optimiser(own_steps), items, batches)
+        none = jnp.zeros((), state.losses.dtype)
+        weights, moments, total = jax.lax.fori_loop(0, steps, step, (weights, moments, none))
         # The validation loss has the same draws in all epochs. With others, the least loss would
         # be that of lucky draws instead of that of the best weights.
         drawn = jax.random.split(validation_key, validate.size).reshape(validate.shape)
-        # Block after block, as a step is: all examples at once may not fit into the memory.
-        sums = jax.lax.map(lambda part: _summed_loss(loss, items, *part, weights), (validate, drawn))
-        validated = sums.sum() / jnp.maximum((validate >= 0).sum(), 1).astype(sums.dtype)
-        return weights, moments, jnp.stack([(losses * counts).sum() / count, validated])
+
+        # Block after block: all examples at once may not fit into the memory.
+        def add(number: Array, total: Array) -> Array:
+            part = _summed_loss(loss, items, validate[number], drawn[number], weights)
+            return total + part.astype(total.dtype)
+
+        validated = jax.lax.fori_loop(0, blocks, add, none)
+        return weights, moments, jnp.stack([_mean(total, train), _mean(validated, validate)])
 
     def epoch(state: State) -> State:
-        weights, moments, losses = jax.vmap(member_epoch, (0, 0, 0, 0, 0, None))(
-            keys, state.weights, state.moments, training, validation, state.epoch
+        weights, moments, losses = jax.vmap(member_epoch, (0,) * 6 + (None,))(
+            keys, state.weights, state.moments, training, validation, own_steps, state.epoch
         )
         # Remember the weights of members whose validation loss is the least so far.
         before = jnp.nanmin(state.losses[:, :, 1], axis=1)
@@ -320,17 +347,17 @@ def _step(
     loss: Loss,
     optimiser: Any,
     items: Any,
-    carry: tuple[Any, Any],
-    batch: tuple[Int[Array, " b"], PRNGKeyArray],
-) -> tuple[tuple[Any, Any], tuple[Float[Array, ""], Int[Array, ""]]]:
-    """Take one step of Adam on one batch."""
-    weights, moments = carry
-    indices, key = batch
-    count, keys = (indices >= 0).sum(), jax.random.split(key, len(indices))
+    batches: tuple[Int[Array, "s b"], Key[Array, " s"]],
+    number: Int[Array, ""],
+    carry: tuple[Any, Any, Float[Array, ""]],
+) -> tuple[Any, Any, Float[Array, ""]]:
+    """Take one step of Adam on one batch, and add up the losses of its examples."""
+    weights, moments, total = carry
+    indices = batches[0][number]
+    keys = jax.random.split(batches[1][number], len(indices))
 
     def mean(weights: Any) -> Float[Array, ""]:
-        total = _summed_loss(loss, items, indices, keys, weights)
-        return total / jnp.maximum(count, 1).astype(total.dtype)
+        return _mean(_summed_loss(loss, items, indices, keys, weights), indices)
 
     value, gradient = jax.value_and_grad(mean)(weights)
     # optax mixes types of numbers, which a user may have forbidden.
@@ -338,8 +365,10 @@ def _step(
         updates, new_moments = optimiser.update(gradient, moments, weights)
     new_weights = optax.apply_updates(weights, updates)
     # A batch of padding alone has no gradient, but Adam's momentum would still move the weights.
-    carry = jax.tree.map(partial(jnp.where, count > 0), (new_weights, new_moments), carry)
-    return carry, (value, count)
+    count = (indices >= 0).sum()
+    changed = partial(jnp.where, count > 0)
+    weights, moments = jax.tree.map(changed, (new_weights, new_moments), (weights, moments))
+    return weights, moments, total + (value * count.astype(value.dtype)).astype(total.dtype)
 
 
 def _summed_loss(
@@ -349,3 +378,8 @@ def _summed_loss(
     selected = jax.tree.map(lambda array: array[indices], items)
     losses = jax.vmap(loss, (None, 0, 0))(weights, keys, selected)
     return jnp.sum(jnp.where(indices >= 0, losses, 0.0))
+
+
+def _mean(total: Float[Array, ""], indices: Int[Array, " *b"]) -> Float[Array, ""]:
+    """Divide a sum over examples by their number, without padding."""
+    return total / jnp.maximum((indices >= 0).sum(), 1).astype(total.dtype)

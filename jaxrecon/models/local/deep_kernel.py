@@ -14,7 +14,7 @@ The bound is short and has to run on the batches, members and devices of
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from jaxrecon.models.fitting import fit
 from jaxrecon.models.local.base import LocalModel, known_offsets
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
-from jaxrecon.models.local.inputs import Item, Standard, fit_settings, items_of, split
+from jaxrecon.models.local.inputs import Standard, fit_settings, items_of, split, training_count
 from jaxrecon.models.local.network import CHUNK
 from jaxrecon.models.perceptron import Architecture
 from jaxrecon.numerics import product
@@ -39,6 +39,20 @@ NOISE = 0.1
 """Standard deviation of the noise at the beginning, in units of the energies."""
 
 
+class Example(NamedTuple):
+    """An atom with its local energy.
+
+    Attributes:
+        inputs: its standardised row, and an input for each element if there are several.
+        energy: its energy without the mean of the element, in units of the standard deviation.
+        share: part of the prior that it bears: one over the number of training examples.
+    """
+
+    inputs: Float[Array, "*n f"]
+    energy: Float[Array, "*n"]
+    share: Float[Array, "*n"]
+
+
 @dataclass(frozen=True)
 class DeepProcess:
     """The network and the process without their weights; hashable, so static under ``jit``.
@@ -47,13 +61,11 @@ class DeepProcess:
         network: from a standardised row to the features of the kernel.
         elements: number of elements; the index of the element is one more feature.
         inducing: number M of inducing points.
-        examples: number of training examples, over which the prior is spread.
     """
 
     network: Architecture
     elements: int
     inducing: int
-    examples: int
 
     def init(self, key: PRNGKeyArray) -> dict[str, Any]:
         """Draw initial weights; the inducing points are spread like the features."""
@@ -87,22 +99,22 @@ class DeepProcess:
         variance = square * (1.0 + JITTER) - jnp.sum(white**2, 0) + jnp.sum(spread**2, 0)
         return product(weights["mean"], white), jnp.maximum(variance, 0.0)
 
-    def loss(self, weights: dict[str, Any], key: PRNGKeyArray, item: Item) -> Float[Array, ""]:
+    def loss(self, weights: dict[str, Any], key: PRNGKeyArray, item: Example) -> Float[Array, ""]:
         """Compute minus the evidence lower bound of one atom.
 
         Args:
             weights: weights as from :meth:`init`.
             key: random key of dropout.
-            item: a single atom with its local energy.
+            item: an atom with its local energy.
 
         Returns:
             Minus the expected logarithm of the likelihood, plus the divergence from the prior over
             the number of training examples.
         """
-        features = self.features(weights, item.inputs[0], key)
+        features = self.features(weights, item.inputs, key)
         mean, variance = self.process(weights, features[None])
         noise = jnp.exp(2.0 * weights["log_noise"])
-        miss = (item.local[0] - mean[0]) ** 2 + variance[0]
+        miss = (item.energy - mean[0]) ** 2 + variance[0]
         likelihood = -0.5 * (miss / noise + jnp.log(2.0 * jnp.pi * noise))
         root = jnp.tril(weights["root"])
         diagonal = jnp.diagonal(root) ** 2
@@ -112,7 +124,7 @@ class DeepProcess:
             - jnp.sum(jnp.log(jnp.maximum(diagonal, 1e-12)))
             - self.inducing
         )
-        return divergence / self.examples - likelihood
+        return item.share * divergence - likelihood
 
 
 @register_dataclass
@@ -160,6 +172,7 @@ class DeepKernel(LocalModel):
             )
         offsets, standard = known_offsets(environments), Standard.of(environments)
         training, validation = split(environments, True, config)
+        count = training_count(config, len(environments))
         kinds = len(environments.descriptor.species)
         sizes = (
             environments.rows.shape[1] + (kinds if kinds > 1 else 0),
@@ -169,17 +182,17 @@ class DeepKernel(LocalModel):
         process = DeepProcess(
             Architecture(sizes, "celu", config.dropout),
             kinds,
-            min(config.inducing, len(training)),
-            len(training),
+            min(config.inducing, count),
         )
         items = items_of(environments, standard, config)
-        items = items._replace(inputs=_with_kinds(items.inputs, items.kinds, kinds))
+        inputs = _with_kinds(items.inputs, items.kinds, kinds)
+        share = jnp.full(len(inputs), 1.0 / len(training), inputs.dtype)
         found = fit(
             process,
-            items,
+            Example(inputs[:, 0], items.local[:, 0], share),
             training[None],
             validation[None],
-            fit_settings(config, len(training)),
+            fit_settings(config, count),
             seed=config.seed,
             decay=True,
             chunk=CHUNK,

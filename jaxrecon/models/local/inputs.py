@@ -14,6 +14,7 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.sparse_kernel import amplitude_of
 from jaxrecon.models.local.system import learned
+from jaxrecon.potentials.single_points import rounded
 from jaxrecon.pytrees import register_dataclass
 
 FLOOR = 0.03
@@ -100,7 +101,8 @@ def items_of(environments: Environments, standard: Standard, config: LocalConfig
     assert environments.totals is not None, "checked before"
     sizes = np.bincount(environments.owner)
     place = np.arange(len(environments)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    shape = (len(sizes), int(sizes.max()))
+    # Padding to one of few numbers of atoms, so that similar structures share a program.
+    shape = (len(sizes), rounded(int(sizes.max())))
 
     def spread(values: np.ndarray, gap: float) -> np.ndarray:
         whole = np.full((*shape, *values.shape[1:]), gap, values.dtype)
@@ -145,12 +147,25 @@ def split(
     return split_trajectories(member, config.validation, config.seed)
 
 
+def training_count(config: LocalConfig, count: int) -> int:
+    """The number of training examples that the settings ask for, the same for all folds of a size.
+
+    The actual number differs a little where a trajectory is not split: what is compiled must not
+    depend on it.
+
+    Args:
+        config: settings of the model.
+        count: number of examples, those of validation among them.
+    """
+    return max(1, count - round(config.validation * count))
+
+
 def fit_settings(config: LocalConfig, count: int) -> FitConfig:
     """Choose the number of passes over a number of training examples.
 
     Args:
         config: settings of the model.
-        count: number of training examples.
+        count: number of training examples, from :func:`training_count`.
 
     Returns:
         Settings of the fit.

@@ -19,8 +19,15 @@ from jaxrecon.models.fitting import fit
 from jaxrecon.models.local.base import LocalModel, known_offsets
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
-from jaxrecon.models.local.inputs import Item, Standard, fit_settings, items_of, split
-from jaxrecon.models.local.system import without_unused
+from jaxrecon.models.local.inputs import (
+    Item,
+    Standard,
+    fit_settings,
+    items_of,
+    split,
+    training_count,
+)
+from jaxrecon.models.local.system import learned, without_unused
 from jaxrecon.models.perceptron import Architecture
 from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
@@ -194,13 +201,14 @@ class NetworkModel(LocalModel):
             # The weights belong to the standardised rows and the unit of energy that they know.
             standard, networks = start.standard, start.networks
         items = items_of(environments, standard, config)
-        training, validation = split(environments, items.inputs.shape[1] == 1, config)
+        training, validation = split(environments, not learned(environments, config)[1], config)
+        count = training_count(config, len(items.kinds))
         found = fit(
             networks,
             items,
             np.tile(training, (config.members, 1)),
             np.tile(validation, (config.members, 1)),
-            fit_settings(config, len(training)),
+            fit_settings(config, count),
             seed=config.seed,
             decay=True,
             chunk=CHUNK,
