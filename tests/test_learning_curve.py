@@ -83,6 +83,37 @@ def test_more_environments_give_smaller_errors_and_a_run_is_resumed(
             learning_curve(**settings, store=store)
 
 
+def test_the_store_is_looked_at_before_the_work(
+    data: Environments,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("worked before")
+
+    monkeypatch.setattr(curves.LOCAL_MODELS["linear"], "fit", refused)
+    monkeypatch.setattr("jaxrecon.cli.local._environments", refused)
+    settings = {"models": ("linear",), "sizes": (10,), "folds": 2}
+    with pytest.raises(NotADirectoryError, match=r"expected a directory to write .*curve\.json"):
+        learning_curve(data, store=tmp_path / "missing" / "curve.json", **settings)
+    with pytest.raises(IsADirectoryError, match="expected a file to write to"):
+        learning_curve(data, store=tmp_path, **settings)
+    other = tmp_path / "other.json"
+    other.write_text('{"points": 3}')
+    folder = tmp_path / "folder.json"
+    folder.mkdir()
+    for path, message in (
+        (other, f"expected points of a run in {other}, got none"),
+        (folder, f"expected a file to write to, got {folder}, which is none"),
+    ):
+        line = f"evaluate learning-curve {path} --quiet --resume -o {path}"
+        assert main(line.split()) == 2
+        found = capsys.readouterr().err.strip()
+        assert found.endswith(message)
+        assert "\n" not in found
+
+
 @pytest.mark.parametrize("name", ["network", "deep_kernel"])
 def test_one_program_for_all_folds_of_a_size(data: Environments, name: str) -> None:
     # Trajectories of 4 to 12 atoms, so that no two folds have as many training examples.

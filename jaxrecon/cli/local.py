@@ -133,10 +133,14 @@ def compare(
 
     if what == PRETRAIN and not chosen.labelled:
         raise ValueError("expected --labelled with structures and total energies, got none")
-    if output is not None and not (resume and output.exists()):
-        check_output(output, force, suffix=".json")
+    if output is not None:
+        check_output(output, force or resume, suffix=".json")
     options.start_jax()
     from jaxrecon.models.local import learning_curve as curves
+
+    # Before structures are read, and their rows computed.
+    if output is not None and resume and output.exists():
+        curves.stored(output)
     from jaxrecon.models.local.config import LocalConfig
 
     config = LocalConfig(points=chosen.points, seed=chosen.seed)

@@ -19,7 +19,7 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.network import NetworkModel
 from jaxrecon.models.registry import LOCAL_MODELS
-from jaxrecon.runtime.files import replacing
+from jaxrecon.runtime.files import check_output, replacing
 from jaxrecon.runtime.progress import ProgressFn, reporter
 
 FINE_RATE = 0.1
@@ -84,6 +84,7 @@ def learning_curve(
     Raises:
         ValueError: if local energies are not known, a model has no such name, a size is below 1 or
             above the number of environments outside of a fold, or the store is of another run.
+        OSError: if the store can't be written.
     """
     config = config or LocalConfig()
     if environments.energies is None:
@@ -153,6 +154,7 @@ def pretraining_curve(
     Raises:
         ValueError: if the descriptors differ, energies are not known, a size is below 1 or above
             the number of structures outside of a fold, or the store is of another run.
+        OSError: if the store can't be written.
     """
     config = config or LocalConfig()
     if synthetic.descriptor != labelled.descriptor:
@@ -272,6 +274,7 @@ class Store:
 
     Raises:
         ValueError: if the file has the points of something else.
+        OSError: if it can't be written.
     """
 
     def __init__(
@@ -284,14 +287,12 @@ class Store:
         # What JSON makes of it: lists for tuples.
         self._description = json.loads(json.dumps(description))
         self._points: dict[tuple[str, int, int], Point] = {}
-        if resume and self._path is not None and self._path.exists():
-            try:
-                found = json.loads(self._path.read_text())
-                points = [Point(**point) for point in found["points"]]
-                same = found["description"] == self._description
-            except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(f"expected points of a run in {path}, got none") from error
-            if not same:
+        if self._path is None:
+            return
+        check_output(self._path, force=True)
+        if resume and self._path.exists():
+            found, points = stored(self._path)
+            if found != self._description:
                 raise ValueError(f"expected the points of this run in {path}, got another's")
             self._points = {(point.model, point.size, point.fold): point for point in points}
 
@@ -312,6 +313,25 @@ class Store:
                 Path(draft).write_text(
                     json.dumps({"description": self._description, "points": points}, indent=1)
                 )
+
+
+def stored(path: Path) -> tuple[Any, list[Point]]:
+    """Read the file of a store.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The description of the run, and the points that are known.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    try:
+        found = json.loads(path.read_text())
+        return found["description"], [Point(**point) for point in found["points"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"expected points of a run in {path}, got none") from error
 
 
 def _identity(environments: Environments) -> dict[str, Any]:
