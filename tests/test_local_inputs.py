@@ -23,6 +23,7 @@ from jaxrecon.models.local.sparse_kernel import SparseKernel
 from jaxrecon.models.local.uncertainty import LocalRigidity
 from jaxrecon.models.registry import LOCAL_MODELS
 from jaxrecon.potentials.single_points import single_points
+from jaxrecon.structures.structure import from_ase
 
 pytestmark = pytest.mark.usefixtures("strict_types")
 
@@ -70,6 +71,12 @@ def test_large_energies_of_free_atoms_keep_their_digits(data: Environments) -> N
     shifted = replace(data, energies=data.energies - 45_000.0)
     found, expected = (LinearModel.fit(part, QUICK).predict(part) for part in (shifted, data))
     np.testing.assert_allclose(found + 45_000.0, expected, atol=1e-6)
+
+
+def test_an_unknown_element_is_not_taken_for_the_first_one(data: Environments) -> None:
+    potential = LinearModel.fit(data, QUICK).potential()
+    with pytest.raises(ValueError, match="expected elements among Cu, got Ag"):
+        potential.predict(from_ase(Atoms("CuAg", [[0, 0, 0], [0, 0, 2.5]])))
 
 
 @lru_cache

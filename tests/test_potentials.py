@@ -186,6 +186,18 @@ def test_what_can_not_be_computed(atoms: Atoms, said: str) -> None:
         single_points.single_points([molecule("H2O"), atoms], POTENTIAL)
 
 
+@pytest.mark.parametrize("function", [POTENTIAL.predict, POTENTIAL.energies])
+def test_an_unknown_element_is_none_of_the_known_ones(function) -> None:
+    known, other = (
+        from_ase(Atoms(symbols, [[0, 0, 0], [0, 0, 2.0]]), size=3) for symbols in ("Pt2", "PtAu")
+    )
+    function(known)
+    with pytest.raises(ValueError, match="expected elements among H, O, Na, Pt, got Au"):
+        function(other)
+    # Where elements are not known yet, nothing can be said.
+    jax.eval_shape(function, other)
+
+
 def test_another_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="expected dtype float32 or float64, got float16"):
         single_points.single_points(molecule("H2O"), POTENTIAL, dtype=np.float16)

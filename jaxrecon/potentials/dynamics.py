@@ -87,8 +87,10 @@ class Langevin:
             Where the trajectories are then. A trajectory that has exploded is not finite.
 
         Raises:
-            ValueError: if larger and larger bounds do not hold the atoms.
+            ValueError: if larger and larger bounds do not hold the atoms, or the potential lacks an
+                element.
         """
+        self.potential.check_structure(ensemble.structures)
         count, _, _ = ensemble.structures.positions.shape
         dtype = ensemble.structures.positions.dtype
         first, last = (

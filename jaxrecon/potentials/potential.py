@@ -135,7 +135,11 @@ class Potential(ABC):
         Args:
             structure: free, or with a cell and bounds.
             parameters: a pytree like ``self.parameters``; None for these.
+
+        Raises:
+            ValueError: as :meth:`predict`.
         """
+        self.check_structure(structure)
         parameters = self.parameters if parameters is None else parameters
         found = self.atomic_energies(parameters, self.environments(structure))
         return jnp.where(structure.mask, found, 0.0)
@@ -155,8 +159,10 @@ class Potential(ABC):
             The prediction; its energies and forces can be differentiated by ``parameters``.
 
         Raises:
-            ValueError: if a structure with a cell has no bounds.
+            ValueError: if a structure with a cell has no bounds, or the potential lacks an element.
+                Inside of a compiled function elements are unknown: check them before.
         """
+        self.check_structure(structure)
         parameters = self.parameters if parameters is None else parameters
         near = self.environments(structure)
 
@@ -187,6 +193,20 @@ class Potential(ABC):
             many = len(self.elements) > 10
             known = f"the {len(self.elements)} of the model" if many else ", ".join(self.elements)
             raise ValueError(f"expected elements among {known}, got {', '.join(lacking)}")
+
+    def check_structure(self, structure: Structure) -> None:
+        """Check the elements of a structure, or of a batch, where they are known: not in ``jit``.
+
+        Args:
+            structure: the structure.
+
+        Raises:
+            ValueError: if the potential lacks an element.
+        """
+        species, mask = structure.species, structure.mask
+        if not isinstance(species, jax.core.Tracer) and not isinstance(mask, jax.core.Tracer):
+            present = np.unique(np.asarray(species)[np.asarray(mask)])
+            self.check_elements(chemical_symbols[number] for number in present)
 
 
 def sum_at_sources(neighbors: Neighbors, values: Float[Array, "n m ..."]) -> Float[Array, "n ..."]:
