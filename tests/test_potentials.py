@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from pairs import LennardJones, PairReference, by_ase
 from strategies import random_cluster, random_crystal
 
 from jaxrecon.descriptors.buckets import MOST_PROGRAMS
-from jaxrecon.potentials import registry, single_points
+from jaxrecon.potentials import dynamics, registry, single_points
 from jaxrecon.potentials.ase_calculator import PotentialCalculator
 from jaxrecon.potentials.judge import judge
 from jaxrecon.potentials.labels import LabelStore
@@ -196,6 +198,19 @@ def test_an_unknown_element_is_none_of_the_known_ones(function) -> None:
         function(other)
     # Where elements are not known yet, nothing can be said.
     jax.eval_shape(function, other)
+
+
+def test_compiled_programs_do_not_keep_a_potential_alive() -> None:
+    potential = LennardJones()
+    single_points.single_points(Atoms("Pt"), potential)
+    dynamics._programs(potential, 1.0, 0.01, 5)
+    assert single_points._compiled(potential, None, 1) is single_points._compiled(
+        potential, None, 1
+    )
+    dropped = weakref.ref(potential)
+    del potential
+    gc.collect()
+    assert dropped() is None
 
 
 def test_another_precision_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ from ase.data import atomic_masses
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxrecon.numerics import inverse_3x3, product
-from jaxrecon.potentials.potential import Potential, Prediction
+from jaxrecon.potentials.potential import Potential, Prediction, kept_with_potential
 from jaxrecon.structures.neighbors import mixing
 from jaxrecon.structures.structure import Bounds, Structure
 
@@ -117,7 +116,7 @@ def _larger(bounds: Bounds | None) -> Bounds:
     return replace(bounds, capacity=int(GROWTH * bounds.capacity) + 1)
 
 
-@lru_cache(maxsize=16)
+@kept_with_potential(16)
 def _programs(
     potential: Potential, timestep: float, friction: float, steps: int
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:

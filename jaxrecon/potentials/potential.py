@@ -1,8 +1,10 @@
 """The base class of potentials written in JAX: energies of atoms from what their neighbours are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial, wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary, proxy
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,9 @@ from jaxtyping import Array, Bool, Float
 from jaxrecon.numerics import einsum
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Prediction(NamedTuple):
@@ -207,6 +212,33 @@ class Potential(ABC):
         if not isinstance(species, jax.core.Tracer) and not isinstance(mask, jax.core.Tracer):
             present = np.unique(np.asarray(species)[np.asarray(mask)])
             self.check_elements(chemical_symbols[number] for number in present)
+
+
+def kept_with_potential(
+    most: int,
+) -> Callable[[Callable[Concatenate[Potential, P], R]], Callable[Concatenate[Potential, P], R]]:
+    """Decorate a function of a potential, and of settings, that makes a compiled program.
+
+    Programs are kept as long as their potential is, and don't keep it: its parameters may be large.
+
+    Args:
+        most: largest number of programs of a potential; those used last are kept.
+    """
+
+    def decorate(
+        make: Callable[Concatenate[Potential, P], R],
+    ) -> Callable[Concatenate[Potential, P], R]:
+        makers: WeakKeyDictionary[Potential, Callable[..., R]] = WeakKeyDictionary()
+
+        @wraps(make)
+        def made(potential: Potential, /, *args: P.args, **settings: P.kwargs) -> R:
+            if potential not in makers:
+                makers[potential] = lru_cache(most)(partial(make, proxy(potential)))
+            return makers[potential](*args, **settings)
+
+        return made
+
+    return decorate
 
 
 def sum_at_sources(neighbors: Neighbors, values: Float[Array, "n m ..."]) -> Float[Array, "n ..."]:

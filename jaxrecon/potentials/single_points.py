@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
 from jaxrecon.descriptors.buckets import MOST_PROGRAMS, WORTH_COMPILING, Bucket, split_by_work
-from jaxrecon.potentials.potential import Potential, Prediction
+from jaxrecon.potentials.potential import Potential, Prediction, kept_with_potential
 from jaxrecon.runtime.devices import memory_of
 from jaxrecon.runtime.memory import check_memory
 from jaxrecon.structures.bounds import MANY, bounds_of, most_neighbors
@@ -276,7 +275,7 @@ def _fetched(
         )
 
 
-@lru_cache(maxsize=64)
+@kept_with_potential(64)
 def _compiled(
     potential: Potential, bounds: Bounds | None, devices: int
 ) -> Callable[[Any, dict[str, np.ndarray]], Prediction]:
