@@ -6,7 +6,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -15,7 +14,7 @@ from jaxrecon.datasets.io import read_labelled, write_labelled
 from jaxrecon.datasets.labelled import LabelledSet
 from jaxrecon.datasets.quench import Quenching, quench
 from jaxrecon.descriptors.base import Descriptor
-from jaxrecon.models.local.base import BLOCK, Features
+from jaxrecon.models.local.base import Features
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.sparse_kernel import SparseKernel
@@ -140,10 +139,8 @@ class Part:
         blocks = []
         with jax.enable_x64(True):
             evaluate = jax.jit(lambda rows, kinds: features(rows, kinds))
-            for start in range(0, len(known), BLOCK):
-                part = slice(start, start + BLOCK)
-                rows = jnp.asarray(known.rows[part], jnp.float64)
-                blocks.append(np.asarray(evaluate(rows, jnp.asarray(known.kinds[part]))))
+            for part, *block in known.blocks():
+                blocks.append(np.asarray(evaluate(*block))[: part.stop - part.start])
         atoms, sizes = np.concatenate(blocks), known.counts.sum(axis=1)
         means = np.zeros((len(sizes), atoms.shape[1]))
         np.add.at(means, known.owner, atoms)

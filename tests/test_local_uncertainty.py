@@ -16,7 +16,7 @@ from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.inputs import Standard
 from jaxrecon.models.local.network import AtomicNetworks, NetworkModel
-from jaxrecon.models.local.uncertainty import LocalRigidity
+from jaxrecon.models.local.uncertainty import LocalRigidity, _variances
 from jaxrecon.models.perceptron import Architecture
 from jaxrecon.models.registry import LOCAL_MODELS
 
@@ -83,6 +83,14 @@ def test_a_network_without_activations_is_a_linear_model(
     inverse = np.linalg.inv(np.eye(outside.shape[1]) + sums.T @ sums)
     expected = np.einsum("nf,fg,ng->n", outside, inverse, outside)
     np.testing.assert_allclose(found.deviations(test) ** 2, expected, rtol=1e-6)
+
+
+def test_similar_numbers_of_atoms_share_a_program(train: Environments, test: Environments) -> None:
+    rigidity = LocalRigidity.of(LOCAL_MODELS["linear"].fit(train, CONFIG), train, CONFIG)
+    whole, programs = rigidity.deviations(test), _variances._cache_size()
+    some = test.select(np.arange(9))
+    np.testing.assert_allclose(rigidity.deviations(some), whole[: len(some)], rtol=1e-9)
+    assert _variances._cache_size() == programs
 
 
 @pytest.mark.parametrize("name", ["linear", "kernel", "network"])

@@ -30,9 +30,6 @@ from jaxrecon.structures.neighbors import Neighbors
 Features = Callable[[Float[Array, "n f"], Int[Array, " n"]], Float[Array, "n m"]]
 """The features of rows, given the index of the element of each: a pytree."""
 
-BLOCK = 4096
-"""Number of environments that are predicted together."""
-
 
 @dataclass(frozen=True, eq=False)
 class LocalModel(ABC):
@@ -168,12 +165,8 @@ class LocalModel(ABC):
         # The offsets of all-electron energies are so large that they are added in float64.
         found = [np.zeros(0)]
         with jax.enable_x64(dtype == np.float64):
-            for start in range(0, len(environments), BLOCK):
-                part = slice(start, start + BLOCK)
-                rows, kinds = environments.rows[part].astype(dtype), environments.kinds[part]
-                missing = -len(rows) % (1 << (len(rows) - 1).bit_length())
-                block = np.pad(rows, ((0, missing), (0, 0))), np.pad(kinds, (0, missing))
-                found.append(np.asarray(_predicted(self, *block))[: len(rows)])
+            for part, *block in environments.blocks(dtype):
+                found.append(np.asarray(_predicted(self, *block))[: part.stop - part.start])
         return np.asarray(self.offsets)[environments.kinds] + np.concatenate(found)
 
     def totals(self, environments: Environments) -> Float[np.ndarray, " s"]:

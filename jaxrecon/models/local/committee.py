@@ -6,6 +6,7 @@ is what the settings say, the variance of their predictions falls as one over th
 Chong et al., J. Chem. Theory Comput. 19, 8020 (2023), arXiv 2306.15638.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.base import Descriptor
-from jaxrecon.models.local.base import BLOCK, Features, LocalModel, offsets_of
+from jaxrecon.models.local.base import Features, LocalModel, offsets_of
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned
@@ -187,22 +188,20 @@ def _members(
 
 def _all(features: Features, environments: Environments) -> Float[np.ndarray, "n m"]:
     """The features of all atoms in float64."""
-    blocks = []
-    for start in range(0, len(environments), BLOCK):
-        blocks.append(_block(features, environments, slice(start, start + BLOCK)))
-        if start == 0:
-            size = blocks[0].shape[1]
+    blocks: list[np.ndarray] = []
+    for _, block in _blocks(features, environments):
+        if not blocks:
+            size = block.shape[1]
             needed = 8 * len(environments) * size
             check_memory(needed, f"{size} features of {len(environments)} atoms", "learn totals")
+        blocks.append(block)
     return np.concatenate(blocks)
 
 
 def _summed(features: Features, environments: Environments) -> Float[np.ndarray, "s m"]:
     """The features of structures, summed over their atoms, in float64."""
     sums = None
-    for start in range(0, len(environments), BLOCK):
-        part = slice(start, start + BLOCK)
-        block = _block(features, environments, part)
+    for part, block in _blocks(features, environments):
         if sums is None:
             sums = np.zeros((len(environments.trajectories), block.shape[1]))
         np.add.at(sums, environments.owner[part], block)
@@ -210,11 +209,14 @@ def _summed(features: Features, environments: Environments) -> Float[np.ndarray,
     return sums
 
 
-def _block(features: Features, environments: Environments, part: slice) -> Float[np.ndarray, "n m"]:
-    """The features of a block of atoms in float64."""
-    with jax.enable_x64(True):
-        rows = jnp.asarray(environments.rows[part], jnp.float64)
-        return np.asarray(_evaluated(features, rows, jnp.asarray(environments.kinds[part])))
+def _blocks(
+    features: Features, environments: Environments
+) -> Iterator[tuple[slice, Float[np.ndarray, "n m"]]]:
+    """Blocks of atoms, and their features in float64."""
+    for part, *block in environments.blocks():
+        with jax.enable_x64(True):
+            found = np.asarray(_evaluated(features, *block))
+        yield part, found[: part.stop - part.start]
 
 
 @jax.jit

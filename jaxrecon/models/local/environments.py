@@ -1,12 +1,13 @@
 """Environments: the rows of all atoms of many structures, with the energies to learn from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
 from jaxtyping import Array, Float, Int
 
@@ -16,6 +17,9 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime.memory import check_memory
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Structure
+
+BLOCK = 4096
+"""Largest number of environments that are worked on together, a power of two."""
 
 AT_ONCE = 4
 """Number of structures whose rows are computed together."""
@@ -163,6 +167,25 @@ class Environments:
     def kinds(self) -> Int[np.ndarray, " n"]:
         """Index of the element of each atom among those of the descriptor."""
         return np.searchsorted(self.descriptor.species, self.species)
+
+    def blocks(
+        self, dtype: npt.DTypeLike = np.float64
+    ) -> Iterator[tuple[slice, Float[np.ndarray, "b f"], Int[np.ndarray, " b"]]]:
+        """Cut the atoms into blocks of few sizes, so that few programs are compiled.
+
+        Args:
+            dtype: data type of the rows.
+
+        Yields:
+            Which atoms the block has; their rows and the index of the element of each, with padding
+            last.
+        """
+        for start in range(0, len(self), BLOCK):
+            part = slice(start, min(start + BLOCK, len(self)))
+            count = part.stop - start
+            missing = (1 << (count - 1).bit_length()) - count
+            rows = np.pad(self.rows[part].astype(dtype), ((0, missing), (0, 0)))
+            yield part, rows, np.pad(self.kinds[part], (0, missing))
 
     def check_rows(self, descriptor: Descriptor, least: int = 0) -> None:
         """Check that the rows are those of a descriptor.

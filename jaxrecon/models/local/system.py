@@ -28,12 +28,9 @@ from jaxrecon.descriptors.featurize import batches
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.local.base import Features, offsets_of
 from jaxrecon.models.local.config import LocalConfig
-from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.local.environments import BLOCK, Environments
 from jaxrecon.numerics import product
 from jaxrecon.structures.structure import Structure
-
-BLOCK = 4096
-"""Number of environments whose features are in memory together."""
 
 DIRECTIONS = 8
 """Number of displacements whose effects on the features are computed together."""

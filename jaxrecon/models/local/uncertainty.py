@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.models.calibration import calibrated
-from jaxrecon.models.local.base import BLOCK, Features, LocalModel
+from jaxrecon.models.local.base import Features, LocalModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.system import learned, normal_equations
@@ -233,10 +233,9 @@ def _blocks(
     environments.check_rows(rigidity.descriptor, least=1)
     found = []
     with jax.enable_x64(True):
-        for start in range(0, len(environments), BLOCK):
-            part = slice(start, start + BLOCK)
-            rows = jnp.asarray(environments.rows[part], jnp.float64)
-            found.append(np.asarray(values(rigidity, rows, jnp.asarray(environments.kinds[part]))))
+        for part, *block in environments.blocks():
+            known = values(rigidity, *map(jnp.asarray, block))
+            found.append(np.asarray(known)[: part.stop - part.start])
     return np.concatenate(found)
 
 
