@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jaxrecon import SOAP, Fingerprint, featurize
 from jaxrecon.descriptors.acsf.acsf import ACSF
 from jaxrecon.descriptors.pooling import POOLINGS
-from jaxrecon.models.coordinates import EPSILON, Coordinates
-from jaxrecon.models.roots import root, squared
+from jaxrecon.models.coordinates import Coordinates
+from jaxrecon.models.roots import EPSILON, root, squared
 
 SMALL = ACSF(("H", "O"), r_cut=5.0, g2_eta=(0.1, 1.0), g2_r_s=(1,), g3_kappa=(1.5,), g5_zeta=(2,))
 EVERY = Fingerprint(SMALL, poolings=POOLINGS, per_element=True, max_atoms=4)

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from jaxrecon.descriptors.base import Feature
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.layout import PooledFeature
-from jaxrecon.models.roots import EPSILON, root, squared
+from jaxrecon.models.roots import root, root_of, square_of, squared
 
 MIN_WIDTH = 1e-5
 """Coordinates with a smaller standard deviation than this (no unit) count as constant."""
@@ -137,9 +137,7 @@ class Coordinates:
         """
         rooted, above = np.array(self.rooted), np.array(self.above)
         lowest = jnp.where(above >= 0, fingerprint[above], 0.0)
-        distance = jnp.maximum(jnp.where(rooted, fingerprint - lowest, 0.0), 0.0)
-        # Equal to the difference of the roots, but without cancellation where R is small.
-        roots = distance / (jnp.sqrt(distance + EPSILON) + EPSILON**0.5)
+        roots = root_of(jnp.where(rooted, fingerprint - lowest, 0.0))
         coordinates = jnp.where(rooted, roots, fingerprint)
         for matrix in self.matrices:
             coordinates = matrix.put(coordinates, root(matrix.of(fingerprint)))
@@ -168,8 +166,7 @@ class Coordinates:
             matrix has a negative eigenvalue.
         """
         rooted, above = np.array(self.rooted), np.array(self.above)
-        roots = jnp.maximum(coordinates, 0.0)
-        numbers = jnp.where(rooted, roots * (roots + 2.0 * EPSILON**0.5), coordinates)
+        numbers = jnp.where(rooted, square_of(coordinates), coordinates)
         for matrix in self.matrices:
             numbers = matrix.put(numbers, squared(matrix.of(coordinates)))
         return numbers + jnp.where(above >= 0, numbers[above], 0.0)

@@ -34,13 +34,13 @@ def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
         The root, symmetric.
     """
     values, vectors = jnp.linalg.eigh(matrix)
-    return _composed(vectors, _root(values))
+    return _composed(vectors, root_of(values))
 
 
 @root.defjvp
 def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     values, vectors = jnp.linalg.eigh(primals[0])
-    roots = _root(values)
+    roots = root_of(values)
     inside = 1.0 / (roots[:, None] + roots[None, :] + 2.0 * OFFSET)
     derivative = _derivative(values, vectors, roots, inside, tangents[0])
     return _composed(vectors, roots), derivative
@@ -57,29 +57,34 @@ def squared(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
         A positive semidefinite matrix.
     """
     values, vectors = jnp.linalg.eigh(matrix)
-    return _composed(vectors, _squared(values))
+    return _composed(vectors, square_of(values))
 
 
 @squared.defjvp
 def _squared_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     values, vectors = jnp.linalg.eigh(primals[0])
-    squares = _squared(values)
+    squares = square_of(values)
     inside = values[:, None] + values[None, :] + 2.0 * OFFSET
     derivative = _derivative(values, vectors, squares, inside, tangents[0])
     return _composed(vectors, squares), derivative
 
 
-def _root(values: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The function of the eigenvalues of :func:`root`, without cancellation where they are small.
+def root_of(values: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Compute the roots of single numbers, without cancellation where they are small.
 
-    It is that of a single number, the matrix of one row.
+    Args:
+        values: numbers; negative ones count as 0.
     """
     possible = jnp.maximum(values, 0.0)
     return possible / (jnp.sqrt(possible + EPSILON) + OFFSET)
 
 
-def _squared(values: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The function of the eigenvalues of :func:`squared`."""
+def square_of(values: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Compute the numbers that have roots: the inverse of :func:`root_of`.
+
+    Args:
+        values: roots; negative ones count as 0.
+    """
     possible = jnp.maximum(values, 0.0)
     return possible * (possible + 2.0 * OFFSET)
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.lax import Precision
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.coordinates import MIN_WIDTH, Coordinates
 from jaxrecon.models.scalings.base import Scaling
+from jaxrecon.numerics import product
 from jaxrecon.pytrees import register_dataclass
 
 MIN_VARIANCE = 1e-3
@@ -108,7 +108,7 @@ class PrincipalAxes(Scaling):
         varies = width > 0
         difference = self.coordinates.forward(fingerprint) - centre
         standardised = jnp.where(varies, difference / jnp.where(varies, width, 1.0), 0.0)
-        return jnp.matmul(axes, standardised, precision=Precision.HIGHEST) / unit
+        return product(axes, standardised) / unit
 
     def backward(self, scaled: Float[Array, " k"]) -> Float[Array, " p"]:
         """Undo the scaling.
@@ -120,7 +120,7 @@ class PrincipalAxes(Scaling):
             A possible fingerprint, as far as :mod:`jaxrecon.models.coordinates` ensures it.
         """
         centre, width, axes, unit = self._arrays(scaled)
-        standardised = jnp.matmul(unit * scaled, axes, precision=Precision.HIGHEST)
+        standardised = product(unit * scaled, axes)
         return self.coordinates.backward(centre + width * standardised)
 
     def _arrays(self, like: Float[Array, " q"]) -> tuple[Array, Array, Array, Array]:
