@@ -73,6 +73,13 @@ def test_large_energies_of_free_atoms_keep_their_digits(data: Environments) -> N
     np.testing.assert_allclose(found + 45_000.0, expected, atol=1e-6)
 
 
+def test_the_potential_of_a_kernel_refuses_float32(data: Environments) -> None:
+    kernel, linear = (kind.fit(data, QUICK).potential() for kind in (SparseKernel, LinearModel))
+    with pytest.raises(ValueError, match="expected dtype float64 for the potential of a SparseK"):
+        single_points(crystals(count=1), kernel, dtype=np.float32)
+    single_points(crystals(count=1), linear, dtype=np.float32)
+
+
 def test_an_unknown_element_is_not_taken_for_the_first_one(data: Environments) -> None:
     potential = LinearModel.fit(data, QUICK).potential()
     with pytest.raises(ValueError, match="expected elements among Cu, got Ag"):

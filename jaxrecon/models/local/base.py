@@ -205,7 +205,7 @@ class LocalPotential(Potential):
 
     Args:
         model: the fitted model. A kernel needs float64, which is the precision of potentials unless
-            another one is asked for.
+            another one is asked for, and refuses another one.
 
     >>> from ase.build import bulk
     >>> from jaxrecon import SOAP
@@ -230,7 +230,13 @@ class LocalPotential(Potential):
         """The energy of each atom in eV; see the base class."""
         assert neighbors.center is not None, "environments of atoms have their elements"
         kinds = jnp.asarray(self._kinds, int)[neighbors.center]
-        return parameters(self._descriptor(neighbors), kinds)
+        rows = self._descriptor(neighbors)
+        if parameters.precise and rows.dtype != jnp.float64:
+            raise ValueError(
+                f"expected dtype float64 for the potential of a {type(parameters).__name__}, in "
+                f"which large terms cancel, got {rows.dtype}"
+            )
+        return parameters(rows, kinds)
 
     def edge_bytes(self, capacity: int) -> int:
         """The memory that the derivatives of a row need for each neighbour; see the base class."""
