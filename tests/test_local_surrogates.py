@@ -22,6 +22,7 @@ from jaxrecon.inverse_design.rigidities import with_rigidities
 from jaxrecon.models.design_model import DesignModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
+from jaxrecon.models.surrogates import local
 from jaxrecon.models.training import train
 from jaxrecon.pytrees import register_dataclass
 from jaxrecon.search.gauss_newton import guided_equations
@@ -101,6 +102,10 @@ def test_predictions_are_those_of_the_local_model() -> None:
     np.testing.assert_allclose(found, rigidity.local(seen), rtol=1e-6)
     found = np.concatenate([part.energies for part in each])
     np.testing.assert_allclose(found, surrogate.model.predict(seen), rtol=1e-9)
+    # Similar sizes share a program.
+    programs = local._predicted._cache_size()
+    model.predict_structures([random_cluster("Pt4", 100), random_cluster("Pt8", 102)])
+    assert local._predicted._cache_size() == programs
     # A search in float32 sees the same.
     with jax.enable_x64(False):
         rows = AtomRows(

@@ -24,6 +24,9 @@ BLOCK = 4096
 AT_ONCE = 4
 """Number of structures whose rows are computed together."""
 
+FLOOR = 0.03
+"""Smallest standard deviation by which numbers of rows are divided, relative to the largest one."""
+
 CALL = 64
 """Largest number of structures in one call: their rows are on the device twice."""
 
@@ -167,6 +170,12 @@ class Environments:
     def kinds(self) -> Int[np.ndarray, " n"]:
         """Index of the element of each atom among those of the descriptor."""
         return np.searchsorted(self.descriptor.species, self.species)
+
+    @cached_property
+    def inverse_widths(self) -> Float[np.ndarray, " f"]:
+        """One over the standard deviation of each number of the rows, or over a floor of it."""
+        widths = self.rows.std(axis=0, dtype=np.float64)
+        return 1.0 / np.maximum(widths, max(FLOOR * widths.max(), 1e-12))
 
     def blocks(
         self, dtype: npt.DTypeLike = np.float64

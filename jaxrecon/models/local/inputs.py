@@ -1,11 +1,12 @@
 """Inputs: environments as networks see them, standardised, one by one or structure by structure."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxrecon.datasets.labelled import split_trajectories
 from jaxrecon.models.config import FitConfig
@@ -16,9 +17,6 @@ from jaxrecon.models.local.sparse_kernel import amplitude_of
 from jaxrecon.models.local.system import learned
 from jaxrecon.potentials.single_points import rounded
 from jaxrecon.pytrees import register_dataclass
-
-FLOOR = 0.03
-"""Smallest standard deviation by which numbers are divided, relative to the largest one."""
 
 
 class Item(NamedTuple):
@@ -59,11 +57,9 @@ class Standard:
     @classmethod
     def of(cls, environments: Environments) -> "Standard":
         """Standardise by these environments."""
-        rows = environments.rows
-        centre, width = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-        scale = 1.0 / np.maximum(width, max(FLOOR * width.max(), 1e-12))
+        centre = environments.rows.mean(axis=0, dtype=np.float64)
         unit = amplitude_of(environments, offsets_of(environments))
-        return cls(centre, scale, np.asarray(unit))
+        return cls(centre, environments.inverse_widths, np.asarray(unit))
 
     def inputs(self, rows: Float[Array, "n f"]) -> Float[Array, "n f"]:
         """Standardise rows in their own precision."""
@@ -99,25 +95,36 @@ def items_of(environments: Environments, standard: Standard, config: LocalConfig
             jnp.tile(jnp.asarray([1.0, 0.0], jnp.float32), (len(inputs), 1)),
         )
     assert environments.totals is not None, "checked before"
-    sizes = np.bincount(environments.owner)
-    place = np.arange(len(environments)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    # Padding to one of few numbers of atoms, so that similar structures share a program.
-    shape = (len(sizes), rounded(int(sizes.max())))
-
-    def spread(values: np.ndarray, gap: float) -> np.ndarray:
-        whole = np.full((*shape, *values.shape[1:]), gap, values.dtype)
-        whole[environments.owner, place] = values
-        return whole
-
+    sizes, spread = np.bincount(environments.owner), partial(by_structure, environments.owner)
     sums = (environments.totals - environments.counts @ offsets) / (width * sizes)
     return Item(
-        jnp.asarray(spread(inputs.astype(np.float32), 0.0)),
-        jnp.asarray(spread(environments.kinds, 0), int),
-        jnp.asarray(spread(np.ones(len(inputs), bool), False)),
-        jnp.asarray(spread(energies, 0.0), jnp.float32),
+        jnp.asarray(spread(inputs.astype(np.float32))),
+        jnp.asarray(spread(environments.kinds), int),
+        jnp.asarray(spread(np.ones(len(inputs), bool))),
+        jnp.asarray(spread(energies), jnp.float32),
         jnp.asarray(sums, jnp.float32),
         jnp.tile(jnp.asarray([float(local), 1.0], jnp.float32), (len(sizes), 1)),
     )
+
+
+def by_structure(
+    owner: Int[np.ndarray, " n"], values: Shaped[np.ndarray, "n ..."]
+) -> Shaped[np.ndarray, "s a ..."]:
+    """Spread values of atoms over their structures, padded with zeros.
+
+    Args:
+        owner: index of the structure of each atom, ascending; each structure has one.
+        values: a value of each atom.
+
+    Returns:
+        The values structure by structure, with one of few numbers a of atoms, so that similar
+        structures share a program.
+    """
+    sizes = np.bincount(owner)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    whole = np.zeros((len(sizes), rounded(int(sizes.max())), *values.shape[1:]), values.dtype)
+    whole[owner, place] = values
+    return whole
 
 
 def split(

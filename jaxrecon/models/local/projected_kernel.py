@@ -33,9 +33,6 @@ from jaxrecon.pytrees import register_dataclass
 SMALLEST = 1e-6
 """Smallest eigenvalue of the points' kernel that is kept, relative to the largest one."""
 
-FLOOR = 0.03
-"""Smallest standard deviation by which numbers are divided, relative to the largest one."""
-
 
 @register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -93,9 +90,7 @@ class ProjectedKernel:
             ValueError: if all energies are equal.
             ImportError: as :func:`~jaxrecon.models.local.sparse_kernel.chosen_points`.
         """
-        rows = environments.rows.astype(np.float64)
-        width = rows.std(axis=0)
-        scale = 1.0 / np.maximum(width, max(FLOOR * width.max(), 1e-12))
+        rows, scale = environments.rows.astype(np.float64), environments.inverse_widths
         length = np.sqrt(np.mean(np.sum((rows * scale) ** 2, axis=1)))
         bare = cls(
             scale=scale,

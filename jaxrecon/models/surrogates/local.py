@@ -33,7 +33,7 @@ from jaxrecon.models.examples import Examples
 from jaxrecon.models.local.base import LocalModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments, rows_of
-from jaxrecon.models.local.inputs import Standard
+from jaxrecon.models.local.inputs import Standard, by_structure
 from jaxrecon.models.local.linear import LinearModel
 from jaxrecon.models.local.network import AtomicNetworks, NetworkModel
 from jaxrecon.models.local.projected_kernel import ProjectedKernel, fit_projected
@@ -221,18 +221,14 @@ class LocalSurrogate(Surrogate):
         rows = rows_of(structures, descriptor, dtype=np.float64)
         numbers = np.concatenate([atoms.numbers for atoms in structures])
         kinds = np.searchsorted(descriptor.species, numbers).astype(np.int32)
-        # Padding to one of few shapes, with rows of zeros.
-        owner = np.repeat(np.arange(len(sizes)), sizes)
-        place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        count = len(sizes)
-        shape = (1 << (count - 1).bit_length(), max(sizes))
-        spread = []
-        for values in (rows, kinds, np.ones(len(rows), bool)):
-            whole = np.zeros((*shape, *values.shape[1:]), values.dtype)
-            whole[owner, place] = values
-            spread.append(whole)
+        owner, count = np.repeat(np.arange(len(sizes)), sizes), len(sizes)
+        spread = [by_structure(owner, part) for part in (rows, kinds, np.ones(len(rows), bool))]
+        # Padding to one of few numbers of structures, without atoms.
+        missing = (1 << (count - 1).bit_length()) - count
         with jax.enable_x64(True):
-            atoms = AtomRows(*(jnp.asarray(whole) for whole in spread))
+            atoms = AtomRows(
+                *(jnp.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)) for part in spread)
+            )
             (means, deviations), each = jax.device_get(_predicted(self, atoms))
         parts = [
             OfAtoms(*(values[row, :size] for values in each)) for row, size in enumerate(sizes)
