@@ -94,6 +94,24 @@ def test_a_map_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.usefixtures("command_line")
+def test_what_a_page_needs_is_asked_for_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise ValueError("expected the package chemiscope, got none")
+
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("worked before")
+
+    monkeypatch.setattr("jaxrecon.models.local.atom_maps.check_umap", lambda: None)
+    monkeypatch.setattr("jaxrecon.plotting.explorer.check_packages", lacking)
+    monkeypatch.setattr("jaxrecon.cli.local._environments", worked)
+    write("c.extxyz", crystals(1))
+    assert run("evaluate map c.extxyz -o map.html") == 2
+    assert "expected the package chemiscope, got none" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("command_line")
 @pytest.mark.parametrize(
     ("more", "message"),
     [

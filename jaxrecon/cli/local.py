@@ -201,6 +201,10 @@ def draw_map(
     from jaxrecon.models.local import atom_maps as maps
 
     maps.check_umap()
+    if output.suffix == ".html":
+        from jaxrecon.plotting.explorer import check_packages
+
+        check_packages("umap")
     options.start_jax()
     known = _environments(inputs, chosen, local=True, needed=bool(chosen.kinds))
     most = chosen.sizes[0] if chosen.sizes else maps.MOST
@@ -220,9 +224,7 @@ def draw_map(
         if output.suffix == ".html":
             from jaxrecon.datasets.labelled import LabelledSet
             from jaxrecon.plotting import explorer_page
-            from jaxrecon.plotting.explorer import check_packages
 
-            check_packages("umap")
             points, clusters = made[chosen.preset]
             axes = ("UMAP 1", "UMAP 2")
             projection = explorer_page.Projection(
@@ -256,9 +258,8 @@ def _last_layer(known: "Environments", seed: int, quiet: bool) -> Any:
     config = LocalConfig(seed=seed)
     with options.reporting(None, config.epochs, ("learning", "atoms"), quiet) as progress:
         model = NetworkModel.fit(known, config, report=progress)
-    kinds = np.searchsorted(known.descriptor.species, known.species)
     layer = jax.jit(model.last_features().__call__)
-    return np.asarray(layer(jnp.asarray(known.rows, jnp.float32), jnp.asarray(kinds)))
+    return np.asarray(layer(jnp.asarray(known.rows, jnp.float32), jnp.asarray(known.kinds)))
 
 
 def _environments(
