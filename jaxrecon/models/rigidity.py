@@ -77,12 +77,14 @@ class Rigidity:
         scale: float = 1.0,
     ) -> "Rigidity":
         r"""Factorise H, given the sum of :math:`G_A G_A^\mathsf{T}`, as for :meth:`of`."""
+        from scipy.linalg import solve_triangular
+
         size = len(covariance)
         prior = regularizer * np.eye(size) if np.ndim(regularizer) == 0 else regularizer
         matrix = np.asarray(covariance + prior, np.float64)
         try:
             lower = np.linalg.cholesky(matrix)
-            root = np.linalg.solve(lower, np.eye(size))
+            root = solve_triangular(lower, np.eye(size), lower=True)
         except np.linalg.LinAlgError:
             # Singular: directions that nothing holds are left out, as in a pseudoinverse.
             values, vectors = np.linalg.eigh(matrix)
