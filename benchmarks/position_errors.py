@@ -28,6 +28,7 @@ from jaxrecon import ReconstructConfig, rmsd
 from jaxrecon.runtime.files import write_json
 from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.compiled import compiled_polish
+from jaxrecon.search.levenberg_marquardt import DAMPING_START
 from jaxrecon.search.polishing import certificate_of, polished
 from jaxrecon.search.problems import Problem, on_device
 
@@ -80,7 +81,8 @@ def stops(target: Target, seed: int, took: dict[str, list[float]]) -> Iterator[S
             with jax.enable_x64(True):
                 program = compiled_polish(problem.searched_fingerprint, config.compiled)
                 begin, count = on_device(displaced, np.float64), on_device(steps, np.int32)
-                found = program(problem.task(np.float64), begin, None, count)
+                damping = on_device(DAMPING_START, np.float64)
+                found = program(problem.task(np.float64), begin, None, count, damping)
                 coordinates, residual = np.asarray(found[0]), float(found[1])
         atoms = problem.atoms(coordinates)
         if residual > config.tolerance:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
@@ -25,6 +26,7 @@ from jaxrecon import (
 )
 from jaxrecon.datasets.clusters import relaxed
 from jaxrecon.search.arguments import problems_of
+from jaxrecon.search.levenberg_marquardt import DAMPING_START
 from jaxrecon.search.polishing import (
     NEAR_TARGET,
     RATIO_ABOVE_TOLERANCE,
@@ -46,11 +48,13 @@ def rounds_of(residuals: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> in
     rounds = 0
 
     def compiled_polish(*_: Any) -> Any:
-        def polish(task: Any, coordinates: Any, guidance: Any, steps: Any) -> tuple[Any, Any, None]:
+        def polish(
+            task: Any, coordinates: Any, guidance: Any, steps: Any, damping: Any
+        ) -> tuple[Any, Any, None, Any]:
             nonlocal rounds
             # Without steps it is asked for a certificate.
             rounds += int(steps) > 0
-            return coordinates, np.float64(next(residuals) if steps else 0.0), None
+            return coordinates, jnp.asarray(next(residuals) if steps else 0.0), None, damping
 
         return polish
 
@@ -115,6 +119,23 @@ def test_more_unknowns_than_numbers() -> None:
     assert residual <= config.tolerance
     assert rmsd(truth, found) < rmsd(truth, near)
     assert ResultCode.of(residual, config.tolerance, overflow=False) is ResultCode.CONVERGED
+
+
+def test_a_round_goes_on_with_the_damping_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    residuals, dampings = iter([1e-8, 1e-9, 1e-9]), []
+
+    def polish(task: Any, coordinates: Any, guidance: Any, steps: Any, damping: Any) -> Any:
+        if not steps:
+            return coordinates, jnp.asarray(0.0), None, damping
+        dampings.append(float(damping))
+        return coordinates, jnp.asarray(next(residuals)), None, 0.1 * damping
+
+    monkeypatch.setattr(jaxrecon.search.polishing, "compiled_polish", lambda *_: polish)
+    [[problem]] = problems_of(np.ones((1, FEW.size)), FEW, "Pt3", None, None, None)
+    polished(problem, ReconstructConfig(), np.eye(3))
+    np.testing.assert_allclose(dampings, [DAMPING_START, 0.1 * DAMPING_START, 1e-4], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,11 @@ def test_all_residuals_are_reported_after_every_hop(monkeypatch: pytest.MonkeyPa
         return populations.coordinates, residuals * (1 + populations.hops[:, None])
 
     monkeypatch.setattr(batches, "compiled_hop", lambda *_: hop)
-    monkeypatch.setattr(polishing, "compiled_polish", lambda *_: lambda task, x, *_: (x, 0.5, None))
+    monkeypatch.setattr(
+        polishing,
+        "compiled_polish",
+        lambda *_: lambda task, x, *_: (x, jnp.asarray(0.5), None, jnp.asarray(1.0)),
+    )
     fingerprint = Fingerprint.preset("default", ["H", "O"])
     reported: dict[int, list[np.ndarray]] = {0: [], 1: []}
     reconstruct(

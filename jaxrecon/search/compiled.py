@@ -183,8 +183,8 @@ def compiled_hop(
 def compiled_polish(
     fingerprint: Fingerprint, config: ReconstructConfig
 ) -> Callable[
-    [Task, Float[Array, "x 3"], Guidance | None, Int[Array, ""]],
-    tuple[Array, Array, Linearization | None],
+    [Task, Float[Array, "x 3"], Guidance | None, Int[Array, ""], Float[Array, ""]],
+    tuple[Array, Array, Linearization | None, Array],
 ]:
     """The program that makes one round of polishing: Levenberg-Marquardt on one structure.
 
@@ -197,16 +197,17 @@ def compiled_polish(
         config: settings of the search; see :attr:`ReconstructConfig.compiled`.
 
     Returns:
-        A function of the task, the start, the guidance and the number of steps, all meant to be in
-        float64. It returns the best coordinates in Angstrom, their residual, and the equations
-        there, for a certificate; without steps it looks at the start alone. A guided search has no
-        equations of the numbers alone.
+        A function of the task, the start, the guidance, the number of steps and the damping of the
+        first one, all meant to be in float64. It returns the best coordinates in Angstrom, their
+        residual, the equations at the last point, for a certificate, and the damping of the next
+        step; without steps it looks at the start alone. A guided search has no equations of the
+        numbers alone.
     """
     extremes = bool(set(fingerprint.poolings) & set(EXTREMES))
 
     def polish(
-        task: Task, coordinates: Array, guidance: Guidance | None, steps: Array
-    ) -> tuple[Array, Array, Linearization | None]:
+        task: Task, coordinates: Array, guidance: Guidance | None, steps: Array, damping: Array
+    ) -> tuple[Array, Array, Linearization | None, Array]:
         task = replace(task, guidance=guidance)
         # With noise there is no structure that all the conditions of extremes hold for.
         exact = extremes and task.weights is None
@@ -215,10 +216,10 @@ def compiled_polish(
             model(equations, fingerprint, config, task), max_step=POLISH_STEP, moved=task.moved
         )
         # Known atoms start at their known positions, which float32 has rounded before.
-        state = refinement.init(task.join(*task.split(coordinates)))
+        state = refinement.init(task.join(*task.split(coordinates)), damping)
         # The number of steps is no part of the program, so that one serves all.
         state = jax.lax.fori_loop(0, steps + 1, lambda _, each: refinement.step(each), state)
-        return state.best_positions, state.best_residual, state.model.linear
+        return state.best_positions, state.best_residual, state.model.linear, state.damping
 
     return jax.jit(polish)
 

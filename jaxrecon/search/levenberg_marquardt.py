@@ -82,16 +82,17 @@ class RefineState(NamedTuple):
 
 
 class Refinement(NamedTuple):
-    """An algorithm as two pure functions, ``init(positions)`` and ``step(state)``.
+    """An algorithm as two pure functions, ``init(positions, damping)`` and ``step(state)``.
 
     The first step evaluates the model at the start; all others move.
 
     Attributes:
-        init: takes positions in Angstrom to the first state.
+        init: takes positions in Angstrom, and the damping of the first step that moves, to the
+            first state.
         step: takes a state to the next one.
     """
 
-    init: Callable[[Float[Array, "n 3"]], RefineState]
+    init: Callable[..., RefineState]
     step: Callable[[RefineState], RefineState]
 
 
@@ -122,7 +123,7 @@ def levenberg_marquardt(
         The functions that start and continue a refinement.
     """
 
-    def init(positions: Array) -> RefineState:
+    def init(positions: Array, damping: Array | float = DAMPING_START) -> RefineState:
         # A model of zeros with an infinite residual makes the first step go nowhere and accept the
         # model at the start. So the model appears in one place only, and XLA compiles it once.
         zeros = jax.tree.map(
@@ -130,8 +131,8 @@ def levenberg_marquardt(
         )
         worst = jnp.full_like(zeros.squared, jnp.inf)
         start = zeros._replace(squared=worst, residual=worst)
-        damping = jnp.asarray(DAMPING_START / ACCEPTED[0], positions.dtype)
-        return RefineState(positions, start, damping, positions, worst)
+        before = jnp.asarray(damping / ACCEPTED[0], positions.dtype)
+        return RefineState(positions, start, before, positions, worst)
 
     def step(state: RefineState) -> RefineState:
         gram, gradient = state.model.gram, state.model.gradient

@@ -6,11 +6,12 @@ from dataclasses import replace
 import jax
 import numpy as np
 from ase import Atoms
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from jaxrecon.search.certificate import Certificate, certified
 from jaxrecon.search.compiled import compiled_polish
 from jaxrecon.search.config import ReconstructConfig
+from jaxrecon.search.levenberg_marquardt import DAMPING_START, Linearization
 from jaxrecon.search.local_model import LocalModel
 from jaxrecon.search.problems import Problem, on_device
 from jaxrecon.search.soft_directions import soft_step
@@ -76,21 +77,37 @@ def polished(
 def _rounds(
     problem: Problem, config: ReconstructConfig, start: Float[np.ndarray, "x 3"]
 ) -> tuple[Float[np.ndarray, "x 3"], float, Problem]:
-    """Rounds of Levenberg-Marquardt, and the problem with bounds that hold the result."""
+    """Rounds of Levenberg-Marquardt, and the problem with bounds that hold the result.
+
+    A round goes on with the damping of the one before: in a flat valley it takes most of the steps
+    of a round to come down.
+    """
+    previous, damping = np.inf, DAMPING_START
+    while True:
+        best, left, _, last = _round(problem, config, start, config.polish_steps, damping)
+        coordinates, residual, damping = np.asarray(best), float(left), float(last)
+        # If the structure has more neighbours than the bounds hold, the round saw only some of
+        # them: repeat it with larger bounds.
+        enlarged = with_larger_bounds(problem, coordinates)
+        complete = enlarged is problem
+        if complete and not is_worth_polishing(residual, previous, config.tolerance):
+            return coordinates, residual, problem
+        problem, start, previous = enlarged, coordinates, residual
+
+
+def _round(
+    problem: Problem,
+    config: ReconstructConfig,
+    start: Float[np.ndarray, "x 3"],
+    steps: int = 0,
+    damping: float = DAMPING_START,
+) -> tuple[Array, Array, Linearization | None, Array]:
+    """Run the program that polishes; without steps it looks at the start alone."""
     with jax.enable_x64(True):
         polish = compiled_polish(problem.searched_fingerprint, config.compiled)
-        steps, previous = on_device(config.polish_steps, np.int32), np.inf
-        while True:
-            task, begin = problem.task(np.float64), on_device(start, np.float64)
-            found = jax.device_get(polish(task, begin, problem.guidance, steps)[:2])
-            coordinates, residual = np.asarray(found[0]), float(found[1])
-            # If the structure has more neighbours than the bounds hold, the round saw only some of
-            # them: repeat it with larger bounds.
-            enlarged = with_larger_bounds(problem, coordinates)
-            complete = enlarged is problem
-            if complete and not is_worth_polishing(residual, previous, config.tolerance):
-                return coordinates, residual, problem
-            problem, start, previous = enlarged, coordinates, residual
+        begin, first = on_device(start, np.float64), on_device(damping, np.float64)
+        task, count = problem.task(np.float64), on_device(steps, np.int32)
+        return polish(task, begin, problem.guidance, count, first)
 
 
 def begin_polishing(
@@ -106,10 +123,7 @@ def begin_polishing(
     """
     if not np.isfinite(some).all():
         return
-    with jax.enable_x64(True):
-        polish = compiled_polish(problem.searched_fingerprint, config.compiled)
-        start, none = on_device(some, np.float64), on_device(0, np.int32)
-        jax.block_until_ready(polish(problem.task(np.float64), start, problem.guidance, none)[:2])
+    jax.block_until_ready(_round(problem, config, some)[:2])
 
 
 def certificate_of(
@@ -171,13 +185,10 @@ def _linearization(
     """Residual and Jacobian of a structure without padding; None where neighbours are left out."""
     coordinates = problem.coordinates(atoms)
     problem = with_larger_bounds(problem, coordinates)
-    with jax.enable_x64(True):
-        polish = compiled_polish(problem.searched_fingerprint, config.compiled)
-        begin, none = on_device(coordinates, np.float64), on_device(0, np.int32)
-        _, residual, linear = polish(problem.task(np.float64), begin, problem.guidance, none)
-        if linear is None or not np.isfinite(residual):
-            return None
-        left, jacobian = jax.device_get(linear)
+    _, residual, linear, _ = _round(problem, config, coordinates)
+    if linear is None or not np.isfinite(residual):
+        return None
+    left, jacobian = jax.device_get(linear)
     rows = [*range(len(atoms)), *range(problem.padded_size, jacobian.shape[1])]
     return left, jacobian[:, rows]
 
