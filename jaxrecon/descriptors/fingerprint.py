@@ -93,7 +93,7 @@ class Fingerprint:
 
         - ``"default"``: broad functions within 12 Angstrom; mean and variance for each element. The
           shortest that is inverted reliably: 46 numbers for one element.
-        - ``"crystal"``: the same within 6 Angstrom, for sums over all periodic images.
+        - ``"crystal"``: the same with lower exponents within 6 Angstrom, for all periodic images.
         - ``"universal"``: one length for any elements; it tells them and the number of atoms too.
         - ``"alchemical"``: the same with smooth weights of elements, to learn from.
         - ``"bonds"``: functions of bonds and angles, made for learning energies; mean and variance.

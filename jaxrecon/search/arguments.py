@@ -45,7 +45,7 @@ UNKNOWN = "unknown"
 SIZES = range(2, 21)
 """Numbers of atoms that structures may have where nothing is known of them."""
 
-MIN_CAPACITY = 32
+MIN_CAPACITY = 128
 """Smallest capacity for the neighbours of an atom, so that many small cells share one program."""
 
 MAX_FLATTENING = 2.0

@@ -45,7 +45,7 @@ DEFAULT_MEMORY = 8 * 2**30
 PROGRAMS = 256
 """Largest number of compiled programs in memory, of 10 to 20 MB each.
 
-A run over 200 different crystals needs 75.
+A run over 200 different crystals needs 41, and as many that polish.
 """
 
 POLISH_STEP = 0.3

@@ -28,8 +28,10 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
     Each Gaussian is wide enough (:math:`\eta = 0.5` per Angstrom squared) to overlap with the next
     one, so that the fingerprint changes with the position of an atom wherever the atom is. Sharper
     Gaussians give a search many more local minima. Two widths of G5 instead of one are needed for
-    the hardest targets. A fingerprint needs more numbers than the structure has unknowns, 3 for
-    each atom: for more than 17 atoms of one element add poolings, or functions of your own.
+    the hardest targets, and the highest exponent for large molecules of few elements: with 1, 2 and
+    4 twelve of 17 hydrocarbons of 20 to 30 atoms are found, where nearly all are with 1, 4 and 16.
+    A fingerprint needs more numbers than the structure has unknowns, 3 for each atom: for more than
+    17 atoms of one element add poolings, or functions of your own.
 
     Args:
         elements: chemical symbols.
@@ -42,6 +44,32 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
     Raises:
         ValueError: if the cutoff is below 2 Angstrom.
     """
+    return _broad(elements, r_cut, (1, 4, 16))
+
+
+def crystal(elements: Iterable[str], r_cut: float = 6.0) -> ACSF:
+    """As many functions as :func:`default` within 6 Angstrom, for sums over all periodic images.
+
+    Their exponents are 1, 2 and 4. Of 24 spread crystals of the Materials Project a descent from
+    random positions leads to the structure in 41 % of the tries, with 1, 4 and 16 in 25 %. And low
+    exponents need no pairs of neighbours, of which a dense crystal has many
+    (:mod:`~jaxrecon.descriptors.acsf.density`).
+
+    Args:
+        elements: chemical symbols.
+        r_cut: cutoff in Angstrom, at least 2.
+
+    Returns:
+        The functions: 17 for one element.
+
+    Raises:
+        ValueError: if the cutoff is below 2 Angstrom.
+    """
+    return _broad(elements, r_cut, (1, 2, 4))
+
+
+def _broad(elements: Iterable[str], r_cut: float, zeta: tuple[int, ...]) -> ACSF:
+    """One G2 per Angstrom, and G5 of two widths with these exponents."""
     if not r_cut >= 2.0:
         raise ValueError(f"expected r_cut >= 2 Angstrom, got {r_cut}")
     return ACSF(
@@ -49,25 +77,9 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
         r_cut=r_cut,
         g2_eta=(0.5,),
         g2_r_s=tuple(range(1, math.ceil(r_cut))),
-        g5_zeta=(1, 4, 16),
+        g5_zeta=zeta,
         g5_eta=(0.02, 0.1),
     )
-
-
-def crystal(elements: Iterable[str], r_cut: float = 6.0) -> ACSF:
-    """The functions of :func:`default` within 6 Angstrom, for sums over all periodic images.
-
-    Args:
-        elements: chemical symbols.
-        r_cut: cutoff in Angstrom, at least 2.
-
-    Returns:
-        The functions.
-
-    Raises:
-        ValueError: if the cutoff is below 2 Angstrom.
-    """
-    return default(elements, r_cut)
 
 
 def gastegger2018(
