@@ -300,7 +300,11 @@ def test_impossible_presets_are_refused() -> None:
         Fingerprint.preset("crystal", ["H"], r_cut=1.5)
     with pytest.raises(ValueError, match=r"changes that preset 'fung2022' takes, got \['r_cut'\]"):
         Fingerprint.preset("fung2022", ["H"], r_cut=5.0)
-    assert Fingerprint.preset("default", ["H"], r_cut=6.0) == Fingerprint.preset("crystal", ["H"])
+
+
+def test_the_preset_of_crystals_has_lower_exponents() -> None:
+    broad, crystal = (Fingerprint.preset(name, ["H"], r_cut=6.0) for name in ("default", "crystal"))
+    assert broad.differences(crystal) == ["g5_zeta: (1.0, 4.0, 16.0) != (1.0, 2.0, 4.0)"]
 
 
 def test_restricted_to_some_elements() -> None:
