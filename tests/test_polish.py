@@ -178,6 +178,18 @@ def test_certificates_are_those_of_a_program_of_their_own(kind: str) -> None:
     assert certificate_of(problem, CONFIG, moved, 1e-3) is None
 
 
+def test_what_misses_the_target_gets_no_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soft directions are looked at twice for one: nobody reads that of a structure on the way."""
+    monkeypatch.delattr(jaxrecon.search.polishing, "certified")
+    salt = bulk("NaCl", "cesiumchloride", a=4.1)
+    fingerprint = fingerprint_of("Na", "Cl", poolings=("mean",))
+    target = featurize(salt, fingerprint) + 1e-5
+    [[problem]] = problems_of(target, fingerprint, "NaCl", salt.cell.array, None, None)
+    _, residual, certificate = polished(problem, CONFIG, problem.coordinates(salt))
+    assert CONFIG.tolerance < residual < 2e-5
+    assert certificate is None
+
+
 def test_steps_to_second_order_leave_a_flat_valley() -> None:
     """A salt whose atoms are off their places: no number of the perfect one points there."""
     perfect = bulk("NaCl", "cesiumchloride", a=4.1)

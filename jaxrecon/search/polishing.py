@@ -52,7 +52,7 @@ def polished(
 
     Returns:
         The best coordinates in Angstrom, their residual over all numbers of the target, and, where
-        that is near the tolerance, the certificate of the structure.
+        the tolerance is reached, the certificate of the structure.
     """
     coordinates, residual, problem = _rounds(problem, config, start)
     certificate = None
@@ -60,17 +60,17 @@ def polished(
         model = local_model(problem, config, problem.atoms(coordinates))
         if model is None or not len(model.singular):
             break
-        certificate = certified(model, len(problem.target), problem.level)
-        enough = residual <= config.tolerance and not (
-            config.position_tolerance < certificate.position_error < np.inf
-        )
-        if enough or model.firm == len(model.singular):
+        if residual <= config.tolerance:
+            certificate = certified(model, len(problem.target), problem.level)
+            if not config.position_tolerance < certificate.position_error < np.inf:
+                break
+        if model.firm == len(model.singular):
             break
         moved = problem.coordinates(model.unknowns.moved(soft_step(model)))
         again, lower, enlarged = _rounds(problem, config, moved)
         if not lower < residual * RATIO_ABOVE_TOLERANCE:
             break
-        coordinates, residual, problem = again, lower, enlarged
+        coordinates, residual, problem, certificate = again, lower, enlarged, None
     return coordinates, problem.residual(residual), certificate
 
 
