@@ -214,3 +214,24 @@ def test_steps_to_second_order_leave_a_flat_valley() -> None:
     assert residual < 1e-3 * CONFIG.tolerance
     difference = np.abs(featurize(problem.atoms(coordinates), fingerprint) - target)
     assert difference.mean() == pytest.approx(residual, abs=1e-14)
+
+
+@pytest.mark.parametrize("length", [1e-3, 1e-2])
+def test_a_curved_valley_is_followed_and_its_length_stated(length: float) -> None:
+    """A salt whose atoms are off their places, and a start that is off in another direction.
+
+    Numbers of both are the same to the third order: the direction is all that is to be found.
+    """
+    salt, start = (bulk("NaCl", "cesiumchloride", a=4.1) for _ in range(2))
+    salt.positions[1] += length * np.array([0.8, 0.6, 0.0])
+    start.positions[1] += length * np.array([0.36, 0.48, 0.8])
+    fingerprint = fingerprint_of("Na", "Cl")
+    target = featurize(salt, fingerprint, dtype=np.float64)
+    [[problem]] = problems_of(target, fingerprint, "NaCl", salt.cell.array, None, None)
+    coordinates, residual, certificate = polished(problem, CONFIG, problem.coordinates(start))
+    assert residual < 1e-14
+    assert certificate is not None
+    deviation = rmsd(problem.atoms(coordinates), salt)
+    assert deviation <= certificate.position_error < length
+    # Round-off leaves the shorter displacement as it is.
+    assert deviation < rmsd(start, salt) * (0.1 if length > 2e-3 else 1.0)

@@ -34,7 +34,7 @@ from jaxrecon.descriptors.buckets import buckets_of
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.search.local_model import ROUND_OFF, LocalModel, one_thread
 from jaxrecon.search.noise import Noise, error_bars, level_of, noise_of_each_target, weights_of
-from jaxrecon.search.soft_directions import softest, twin
+from jaxrecon.search.soft_directions import softest, twin, valley
 from jaxrecon.search.unknowns import Unknowns, largest
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Bounds, Structure, padded_arrays
@@ -42,6 +42,9 @@ from jaxrecon.structures.structure import Bounds, Structure, padded_arrays
 RANK = 1e-9
 """Singular values of the Jacobian (1/Angstrom) count as zero below this part of the largest one, or
 of the length of the fingerprint."""
+
+LEAST_ROUND_OFF = 1e-15
+"""Round-off of all numbers in float64 where polishing ends, as a part of their length."""
 
 MOVED = 0.1
 """Displacement of an atom in Angstrom to which :attr:`Certificate.noise` belongs."""
@@ -181,7 +184,9 @@ def certified(model: LocalModel, numbers: int, level: float | None = None) -> Ce
     part = MOVED / soft.width
     noise = (soft.slope * part + soft.curvature * part**2 / 2) / numbers**0.5
     if level is None:
-        error += max(soft.reach, twin(model, size))
+        # A valley is so narrow that the least round-off counts.
+        little = max(rest + model.scale * error**2, LEAST_ROUND_OFF * model.length)
+        error += max(soft.reach, twin(model, size), valley(model, little))
     else:
         error = max(*bars, soft.reach)
     return Certificate(len(singular), deficiency, smallest, error, noise, bars)

@@ -31,6 +31,10 @@ and of second derivatives along them."""
 STEP = 1e-3
 """Displacement of an atom in Angstrom for second derivatives by differences."""
 
+RESOLVED = 1e-13
+"""Directions with larger singular values, as a part of the largest one or of the length of the
+fingerprint, change the numbers by more than round-off."""
+
 ROUND_OFF = 1e-14
 """Smallest difference of two numbers in float64, as a part of the length of all numbers."""
 
@@ -116,8 +120,20 @@ class LocalModel:
 
     def firm_step(self, residual: Float[np.ndarray, " q"]) -> Float[np.ndarray, "x 3"]:
         """The displacement along firm directions that takes a residual away, to first order."""
-        parts = self.span.T @ residual / self.singular[: self.firm]
-        return np.tensordot(parts, self.motions[: self.firm], axes=1)
+        return self._step(residual, self.firm)
+
+    def newton_step(self) -> Float[np.ndarray, "x 3"]:
+        """The displacement that takes the residual away to first order, along all directions.
+
+        Those that change the numbers by no more than round-off are left out.
+        """
+        resolved = int((self.singular > RESOLVED * self.scale).sum())
+        return self._step(self.residual, resolved)
+
+    def _step(self, residual: Float[np.ndarray, " q"], count: int) -> Float[np.ndarray, "x 3"]:
+        """The step along the first directions."""
+        parts = self.left[:, :count].T @ residual / self.singular[:count]
+        return np.tensordot(parts, self.motions[:count], axes=1)
 
     @one_thread()
     def change(

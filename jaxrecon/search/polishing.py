@@ -1,6 +1,6 @@
 """Polishing: the last steps towards a target in float64, and how firmly it holds what they find."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import jax
@@ -15,7 +15,7 @@ from jaxrecon.search.levenberg_marquardt import DAMPING_START, Linearization
 from jaxrecon.search.local_model import LocalModel
 from jaxrecon.search.problems import Problem, on_device
 from jaxrecon.search.soft_directions import soft_step
-from jaxrecon.search.unknowns import Unknowns
+from jaxrecon.search.unknowns import Unknowns, largest
 from jaxrecon.structures.bounds import bounds_of
 
 MIN_VOLUME_PER_ATOM = 1.0
@@ -26,6 +26,9 @@ NEAR_TARGET = 100.0
 
 IN_A_VALLEY = 1e3
 """The same for steps to second order along soft directions."""
+
+VALLEY_STEP = 0.01
+"""Longest step along a curved valley, in Angstrom."""
 
 RATIO_ABOVE_TOLERANCE = 0.9
 """Largest ratio of new to old residual at which another round of polishing is worth it.
@@ -42,8 +45,8 @@ def polished(
 ) -> tuple[Float[np.ndarray, "x 3"], float, Certificate | None]:
     """Polish a structure in float64, in as many rounds as are worth it.
 
-    A round is Levenberg-Marquardt. Where it stops in a flat valley, or at a saddle, a step to
-    second order along the soft directions begins another one.
+    A round is Levenberg-Marquardt. Where it stops in a flat valley, or at a saddle, a step along
+    the soft directions begins another one.
 
     Args:
         problem: the target.
@@ -66,12 +69,27 @@ def polished(
                 break
         if model.firm == len(model.singular):
             break
-        moved = problem.coordinates(model.unknowns.moved(soft_step(model)))
-        again, lower, enlarged = _rounds(problem, config, moved)
-        if not lower < residual * RATIO_ABOVE_TOLERANCE:
+        for motion in _onwards(model, near=residual <= config.tolerance):
+            moved = problem.coordinates(model.unknowns.moved(motion))
+            again, lower, enlarged = _rounds(problem, config, moved)
+            if lower < residual * RATIO_ABOVE_TOLERANCE:
+                break
+        else:
             break
         coordinates, residual, problem, certificate = again, lower, enlarged, None
     return coordinates, problem.residual(residual), certificate
+
+
+def _onwards(model: LocalModel, *, near: bool) -> Iterator[Float[np.ndarray, "x 3"]]:
+    """Steps in Angstrom that may lead on from where damped ones stop; the next one if one fails.
+
+    Near the target the slopes along a curved valley are above round-off, and far below the damping.
+    Then, and farther off, the second order may lead to the target, or to another valley.
+    """
+    if near:
+        step = model.newton_step()
+        yield step * min(1.0, VALLEY_STEP / max(float(largest(step)), VALLEY_STEP))
+    yield soft_step(model)
 
 
 def _rounds(

@@ -52,6 +52,9 @@ SETTLING, NEAR = 6, 0.3
 SAME = 0.1
 """RMSD in units of the largest displacement up to which both structures are the same."""
 
+CURVED = 1e-6
+"""Smallest curvature, as a part of the largest one, of directions along which a centre may lie."""
+
 THIRD = 1.0
 """Third derivatives, in units of the second ones, in 1/Angstrom, which a twin may leave."""
 
@@ -207,6 +210,39 @@ def twin(model: LocalModel, size: float) -> float:
             if rmsd(model.unknowns.atoms, model.unknowns.moved(root)) > SAME * wide:
                 farthest = max(farthest, wide)
     return farthest
+
+
+@one_thread()
+def valley(model: LocalModel, size: float) -> float:
+    r"""How far a structure may move around a more symmetric one near by.
+
+    At such a centre the numbers have no slopes. To second order they are the same for all
+    displacements d from it with the same :math:`H[d, d]`, for example for d turned as a whole: a
+    curved valley. Straight lines lead out of it, so that :func:`softest` does not see its length.
+    Along the valley slopes are of the order :math:`|d|^3` and curvatures of the order
+    :math:`|d|^2`. The centre is at the w with
+
+    .. math:: P\,(S + H[w, \cdot]) = 0,
+
+    found by least squares; other symbols are those of :func:`soft_step`.
+
+    Args:
+        model: the fingerprint around the structure.
+        size: change of the numbers that a displacement may leave, without a unit.
+
+    Returns:
+        The displacement of an atom in Angstrom: what the smallest slope allows, twice, as it may
+        fall to zero on the way, or what a curvature of :math:`|d|^2` allows, or the width of the
+        valley, whichever is smallest.
+    """
+    motions = model.soft
+    count = len(motions)
+    _, linear, square = _shortened(_terms(model), model.span, count)
+    bent = square.transpose(1, 0, 2).reshape(-1, count)
+    centre = np.linalg.lstsq(bent, -linear.T.ravel(), rcond=CURVED)[0]
+    offset = float(largest(np.tensordot(centre, motions, axes=1)))
+    slope = max(float(model.singular[-1]), 1e-300)
+    return min(2.0 * offset, 2.0 * size / slope, (2.0 * size) ** 0.5 / max(offset, 1e-300))
 
 
 def _settled(
