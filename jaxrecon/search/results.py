@@ -111,8 +111,7 @@ class Result:
         code: how the search ended.
         hops: number of hops done.
         evaluations: numbers of fingerprint evaluations by kind, as in
-            :attr:`ReconstructConfig.evaluations_per_hop`. Polishing in float64 is not counted; it
-            usually adds 4 to 8 %.
+            :attr:`ReconstructConfig.evaluations_per_hop`. Polishing in float64 is not counted.
         seconds: wall time from start to end of the search for this target.
         others: further solutions, where several were wanted.
         certificate: how firmly the target holds the structure. None far from the target, in a
