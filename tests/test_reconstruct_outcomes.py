@@ -53,6 +53,7 @@ def test_too_many_neighbors_are_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     fingerprint, truth = fingerprint_of("Pt"), random_crystal(0, 2, ("Pt",))
     bounds = bounds_of([truth], 8.0)
     cramped = dataclasses.replace(bounds, capacity=4)
+    monkeypatch.setattr(jaxrecon.search.arguments, "MIN_CAPACITY", 4)
     monkeypatch.setattr(jaxrecon.search.arguments, "bounds_within", lambda *_, **__: cramped)
     target = featurize(truth, fingerprint)
     with jax.debug_nans(False):
