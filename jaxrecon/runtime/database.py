@@ -122,7 +122,7 @@ class Database:
 
     def _check(self, file: Path) -> None:
         """Raise if SQLite finds the file damaged, or its length does not fit."""
-        with self._explained(), closing(sqlite3.connect(file, LOCK_TIMEOUT)) as connection:
+        with self._explained(), closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT)) as connection:
             connection.execute("BEGIN")  # no other process writes between the queries
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             pages, size = (
