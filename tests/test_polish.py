@@ -179,7 +179,7 @@ def test_certificates_are_those_of_a_program_of_their_own(kind: str) -> None:
 
 
 def test_what_misses_the_target_gets_no_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Soft directions are looked at twice for one: nobody reads that of a structure on the way."""
+    """A certificate takes long to compute, and nobody reads that of a structure on the way."""
     monkeypatch.delattr(jaxrecon.search.polishing, "certified")
     salt = bulk("NaCl", "cesiumchloride", a=4.1)
     fingerprint = fingerprint_of("Na", "Cl", poolings=("mean",))

@@ -184,7 +184,7 @@ def certified(model: LocalModel, numbers: int, level: float | None = None) -> Ce
     part = MOVED / soft.width
     noise = (soft.slope * part + soft.curvature * part**2 / 2) / numbers**0.5
     if level is None:
-        # A valley is so narrow that the least round-off counts.
+        # Slopes along a valley are tiny: more round-off than there is would hide them all.
         little = max(rest + model.scale * error**2, LEAST_ROUND_OFF * model.length)
         error += max(soft.reach, twin(model, size), valley(model, little))
     else:

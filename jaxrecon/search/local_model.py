@@ -177,3 +177,28 @@ class LocalModel:
         # Differences along either direction of a pair give the same up to their errors.
         bent = (bent + bent.transpose(1, 0, 2)) / 2.0
         return bent, 4.0 * ROUND_OFF * self.scale / float(steps.min())
+
+    @cached_property
+    def terms(self) -> Float[np.ndarray, "m q"]:
+        """The residual, and first and second derivatives along soft directions, in one array."""
+        count = len(self.soft)
+        bent, _ = self.second_derivatives
+        # The last singular values are 0 where there are fewer numbers than unknowns.
+        slopes = np.zeros((count, len(self.residual)))
+        if self.left.shape[1] == len(self.singular):
+            slopes = self.singular[-count:, None] * self.left[:, -count:].T
+        return np.concatenate([self.residual[None], slopes, bent.reshape(count**2, -1)])
+
+    @cached_property
+    @one_thread()
+    def quadratic(
+        self,
+    ) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, "j k"], Float[np.ndarray, "j k k"]]:
+        """The terms without what firm displacements make up for; fewer numbers of the same lengths.
+
+        Residual, first and second derivatives, one after the other.
+        """
+        terms, firm, count = self.terms, self.span, len(self.soft)
+        few = np.linalg.qr((terms - terms @ firm @ firm.T).T)[1]
+        few = np.concatenate([few, np.zeros((max(0, count - len(few)), few.shape[1]))])
+        return few[:, 0], few[:, 1 : 1 + count], few[:, 1 + count :].reshape(-1, count, count)

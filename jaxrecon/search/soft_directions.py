@@ -132,9 +132,9 @@ def soft_step(model: LocalModel) -> Float[np.ndarray, "x 3"]:
     """
     from scipy.optimize import least_squares
 
-    motions, terms = model.soft, _terms(model)
+    motions = model.soft
     count = len(motions)
-    constant, linear, square = _shortened(terms, model.span, count)
+    constant, linear, square = model.quadratic
 
     def left(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, " j"]:
         return constant - (linear + square @ w / 2.0) @ w
@@ -149,7 +149,7 @@ def soft_step(model: LocalModel) -> Float[np.ndarray, "x 3"]:
     starts[0] = 0.0
     tries = [least_squares(left, start, slope, method="lm", max_nfev=200) for start in starts]
     best = min(tries, key=lambda each: each.cost).x
-    rest = np.concatenate([[1.0], -best, -np.outer(best, best).ravel() / 2.0]) @ terms
+    rest = np.concatenate([[1.0], -best, -np.outer(best, best).ravel() / 2.0]) @ model.terms
     return np.tensordot(best, motions, axes=1) + model.firm_step(rest)
 
 
@@ -172,7 +172,7 @@ def twin(model: LocalModel, size: float) -> float:
     soft = model.soft[-MOST_TWINNED:]
     count, all_soft = len(soft), len(model.soft)
     keep = np.arange(all_soft - count, all_soft)
-    _, linear, square = _shortened(_terms(model), model.span, all_soft)
+    _, linear, square = model.quadratic
     linear, square = linear[:, keep], square[:, keep[:, None], keep]
 
     def deflated(w: Float[np.ndarray, " k"]) -> Float[np.ndarray, " j"]:
@@ -237,7 +237,7 @@ def valley(model: LocalModel, size: float) -> float:
     """
     motions = model.soft
     count = len(motions)
-    _, linear, square = _shortened(_terms(model), model.span, count)
+    _, linear, square = model.quadratic
     bent = square.transpose(1, 0, 2).reshape(-1, count)
     centre = np.linalg.lstsq(bent, -linear.T.ravel(), rcond=CURVED)[0]
     offset = float(largest(np.tensordot(centre, motions, axes=1)))
@@ -263,26 +263,6 @@ def _settled(
         steps = np.where(np.abs(steps) <= NEAR * np.linalg.norm(motion), steps, 0.0)
         motion = motion + np.tensordot(steps @ directions, model.soft, axes=1)
     return None
-
-
-def _terms(model: LocalModel) -> Float[np.ndarray, "m q"]:
-    """The residual, and the first and second derivatives along soft directions, in one array."""
-    count = len(model.soft)
-    bent, _ = model.second_derivatives
-    # The last singular values are 0 where there are fewer numbers than unknowns.
-    slopes = np.zeros((count, len(model.residual)))
-    if model.left.shape[1] == len(model.singular):
-        slopes = model.singular[-count:, None] * model.left[:, -count:].T
-    return np.concatenate([model.residual[None], slopes, bent.reshape(count**2, -1)])
-
-
-def _shortened(
-    terms: Float[np.ndarray, "m q"], firm: Float[np.ndarray, "q f"], count: int
-) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, "j k"], Float[np.ndarray, "j k k"]]:
-    """The terms without what firm displacements make up for; fewer numbers of the same lengths."""
-    few = np.linalg.qr((terms - terms @ firm @ firm.T).T)[1]
-    few = np.concatenate([few, np.zeros((max(0, count - len(few)), few.shape[1]))])
-    return few[:, 0], few[:, 1 : 1 + count], few[:, 1 + count :].reshape(-1, count, count)
 
 
 def reach(
