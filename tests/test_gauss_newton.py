@@ -152,6 +152,19 @@ def test_equations_of_the_elements_that_are_present(
     np.testing.assert_allclose(found[1].squared, wanted[1].squared, rtol=1e-12)
 
 
+def test_what_a_number_weighs_it_is_attributed(x64: None) -> None:
+    fingerprint = small("max", "mean", "moment2")
+    structure, target = problem(fingerprint, "tied")
+    weights = jnp.linspace(0.0, 2.0, fingerprint.size)
+    attributed = jax.jit(attribution, static_argnums=0)
+    # Differences that are so many times as large are attributed in the same way.
+    value = jax.jit(fingerprint)(structure)
+    expected = attributed(fingerprint, structure, value + weights * (target - value))
+    found = attributed(fingerprint, structure, target, weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert not np.allclose(found, attributed(fingerprint, structure, target))
+
+
 def test_residuals_vanish_at_the_target_itself(x64: None) -> None:
     fingerprint = small("max", "none", "min", "moment2")
     structure, _ = problem(fingerprint, "tied")

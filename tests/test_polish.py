@@ -34,9 +34,11 @@ from jaxrecon.search.polishing import (
     certificate_of,
     local_model,
     polished,
+    with_larger_bounds,
 )
 from jaxrecon.search.soft_directions import soft_step
 from jaxrecon.search.target_state import TargetState
+from jaxrecon.structures.bounds import bounds_of
 from jaxrecon.structures.matching import rmsd
 
 TOLERANCE = 1e-6
@@ -235,3 +237,18 @@ def test_a_curved_valley_is_followed_and_its_length_stated(length: float) -> Non
     assert deviation <= certificate.position_error < length
     # Round-off leaves the shorter displacement as it is.
     assert deviation < rmsd(start, salt) * (0.1 if length > 2e-3 else 1.0)
+
+
+def test_a_flat_cell_gets_the_images_that_it_needs() -> None:
+    salt = bulk("NaCl", "cesiumchloride", a=4.1)
+    fingerprint = fingerprint_of("Na", "Cl")
+    [[problem]] = problems_of(
+        featurize(salt, fingerprint), fingerprint, "NaCl", "unknown", None, None
+    )
+    assert with_larger_bounds(problem, problem.coordinates(salt)) is problem
+    # Not more neighbours, but neighbours that are more images away.
+    salt.set_cell(salt.cell.array * [[3.0], [1.0], [0.33]], scale_atoms=True)
+    needed = bounds_of([salt], fingerprint.descriptor.r_cut)
+    assert needed.capacity <= problem.bounds.capacity
+    found = with_larger_bounds(problem, problem.coordinates(salt))
+    assert np.greater_equal(found.bounds.counts, needed.counts).all()

@@ -21,7 +21,7 @@ from jaxrecon.images.parameters import ImageParameters
 from jaxrecon.runtime.seeds import checked_seed
 from jaxrecon.structures.compare import match
 from jaxrecon.structures.formulas import elements_of
-from jaxrecon.structures.inputs import Structures, as_structures
+from jaxrecon.structures.inputs import Structures, as_pymatgen, as_structures
 
 MOST_ATOMS, LONGEST = 20, 10.0
 """Largest number of atoms and longest edge in Angstrom of a candidate."""
@@ -205,8 +205,6 @@ def _prototypes() -> list[tuple[str, Any]]:
 
 def _named(structures: Structures) -> list[tuple[str, Any]]:
     """Names and primitive cells of crystals with two elements and few atoms."""
-    from pymatgen.io.ase import AseAtomsAdaptor
-
     found = []
     for number, atoms in enumerate(as_structures(structures)):
         if not atoms.pbc.all():
@@ -214,8 +212,7 @@ def _named(structures: Structures) -> list[tuple[str, Any]]:
                 f"expected prototypes that are periodic along all three axes, got structure "
                 f"{number}, which is not"
             )
-        bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
-        found += _usable(f"{atoms.symbols} {number}", AseAtomsAdaptor.get_structure(bare))
+        found += _usable(f"{atoms.symbols} {number}", as_pymatgen(atoms))
     return found
 
 

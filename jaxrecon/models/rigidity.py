@@ -176,8 +176,9 @@ class PredictionRigidity:
             raise ValueError("expected features that are not all zero, got zeros")
         scale = float(np.sqrt(sum(map(len, structures)) / squares))
         means = np.stack([rows.mean(axis=0) for rows in structures])
-        self.rigidity = Rigidity.of(means, self.alpha, scale)
-        matrix = (means * scale).T @ (means * scale) + self.alpha * np.eye(sizes)
+        covariance = (means * scale).T @ (means * scale)
+        self.rigidity = Rigidity.of_covariance(covariance, self.alpha, scale)
+        matrix = covariance + self.alpha * np.eye(sizes)
         self.rank_difference = sizes - int(np.linalg.matrix_rank(matrix))
         return self
 

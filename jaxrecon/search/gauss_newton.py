@@ -198,7 +198,10 @@ def guided_equations(
 
 
 def attribution(
-    fingerprint: Fingerprint, structure: Structure, target: Float[Array, " p"]
+    fingerprint: Fingerprint,
+    structure: Structure,
+    target: Float[Array, " p"],
+    weights: Float[Array, " p"] | None = None,
 ) -> Float[Array, " n"]:
     """How much of the residual each atom is responsible for.
 
@@ -210,6 +213,7 @@ def attribution(
         fingerprint: the fingerprint R.
         structure: the structure.
         target: the target, without a unit.
+        weights: factors of the differences of the numbers; None for 1.
 
     Returns:
         The attribution of each atom, without a unit.
@@ -217,14 +221,16 @@ def attribution(
     view = fingerprint.view(structure)
     rows = fingerprint.rows(view)
     error = jnp.abs(fingerprint.pooled(view, rows) - _split(fingerprint, view, target)[0])
+    if weights is not None:
+        error *= _split(fingerprint, view, weights)[0]
     total = jnp.zeros(len(rows), rows.dtype)
     for pool, pool_error in zip(fingerprint.pools, _blocks(fingerprint, view, error), strict=True):
         if pool.kind in SELECTING:
             selected, present = jax.vmap(partial(pooling.selection, pool, rows))(view.groups)
             total = total.at[selected].add(jnp.where(present, pool_error, 0.0))
         else:
-            weights = jax.vmap(partial(pooling.weights, pool, rows))(view.groups)
-            total += jnp.sum(jnp.abs(weights) * pool_error, axis=(0, 2))
+            shares = jax.vmap(partial(pooling.weights, pool, rows))(view.groups)
+            total += jnp.sum(jnp.abs(shares) * pool_error, axis=(0, 2))
     return total
 
 

@@ -135,7 +135,8 @@ def propose(
     """
     ends = np.cumsum([1, *(move.draws(config, len(parent)) for move in MOVES.values())])
     first, *parts = jnp.split(chances, ends[:-1].tolist())
-    attributions = attribution(fingerprint, task.structure(parent), task.target)
+    structure = task.structure(parent)
+    attributions = attribution(fingerprint, structure, task.target, task.weights)
     situation = Situation(fingerprint, config, task, attributions)
     # Make all moves and take one of them: under vmap, a branch would make all of them as well.
     moved = jnp.stack(

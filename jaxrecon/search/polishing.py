@@ -230,9 +230,12 @@ def with_larger_bounds(problem: Problem, coordinates: np.ndarray) -> Problem:
         return problem
     if atoms.get_volume() < MIN_VOLUME_PER_ATOM * len(atoms):
         return problem
-    own, r_cut = problem.bounds, problem.fingerprint.descriptor.r_cut
-    needed = bounds_of([atoms], r_cut)
-    if needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity:
+    # The search has the cell as it is, not the shortest vectors of its lattice.
+    if problem.volume is not None:
+        atoms.set_cell(coordinates[-3:])
+    own, needed = problem.bounds, bounds_of([atoms], problem.fingerprint.descriptor.r_cut)
+    enough = needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity
+    if enough and np.all(np.less_equal(needed.counts, own.counts)):
         return problem
     return replace(problem, bounds=needed)
 

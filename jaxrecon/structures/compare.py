@@ -26,7 +26,7 @@ from ase import Atoms
 
 from jaxrecon.runtime.messages import shortened
 from jaxrecon.structures import matching
-from jaxrecon.structures.inputs import Structures, as_structures
+from jaxrecon.structures.inputs import Structures, as_pymatgen, as_structures
 from jaxrecon.structures.structure import completed_cell
 
 FREE_RMSD = 0.05
@@ -221,11 +221,9 @@ def _rms(
 ) -> float | None:
     """The deviation that StructureMatcher finds, None if it is above the tolerances."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
-    from pymatgen.core.structure import Structure
 
     matcher = StructureMatcher(ltol=lengths, stol=sites, angle_tol=angles, scale=scale)
-    structures = [Structure(x.cell.array, x.symbols, x.get_scaled_positions()) for x in (a, b)]
-    distances = matcher.get_rms_dist(*structures)
+    distances = matcher.get_rms_dist(as_pymatgen(a), as_pymatgen(b))
     return None if distances is None else float(distances[0])
 
 
@@ -254,11 +252,9 @@ def _slab_rmsd(truth: Atoms, found: Atoms) -> float:
 
 def _difference_of_lengths(truth: Atoms, found: Atoms) -> float:
     """The largest relative difference of the sorted lengths of the reduced primitive cells."""
-    from pymatgen.core.structure import Structure
-
     lengths = [
         sorted(
-            Structure(atoms.cell.array, atoms.symbols, atoms.get_scaled_positions())
+            as_pymatgen(atoms)
             .get_reduced_structure()
             .get_primitive_structure()
             .lattice.get_niggli_reduced_lattice()

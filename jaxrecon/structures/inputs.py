@@ -112,6 +112,18 @@ def _from_pymatgen(structure: Any) -> Atoms:
     )
 
 
+def as_pymatgen(crystal: Atoms) -> Any:
+    """Convert a crystal of ASE to a Structure of pymatgen; atoms stay where they are.
+
+    Args:
+        crystal: a structure that is periodic along three axes.
+    """
+    from pymatgen.core.structure import Structure
+
+    places = crystal.get_scaled_positions(wrap=False)
+    return Structure(crystal.cell.array, crystal.symbols, places)
+
+
 def _described(item: object) -> str:
     """Type and text of an object, for messages."""
     return f"{type(item).__name__} {shortened(repr(item), 60)}"

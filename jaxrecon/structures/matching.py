@@ -18,7 +18,7 @@ from ase import Atoms
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from jaxrecon.structures.inputs import as_atoms
+from jaxrecon.structures.inputs import as_atoms, as_pymatgen
 
 Points = Float[np.ndarray, "n 3"]
 Squares = Float[np.ndarray, "k n n"]
@@ -244,14 +244,11 @@ def _alternate(x: Points, y: Points, kinds: Order, q: Rotations) -> tuple[Orders
 def _match_crystals(a: Atoms, b: Atoms) -> _Match | None:
     """Refine the best matches that StructureMatcher finds of b on a and of a on b."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
-    from pymatgen.core.structure import Structure
 
     matcher = StructureMatcher(
         LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE, primitive_cell=False, scale=False
     )
-    structures = [
-        Structure(x.cell.array, x.symbols, x.get_scaled_positions(wrap=False)) for x in (a, b)
-    ]
+    structures = [as_pymatgen(crystal) for crystal in (a, b)]
     matches = []
     if ahead := matcher.get_transformation(*structures):
         matches.append(_settle(a, b, np.linalg.inv(ahead[0]), ahead[1]))

@@ -3,6 +3,8 @@
 import numpy as np
 from ase import Atoms
 
+from jaxrecon.structures.inputs import as_pymatgen
+
 TOLERANCE = 0.05
 """Largest distance in Angstrom of an atom and the image of another that count as the same."""
 
@@ -27,10 +29,8 @@ def primitive(atoms: Atoms) -> Atoms:
     if not atoms.pbc.all() or len(atoms) == 1 or not np.isfinite(atoms.positions).all():
         return atoms
     from ase.geometry import minkowski_reduce
-    from pymatgen.core.structure import Structure
 
-    structure = Structure(atoms.cell.array, atoms.symbols, atoms.get_scaled_positions())
-    small = structure.get_primitive_structure(tolerance=TOLERANCE)
+    small = as_pymatgen(atoms).get_primitive_structure(tolerance=TOLERANCE)
     if len(small) == len(atoms):
         return atoms
     cell = np.asarray(minkowski_reduce(np.array(small.lattice.matrix))[0])
