@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.images.autoencoders import ImageAutoencoder
 from jaxrecon.images.image import Image
-from jaxrecon.images.materials import Materials
+from jaxrecon.images.materials import Materials, codes_of
 from jaxrecon.images.materials_network import MaterialsNetwork
 from jaxrecon.images.training import autoencoders
 
@@ -88,11 +88,12 @@ def _fitted(
     batch, channels = bases.shape[:2]
 
     def misfit(latent: Array) -> Array:
-        codes = generator.decode(weights["generator"], latent)
-        atoms = codes[:, :, 1:].transpose(0, 2, 1).reshape(batch * channels, -1)
+        of_cells, atoms = codes_of(generator.decode(weights["generator"], latent), cell_code)
         flat = bases.reshape(batch * channels, *bases.shape[2:])
-        off = cell.misfit(weights["cell"], codes[:, :cell_code, 0], cells)
-        return jnp.sum(off) + jnp.sum(basis.misfit(weights["basis"], atoms, flat))
+        off = cell.misfit(weights["cell"], of_cells, cells)
+        return jnp.sum(off) + jnp.sum(
+            basis.misfit(weights["basis"], atoms.reshape(batch * channels, -1), flat)
+        )
 
     def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
         latent, moments = carry

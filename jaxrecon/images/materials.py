@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from jaxrecon.images.image import Image
 from jaxrecon.images.materials_network import MaterialsNetwork
@@ -64,8 +64,10 @@ class Materials:
             One image for each vector, for :func:`~jaxrecon.images.decode.decode`.
         """
         vectors = np.asarray(latent, np.float32)
-        sequences = np.asarray(_applied(self.network, "decode", self.weights, vectors))
-        return self.model.decode(_codes_of(self.model, sequences))
+        sequences = _applied(self.network, "decode", self.weights, vectors)
+        cells, atoms = codes_of(sequences, self.model.config.cell_code)
+        codes = np.concatenate([cells, atoms.reshape(len(atoms), -1)], axis=1)
+        return self.model.decode(codes)
 
     def stability(self, latent: Float[np.ndarray, "batch z"]) -> Float[np.ndarray, " batch"]:
         """Estimate how likely crystals are stable.
@@ -115,8 +117,8 @@ def train_materials(
 
     Raises:
         ValueError: if numbers of crystals and energies differ, there are fewer than 10 crystals,
-            the length of the codes is no multiple of 8, the network is for other codes, or the
-            folder belongs to another fit.
+            the length of the codes is no multiple of 8 or below that of the cell's, the network is
+            for other codes, or the folder belongs to another fit.
         OSError: if a checkpoint can't be written.
     """
     if len(codes) != len(formation_energies):
@@ -124,6 +126,11 @@ def train_materials(
     if len(codes) < 10:
         raise ValueError(f"expected at least 10 crystals to learn from, got {len(codes)}")
     published = MaterialsNetwork(len(model.elements) + 1, model.config.basis_code)
+    if model.config.cell_code > published.length:
+        raise ValueError(
+            f"expected cell_code of at most basis_code={published.length}, got "
+            f"{model.config.cell_code}"
+        )
     network = network or published
     if (network.channels, network.length) != (published.channels, published.length):
         raise ValueError(
@@ -173,7 +180,9 @@ def energies_of(structures: Sequence[Atoms], name: str) -> Float[np.ndarray, " n
 def sequences_of(
     model: ImageModel, codes: Float[np.ndarray, "batch z"]
 ) -> Float[np.ndarray, "batch length channels"]:
-    """Arrange codes as sequences: that of the cell, filled up with zeros, and of each element.
+    """Arrange codes as sequences: that of the cell, over and over again, and of each element.
+
+    Filled up with zeros the few numbers of the cell would count for a tenth in the loss.
 
     Args:
         model: the autoencoders that made the codes.
@@ -183,19 +192,28 @@ def sequences_of(
         The sequences, with a channel for the cell and one for each element.
     """
     cell, length = model.config.cell_code, model.config.basis_code
-    cells = np.pad(codes[:, :cell], ((0, 0), (0, max(0, length - cell))))[:, :length]
+    cells = codes[:, np.arange(length) % cell]
     atoms = codes[:, cell:].reshape(len(codes), -1, length)
     sequences = np.concatenate([cells[:, None], atoms], axis=1)
     return np.ascontiguousarray(sequences.transpose(0, 2, 1), np.float32)
 
 
-def _codes_of(
-    model: ImageModel, sequences: Float[np.ndarray, "batch length channels"]
-) -> Float[np.ndarray, "batch z"]:
-    """The codes of sequences: the inverse of :func:`sequences_of`."""
-    cells = sequences[:, : model.config.cell_code, 0]
-    atoms = sequences[:, :, 1:].transpose(0, 2, 1).reshape(len(sequences), -1)
-    return np.concatenate([cells, atoms], axis=1)
+def codes_of(
+    sequences: Float[Array, "batch length channels"], cell_code: int
+) -> tuple[Float[Array, "batch cell"], Float[Array, "batch elements length"]]:
+    """Take sequences apart: the inverse of :func:`sequences_of`.
+
+    Args:
+        sequences: the sequences.
+        cell_code: number of numbers that stand for a cell.
+
+    Returns:
+        The codes of the cells, means over all that are whole, and those of the elements.
+    """
+    batch, length, _ = sequences.shape
+    times = length // cell_code
+    cells = sequences[:, : times * cell_code, 0].reshape(batch, times, cell_code)
+    return cells.mean(axis=1), sequences[:, :, 1:].transpose(0, 2, 1)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
