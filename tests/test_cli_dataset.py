@@ -173,6 +173,8 @@ def test_bad_input_is_one_line(line: str, said: str, capsys: pytest.CaptureFixtu
     assert said in error
     assert Path("old.extxyz").read_text() == "old"
     assert not Path("set.npz").exists()
+    # Nothing is in the way of the right command.
+    assert not list(Path().glob("*.db"))
 
 
 def test_another_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,6 +229,8 @@ def reporting(
 ) -> Iterator[ProgressFn]:
     """Show a progress bar, and say after Ctrl-C what the store has.
 
+    After an error, a store without any piece of work is removed.
+
     Args:
         store: store of the run; None for a run without one.
         total: number of pieces of work.
@@ -251,6 +253,10 @@ def reporting(
             if store is None or not store.begun:
                 raise
             raise KeyboardInterrupt(f"{store.committed} {pieces} are in {store}") from None
+        except Exception:
+            if store is not None:
+                store.discard()
+            raise
 
 
 def repeated(store: "RunStore[Any, Any]", pieces: str) -> list[str]:

@@ -86,6 +86,7 @@ class RunStore(ABC, Generic[K, V]):
         self._resume, self._force = resume, force
         self._run = ""
         self._committed: set[K] = set()
+        self._new = False
         self.repeated = 0
         if self._database.file is not None and self.begun and not resume and not force:
             raise self._in_the_way()
@@ -155,7 +156,8 @@ class RunStore(ABC, Generic[K, V]):
                 raise self._in_the_way()
             if self._force:
                 self._database.clear()
-            if known is None or self._force:
+            self._new = known is None or self._force
+            if self._new:
                 database.metadata = {KEY: wanted}
             else:
                 less, more = growth(known, wanted, self.LIMITS, self.LISTS)
@@ -206,6 +208,21 @@ class RunStore(ABC, Generic[K, V]):
                     row = AtomsRow({**atoms2dict(atoms), **about, "unique_id": name})
                     database.write(row, {self.PIECE: key, **pairs}, data)
         self._committed.add(key)
+
+    def discard(self) -> None:
+        """Remove the file of a run that was begun here and has no piece.
+
+        So a run that ends by an error in its input, before its first piece, is in nobody's way.
+
+        Raises:
+            OSError: if it can't be read, or other processes lock it for a minute.
+        """
+        if not self._new or self._database.file is None:
+            return
+        with self._database.transaction() as database:
+            empty = not database.count()
+        if empty:
+            self._database.remove()
 
     def _prolong(
         self, database: Any, known: dict[str, Any], wanted: dict[str, Any], more: set[str]
