@@ -197,6 +197,18 @@ def test_cells(asked, text, cell):
     assert json.loads(Path("out.json").read_text())["inputs"]["cells"][1] == box.tolist()
 
 
+@pytest.mark.usefixtures("files")
+def test_elements_of_numbers_alone(asked, capsys):
+    """A table for more elements than a formula has."""
+    wide = Fingerprint.preset("fung2022", elements=["Cu", "Pt"])
+    np.savetxt("wide.csv", np.zeros((1, wide.size)), delimiter=",")
+    line = "reconstruct wide.csv -o out.extxyz --symbols Pt10"
+    assert main.main([*line.split(), "--elements", "Pt,Cu"]) == 0
+    assert asked["fingerprint"] == wide
+    assert main.main(["reconstruct", "pt10.npz", "-o", "other.extxyz", "--elements", "Pt"]) == 2
+    assert "expected --elements for numbers without settings" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("files", "asked")
 def test_force_replaces(capsys):
     for name in ("details.extxyz", "details.db"):

@@ -1,6 +1,5 @@
 """Parsing of arguments: rows, cells, formulas, presets, energies and processes."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from ase.data import atomic_numbers
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import FingerprintFile, read_fingerprints
 from jaxrecon.descriptors.registry import PRESETS
-from jaxrecon.models.config import TrainConfig
 from jaxrecon.search.arguments import UNKNOWN
 from jaxrecon.search.stoichiometry import reads_compositions
 from jaxrecon.structures.formulas import composition_of
@@ -317,7 +315,11 @@ def choose_cells(
 
 
 def choose_fingerprint(
-    file: FingerprintFile, preset: str | None, default: str, formulas: Sequence[str] | None
+    file: FingerprintFile,
+    preset: str | None,
+    default: str,
+    formulas: Sequence[str] | None,
+    elements: str | None = None,
 ) -> Fingerprint:
     """The fingerprint that the targets were computed with.
 
@@ -325,8 +327,9 @@ def choose_fingerprint(
         file: the targets.
         preset: value of ``--preset``; None for the fingerprint of the file.
         default: preset to use if neither is known.
-        formulas: formulas of the targets, which name the elements if the file does not; None if
+        formulas: formulas of the targets, which name the elements if nothing else does; None if
             they are unknown.
+        elements: value of ``--elements``; None for those of the file, or of the formulas.
 
     Returns:
         The fingerprint.
@@ -334,8 +337,15 @@ def choose_fingerprint(
     Raises:
         ValueError: if there is no such preset, or the file has a fingerprint with other parameters.
     """
+    if elements is not None and file.fingerprint is not None:
+        raise ValueError(
+            f"expected --elements for numbers without settings, got {elements} and a file that has "
+            "them"
+        )
     if file.fingerprint is None:
         name = preset or default
+        if elements is not None:
+            return Fingerprint.preset(name, elements)
         if name in PRESETS and not PRESETS[name].needs_elements:
             return Fingerprint.preset(name)
         if formulas is None:
@@ -343,8 +353,8 @@ def choose_fingerprint(
                 f"expected --symbols with a formula like Pt10 for preset {name}, which does not "
                 "tell the elements, got none"
             )
-        elements = {symbol for formula in formulas for symbol in composition_of(formula)}
-        return Fingerprint.preset(name, elements)
+        present = {symbol for formula in formulas for symbol in composition_of(formula)}
+        return Fingerprint.preset(name, present)
     if preset is not None:
         other = Fingerprint.preset(preset, file.fingerprint.descriptor.elements)
         if differences := file.fingerprint.differences(other):
@@ -376,24 +386,3 @@ def placeholders(
         atoms.info.update(residual=1.0, result_code="stalled")
         structures.append(atoms)
     return structures
-
-
-def read_train_config(name: str) -> TrainConfig:
-    """The settings of models: a preset, or the content of a .json file.
-
-    Args:
-        name: name of the preset, or path of the file.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ValueError: if there is no such preset, or the file can't be read as settings.
-        OSError: if the file does not exist.
-    """
-    if not name.endswith(".json"):
-        return TrainConfig.preset(name)
-    try:
-        return TrainConfig.from_dict(json.loads(Path(name).read_text(encoding="utf-8-sig")))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"expected settings of models in {name}, got {error}") from error

@@ -252,8 +252,18 @@ def design(
 
 
 def _train_config(learning: str, surrogate: str | None, seed: int) -> "TrainConfig":
-    """The settings of models with the values of these options."""
-    from jaxrecon.cli import arguments
+    """The settings of models, of a preset or a .json file, with the values of these options."""
+    import json
 
-    config = arguments.read_train_config(learning).replace(seed=seed)
+    from jaxrecon.models.config import TrainConfig
+
+    if not learning.endswith(".json"):
+        config = TrainConfig.preset(learning)
+    else:
+        try:
+            settings = json.loads(Path(learning).read_text(encoding="utf-8-sig"))
+            config = TrainConfig.from_dict(settings)
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"expected settings of models in {learning}, got {error}") from error
+    config = config.replace(seed=seed)
     return config if surrogate is None else config.replace(surrogate=surrogate.replace("-", "_"))

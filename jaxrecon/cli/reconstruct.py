@@ -74,7 +74,10 @@ def fingerprint(
     write_fingerprints(output, featurize(frames, chosen), chosen, frames)
     text = f"{output}: {len(frames)} fingerprints of {chosen.size} numbers"
     if output.suffix != ".npz":
-        text += f"; settings, formulas and cells are not in it (reconstruct --preset {name})"
+        settings = f"--preset {name}"
+        if needed or elements:
+            settings += f" --elements {','.join(chosen.descriptor.elements)}"
+        text += f"; settings, formulas and cells are not in it (reconstruct {settings})"
     payload = {"fingerprints": len(frames), "numbers": chosen.size}
     return Report(text, payload, [output])
 
@@ -137,6 +140,14 @@ def reconstruct(
             metavar="NAME",
             help="Parameters of the fingerprint.  [default: those of FP.npz, else "
             f"{PUBLISHED_PRESET}]",
+        ),
+    ] = None,
+    elements: Annotated[
+        str | None,
+        typer.Option(
+            metavar="H,O",
+            help="Elements that have features, where the file has numbers alone.  [default: those "
+            "of --symbols]",
         ),
     ] = None,
     seed: Seed = 0,
@@ -232,7 +243,7 @@ def reconstruct(
     formulas = arguments.choose_formulas(file, symbols, numbers, atoms, preset)
     cells = arguments.choose_cells(file, cell, numbers)
     errors = None if noise is None else arguments.parse_noise(noise, numbers)
-    chosen = arguments.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas)
+    chosen = arguments.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas, elements)
     check_format(output, arguments.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
