@@ -157,7 +157,7 @@ def test_what_is_asked_of_the_library(asked, capsys):
     assert asked["seed"] == 7
     assert asked["indices"] == [1, 0, 1]
     assert ase.db.connect("out.db").count() == 3
-    assert len(ase.io.read("out.extxyz", ":")) == 3
+    assert [atoms.info["row"] for atoms in ase.io.read("out.extxyz", ":")] == [1, 0, 1]
     run = json.loads(Path("out.json").read_text())
     assert run["inputs"]["rows"] == [1, 0, 1]
     assert run["targets"][0]["residual"] is None
@@ -170,9 +170,11 @@ def test_what_is_asked_of_the_library(asked, capsys):
 def test_all_solutions_are_written(asked):
     others = (Solution(Atoms("Pt10"), 0.2), Solution(Atoms("Pt10"), 0.3))
     asked["others"] = others
-    assert main.main(["reconstruct", "pt10.npz", "-o", "out.extxyz", "--solutions", "3"]) == 0
+    line = "reconstruct pt10.npz -o out.extxyz --solutions 3 --rows 1,0"
+    assert main.main(line.split()) == 0
     assert asked["config"].solutions == 3
     about = [atoms.info for atoms in ase.io.read("out.extxyz", ":")]
+    assert [each["row"] for each in about] == [1] * 3 + [0] * 3
     places = [(each["target"], each["solution"]) for each in about]
     assert places == [(target, solution) for target in (0, 1) for solution in (0, 1, 2)]
     assert [each["residual"] for each in about[1:3]] == [0.2, 0.3]

@@ -193,7 +193,11 @@ def reconstruct(
     ] = ReconstructConfig.min_distance,
     rows: Annotated[
         str | None,
-        typer.Option(metavar="0-29|3,7", help="Targets to use, counted from 0.  [default: all]"),
+        typer.Option(
+            metavar="0-29|3,7",
+            help="Targets to use, counted from 0; the frames of OUT.extxyz have their `row`.  "
+            "[default: all]",
+        ),
     ] = None,
     store: StorePath = None,
     resume: Resume = False,
@@ -279,7 +283,11 @@ def reconstruct(
         "noise": noise,
         "cells": [box if box is None or isinstance(box, str) else box.tolist() for box in cells],
     }
-    write_structures(output, found.to_atoms(others=solutions > 1))
+    frames = found.to_atoms(others=solutions > 1)
+    if rows is not None:
+        for number, frame in enumerate(frames):
+            frame.info["row"] = numbers[frame.info.get("target", number)]
+    write_structures(output, frames)
     report = found.to_dict()
     write_json(details, {"inputs": inputs, **report})
     payload = {name: report[name] for name in KEPT}
