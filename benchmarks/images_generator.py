@@ -289,7 +289,7 @@ def main() -> None:
     )
     parser.add_argument("--copies", type=int, default=20, help="further copies of a prototype")
     parser.add_argument("--epochs", type=int, default=24, help="of the autoencoder of atoms")
-    parser.add_argument("--generator-epochs", type=int, default=20)
+    parser.add_argument("--generator-epochs", type=int, default=100)
     parser.add_argument("--scored", type=int, help="crystals of a set to score; all if not given")
     parser.add_argument("--between", type=int, default=BETWEEN, help="vectors between known oxides")
     parser.add_argument("--relaxations", type=int, default=30, help="new crystals to relax")
