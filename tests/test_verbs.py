@@ -19,7 +19,7 @@ from commands import python, run
 from designing import trained
 
 from jaxrecon import save_model
-from jaxrecon.cli import main, settings, verbs
+from jaxrecon.cli import main, presets, settings, verbs
 from jaxrecon.datasets.clusters import random_cluster
 from jaxrecon.descriptors.registry import PRESETS
 from jaxrecon.models.config import PRESETS as LEARNING
@@ -86,8 +86,6 @@ def test_examples_are_commands(verb: str) -> None:
     ("verb", "option", "names"),
     [
         ("judge", "calculator", CALCULATORS),
-        ("fingerprint", "preset", PRESETS),
-        ("explore", "preset", PRESETS),
         ("train", "learning", LEARNING),
     ],
 )
@@ -95,6 +93,21 @@ def test_help_names_all_that_is_registered(verb: str, option: str, names: Iterab
     """The help can't read the registries, which import JAX and ASE."""
     (text,) = [each.help for each in VERBS[verb].params if each.name == option]
     assert [name for name in names if name not in text] == []
+
+
+def test_one_help_describes_all_presets_and_the_others_refer_to_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert list(presets.PRESETS) == list(PRESETS)
+    assert run("fingerprint --help") == 0
+    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
+    assert [
+        [name, text] for name, text in presets.PRESETS.items() if [name, text] not in lines
+    ] == []
+    for verb, command in VERBS.items():
+        for option in command.params:
+            if option.name == "preset" and verb != "fingerprint":
+                assert presets.LISTED in option.help, verb
 
 
 def test_help_is_cheap(tmp_path: Path) -> None:

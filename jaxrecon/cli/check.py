@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxrecon.cli import options
+from jaxrecon.cli import options, presets
 from jaxrecon.cli.options import Force
 from jaxrecon.cli.verbs import Report
 
@@ -96,8 +96,8 @@ def certify(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Parameters of the fingerprint.  [default: those of --fingerprints; else crystal "
-            "if a structure is periodic, else default]",
+            help=f"Parameters of the fingerprint, {presets.LISTED}.  [default: those of "
+            "--fingerprints; else crystal if a structure is periodic, else default]",
         ),
     ] = None,
     fingerprints: Annotated[

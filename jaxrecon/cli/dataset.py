@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxrecon.cli import options
+from jaxrecon.cli import options, presets
 from jaxrecon.cli.options import (
     Bulk,
     Calculator,
@@ -299,7 +299,8 @@ def sample(
     preset: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Parameters of the fingerprint by which structures are chosen."
+            metavar="NAME",
+            help=f"Parameters of the fingerprint by which structures are chosen, {presets.LISTED}.",
         ),
     ] = "default",
     energy_key: EnergyKey = None,

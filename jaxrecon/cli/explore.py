@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jaxrecon.cli import options
+from jaxrecon.cli import options, presets
 from jaxrecon.cli.options import Force, Seed
 from jaxrecon.cli.verbs import Report
 
@@ -49,10 +49,8 @@ def explore(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Parameters of the fingerprint: default, crystal, universal, alchemical, "
-            "fung2022, gastegger2018, bonds, soap, average_dscribe, cgap2017, chong2023_si, "
-            "chong2023_c or chong2023_gaas.  [default: crystal if a structure is periodic, "
-            "gastegger2018 for more than 5 elements, else default]",
+            help=f"Parameters of the fingerprint, {presets.LISTED}.  [default: crystal if a "
+            "structure is periodic, gastegger2018 for more than 5 elements, else default]",
         ),
     ] = None,
     seed: Seed = 0,

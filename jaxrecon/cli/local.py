@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from jaxrecon.cli import options
+from jaxrecon.cli import options, presets
 from jaxrecon.cli.verbs import Report
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ Kinds = Annotated[
 ]
 Preset = Annotated[
     str,
-    typer.Option(help="Fingerprint of the rows for learning-curve, pretrain and map."),
+    typer.Option(
+        metavar="NAME",
+        help=f"Fingerprint whose rows learning-curve, pretrain and map use, {presets.LISTED}.",
+    ),
 ]
 EnergiesKey = Annotated[
     str | None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxrecon.cli import options
+from jaxrecon.cli import options, presets
 from jaxrecon.cli.options import Force, Quiet, Resume, Seed, StorePath, Structures, reporting
 from jaxrecon.cli.verbs import Report
 from jaxrecon.runtime import interruption
@@ -14,7 +14,9 @@ from jaxrecon.search.config import ReconstructConfig
 PRESET, CRYSTAL_PRESET, PUBLISHED_PRESET = "default", "crystal", "fung2022"
 """Presets of the fingerprint: for free structures, for crystals, and for files without one."""
 
-FINGERPRINT_EXAMPLES = """\b
+FINGERPRINT_EXAMPLES = f"""{presets.TABLE}
+
+\b
 Examples:
   jaxrecon fingerprint water.xyz -o water.npz --elements H,O
   jaxrecon fingerprint crystals/ more.cif -o all.npz"""
@@ -32,10 +34,8 @@ def fingerprint(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Parameters of the fingerprint: default, crystal, universal, alchemical, "
-            "fung2022, gastegger2018, bonds, soap, average_dscribe, cgap2017, chong2023_si, "
-            "chong2023_c or chong2023_gaas.  [default: crystal if a structure is periodic, else "
-            "default]",
+            help="Parameters of the fingerprint, one of the presets below.  [default: crystal if a "
+            "structure is periodic, else default]",
         ),
     ] = None,
     elements: Annotated[
@@ -114,8 +114,8 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="Pt10",
-            help="Formula of all targets; or `unknown` to find it, which the preset universal "
-            "allows.  [default: those of FP.npz]",
+            help="Formula of all targets; or `unknown` to find it, which the presets universal "
+            "and alchemical allow.  [default: those of FP.npz]",
         ),
     ] = None,
     atoms: Annotated[
@@ -138,8 +138,8 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Parameters of the fingerprint.  [default: those of FP.npz, else "
-            f"{PUBLISHED_PRESET}]",
+            help=f"Parameters of the fingerprint, {presets.LISTED}.  [default: those of FP.npz, "
+            f"else {PUBLISHED_PRESET}]",
         ),
     ] = None,
     elements: Annotated[
