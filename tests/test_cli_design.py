@@ -257,7 +257,7 @@ def test_design(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         ("generate model --target 1 --atoms none -o made.extxyz", "--atoms like 5 or 2-20"),
         ("generate model --target 4 --atoms 4 -o made.extxyz", "a model of Pt4 alone"),
         ("train set.npz -o new --property gap", "number of every structure, got 'gap'"),
-        ("generate model --target 4 -o made.extxyz -n 0", "expected count >= 1, got 0"),
+        ("generate model --target 4 -o made.extxyz -n 0", "Invalid value for '--samples' / '-n'"),
         ("evaluate figure7 judged.extxyz", "expected --output with a picture"),
         ("evaluate table1 judged.extxyz", "expected models alone for table1"),
         ("evaluate table2 model", "expected files of structures alone for table2"),

@@ -142,8 +142,9 @@ def build(
     recipe: Annotated[
         Recipe,
         typer.Option(
-            help="How structures are made: clusters by relaxations; with a calculator in JAX, "
-            "crystals by melting, quenching and annealing, or rattled and relaxed copies."
+            help="How structures are made: clusters by relaxations; with a calculator in JAX "
+            "(tersoff or nequix), crystals by melting, quenching and annealing, or rattled and "
+            "relaxed copies."
         ),
     ] = Recipe.CLUSTERS,
     seed: Seed = 0,
@@ -156,7 +157,8 @@ def build(
     max_e_form: Annotated[
         float,
         typer.Option(
-            help="Clusters: largest formation energy of a structure in the set, in eV/atom."
+            help="Clusters: largest formation energy of a structure in the set, in eV/atom; "
+            "compressed and dissociated ones, which have more, are left out."
         ),
     ] = 3.7,
     steps: Annotated[
@@ -175,7 +177,7 @@ def build(
     bulk: Bulk = None,
     jobs: Jobs = None,
     store: StorePath = None,
-    resume: Resume = False,
+    resume: Annotated[bool, options.resumption("--size", "--steps")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -188,7 +190,8 @@ def build(
 
     With the recipe quench, random structures are melted at 9000 K, quenched, and annealed, each at
     a density and a temperature of its own. The set has snapshots with the energies of all atoms.
-    With the recipe rattle-relax, given structures are rattled, and relaxed for a few steps.
+    With the recipe rattle-relax, given structures are rattled by 0.05 to 0.5 Angstrom, and relaxed
+    for at most 20 steps.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets import build as building

@@ -62,7 +62,8 @@ Learning = Annotated[
     typer.Option(
         metavar="NAME|FILE.json",
         help="Settings of the models: default, fung2022 (as published), universal (for structures "
-        "of several compositions), or a file of all settings.",
+        "of several compositions), or a file of settings by name, whose others are those of "
+        "default; all are under `config` in MODEL/model.json.",
     ),
 ]
 Surrogate = Annotated[
@@ -71,7 +72,8 @@ Surrogate = Annotated[
         metavar="NAME",
         help="What predicts energies, instead of what the settings name: gaussian-process or "
         "network of the fingerprint; local-gpr or local-network, which give each atom an energy "
-        "and say how far it can be trusted.",
+        "and say how far it can be trusted.  [default: that of the settings, gaussian-process for "
+        "default]",
     ),
 ]
 Symbols = Annotated[
@@ -107,9 +109,10 @@ def train(
 ) -> Report:
     """Train models on a labelled set.
 
-    The generator draws fingerprints for an energy, and the surrogate predicts energies. A part of
-    the set is used for validation, by default whole trajectories; the error of the predicted
-    energies there is printed. Checkpoints are in MODEL.training until training is done.
+    The generator draws fingerprints for an energy, and the surrogate predicts energies. The set
+    needs at least 50 structures whose energies differ. A part of it is used for validation, by
+    default whole trajectories; the error of the predicted energies there is printed. Checkpoints
+    are in MODEL.training until training is done.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets.io import read_labelled
@@ -176,8 +179,8 @@ def design(
         Choice,
         typer.Option(
             help="Structures to judge: first, all of as many as are made; or, of three times as "
-            "many, those with the largest deviation or the smallest rigidity, which a model of "
-            "energies of atoms knows."
+            "many, those with the largest deviation or the smallest rigidity (the least firmly "
+            "held by the set), which a model of energies of atoms knows."
         ),
     ] = Choice.FIRST,
     calculator: Calculator = "emt",
@@ -192,7 +195,7 @@ def design(
     pull: Pull = DEFAULTS.pull,
     trust: Trust = DEFAULTS.trust,
     seed: Seed = 0,
-    resume: Resume = False,
+    resume: Annotated[bool, options.resumption("--rounds", "--count")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report:

@@ -58,9 +58,10 @@ def evaluate(
             "number of atoms learned from. pretrain: errors of total energies after learning from "
             "few labelled structures, of networks that have learned the local energies of INPUT "
             "before, and of others. map: the environments of atoms on a plane, coloured by their "
-            "energies, coordination and similarity to crystals, and by cluster. rigidity: energies "
-            "of all atoms and how firmly the training set holds each of them, by a model of "
-            "energies of atoms."
+            "energies, coordination and similarity to crystals, and by cluster (needs umap-learn: "
+            "pip install 'jaxrecon[umap]'). rigidity: energies "
+            "of all atoms and how firmly the training set holds each of them (rigidity, the larger "
+            "the firmer), by a model of energies of atoms."
         ),
     ],
     inputs: Annotated[
@@ -92,7 +93,10 @@ def evaluate(
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, help="Number of fingerprints to draw for each energy.")
+        int,
+        typer.Option(
+            min=1, help="Number of fingerprints to draw for each energy of table1 and figure6."
+        ),
     ] = 1000,
     labelled: local.Labelled = None,
     sizes: local.Sizes = None,

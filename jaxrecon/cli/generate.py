@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jaxrecon.cli import options
-from jaxrecon.cli.options import Force, Quiet, Resume, Seed, reporting
+from jaxrecon.cli.options import Force, Quiet, Seed, reporting
 from jaxrecon.cli.verbs import Report
 from jaxrecon.cli.wanted import parse_also, wanted_energy
 from jaxrecon.inverse_design.config import GenerateConfig
@@ -36,28 +36,40 @@ Plain = Annotated[
     bool,
     typer.Option(
         "--plain",
-        help="Search for drawn fingerprints without guidance by the energy, as published.",
+        help="Search for drawn fingerprints without guidance by the energy, as published; not with "
+        "--direct.",
     ),
 ]
 Direct = Annotated[
-    bool, typer.Option("--direct", help="Search for the energy alone, without drawn fingerprints.")
+    bool,
+    typer.Option(
+        "--direct",
+        help="Search for the energy alone, without drawn fingerprints; not with --plain.",
+    ),
 ]
 Hops = Annotated[
     int,
-    typer.Option(help="Largest number of rounds of moves and descents for each structure."),
+    typer.Option(
+        min=1,
+        help="Largest number of hops for each structure: in a hop atoms are moved at random, and "
+        "the misfit is minimised.",
+    ),
 ]
 Pull = Annotated[
     float,
     typer.Option(
-        help="Weight of the fingerprint: one standard deviation costs as much as missing the "
-        "energy by this much, in eV/atom."
+        min=0.0,
+        help="Weight of the drawn fingerprint: a difference by the standard deviation of the "
+        "training set costs as much as missing the energy by this much, in eV/atom. Larger: closer "
+        "to the drawn fingerprint.",
     ),
 ]
 Trust = Annotated[
     float,
     typer.Option(
+        min=0.0,
         help="Weight of the uncertainty: a predicted standard deviation costs as much as missing "
-        "the energy by this multiple of it."
+        "the energy by this multiple of it. Larger: more certain predictions.",
     ),
 ]
 
@@ -76,7 +88,7 @@ def generate(
     at_least: AtLeast = None,
     at_most: AtMost = None,
     samples: Annotated[
-        int, typer.Option("--samples", "-n", help="Number of structures to make.")
+        int, typer.Option("--samples", "-n", min=1, help="Number of structures to make.")
     ] = 100,
     screened: Annotated[
         bool, typer.Option("--screened", help="Write only the accepted structures.")
@@ -123,7 +135,7 @@ def generate(
     pull: Pull = DEFAULTS.pull,
     trust: Trust = DEFAULTS.trust,
     seed: Seed = 0,
-    resume: Resume = False,
+    resume: Annotated[bool, options.resumption("--samples", "--hops")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -133,14 +145,15 @@ def generate(
     finds their cells.
 
     Each frame has its `predicted` energy and the `deviation` of the prediction in eV/atom; with a
-    model of energies of atoms, these of every atom and the smallest prediction `rigidity`; the
-    `residual` of the drawn fingerprint; the `shortest` distance of two atoms as a fraction of the
-    sum of their covalent radii; whether it is a `duplicate` of an earlier structure or `known` from
-    training; and whether it is `accepted` by all of these.
+    model of energies of atoms, these of every atom and the smallest prediction `rigidity`, the
+    larger the firmer; the `residual` of the drawn fingerprint; the `shortest` distance of two atoms
+    as a fraction of the sum of their covalent radii; whether it is a `duplicate` of an earlier
+    structure or `known` from training; and whether it is `accepted` by all of these.
 
-    The table has, for all structures and for the accepted ones: the part predicted within 0.1 of
-    the wanted energy, the mean distance of predictions from it, the parts that are no duplicate and
-    not known, the mean predicted deviation, and how different the structures are from each other.
+    The table has, for all structures (raw) and for the accepted ones (screened): the part predicted
+    within 0.1 of the wanted energy, the mean distance of predictions from it, the parts that are no
+    duplicate and not known, the mean predicted deviation, and how different the structures are from
+    each other.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.inverse_design import generation

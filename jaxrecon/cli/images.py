@@ -27,14 +27,18 @@ CellGrid = Annotated[
 BasisGrid = Annotated[
     int, typer.Option(help="Number of voxels of the basis images along each axis of the box.")
 ]
-Box = Annotated[float, typer.Option(help="Edge of the box of the basis images in Angstrom.")]
-Sigma = Annotated[float, typer.Option(help="Standard deviation of the Gaussians in Angstrom.")]
+Box = Annotated[
+    float, typer.Option(help="Edge of the box of the basis images in Angstrom; above 0.")
+]
+Sigma = Annotated[
+    float, typer.Option(help="Standard deviation of the Gaussians in Angstrom; above 0.")
+]
 MinDistance = Annotated[
     list[str] | None,
     typer.Option(
         metavar="V-O=1.2",
-        help="Smallest distance of two elements in Angstrom; an atom of the second one goes; "
-        "may be repeated.  [default: none]",
+        help="Smallest distance of atoms of two elements in Angstrom: where two are closer, that "
+        "of the second element is removed; may be repeated.  [default: none]",
     ),
 ]
 
@@ -193,8 +197,9 @@ def decode(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Value of a voxel up to which it is no peak.  [default: half of the least value "
-            "of the voxel nearest to an atom]"
+            help="Value from 0 to 1 that a voxel has to exceed to be the peak of an atom: a "
+            "smaller one finds more atoms.  [default: half of the least that an exact image has at "
+            "an atom]"
         ),
     ] = None,
     min_distance: MinDistance = None,

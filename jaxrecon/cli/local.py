@@ -30,9 +30,9 @@ Sizes = Annotated[
         "--size",
         min=2,
         metavar="N",
-        help="Number of atoms that learning-curve learns from, or of labelled structures for "
-        "pretrain; may be repeated.  [default: 100 and 1000, or 25, 50 and 100]  Or the largest "
-        "number of atoms on a map.  [default: 30000]",
+        help="learning-curve: number of atoms to learn from; may be repeated  [default: 100 and "
+        "1000]. pretrain: number of labelled structures; may be repeated  [default: 25, 50 and "
+        "100]. map: largest number of atoms  [default: 30000].",
     ),
 ]
 Kinds = Annotated[
@@ -40,9 +40,9 @@ Kinds = Annotated[
     typer.Option(
         "--kind",
         metavar="NAME",
-        help="Model for learning-curve: linear, kernel, network or deep_kernel; may be repeated.  "
-        "[default: the last three]  For map, network adds a map of the last hidden layer of a "
-        "network that has learned the energies.",
+        help="learning-curve: linear, kernel, network or deep_kernel; may be repeated  [default: "
+        "the last three]. map: network adds a map of the last hidden layer of a network that has "
+        "learned the energies  [default: none].",
     ),
 ]
 Preset = Annotated[
@@ -76,7 +76,12 @@ TrajectoryKey = Annotated[
         "one fold. Labelled sets have their own.",
     ),
 ]
-Points = Annotated[int, typer.Option(min=1, help="Number of representative points of a kernel.")]
+Points = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Number of representative points of a kernel, for learning-curve and pretrain."
+    ),
+]
 Folds = Annotated[int, typer.Option(min=2, help="Number of folds for learning-curve and pretrain.")]
 
 

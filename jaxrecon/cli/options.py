@@ -69,14 +69,6 @@ SetBulk = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show a progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random numbers.")]
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        help="Continue the same run where it stopped, if it was begun. Limits of its length may "
-        "be larger than before: --hops, --rows, --samples, --size, --steps, --rounds, --count.",
-    ),
-]
 StorePath = Annotated[
     str | None,
     typer.Option(
@@ -90,16 +82,17 @@ Calculator = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Reference calculator: emt, tersoff, tersoff:FILE.tersoff, nequix:FILE.nqx, chgnet, "
-        "sevennet, xtb, gpaw, vasp, or module:factory, a function of your own that returns a "
-        "calculator of ASE.",
+        help="Reference calculator: emt; tersoff, tersoff:FILE.tersoff or nequix:FILE.nqx, which "
+        "run in JAX; chgnet, sevennet, xtb, gpaw, vasp; or module:factory, a function of your own "
+        "that returns a calculator of ASE.",
     ),
 ]
 Bulk = Annotated[
     str | None,
     typer.Option(
         metavar="Pt=-5.83,Au=-3.2",
-        help="Energies of the bulk crystals in eV/atom.  [default: those of the calculator]",
+        help="Energies of the elements' bulk crystals in eV/atom, which formation energies are "
+        "relative to.  [default: computed by the calculator]",
     ),
 ]
 Jobs = Annotated[int | None, typer.Option(metavar="N", help="Number of processes.  [default: 1]")]
@@ -116,6 +109,24 @@ def output(metavar: str, help: str) -> Any:
         The option for typer.
     """
     return typer.Option("--output", "-o", metavar=metavar, readable=False, help=help)
+
+
+def resumption(*limits: str) -> Any:
+    """The option that continues the run of a verb.
+
+    Args:
+        *limits: options that may be larger than before.
+
+    Returns:
+        The option for typer.
+    """
+    text = "Continue the same run where it stopped, if it was begun."
+    if limits:
+        text += f" Only {' and '.join(limits)} may be larger than before."
+    return typer.Option("--resume", help=text)
+
+
+Resume = Annotated[bool, resumption()]
 
 
 def start_jax() -> None:

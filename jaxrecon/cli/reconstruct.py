@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jaxrecon.cli import options, presets
-from jaxrecon.cli.options import Force, Quiet, Resume, Seed, StorePath, Structures, reporting
+from jaxrecon.cli.options import Force, Quiet, Seed, StorePath, Structures, reporting
 from jaxrecon.cli.verbs import Report
 from jaxrecon.runtime import interruption
 from jaxrecon.search.config import ReconstructConfig
@@ -154,20 +154,32 @@ def reconstruct(
     replicas: Annotated[
         int,
         typer.Option(
-            help="Number of candidate structures for each target; 0 for 64 where the fingerprint "
-            "has largest or smallest values, and 16 otherwise."
+            min=0,
+            help="Number of structures that search for each target together; 0 for 64 if the "
+            "fingerprint pools largest or smallest values, as fung2022 does, and 16 if not.",
         ),
     ] = ReconstructConfig.replicas,
     hops: Annotated[
-        int, typer.Option(help="Largest number of rounds of moves and descents for each target.")
+        int,
+        typer.Option(
+            min=1,
+            help="Largest number of hops for each target: in a hop atoms are moved at random, and "
+            "the residual is minimised.",
+        ),
     ] = ReconstructConfig.hops,
     tolerance: Annotated[
         float,
-        typer.Option(help="Mean absolute residual, without unit, at which a target is converged."),
+        typer.Option(
+            help="Residual up to which a target is converged: the mean absolute difference of all "
+            "numbers, zeros included, without unit; above 0."
+        ),
     ] = ReconstructConfig.tolerance,
     position_tolerance: Annotated[
         float,
-        typer.Option(help="Position error in Angstrom up to which it is; beyond, it is uncertain."),
+        typer.Option(
+            help="Largest position error of a converged target in Angstrom; beyond, it is "
+            "uncertain; above 0."
+        ),
     ] = ReconstructConfig.position_tolerance,
     noise: Annotated[
         str | None,
@@ -181,14 +193,16 @@ def reconstruct(
     solutions: Annotated[
         int,
         typer.Option(
+            min=1,
             help="Number of different structures to find for each target. With more than 1, the "
-            "frames of OUT.extxyz have `target` and `solution`."
+            "frames of OUT.extxyz have `target` and `solution`.",
         ),
     ] = ReconstructConfig.solutions,
     min_distance: Annotated[
         float,
         typer.Option(
-            help="Smallest distance of two atoms, as a fraction of the sum of their covalent radii."
+            help="Smallest distance of two atoms, as a fraction of the sum of their covalent "
+            "radii, below 1; 0 for no limit."
         ),
     ] = ReconstructConfig.min_distance,
     rows: Annotated[
@@ -200,14 +214,14 @@ def reconstruct(
         ),
     ] = None,
     store: StorePath = None,
-    resume: Resume = False,
+    resume: Annotated[bool, options.resumption("--hops", "--rows")] = False,
     distributed: Annotated[
         str | None,
         typer.Option(
             metavar="auto|HOST:PORT,P,I",
             help="Divide the targets among several processes: those that SLURM or Open MPI "
-            "started (auto), or this one as process I of P, counted from 0. Process 0 listens at "
-            "HOST:PORT and writes the outputs.  [default: one process]",
+            "started (auto), or this one as process I of P, counted from 0, like node1:1234,8,0. "
+            "Process 0 listens at HOST:PORT and writes the outputs.  [default: one process]",
         ),
     ] = None,
     force: Force = False,
