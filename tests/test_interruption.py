@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -101,3 +102,22 @@ def test_the_bar_appears_at_the_first_report(capfd: pytest.CaptureFixture[str]) 
     with reporter(False, 3) as report:
         report(1, 5)
     assert capfd.readouterr().err == ""
+
+
+def test_a_file_gets_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of a job tells how far it is, but not at every step."""
+    monkeypatch.setattr("jaxrecon.runtime.progress.INTERVAL", 0.05)
+    with reporter(True, 2) as report:
+        report(0, 10)
+        time.sleep(0.06)
+        report(1, 10)
+        first = capfd.readouterr().err
+        report(1, 10)
+    assert first.startswith("reconstructing 1/2, ")
+    assert first.count("\n") == 1
+    last = capfd.readouterr().err
+    assert re.fullmatch(
+        r"reconstructing 2/2, \d+ evaluations/s, 0:00:00 passed, 0:00:00 left\n", last
+    )

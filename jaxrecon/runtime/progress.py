@@ -1,7 +1,10 @@
-"""Progress bar of long runs, with rate and remaining time, on stderr."""
+"""Progress of long runs, with rate and remaining time, on stderr: a bar, or lines in a file."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 ProgressFn = Callable[[int, int], None]
 """Function that is called with the numbers of targets and evaluations since its last call.
@@ -9,6 +12,9 @@ ProgressFn = Callable[[int, int], None]
 Targets are finished pieces of work. Evaluations are of fingerprints in a search and of energies in
 a data set.
 """
+
+INTERVAL = 30.0
+"""Seconds between two lines in a file, at least; a bar moves with every report."""
 
 
 @contextmanager
@@ -20,7 +26,8 @@ def reporter(
 ) -> Iterator[ProgressFn]:
     """Provide the function to report progress to.
 
-    A bar appears at the first report, so that an error in the input is reported without one.
+    A bar appears at the first report, so that an error in the input is reported without one. Where
+    stderr is a file, as in a queue of jobs, there are lines instead.
 
     Args:
         progress: the caller's own function; or whether to show a bar.
@@ -59,25 +66,51 @@ def _bar(total: int, doing: str, what: str) -> Iterator[ProgressFn]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("passed,"),
         TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("left"),
     )
-    evaluations = 0
-    display = Progress(*columns, console=Console(stderr=True))
+    evaluations, printed, unsaid = 0, time.monotonic(), False
+    console = Console(stderr=True)
+    display = Progress(*columns, console=console)
+    drawn = console.is_terminal or console.is_jupyter
     task = display.add_task(doing, total=total, rate="starting")
 
     def report(targets: int, new_evaluations: int) -> None:
-        nonlocal evaluations
+        nonlocal evaluations, unsaid
         evaluations += new_evaluations
         elapsed = display.tasks[task].elapsed or 0.0
         if evaluations and elapsed > 0:
             rate = evaluations / elapsed
             display.update(task, rate=f"{rate:,.{0 if rate >= 10.0 else 2}f} {what}/s")
         display.update(task, advance=targets)
-        display.start()
+        if drawn:
+            display.start()
+            return
+        unsaid = True
+        if time.monotonic() - printed >= INTERVAL:
+            line()
+
+    def line() -> None:
+        nonlocal printed, unsaid
+        printed, unsaid, state = time.monotonic(), False, display.tasks[task]
+        left = "" if state.time_remaining is None else f", {_clock(state.time_remaining)} left"
+        print(
+            f"{doing} {state.completed:.0f}/{total}, {state.fields['rate']}, "
+            f"{_clock(state.elapsed or 0.0)} passed{left}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     try:
         yield report
     finally:
         if display.live.is_started:
             display.stop()
+        if unsaid:
+            line()
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
