@@ -212,6 +212,20 @@ def test_elements_of_numbers_alone(asked, capsys):
 
 
 @pytest.mark.usefixtures("files", "asked")
+def test_the_preset_of_numbers_alone_is_found_by_their_count(capsys):
+    count = Fingerprint.preset("default", elements=["Pt"]).size
+    np.savetxt("short.csv", np.zeros((1, count)), delimiter=",")
+    line = "reconstruct short.csv -o out.extxyz --symbols Pt10"
+    assert main.main(line.split()) == 2
+    said = capsys.readouterr().err
+    assert (
+        "expected 380 numbers for --preset fung2022 of Pt, got 46: --preset default has as many"
+        in said
+    )
+    assert main.main([*line.split(), "--preset", "default"]) == 0
+
+
+@pytest.mark.usefixtures("files", "asked")
 def test_force_replaces(capsys):
     for name in ("details.extxyz", "details.db"):
         Path(name).write_bytes(OLD)

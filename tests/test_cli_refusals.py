@@ -28,8 +28,14 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("reconstruct short.csv -o out.extxyz --symbols Pt10", "of length 380 (Pt), got shape"),
-        (f"{FROM_CSV} --symbols PtAu9", "expected fingerprints of length 860"),
+        (
+            "reconstruct short.csv -o out.extxyz --symbols Pt10",
+            "expected 380 numbers for --preset fung2022 of Pt, got",
+        ),
+        (
+            f"{FROM_CSV} --symbols PtAu9",
+            "expected 860 numbers for --preset fung2022 of Pt, Au, got 380",
+        ),
         ("reconstruct nan.csv -o out.extxyz --symbols Pt10", "got nan in row 1, column 7"),
         (f"{FROM_CSV} --symbols Qq10", "a chemical formula like 'Pt10' or 'TiO2', got 'Qq10'"),
         (f"{FROM_CSV} --symbols P(t", "a chemical formula like 'Pt10' or 'TiO2', got 'P(t'"),

@@ -236,7 +236,7 @@ def reconstruct(
     With more --hops than before, --resume searches again for the targets that were not solved,
     from their start.
     """
-    from jaxrecon.cli import arguments
+    from jaxrecon.cli import arguments, targets
     from jaxrecon.descriptors.io import read_fingerprints
     from jaxrecon.runtime.distributed import connect, is_first
     from jaxrecon.runtime.files import write_json
@@ -258,11 +258,11 @@ def reconstruct(
     file = read_fingerprints(fingerprints)
     numbers = arguments.parse_rows(rows, len(file))
     file = file.select(numbers)
-    formulas = arguments.choose_formulas(file, symbols, numbers, atoms, preset)
-    cells = arguments.choose_cells(file, cell, numbers)
+    formulas = targets.choose_formulas(file, symbols, numbers, atoms, preset)
+    cells = targets.choose_cells(file, cell, numbers)
     errors = None if noise is None else arguments.parse_noise(noise, numbers)
-    chosen = arguments.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas, elements)
-    check_format(output, arguments.placeholders(formulas, cells))
+    chosen = targets.choose_fingerprint(file, preset, PUBLISHED_PRESET, formulas, elements)
+    check_format(output, targets.placeholders(formulas, cells))
     processes = None if distributed is None else arguments.parse_processes(distributed)
     if processes is not None:
         connect(**processes)

@@ -89,7 +89,8 @@ ADVICE = {
     ResultCode.CONVERGED: "The structure has the target fingerprint; search for several solutions "
     "to see whether other structures have it too.",
     ResultCode.UNCERTAIN: "The numbers agree, but leave atoms more room than wanted: compare the "
-    "position errors with what you need, or choose a fingerprint with more numbers.",
+    "position errors with what you need, or make the fingerprint by a preset that holds them more "
+    "firmly, as jaxrecon certify says.",
     ResultCode.STALLED: "Check that composition, cell and fingerprint settings are those of the "
     "target, then try another seed, more hops or more replicas.",
     ResultCode.NON_FINITE: "Check target, cell and known positions: no structure of the search had "
