@@ -285,3 +285,11 @@ def test_residual_curves_have_a_line_for_each_replica_and_the_best_so_far() -> N
     assert best.get_color() in COLORS
     with pytest.raises(ValueError, match="expected residuals of replicas to draw, got none"):
         residual_curves(ResidualCurves([np.full(3, np.inf)]))
+
+
+def test_predictions_that_are_less_sure_than_wanted(made: Generated) -> None:
+    for deviation, lines in ((0.1, 3), (0.15, 4)):
+        for atoms in made:
+            atoms.info["deviation"] = deviation
+        assert len(str(made).splitlines()) == lines
+    assert "uncertain by 0.15 on average, more than the 0.1 that counts" in str(made)

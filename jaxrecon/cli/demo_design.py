@@ -24,7 +24,7 @@ COLUMNS = {
     "wanted": "{0.target:g}",
     "predicted": "{0.predicted:.2f}",
     "stated error": "{0.deviation:.2f}",
-    "within {:g}": "{0.hits}/{0.made}",
+    "predicted within {:g}": "{0.hits}/{0.made}",
     "EMT says": "{0.emt:.2f}",
     "EMT of known": "{0.emt_of_known:.2f}",
     "new": "{0.new}/{0.made}",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -147,12 +148,26 @@ class Generated(Sequence[Atoms]):
         )
 
     def __str__(self) -> str:
-        return tables.text(COLUMNS, self._rows)
+        return tables.text(COLUMNS, self._rows) + self._doubt
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return tables.html(COLUMNS, self._rows, f"{len(self)} structures")
+
+    @property
+    def _doubt(self) -> str:
+        """A line below the table if predictions are less sure than what counts as within."""
+        stated = [atoms.info.get("deviation", math.nan) for atoms in self.screened()]
+        known = [value for value in stated if math.isfinite(value)]
+        tolerance = self.metadata["config"]["tolerance"]
+        if not known or fmean(known) <= tolerance:
+            return ""
+        return (
+            f"\nPredictions of the accepted ones are uncertain by {fmean(known):.2g} on average, "
+            f"more than the {tolerance:g} that counts as within: judge them, or learn from more "
+            "structures."
+        )
 
     @property
     def _rows(self) -> list[list[str]]:
