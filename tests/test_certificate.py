@@ -146,6 +146,7 @@ def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) 
     assert run("certify moved.xyz --fingerprints water.npz -o table.json") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[1:3]] == ["H2O", "H2"]
+    assert [line.split()[-2:] for line in lines[1:3]] == [["second", "order"], ["first", "order"]]
     first, second = json.loads(Path("table.json").read_text())["certificates"]
     assert (first["unknowns"], second["unknowns"], second["rank_deficiency"]) == (3, 1, 0)
     assert 1e-5 < first["position_error"] < 1e-2
@@ -154,8 +155,14 @@ def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) 
     assert run("certify moved.xyz --preset default --noise 1e-3 -o noisy.json") == 0
     noisy, _ = json.loads(Path("noisy.json").read_text())["certificates"]
     assert noisy["position_error"] >= max(noisy["error_bars"]) > first["position_error"]
+    capsys.readouterr()
+    assert run("certify moved.xyz --preset default --noise 1") == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("not within 0.1 A")
     assert run("certify moved.xyz --preset default --noise -1") == 2
     assert "expected noise > 0, got -1.0" in capsys.readouterr().err
+    write("one.xyz", molecule("H2O"))
+    assert run("certify one.xyz --fingerprints water.npz") == 2
+    assert "each structure, got 2 in water.npz for 1 structures" in capsys.readouterr().err
     assert run("certify water.xyz --preset soap --fingerprints water.npz") == 2
     assert (
         "expected --preset or --fingerprints with parameters, got both" in capsys.readouterr().err

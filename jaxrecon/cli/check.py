@@ -2,13 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxrecon.cli import options, presets
 from jaxrecon.cli.options import Force
 from jaxrecon.cli.verbs import Report
+
+if TYPE_CHECKING:
+    from jaxrecon.search.certificate import Certificate
 
 MATCH_EXAMPLES = """\b
 Examples:
@@ -28,6 +31,7 @@ CERTIFICATE_COLUMNS = {
     "singular value (1/A)": ">",
     "position error (A)": ">",
     "noise for 0.1 A": ">",
+    "held": "<",
 }
 """Columns of the table of certificates, with their alignment."""
 DOCTOR_EXAMPLES = """\b
@@ -135,8 +139,15 @@ def certify(
     The derivatives of the fingerprint tell how many displacements of the atoms (unknowns) it does
     not see to first order (deficiency), how much it changes along the one that it sees least
     (singular value), how far an atom may still be from its place with the present residual
-    (position error), and how much noise in the numbers moves an atom by 0.1 Angstrom. They hold
-    near a structure; --others searches for different structures with the same fingerprint.
+    (position error), and how much noise in the numbers moves an atom by 0.1 Angstrom.
+
+    Displacements that break a symmetry, as in H2O or CH4, change no number to first order: they
+    count as a deficiency, and the second order, which the position error includes, holds the
+    structure all the same. The last column says which order holds all atoms within 0.1 Angstrom.
+
+    The noise in the table is the worst case, errors along the softest displacement; random errors
+    of this size (--noise) move atoms less. All this holds near a structure; --others searches for
+    different structures with the same fingerprint.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.descriptors.featurize import featurize
@@ -157,6 +168,11 @@ def certify(
     if fingerprints is not None:
         file = read_fingerprints(fingerprints)
         chosen, targets = file.fingerprint, file.values
+        if len(file) != len(frames):
+            raise ValueError(
+                f"expected one fingerprint for each structure, got {len(file)} in {fingerprints} "
+                f"for {len(frames)} structures"
+            )
         if chosen is not None and preset is not None:
             raise ValueError("expected --preset or --fingerprints with parameters, got both")
     if chosen is None:
@@ -174,7 +190,9 @@ def certify(
     for number, (atoms, certificate) in enumerate(zip(frames, found, strict=True)):
         formula = atoms.get_chemical_formula()
         numbers = [f"{value:.1e}" for value in certificate[2:5]]
-        rows.append([str(number), formula, *map(str, certificate[:2]), *numbers])
+        rows.append(
+            [str(number), formula, *map(str, certificate[:2]), *numbers, _held(certificate)]
+        )
         entry: dict[str, Any] = {"formula": formula, **certificate._asdict()}
         if residuals is not None:
             entry["residual"] = residuals[number]
@@ -190,6 +208,15 @@ def certify(
     if output is not None:
         write_json(output, payload)
     return Report(tables.text(columns, rows), payload, [] if output is None else [output])
+
+
+def _held(certificate: "Certificate") -> str:
+    """Which order of the derivatives holds the atoms of a structure, in a few words."""
+    from jaxrecon.search.certificate import MOVED
+
+    if not certificate.position_error <= MOVED:
+        return f"not within {MOVED} A"
+    return "to second order" if certificate.rank_deficiency else "to first order"
 
 
 def doctor() -> Report:
