@@ -133,4 +133,4 @@ def test_what_can_not_be_compared_is_a_row_with_its_reason(
     assert lines[3].endswith("tight")
     ase.io.write("found.extxyz", [water] * 2)
     assert run("match found.extxyz truth.extxyz") == 2
-    assert "expected as many structures, got 2 and 3" in capsys.readouterr().err
+    assert "both, got 2 in found.extxyz and 3 in truth.extxyz" in capsys.readouterr().err

@@ -293,7 +293,7 @@ def test_what_can_not_be_explored_is_said_in_one_line(
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert run("explore nowhere.extxyz") == 2
     error = capsys.readouterr().err
-    assert "expected the package chemiscope (pip install chemiscope), got none" in error
+    assert 'the package chemiscope, got none: pip install "jaxrecon[explore]"' in error
 
 
 def test_umap_is_asked_for_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +305,6 @@ def test_umap_is_asked_for_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> N
         return version(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(ValueError, match=r"expected the package umap-learn"):
+    with pytest.raises(ValueError, match=r"umap-learn, got none: pip install .jaxrecon\[umap\]"):
         made(LabelledSet.of(clusters()), method="umap")
     made(LabelledSet.of(clusters()))

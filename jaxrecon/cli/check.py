@@ -84,6 +84,11 @@ def match(
     if str(found) == str(truth) == "-":
         raise ValueError("expected standard input for FOUND or TRUTH, got it for both")
     frames, others = read_structures(found), read_structures(truth)
+    if len(frames) != len(others):
+        raise ValueError(
+            f"expected as many structures in both, got {len(frames)} in {found} and {len(others)} "
+            f"in {truth}"
+        )
     matches = compare.compare(frames, others)
     payload = {**compare.summary(matches), "matches": [pair._asdict() for pair in matches]}
     if output is not None:

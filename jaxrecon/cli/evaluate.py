@@ -59,7 +59,7 @@ def evaluate(
             "few labelled structures, of networks that have learned the local energies of INPUT "
             "before, and of others. map: the environments of atoms on a plane, coloured by their "
             "energies, coordination and similarity to crystals, and by cluster (needs umap-learn: "
-            "pip install 'jaxrecon[umap]'). rigidity: energies "
+            'pip install "jaxrecon[umap]"). rigidity: energies '
             "of all atoms and how firmly the training set holds each of them (rigidity, the larger "
             "the firmer), by a model of energies of atoms."
         ),

@@ -42,7 +42,9 @@ def explore(
     method: Annotated[
         Map,
         typer.Option(
-            "--map", help="Projection of the fingerprints: pca, or umap (needs umap-learn)."
+            "--map",
+            help="Projection of the fingerprints: pca; or umap, which needs umap-learn: pip "
+            'install "jaxrecon[umap]".',
         ),
     ] = Map.PCA,
     preset: Annotated[

@@ -199,6 +199,8 @@ def generate(
 
 def settings_of(plain: bool, direct: bool, hops: int, pull: float, trust: float) -> GenerateConfig:
     """Return the default settings with the values of these options."""
+    if plain and direct:
+        raise ValueError("expected --plain or --direct, which exclude each other, got both")
     return DEFAULTS.replace(
         sampled=not direct,
         guided=not plain,

@@ -101,7 +101,9 @@ def _run(words: Sequence[str]) -> int:
         return _fail(_interrupted(str(stop), words), INTERRUPTED, words)
     except USAGE_ERROR as error:
         message = getattr(error, "format_message", error.__str__)()
-        return _fail(f"{message} (see jaxrecon --help)", BAD_INPUT, words)
+        # An error that is raised while no verb is parsed has no context, or that of the program.
+        verb = getattr(getattr(error, "ctx", None), "command_path", None) or "jaxrecon"
+        return _fail(f"{message} (see {verb} --help)", BAD_INPUT, words)
     except (ValueError, OSError) as error:
         return _fail(str(error), BAD_INPUT, words)
     except MemoryError as error:

@@ -39,12 +39,18 @@ def choose_formulas(
     """
     if atoms is not None and symbols not in (None, UNKNOWN):
         raise ValueError(f"expected --symbols or --atoms, got both: {symbols} and {atoms}")
+    own, named = file.fingerprint, PRESETS.get(preset or "")
+    readable = reads_compositions(own) if own else named and not named.needs_elements
+    if symbols == UNKNOWN and atoms is None and not readable:
+        raise ValueError(
+            "expected --atoms with the number of atoms, as only fingerprints of the presets "
+            "universal and alchemical tell it, got none"
+        )
     if atoms is not None or symbols == UNKNOWN:
         return None
     if symbols is None:
         if file.formulas is None:
-            own, named = file.fingerprint, PRESETS.get(preset or "")
-            if reads_compositions(own) if own else named and not named.needs_elements:
+            if readable:
                 return None
             raise ValueError(
                 "expected --symbols with a formula like Pt10, as this file has no formulas, "

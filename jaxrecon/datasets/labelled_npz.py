@@ -80,6 +80,8 @@ def read_npz(path: Path) -> LabelledSet:
     expected = f"expected an .npz file of labelled structures that jaxrecon wrote, got {path}"
     content = read_archive(path, expected)
     missing = sorted({"version", "energy", "e_form", "trajectory", "kind", "metadata"} - {*content})
+    if missing and {"values", "fingerprint"} <= {*content}:
+        raise ValueError(f"{expected}, which has fingerprints without structures")
     if missing:
         raise ValueError(f"{expected} without {missing}")
     check_version(content, VERSION, path)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -161,10 +160,10 @@ class Generated(Sequence[Atoms]):
         stated = [atoms.info.get("deviation", math.nan) for atoms in self.screened()]
         known = [value for value in stated if math.isfinite(value)]
         tolerance = self.metadata["config"]["tolerance"]
-        if not known or fmean(known) <= tolerance:
+        if not known or np.mean(known) <= tolerance:
             return ""
         return (
-            f"\nPredictions of the accepted ones are uncertain by {fmean(known):.2g} on average, "
+            f"\nPredictions of the accepted ones are uncertain by {np.mean(known):.2g} on average, "
             f"more than the {tolerance:g} that counts as within: judge them, or learn from more "
             "structures."
         )

@@ -117,7 +117,8 @@ def generate(
         )
     elif elements is not None or tuple(exclude) or atoms is not None:
         raise ValueError(
-            f"expected no choice of elements or atoms for a model of {model.symbols} alone, got one"
+            "expected no choice of elements or numbers of atoms, as the model makes "
+            f"{model.symbols} alone, got one"
         )
     else:
         models = (model, *(other for other, _ in also))

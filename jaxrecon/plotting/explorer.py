@@ -189,9 +189,12 @@ def check_packages(method: Method) -> None:
     Raises:
         ValueError: if chemiscope or umap-learn is missing.
     """
-    for package, needed in (("chemiscope", True), ("umap-learn", method == "umap")):
+    extras = (("chemiscope", "explore", True), ("umap-learn", "umap", method == "umap"))
+    for package, extra, needed in extras:
         if needed and version_of(package) is None:
-            raise ValueError(f"expected the package {package} (pip install {package}), got none")
+            raise ValueError(
+                f'expected the package {package}, got none: pip install "jaxrecon[{extra}]"'
+            )
 
 
 def _fingerprint(structures: list[Atoms], preset: str | None) -> Fingerprint:

@@ -56,7 +56,7 @@ def check_umap() -> None:
         ValueError: if it is not.
     """
     if version_of("umap-learn") is None:
-        raise ValueError("expected the package umap-learn (pip install umap-learn), got none")
+        raise ValueError('expected the package umap-learn, got none: pip install "jaxrecon[umap]"')
 
 
 def umap_points(values: Float[np.ndarray, "n f"], seed: int) -> Float[np.ndarray, "n 2"]:
