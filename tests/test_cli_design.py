@@ -190,8 +190,9 @@ def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("line", ["figure7 judged.extxyz", "figure8 judged.extxyz"])
-def test_figures(line: str) -> None:
+def test_figures(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(f"evaluate {line} -o drawn.png") == 0
+    assert capsys.readouterr().out == f"drawn.png: {line.split()[0]} of 1 input\n"
     assert Path("drawn.png").read_bytes().startswith(b"\x89PNG")
     assert run(f"evaluate {line} -o drawn.png") == 2
 

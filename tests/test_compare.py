@@ -49,6 +49,8 @@ def test_pairs_that_can_not_be_compared_say_why() -> None:
     assert table[3].split()[:4] == ["2", "MgO", "-", "-"]
     assert table[3].endswith("- (NaCl and MgO)")
     assert compare.summary(matches)["not_compared"] == 5
+    equal = compare.Match(0.0, 0.0, True, True, volume=-1e-9, lengths=0.0)
+    assert compare.text([equal], [salt]).splitlines()[1].split()[4] == "+0.00"
     with pytest.raises(ValueError, match="expected as many structures, got 6 and 1"):
         compare.compare(found, truth[:1])
 

@@ -262,7 +262,8 @@ def info(
     """Describe a set: its structures, energies and forces, and how it was made.
 
     The names that --energy-key and --forces-key may have are listed, each with the number of
-    structures that have it.
+    structures that have it. Further columns and settings follow as they are in the files; where
+    jaxrecon wrote them, lengths are in Angstrom and energies in eV, those named e_form in eV/atom.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets import summary

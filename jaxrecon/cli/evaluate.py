@@ -153,7 +153,8 @@ def evaluate(
 
         with replacing(output) as draft:
             save(_figure(what, models, files, targets, samples, seed), draft)
-        return Report(f"{output}: {what.value} of {len(inputs)} inputs", {}, [output])
+        count = f"{len(inputs)} input{'' if len(inputs) == 1 else 's'}"
+        return Report(f"{output}: {what.value} of {count}", {}, [output])
     tables = _tables(models, files, targets, samples, seed)
     text = [f"{name}:\n{evaluation.text(rows)}" for name, rows in tables.items()]
     payload: dict[str, Any] = {"tables": tables}

@@ -152,7 +152,7 @@ def text(matches: Sequence[Match], truth: Sequence[Atoms]) -> str:
     for number, (pair, atoms) in enumerate(zip(matches, truth, strict=True)):
         rmsd = f"{pair.rmsd:.1e}" if math.isfinite(pair.rmsd) else "-"
         rms = "-" if pair.rms is None else f"{pair.rms:.4f}"
-        volume = "-" if pair.volume is None else f"{100.0 * pair.volume:+.2f}"
+        volume = "-" if pair.volume is None else f"{100.0 * pair.volume:+z.2f}"
         lengths = "-" if pair.lengths is None else f"{100.0 * pair.lengths:.2f}"
         how = "tight" if pair.tight else "loose" if pair.loose else "none"
         if pair.reason is not None:
