@@ -63,7 +63,12 @@ def train(
         int, typer.Option(min=1, help="Number of images in one step.")
     ] = DEFAULTS.basis_batch,
     validation: Annotated[
-        int, typer.Option(min=1, help="Number of crystals that choose the best epoch.")
+        int,
+        typer.Option(
+            min=1,
+            help="Number of crystals that choose the best epoch; the others are learned from: at "
+            "least one, and 10 in all with --energy-key.",
+        ),
     ] = DEFAULTS.validation,
     cell_grid: CellGrid = PUBLISHED.cell_grid,
     basis_grid: BasisGrid = PUBLISHED.basis_grid,
