@@ -260,7 +260,8 @@ def _crystal(image: Image, row: int, cell: Cell, reading: Reading, settings: Set
     kept = separated(atoms, reading.heights[here], settings.min_distances)
     exact = residual <= CERTIFIED and len(kept) == len(atoms)
     atoms = atoms[kept]
-    # An image is that of rounded positions and lattice vectors.
+    # An image is that of rounded positions and lattice vectors, and the strain by which a cell is
+    # read from it is rounded again.
     round_off = float(np.finfo(image.basis.dtype).eps) / 2.0
     atoms.info = {
         "result_code": (ImageCode.CONVERGED if exact else ImageCode.STALLED).name.lower(),
@@ -268,7 +269,7 @@ def _crystal(image: Image, row: int, cell: Cell, reading: Reading, settings: Set
         "position_error": max(
             float(reading.errors[here][kept].max()), round_off * image.parameters.box
         ),
-        "cell_error": max(cell.error, round_off * float(atoms.cell.lengths().max())),
+        "cell_error": max(cell.error, 2.0 * round_off * float(atoms.cell.lengths().max())),
     }
     return atoms
 
