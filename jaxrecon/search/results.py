@@ -91,8 +91,9 @@ ADVICE = {
     ResultCode.UNCERTAIN: "The numbers agree, but leave atoms more room than wanted: compare the "
     "position errors with what you need, or make the fingerprint by a preset that holds them more "
     "firmly, as jaxrecon certify says.",
-    ResultCode.STALLED: "Check that composition, cell and fingerprint settings are those of the "
-    "target, then try another seed, more hops or more replicas.",
+    ResultCode.STALLED: "Check that composition, cell (none for a free structure) and fingerprint "
+    "settings are those of the target, and give the noise of numbers that are rounded or measured; "
+    "then try another seed, more hops or more replicas.",
     ResultCode.NON_FINITE: "Check target, cell and known positions: no structure of the search had "
     "a finite residual.",
     ResultCode.OVERFLOW: "Check the cell, which holds too many atoms for its volume, or choose a "
