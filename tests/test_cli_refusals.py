@@ -36,6 +36,14 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
             f"{FROM_CSV} --symbols PtAu9",
             "expected 860 numbers for --preset fung2022 of Pt, Au, got 380",
         ),
+        (
+            "reconstruct short.csv -o out.extxyz --symbols Pt10 --preset universal",
+            "numbers for --preset universal, got",
+        ),
+        (
+            "reconstruct short.csv -o out.extxyz --atoms 10",
+            "expected --elements, or --symbols with a formula like Pt10",
+        ),
         ("reconstruct nan.csv -o out.extxyz --symbols Pt10", "got nan in row 1, column 7"),
         (f"{FROM_CSV} --symbols Qq10", "a chemical formula like 'Pt10' or 'TiO2', got 'Qq10'"),
         (f"{FROM_CSV} --symbols P(t", "a chemical formula like 'Pt10' or 'TiO2', got 'P(t'"),
@@ -77,7 +85,7 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
         ("dataset build --wrong", "(see jaxrecon dataset build --help)"),
         ("invert pt10.npz", "(see jaxrecon --help)"),
         ("dataset info pt10.npz", "got pt10.npz, which has fingerprints without structures"),
-        (f"{RECONSTRUCT} --symbols unknown", "of the presets universal and alchemical tell it"),
+        (f"{RECONSTRUCT} --symbols unknown", "does not tell it, unlike universal and alchemical"),
         ("reconstruct pt10.npz -o old.extxyz", "in the way or --force, got old.extxyz"),
         ("reconstruct pt10.npz -o details.extxyz", "in the way or --force, got details.json"),
         ("reconstruct pt10.npz -o out.json", "expected an output of structures, not .json"),

@@ -9,11 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from jaxrecon.runtime.interruption import NOTICE, stoppable
-from jaxrecon.runtime.progress import reporter
+from jaxrecon.runtime.progress import INTERVAL, reporter
 
 
 @pytest.fixture(autouse=True)
@@ -108,16 +109,24 @@ def test_a_file_gets_lines(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log of a job tells how far it is, but not at every step."""
-    monkeypatch.setattr("jaxrecon.runtime.progress.INTERVAL", 0.05)
-    with reporter(True, 2) as report:
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("jaxrecon.runtime.progress.time", clock)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with reporter(True, 3) as report:
         report(0, 10)
-        time.sleep(0.06)
+        assert capfd.readouterr().err == ""
+        now[0] = INTERVAL
         report(1, 10)
         first = capfd.readouterr().err
-        report(1, 10)
-    assert first.startswith("reconstructing 1/2, ")
+        report(2, 10)
+        assert capfd.readouterr().err == ""
+    assert first.startswith("reconstructing 1/3, ")
     assert first.count("\n") == 1
     last = capfd.readouterr().err
-    assert re.fullmatch(
-        r"reconstructing 2/2, \d+ evaluations/s, 0:00:00 passed, 0:00:00 left\n", last
-    )
+    times = r"\d:\d\d:\d\d passed, 0:00:00 left"
+    assert re.fullmatch(rf"reconstructing 3/3, [\d.,]+ evaluations/s, {times}\n", last)
+    # Nothing is said of a run that ends at its beginning, as by an error.
+    with reporter(True, 3) as report:
+        report(0, 0)
+    assert capfd.readouterr().err == ""

@@ -252,3 +252,7 @@ def test_a_flat_cell_gets_the_images_that_it_needs() -> None:
     assert needed.capacity <= problem.bounds.capacity
     found = with_larger_bounds(problem, problem.coordinates(salt))
     assert np.greater_equal(found.bounds.counts, needed.counts).all()
+    assert found.bounds.capacity == problem.bounds.capacity
+    # A cell as flat as that has endless images.
+    salt.set_cell(salt.cell.array * [[30.0], [1.0], [0.03]], scale_atoms=True)
+    assert with_larger_bounds(problem, problem.coordinates(salt)) is problem

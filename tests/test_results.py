@@ -292,4 +292,6 @@ def test_predictions_that_are_less_sure_than_wanted(made: Generated) -> None:
         for atoms in made:
             atoms.info["deviation"] = deviation
         assert len(str(made).splitlines()) == lines
-    assert "uncertain by 0.15 on average, more than the 0.1 that counts" in str(made)
+    doubt = "uncertain by 0.15 on average, more than the 0.1 that counts"
+    assert doubt in str(made)
+    assert doubt in made._repr_html_()

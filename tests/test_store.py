@@ -133,6 +133,25 @@ def test_a_target_is_stored_once(tmp_path: Path) -> None:
     assert ase.db.connect(tmp_path / "found.db").count() == 2
 
 
+def test_a_run_without_a_piece_is_discarded(tmp_path: Path) -> None:
+    path = tmp_path / "found.db"
+    failed, other = Store(path), Store(path, resume=True)
+    failed.begin(DESCRIPTION)
+    other.begin(DESCRIPTION)
+    other.discard()
+    assert path.exists(), "it belongs to the process that has begun it"
+    failed.discard()
+    assert not path.exists()
+    # Another process of the run loses nothing by it.
+    other.commit(0, result(0))
+    failed.discard()
+    assert_same(Store(path, resume=True).begin(DESCRIPTION)[0], result(0))
+    # An error of its own would hide the one that led there.
+    path.write_bytes(b"no database")
+    failed.discard()
+    assert path.read_bytes() == b"no database"
+
+
 def test_neither_resume_nor_force(tmp_path: Path) -> None:
     early, path = Store(tmp_path / "found.db"), tmp_path / "found.db"
     Store(path).begin(DESCRIPTION)

@@ -148,7 +148,8 @@ def certify(
 
     Displacements that break a symmetry, as in H2O or CH4, change no number to first order: they
     count as a deficiency, and the second order, which the position error includes, holds the
-    structure all the same. The last column says which order holds all atoms within 0.1 Angstrom.
+    structure all the same. The last column says which order holds all atoms within 0.1 Angstrom,
+    or that neither does.
 
     The noise in the table is the worst case, errors along the softest displacement; random errors
     of this size (--noise) move atoms less. All this holds near a structure; --others searches for

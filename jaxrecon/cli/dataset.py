@@ -75,9 +75,9 @@ def judge(
     The structures are not relaxed. Those that are periodic along all three axes are crystals, and
     those along none are free clusters, whatever their cell. The formation energy is E_form = (E -
     sum of the bulk energies of the atoms) / N in eV/atom, with bulk crystals of the same
-    calculator, so that it compares with a `predicted` one if the model has learned from the same
-    calculator. A slab or wire, and a structure for which the calculator fails, gets a `reason`
-    instead of an energy.
+    calculator or of --bulk, so that it compares with a `predicted` one if the model has learned
+    from the same calculator. A slab or wire, and a structure for which the calculator fails, gets
+    a `reason` instead of an energy.
     """
     from jaxrecon.cli import arguments
     from jaxrecon.potentials import judge as judging

@@ -62,8 +62,8 @@ Learning = Annotated[
     typer.Option(
         metavar="NAME|FILE.json",
         help="Settings of the models: default, fung2022 (as published), universal (for structures "
-        "of several compositions), or a file of settings by name, whose others are those of "
-        "default; all are under `config` in MODEL/model.json.",
+        "of several compositions), or a .json file with some settings, the others as in "
+        "default; MODEL/model.json lists all of them under `config`.",
     ),
 ]
 Surrogate = Annotated[

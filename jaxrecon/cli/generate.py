@@ -59,9 +59,9 @@ Pull = Annotated[
     float,
     typer.Option(
         min=0.0,
-        help="Weight of the drawn fingerprint: a difference by the standard deviation of the "
-        "training set costs as much as missing the energy by this much, in eV/atom. Larger: closer "
-        "to the drawn fingerprint.",
+        help="Weight of the drawn fingerprint: a difference of one standard deviation of the "
+        "training set in every number costs as much as missing the energy by this much, in "
+        "eV/atom. Larger: closer to the drawn fingerprint.",
     ),
 ]
 Trust = Annotated[

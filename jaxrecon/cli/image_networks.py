@@ -66,8 +66,8 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Number of crystals that choose the best epoch; the others are learned from: at "
-            "least one, and 10 in all with --energy-key.",
+            help="Number of crystals that choose the best epoch; the others, one at "
+            "least, are learned from. With --energy-key there have to be 10 crystals in all.",
         ),
     ] = DEFAULTS.validation,
     cell_grid: CellGrid = PUBLISHED.cell_grid,

@@ -197,9 +197,9 @@ def decode(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Value from 0 to 1 that a voxel has to exceed to be the peak of an atom: a "
-            "smaller one finds more atoms.  [default: half of the least that an exact image has at "
-            "an atom]"
+            help="Value between 0 and 1 that a voxel has to exceed to be the peak of an atom: a "
+            "smaller one finds more atoms.  [default: half of the least that an exact image has in "
+            "the voxel nearest to an atom]"
         ),
     ] = None,
     min_distance: MinDistance = None,

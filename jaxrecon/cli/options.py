@@ -67,7 +67,7 @@ SetBulk = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Do not show a progress bar.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random numbers.")]
 StorePath = Annotated[
     str | None,
@@ -240,13 +240,13 @@ def reporting(
 ) -> Iterator[ProgressFn]:
     """Show a progress bar, and say after Ctrl-C what the store has.
 
-    After an error, a store without any piece of work is removed.
+    After an error, the file of a run that was begun here and has no piece of work is removed.
 
     Args:
         store: store of the run; None for a run without one.
         total: number of pieces of work.
         words: names of the activity and of the evaluations in the bar.
-        quiet: whether to show no bar.
+        quiet: whether to show no progress.
         pieces: name of the pieces of work.
         notice: message at the first Ctrl-C.
 

@@ -2,16 +2,16 @@
 
 PRESETS = {
     "default": "symmetry functions within 12 Angstrom, for free structures",
-    "crystal": "the same within 6 Angstrom, with all periodic images",
+    "crystal": "the same with lower exponents within 6 Angstrom, with all periodic images",
     "fung2022": "symmetry functions within 20 Angstrom of Fung et al., arXiv 2207.13227",
-    "gastegger2018": "weighted symmetry functions, as many for any elements",
+    "gastegger2018": "weighted symmetry functions, 64 numbers whatever the elements",
     "bonds": "symmetry functions of bonds and their angles, to learn energies from",
     "soap": "smooth overlap of atomic positions (SOAP) within 8 Angstrom",
     "average_dscribe": "SOAP, averaged over the atoms as by DScribe",
     "cgap2017": "SOAP of the potential C-GAP-17, for carbon",
     "chong2023_si": "SOAP of Chong et al., arXiv 2306.15638, for amorphous silicon",
-    "chong2023_c": "the same for amorphous carbon",
-    "chong2023_gaas": "the same for gallium arsenide",
+    "chong2023_c": "SOAP of the same source for amorphous carbon",
+    "chong2023_gaas": "SOAP of the same source for gallium arsenide",
     "universal": "one length for all elements; formulas are found from it too",
     "alchemical": "the same with alike numbers for alike elements, to learn from",
 }

@@ -43,7 +43,7 @@ def fingerprint(
         typer.Option(
             metavar="H,O",
             help="Elements that have features.  [default: those of the structures; all for the "
-            "preset universal]",
+            "presets universal and alchemical]",
         ),
     ] = None,
     force: Force = False,
@@ -147,7 +147,7 @@ def reconstruct(
         typer.Option(
             metavar="H,O",
             help="Elements that have features, where the file has numbers alone.  [default: those "
-            "of --symbols]",
+            "of --symbols; all for the presets universal and alchemical]",
         ),
     ] = None,
     seed: Seed = 0,
@@ -155,8 +155,8 @@ def reconstruct(
         int,
         typer.Option(
             min=0,
-            help="Number of structures that search for each target together; 0 for 64 if the "
-            "fingerprint pools largest or smallest values, as fung2022 does, and 16 if not.",
+            help="Number of candidate structures for each target; 0 for 64 if the fingerprint "
+            "pools largest or smallest values, as fung2022 does, and 16 if not.",
         ),
     ] = ReconstructConfig.replicas,
     hops: Annotated[
@@ -170,15 +170,15 @@ def reconstruct(
     tolerance: Annotated[
         float,
         typer.Option(
-            help="Residual up to which a target is converged: the mean absolute difference of all "
-            "numbers, zeros included, without unit; above 0."
+            help="Residual up to which a target is converged, above 0 and without unit: the mean "
+            "absolute difference of all numbers, zeros included."
         ),
     ] = ReconstructConfig.tolerance,
     position_tolerance: Annotated[
         float,
         typer.Option(
-            help="Largest position error of a converged target in Angstrom; beyond, it is "
-            "uncertain; above 0."
+            help="Largest position error of a converged target in Angstrom, above 0; with a "
+            "larger one it is uncertain."
         ),
     ] = ReconstructConfig.position_tolerance,
     noise: Annotated[

@@ -43,8 +43,8 @@ def choose_formulas(
     readable = reads_compositions(own) if own else named and not named.needs_elements
     if symbols == UNKNOWN and atoms is None and not readable:
         raise ValueError(
-            "expected --atoms with the number of atoms, as only fingerprints of the presets "
-            "universal and alchemical tell it, got none"
+            "expected --atoms with the number of atoms, as this fingerprint does not tell it, "
+            "unlike universal and alchemical, got none"
         )
     if atoms is not None or symbols == UNKNOWN:
         return None
@@ -131,8 +131,8 @@ def choose_fingerprint(
         other = Fingerprint.preset(preset, file.fingerprint.descriptor.elements)
         if differences := file.fingerprint.differences(other):
             raise ValueError(
-                f"expected the parameters that the file was made with, got --preset {preset}, for "
-                f"which `fingerprint --preset {preset}` makes another file: "
+                f"expected the parameters that the file was made with, got --preset {preset}; "
+                f"`fingerprint --preset {preset}` makes another file; they differ in "
                 f"{'; '.join(differences)}"
             )
     return file.fingerprint
@@ -146,24 +146,29 @@ def _fingerprint_of_numbers(
     if elements is None and not (name in PRESETS and not PRESETS[name].needs_elements):
         if formulas is None:
             raise ValueError(
-                f"expected --symbols with a formula like Pt10 for preset {name}, which does not "
-                "tell the elements, got none"
+                "expected --elements, or --symbols with a formula like Pt10, for preset "
+                f"{name}, which does not tell the elements, got none"
             )
         own = {symbol for formula in formulas for symbol in composition_of(formula)}
     found = Fingerprint.preset(name, own)
     given = file.values.shape[1]
     if found.size == given:
         return found
-    of_elements = found.descriptor.elements if own else own
-    fitting = [
-        other for other in PRESETS if Fingerprint.preset(other, of_elements or None).size == given
-    ]
+    fitting = [other for other in PRESETS if _size(other, own) == given]
     fit = f"--preset {' or '.join(fitting)} has as many" if fitting else "no preset has as many"
+    of_elements = f" of {', '.join(found.descriptor.elements)}" if own else ""
     raise ValueError(
-        f"expected {found.size} numbers for --preset {name} of "
-        f"{', '.join(found.descriptor.elements)}, got {given}: {fit} for these elements; "
-        "--elements names others"
+        f"expected {found.size} numbers for --preset {name}{of_elements}, got {given}: {fit} for "
+        "these elements; name other elements by --elements"
     )
+
+
+def _size(preset: str, elements: set[str] | str | None) -> int | None:
+    """The number of numbers of a preset; None if it is not for these elements."""
+    try:
+        return Fingerprint.preset(preset, elements).size
+    except ValueError:
+        return None
 
 
 def placeholders(

@@ -19,7 +19,7 @@ from jaxrecon.models import checkpoints
 from jaxrecon.runtime.files import write_json
 from jaxrecon.runtime.versions import versions
 
-VERSION = 1
+VERSION = 2
 """Version of the format, to be raised by changes that older versions of jaxrecon would misread."""
 
 ABOUT = "images.json"

@@ -182,7 +182,7 @@ def sequences_of(
 ) -> Float[np.ndarray, "batch length channels"]:
     """Arrange codes as sequences: that of the cell, over and over again, and of each element.
 
-    Filled up with zeros the few numbers of the cell would count for a tenth in the loss.
+    With zeros in the place of repetitions, the cell would hardly count in the loss.
 
     Args:
         model: the autoencoders that made the codes.
@@ -208,7 +208,7 @@ def codes_of(
         cell_code: number of numbers that stand for a cell.
 
     Returns:
-        The codes of the cells, means over all that are whole, and those of the elements.
+        The codes of the cells, the mean of the complete repetitions, and those of the elements.
     """
     batch, length, _ = sequences.shape
     times = length // cell_code

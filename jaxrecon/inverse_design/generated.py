@@ -147,23 +147,25 @@ class Generated(Sequence[Atoms]):
         )
 
     def __str__(self) -> str:
-        return tables.text(COLUMNS, self._rows) + self._doubt
+        return "\n".join(filter(None, (tables.text(COLUMNS, self._rows), self._doubt)))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return tables.html(COLUMNS, self._rows, f"{len(self)} structures")
+        return tables.html(
+            COLUMNS, self._rows, "; ".join(filter(None, (f"{len(self)} structures", self._doubt)))
+        )
 
     @property
     def _doubt(self) -> str:
-        """A line below the table if predictions are less sure than what counts as within."""
+        """What stands below the table if predictions are less sure than what counts as within."""
         stated = [atoms.info.get("deviation", math.nan) for atoms in self.screened()]
         known = [value for value in stated if math.isfinite(value)]
         tolerance = self.metadata["config"]["tolerance"]
         if not known or np.mean(known) <= tolerance:
             return ""
         return (
-            f"\nPredictions of the accepted ones are uncertain by {np.mean(known):.2g} on average, "
+            f"Predictions of the accepted ones are uncertain by {np.mean(known):.2g} on average, "
             f"more than the {tolerance:g} that counts as within: judge them, or learn from more "
             "structures."
         )

@@ -1,5 +1,6 @@
 """Progress of long runs, with rate and remaining time, on stderr: a bar, or lines in a file."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +73,8 @@ def _bar(total: int, doing: str, what: str) -> Iterator[ProgressFn]:
     )
     evaluations, printed, unsaid = 0, time.monotonic(), False
     console = Console(stderr=True)
-    display = Progress(*columns, console=console)
+    # The rate of the whole run tells the time left: pieces may end in bursts.
+    display = Progress(*columns, console=console, speed_estimate_period=math.inf)
     drawn = console.is_terminal or console.is_jupyter
     task = display.add_task(doing, total=total, rate="starting")
 
@@ -94,10 +96,10 @@ def _bar(total: int, doing: str, what: str) -> Iterator[ProgressFn]:
     def line() -> None:
         nonlocal printed, unsaid
         printed, unsaid, state = time.monotonic(), False, display.tasks[task]
-        left = "" if state.time_remaining is None else f", {_clock(state.time_remaining)} left"
+        done, passed = state.completed, state.elapsed or 0.0
+        left = f", {_clock(passed / done * (total - done))} left" if done else ""
         print(
-            f"{doing} {state.completed:.0f}/{total}, {state.fields['rate']}, "
-            f"{_clock(state.elapsed or 0.0)} passed{left}",
+            f"{doing} {done:.0f}/{total}, {state.fields['rate']}, {_clock(passed)} passed{left}",
             file=sys.stderr,
             flush=True,
         )
@@ -107,7 +109,7 @@ def _bar(total: int, doing: str, what: str) -> Iterator[ProgressFn]:
     finally:
         if display.live.is_started:
             display.stop()
-        if unsaid:
+        if unsaid and (evaluations or display.tasks[task].completed):
             line()
 
 

@@ -8,6 +8,7 @@ database is consistent after any end of the process, and several processes can w
 import json
 import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ase import Atoms
@@ -85,6 +86,7 @@ class RunStore(ABC, Generic[K, V]):
         self._database = Database(url)
         self._resume, self._force = resume, force
         self._run = ""
+        self._description: dict[str, Any] = {}
         self._committed: set[K] = set()
         self._new = False
         self.repeated = 0
@@ -143,7 +145,7 @@ class RunStore(ABC, Generic[K, V]):
         """
         # A short digest of the settings becomes a part of the names of all rows.
         wanted = json.loads(json.dumps(description))
-        self._run = digest(wanted)
+        self._run, self._description = digest(wanted), wanted
         self._open()
         with self._database.transaction() as database:
             known = database.metadata.get(KEY)
@@ -200,7 +202,12 @@ class RunStore(ABC, Generic[K, V]):
         from ase.db.core import now
         from ase.db.row import AtomsRow, atoms2dict
 
+        # Another process may have discarded the run before its first piece.
+        if not self.begun:
+            self._open()
         with self._database.transaction() as database:
+            if KEY not in database.metadata:
+                database.metadata = {KEY: self._description}
             if not database.count(unique_id=self._name(key, 0)):
                 for number, (atoms, pairs, data) in enumerate(self._rows(value)):
                     about = {"ctime": now(), "user": os.environ.get("USER")}
@@ -213,16 +220,14 @@ class RunStore(ABC, Generic[K, V]):
         """Remove the file of a run that was begun here and has no piece.
 
         So a run that ends by an error in its input, before its first piece, is in nobody's way.
-
-        Raises:
-            OSError: if it can't be read, or other processes lock it for a minute.
+        Processes that take part in it begin it again with their first piece.
         """
         if not self._new or self._database.file is None:
             return
-        with self._database.transaction() as database:
-            empty = not database.count()
-        if empty:
-            self._database.remove()
+        # The error that led here is the one to tell.
+        with suppress(OSError, ValueError), self._database.transaction() as database:
+            if not database.count():
+                self._database.remove()
 
     def _prolong(
         self, database: Any, known: dict[str, Any], wanted: dict[str, Any], more: set[str]

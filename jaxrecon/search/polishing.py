@@ -21,6 +21,9 @@ from jaxrecon.structures.bounds import bounds_of
 MIN_VOLUME_PER_ATOM = 1.0
 """Volume per atom in Angstrom^3 below which an unknown cell counts as collapsed."""
 
+FLATTEST = 5.0
+"""The same for the edge of a cube of its volume, in units of its smallest height."""
+
 NEAR_TARGET = 100.0
 """Largest residual, in units of the tolerance, at which a second round of polishing is worth it."""
 
@@ -233,11 +236,25 @@ def with_larger_bounds(problem: Problem, coordinates: np.ndarray) -> Problem:
     # The search has the cell as it is, not the shortest vectors of its lattice.
     if problem.volume is not None:
         atoms.set_cell(coordinates[-3:])
+        heights = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+        if np.cbrt(atoms.get_volume()) > FLATTEST * heights.min():
+            return problem
     own, needed = problem.bounds, bounds_of([atoms], problem.fingerprint.descriptor.r_cut)
-    enough = needed.capacity <= own.capacity and needed.bin_capacity <= own.bin_capacity
-    if enough and np.all(np.less_equal(needed.counts, own.counts)):
+    capacity = max(own.capacity, needed.capacity)
+    in_bin = max(own.bin_capacity, needed.bin_capacity)
+    # Where bins are others, their numbers don't compare.
+    counts = own.counts
+    if needed.bins == own.bins:
+        counts = (
+            max(own.counts[0], needed.counts[0]),
+            max(own.counts[1], needed.counts[1]),
+            max(own.counts[2], needed.counts[2]),
+        )
+    if (capacity, in_bin, counts) == (own.capacity, own.bin_capacity, own.counts):
         return problem
-    return replace(problem, bounds=needed)
+    if needed.bins == own.bins:
+        needed = replace(own, capacity=capacity, bin_capacity=in_bin, counts=counts)
+    return replace(problem, bounds=replace(needed, elements=own.elements))
 
 
 def is_worth_polishing(residual: float, previous: float, tolerance: float) -> bool:

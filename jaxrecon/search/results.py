@@ -89,15 +89,15 @@ ADVICE = {
     ResultCode.CONVERGED: "The structure has the target fingerprint; search for several solutions "
     "to see whether other structures have it too.",
     ResultCode.UNCERTAIN: "The numbers agree, but leave atoms more room than wanted: compare the "
-    "position errors with what you need, or make the fingerprint by a preset that holds them more "
-    "firmly, as jaxrecon certify says.",
+    "position errors with what you need, or make the fingerprint by a preset that holds the "
+    "atoms more firmly, as jaxrecon certify says.",
     ResultCode.STALLED: "Check that composition, cell (none for a free structure) and fingerprint "
     "settings are those of the target, and give the noise of numbers that are rounded or measured; "
     "then try another seed, more hops or more replicas.",
     ResultCode.NON_FINITE: "Check target, cell and known positions: no structure of the search had "
     "a finite residual.",
-    ResultCode.OVERFLOW: "Check the cell, which holds too many atoms for its volume, or choose a "
-    "smaller cutoff.",
+    ResultCode.OVERFLOW: "Check the cell, which is flat or holds too many atoms for its volume, or "
+    "choose a smaller cutoff.",
 }
 """Advice for each result code, in one sentence."""
 

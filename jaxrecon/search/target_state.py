@@ -38,8 +38,8 @@ class TargetState:
         hops: number of hops done.
         milestone: the residual that the next one has to be clearly lower than.
         hops_since: number of hops since that was reached.
-        overflow: whether the last hop failed because an atom had more neighbours than the bounds
-            hold.
+        overflow: whether the last hop failed because an atom had more neighbours, or a cell was
+            flatter, than the bounds hold.
         started: time of the start in seconds, of :func:`time.perf_counter`.
         spare: whether the place in the batch has no target; the program computes it nevertheless.
     """

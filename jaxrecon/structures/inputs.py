@@ -116,7 +116,10 @@ def as_pymatgen(crystal: Atoms) -> Any:
     """Convert a crystal of ASE to a Structure of pymatgen; atoms stay where they are.
 
     Args:
-        crystal: a structure that is periodic along three axes.
+        crystal: a structure that is periodic along three axes; positions and cell in Angstrom.
+
+    Returns:
+        The Structure, in the same units and order.
     """
     from pymatgen.core.structure import Structure
 
