@@ -59,7 +59,7 @@ def fingerprint(
     from jaxrecon.descriptors.featurize import featurize
     from jaxrecon.descriptors.fingerprint import Fingerprint
     from jaxrecon.descriptors.io import SUFFIXES, write_fingerprints
-    from jaxrecon.descriptors.registry import PRESETS
+    from jaxrecon.descriptors.registry import needs_elements
     from jaxrecon.runtime.files import check_output
     from jaxrecon.structures.formulas import elements_of
     from jaxrecon.structures.io import read_structures
@@ -68,7 +68,7 @@ def fingerprint(
     frames = read_structures(structures)
     default = CRYSTAL_PRESET if any(atoms.pbc.any() for atoms in frames) else PRESET
     name = preset or default
-    needed = elements is None and (name not in PRESETS or PRESETS[name].needs_elements)
+    needed = elements is None and needs_elements(name)
     chosen = Fingerprint.preset(name, elements=elements_of(frames) if needed else elements)
     options.start_jax()
     write_fingerprints(output, featurize(frames, chosen), chosen, frames)

@@ -8,7 +8,7 @@ from ase import Atoms
 from jaxrecon.cli.arguments import parse_cell
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.io import FingerprintFile
-from jaxrecon.descriptors.registry import PRESETS
+from jaxrecon.descriptors.registry import PRESETS, needs_elements
 from jaxrecon.search.arguments import UNKNOWN
 from jaxrecon.search.stoichiometry import reads_compositions
 from jaxrecon.structures.formulas import composition_of
@@ -39,8 +39,8 @@ def choose_formulas(
     """
     if atoms is not None and symbols not in (None, UNKNOWN):
         raise ValueError(f"expected --symbols or --atoms, got both: {symbols} and {atoms}")
-    own, named = file.fingerprint, PRESETS.get(preset or "")
-    readable = reads_compositions(own) if own else named and not named.needs_elements
+    own = file.fingerprint
+    readable = reads_compositions(own) if own else preset and not needs_elements(preset)
     if symbols == UNKNOWN and atoms is None and not readable:
         raise ValueError(
             "expected --atoms with the number of atoms, as this fingerprint does not tell it, "
@@ -143,7 +143,7 @@ def _fingerprint_of_numbers(
 ) -> Fingerprint:
     """The fingerprint of a preset with as many numbers as a file without settings has."""
     own: set[str] | str | None = elements
-    if elements is None and not (name in PRESETS and not PRESETS[name].needs_elements):
+    if elements is None and needs_elements(name):
         if formulas is None:
             raise ValueError(
                 "expected --elements, or --symbols with a formula like Pt10, for preset "

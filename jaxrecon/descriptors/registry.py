@@ -31,6 +31,15 @@ PRESETS: dict[str, Preset] = {
 """The presets by name: complete fingerprints, each for any elements."""
 
 
+def needs_elements(preset: str) -> bool:
+    """Whether a preset has to be told the elements; unknown names are refused where one is made.
+
+    >>> [needs_elements(name) for name in ("soap", "universal")]
+    [True, False]
+    """
+    return preset not in PRESETS or PRESETS[preset].needs_elements
+
+
 def descriptor_of(settings: Mapping[str, Any]) -> Descriptor:
     """Make the descriptor that :meth:`Descriptor.to_dict` has described.
 
