@@ -87,7 +87,8 @@ def test_inverse_design(
     assert len(made) == 10
     assert {atoms.info["target"] for atoms in made} == {2.8}
     *table, said = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in table[1:]] == ["10", str(len(made.screened()))]
+    # What has been learned here is less sure than wanted, which a third line may say.
+    assert [line.split()[1] for line in table[1:3]] == ["10", str(len(made.screened()))]
     assert float(said.split()[0]) == made[0].info["predicted"]
     assert 0.0 < float(said.split()[-3]) < 1.0
 
