@@ -1,6 +1,7 @@
 """The roofline: how close each program gets to what the machine computes and moves."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 INK = "#333333"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#888888")
+"""Okabe and Ito's, which colour-blind people tell apart, and a grey."""
 MARKERS = dict(zip(WORK, "osD^", strict=True))
 
 
@@ -31,7 +33,7 @@ def roofline(
     figure = Figure(figsize=(7.5, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    colours = dict(zip(dict.fromkeys(name for name, _ in points), COLOURS, strict=False))
+    colours = dict(zip(dict.fromkeys(name for name, _ in points), cycle(COLOURS), strict=False))
     intensities, heights = [], []
     for (name, row), (counts, rate) in points.items():
         flop = 2 * (counts.multiply_adds + machine.exponential * counts.exponentials)
