@@ -298,4 +298,4 @@ def test_refusals_of_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
         assert message in capsys.readouterr().err
     np.savetxt("numbers.csv", np.zeros((1, 380)), delimiter=",")
     assert run("reconstruct numbers.csv -o found.extxyz --atoms 10") == 2
-    assert "expected --symbols with a formula" in capsys.readouterr().err
+    assert "expected --elements, or --symbols with a formula" in capsys.readouterr().err
