@@ -76,7 +76,7 @@ FROM_CSV = "reconstruct pt10.csv -o out.extxyz"
         (f"{RECONSTRUCT} --rows 0-99999999999", "expected --rows among 0-1"),
         (f"{RECONSTRUCT} --rows all", "expected --rows like 0-29 or 3,7, got 'all'"),
         (f"{RECONSTRUCT} --rows 0,", "expected --rows like 0-29 or 3,7, got '0,'"),
-        (f"{RECONSTRUCT} --replicas -1", "Invalid value for '--replicas'"),
+        (f"{RECONSTRUCT} --replicas -1", "expected replicas to be a whole number >= 0, got -1"),
         (f"{RECONSTRUCT} --tolerance nan", "expected tolerance to be a number > 0, got nan"),
         (f"{RECONSTRUCT} --hops many", "--hops"),
         (f"{RECONSTRUCT} --seed -1", "--seed"),

@@ -133,10 +133,9 @@ def test_a_generator_learns_codes_and_stability() -> None:
 
 def test_latent_vectors_move_towards_images() -> None:
     """The images of other vectors are found again by cross entropy, which NumPy computes here."""
-    generator = Materials(untrained(), NETWORK, NETWORK.init(jax.random.key(1)), np.ones((1, 2)))
-    truth, away = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
-    # Weights that have not learned have further minima: vectors start in the valley of the truth.
-    start = truth + 0.5 * away
+    # The weights of key 1 leave one of the vectors in another minimum; those of 2 to 8 none.
+    generator = Materials(untrained(), NETWORK, NETWORK.init(jax.random.key(2)), np.ones((1, 2)))
+    truth, start = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
     images = generator.images(truth)
 
     def misfit(latent: np.ndarray) -> np.ndarray:

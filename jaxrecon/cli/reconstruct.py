@@ -154,7 +154,6 @@ def reconstruct(
     replicas: Annotated[
         int,
         typer.Option(
-            min=0,
             help="Number of candidate structures for each target; 0 for 64 if the fingerprint "
             "pools largest or smallest values, as fung2022 does, and 16 if not.",
         ),
@@ -162,9 +161,8 @@ def reconstruct(
     hops: Annotated[
         int,
         typer.Option(
-            min=1,
-            help="Largest number of hops for each target: in a hop atoms are moved at random, and "
-            "the residual is minimised.",
+            help="Largest number of hops for each target, at least 1: in a hop atoms are moved at "
+            "random, and the residual is minimised.",
         ),
     ] = ReconstructConfig.hops,
     tolerance: Annotated[
@@ -193,9 +191,8 @@ def reconstruct(
     solutions: Annotated[
         int,
         typer.Option(
-            min=1,
-            help="Number of different structures to find for each target. With more than 1, the "
-            "frames of OUT.extxyz have `target` and `solution`.",
+            help="Number of different structures to find for each target, at least 1. With more "
+            "than 1, the frames of OUT.extxyz have `target` and `solution`.",
         ),
     ] = ReconstructConfig.solutions,
     min_distance: Annotated[
