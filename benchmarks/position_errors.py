@@ -79,7 +79,9 @@ def stops(target: Target, seed: int, took: dict[str, list[float]]) -> Iterator[S
             took["polishing"].append(time.perf_counter() - begun)
         else:
             with jax.enable_x64(True):
-                program = compiled_polish(problem.searched_fingerprint, config.compiled)
+                program = compiled_polish(
+                    problem.searched_fingerprint, config.compiled, problem.group
+                )
                 begin, count = on_device(displaced, np.float64), on_device(steps, np.int32)
                 damping = on_device(DAMPING_START, np.float64)
                 found = program(problem.task(np.float64), begin, None, count, damping)

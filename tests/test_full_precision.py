@@ -107,7 +107,7 @@ def test_products_of_a_hop(cell: str) -> None:
         jnp.zeros((2, 2, problem.rows, 3)), jnp.ones((2, 2)), jnp.zeros(2, int)
     )
     mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), (TARGETS, REPLICAS))
-    program = compiled_hop(problem.searched_fingerprint, config.compiled, mesh)
+    program = compiled_hop(problem.searched_fingerprint, config.compiled, mesh, None)
     keys = jax.random.split(jax.random.key(0), 2)
     arrays = (keys, tasks, populations, None, move_weights(config))
     text = jax.jit(lambda: program(*arrays)).lower().as_text()

@@ -61,7 +61,7 @@ class Batch(NamedTuple):
         width = targets_in_memory(fingerprint, first.padded_size, first.bounds, replicas, mesh)
         rows = mesh.shape["targets"]
         width = min(width, rows << (-(-len(problems) // rows) - 1).bit_length())
-        program = compiled_hop(fingerprint, config.compiled, mesh)
+        program = compiled_hop(fingerprint, config.compiled, mesh, (first.group, width))
         return cls(problems, config, mesh, width, program)
 
     @property

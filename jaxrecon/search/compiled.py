@@ -10,9 +10,9 @@ lead to another structure. Programs of one device for a fixed number of replicas
 but with eight replicas in each, a hop of 64 replicas takes a sixth longer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime.devices import memory_of
+from jaxrecon.runtime.programs import programs_kept
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.descent import descend, model
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
@@ -42,8 +43,8 @@ CACHE = 6 * 2**20
 DEFAULT_MEMORY = 8 * 2**30
 """Bytes of memory of an accelerator that does not report its own."""
 
-PROGRAMS = 256
-"""Largest number of compiled programs in memory, of 10 to 20 MB each.
+PROGRAMS = 48
+"""Largest number of compiled programs of each kind in memory, of 10 to 20 MB each.
 
 A run over 200 different crystals needs 41, and as many that polish.
 """
@@ -123,9 +124,9 @@ def hop(
     return jax.lax.map(moved, replicas, batch_size=block)
 
 
-@lru_cache(maxsize=PROGRAMS)
+@programs_kept(PROGRAMS)
 def compiled_hop(
-    fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh
+    fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh, shapes: Hashable
 ) -> Callable[
     [Key[Array, " targets"], Task, Population, Guidance | None, Float[Array, " moves"]],
     tuple[Array, Array],
@@ -139,6 +140,7 @@ def compiled_hop(
         fingerprint: the fingerprint of the targets.
         config: settings of the search; see :attr:`ReconstructConfig.compiled`.
         mesh: the devices, from :func:`device_mesh`.
+        shapes: anything that is equal where all arrays have equal shapes.
 
     Returns:
         A function of random keys, tasks and populations, with a leading axis of targets, and of the
@@ -179,9 +181,9 @@ def compiled_hop(
     )
 
 
-@lru_cache(maxsize=PROGRAMS)
+@programs_kept(PROGRAMS)
 def compiled_polish(
-    fingerprint: Fingerprint, config: ReconstructConfig
+    fingerprint: Fingerprint, config: ReconstructConfig, shapes: Hashable
 ) -> Callable[
     [Task, Float[Array, "x 3"], Guidance | None, Int[Array, ""], Float[Array, ""]],
     tuple[Array, Array, Linearization | None, Array],
@@ -195,6 +197,7 @@ def compiled_polish(
     Args:
         fingerprint: the fingerprint of the target.
         config: settings of the search; see :attr:`ReconstructConfig.compiled`.
+        shapes: anything that is equal where all arrays have equal shapes.
 
     Returns:
         A function of the task, the start, the guidance, the number of steps and the damping of the

@@ -125,7 +125,7 @@ def _round(
 ) -> tuple[Array, Array, Linearization | None, Array]:
     """Run the program that polishes; without steps it looks at the start alone."""
     with jax.enable_x64(True):
-        polish = compiled_polish(problem.searched_fingerprint, config.compiled)
+        polish = compiled_polish(problem.searched_fingerprint, config.compiled, problem.group)
         begin, first = on_device(start, np.float64), on_device(damping, np.float64)
         task, count = problem.task(np.float64), on_device(steps, np.int32)
         return polish(task, begin, problem.guidance, count, first)
