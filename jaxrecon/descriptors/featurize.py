@@ -7,8 +7,8 @@ each.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from jaxrecon.descriptors.buckets import (
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import pooled
 from jaxrecon.runtime.memory import check_memory
+from jaxrecon.runtime.programs import programs_kept
 from jaxrecon.structures.inputs import Structures, as_structures
 from jaxrecon.structures.structure import Bounds, Structure, completed_cell, padded, padded_arrays
 
@@ -116,8 +117,9 @@ def featurize(
                 most = IN_FLIGHT // (4 * number_bytes * devices * numbers_in(fingerprint, bucket))
                 per_device = min(per_device, 1 << max(0, most.bit_length() - 1))
             at_once = min(per_device, fitting_into_cache(bucket))
-            program = _compiled(fingerprint, bucket.bounds, at_once, devices)
             width = per_device * devices
+            shapes = width, bucket.size, number_bytes
+            program = _compiled(fingerprint, bucket.bounds, at_once, devices, shapes)
             for members in _chunks(bucket.members, width):
                 # Fill the last call up with copies of a structure, whose results are discarded.
                 filled = members + members[:1] * (width - len(members))
@@ -245,11 +247,11 @@ def _chunks(members: list[int], length: int) -> Iterator[list[int]]:
         yield members[start : start + length]
 
 
-@lru_cache(maxsize=64)
+@programs_kept()
 def _compiled(
-    fingerprint: Fingerprint, bounds: Bounds | None, at_once: int, devices: int
+    fingerprint: Fingerprint, bounds: Bounds | None, at_once: int, devices: int, shapes: Hashable
 ) -> Callable[[dict[str, np.ndarray]], Found]:
-    """A program for arrays of structures, which it spreads over devices."""
+    """A program for arrays of structures of some shapes, which it spreads over devices."""
     mesh = Mesh(np.asarray(jax.local_devices()[:devices]), ("structures",))
     split = PartitionSpec("structures")
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial, wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary, proxy
 
@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Array, Bool, Float
 
 from jaxrecon.numerics import einsum
+from jaxrecon.runtime.programs import programs_kept
 from jaxrecon.structures.neighbors import Neighbors, image_neighbors, neighbors
 from jaxrecon.structures.structure import Structure
 
@@ -233,7 +234,7 @@ def kept_with_potential(
         @wraps(make)
         def made(potential: Potential, /, *args: P.args, **settings: P.kwargs) -> R:
             if potential not in makers:
-                makers[potential] = lru_cache(most)(partial(make, proxy(potential)))
+                makers[potential] = programs_kept(most)(partial(make, proxy(potential)))
             return makers[potential](*args, **settings)
 
         return made

@@ -9,8 +9,11 @@ from typing import ParamSpec, TypeVar
 A = ParamSpec("A")
 P = TypeVar("P")
 
+PROGRAMS = 48
+"""Number of programs of one kind that are kept. A run over 200 different crystals needs 41."""
 
-def programs_kept(most: int) -> Callable[[Callable[A, P]], Callable[A, P]]:
+
+def programs_kept(most: int = PROGRAMS) -> Callable[[Callable[A, P]], Callable[A, P]]:
     """Decorate a function that makes a compiled program, so that those used last are kept.
 
     A program of XLA takes 10 to 20 MB and, on a CPU, 100 to 300 of the 65,530 pieces of memory that

@@ -22,7 +22,7 @@ arXiv 2102.06915; Pozdnyakov et al., arXiv 2109.11440.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -32,6 +32,7 @@ from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.buckets import buckets_of
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.runtime.programs import programs_kept
 from jaxrecon.search.local_model import ROUND_OFF, LocalModel, one_thread
 from jaxrecon.search.noise import Noise, error_bars, level_of, noise_of_each_target, weights_of
 from jaxrecon.search.soft_directions import softest, twin, valley
@@ -198,7 +199,7 @@ def _derivatives(
     """The numbers of each structure, and their derivatives by positions and by a strain."""
     with jax.enable_x64(True):
         for bucket in buckets_of(items, fingerprint, None):
-            program = _compiled(fingerprint, bucket.bounds, strain)
+            program = _compiled(fingerprint, bucket.bounds, bucket.size, strain)
             for number in bucket.members:
                 arrays = padded_arrays([items[number]], bucket.size, bucket.bounds)
                 value, jacobian = program({name: array[0] for name, array in arrays.items()})
@@ -206,11 +207,11 @@ def _derivatives(
                 yield number, np.asarray(value), np.asarray(jacobian)[:, rows]
 
 
-@lru_cache(maxsize=64)
+@programs_kept()
 def _compiled(
-    fingerprint: Fingerprint, bounds: Bounds | None, strain: bool
+    fingerprint: Fingerprint, bounds: Bounds | None, size: int, strain: bool
 ) -> Callable[[dict[str, np.ndarray]], tuple[Array, Array]]:
-    """A program for the numbers and the derivatives of a padded structure."""
+    """A program for the numbers and the derivatives of a structure, padded to a size."""
 
     def of_structure(arrays: dict[str, Array]) -> tuple[Array, Array]:
         view = fingerprint.view(Structure(**arrays, bounds=bounds))

@@ -43,12 +43,6 @@ CACHE = 6 * 2**20
 DEFAULT_MEMORY = 8 * 2**30
 """Bytes of memory of an accelerator that does not report its own."""
 
-PROGRAMS = 48
-"""Largest number of compiled programs of each kind in memory, of 10 to 20 MB each.
-
-A run over 200 different crystals needs 41, and as many that polish.
-"""
-
 POLISH_STEP = 0.3
 """Longest move of an atom in one step of polishing, in Angstrom."""
 
@@ -124,7 +118,7 @@ def hop(
     return jax.lax.map(moved, replicas, batch_size=block)
 
 
-@programs_kept(PROGRAMS)
+@programs_kept()
 def compiled_hop(
     fingerprint: Fingerprint, config: ReconstructConfig, mesh: Mesh, shapes: Hashable
 ) -> Callable[
@@ -181,7 +175,7 @@ def compiled_hop(
     )
 
 
-@programs_kept(PROGRAMS)
+@programs_kept()
 def compiled_polish(
     fingerprint: Fingerprint, config: ReconstructConfig, shapes: Hashable
 ) -> Callable[
