@@ -145,10 +145,11 @@ def compare(
         check_output(output, force or resume, suffix=".json")
     options.start_jax()
     from jaxrecon.models.local import learning_curve as curves
+    from jaxrecon.models.local.curve_store import stored
 
     # Before structures are read, and their rows computed.
     if output is not None and resume and output.exists():
-        curves.stored(output)
+        stored(output)
     from jaxrecon.models.local.config import LocalConfig
 
     config = LocalConfig(points=chosen.points, seed=chosen.seed)

@@ -4,22 +4,22 @@ Source: figures 3 and 5 of Gardner, Faure Beaulieu and Deringer, Digital Discove
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import cache
+from itertools import product
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxrecon.models.local.config import LocalConfig
+from jaxrecon.models.local.curve_store import Point, Store
 from jaxrecon.models.local.environments import Environments
 from jaxrecon.models.local.network import NetworkModel
 from jaxrecon.models.registry import LOCAL_MODELS
-from jaxrecon.runtime.files import check_output, replacing
 from jaxrecon.runtime.progress import ProgressFn, reporter
 
 FINE_RATE = 0.1
@@ -28,27 +28,11 @@ FINE_RATE = 0.1
 WORDS = ("learning", "models")
 """Name of the work, and of what is counted, on the progress bar."""
 
+Measured = tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"], float]
+"""The errors and energies of tested examples in eV, and the time of the fit in seconds."""
 
-class Point(NamedTuple):
-    """The error of one fitted model.
-
-    Attributes:
-        model: name of the model; of a pre-trained one, ``"pretrained"``, and else ``"direct"``.
-        size: number of training examples.
-        fold: number of the part of the data that it was tested on.
-        mae: mean absolute error in eV, of local energies or of energies per atom.
-        rmse: root mean square error in eV.
-        spread: standard deviation of the energies of the test examples in eV.
-        seconds: time of the fit.
-    """
-
-    model: str
-    size: int
-    fold: int
-    mae: float
-    rmse: float
-    spread: float
-    seconds: float
+Measure = Callable[[str, Int[np.ndarray, " l"], Int[np.ndarray, " t"]], Measured]
+"""Fits the model of a name to some examples and tests it on others, both given by indices."""
 
 
 def learning_curve(
@@ -91,35 +75,21 @@ def learning_curve(
         raise ValueError("expected local energies for a learning curve, got none")
     if unknown := sorted(set(models) - set(LOCAL_MODELS)):
         raise ValueError(f"expected models among {tuple(LOCAL_MODELS)}, got {unknown}")
-    parts = fold_members(environments, folds, config.seed)
-    known = Store(
-        store,
-        {
-            "task": "learning curve",
-            "config": config.to_dict(),
-            "folds": folds,
-            "environments": _identity(environments),
-        },
-        resume,
-    )
-    sizes, models = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(models))
-    atoms = environments.counts.sum(axis=1)
-    _check_sizes(sizes, len(environments) - max(int(atoms[part].sum()) for part in parts))
-    calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in models]
+    folded = fold_members(environments, folds, config.seed)
+    own = {"config": config.to_dict(), "folds": folds, "environments": _identity(environments)}
+    known = Store(store, {"task": "learning curve", **own}, resume)
+    # The examples are atoms here, and not structures.
+    parts = [np.flatnonzero(np.isin(environments.owner, part)) for part in folded]
 
-    def measure(fold: int, size: int, name: str) -> Point:
-        test = np.flatnonzero(np.isin(environments.owner, parts[fold]))
-        pool = np.flatnonzero(~np.isin(environments.owner, parts[fold]))
-        order = np.random.default_rng([config.seed, fold]).permutation(pool)
+    def measure(name: str, learned: np.ndarray, tested: np.ndarray) -> Measured:
         began = time.perf_counter()
-        model = LOCAL_MODELS[name].fit(environments.sample(np.sort(order[:size])), config)
+        model = LOCAL_MODELS[name].fit(environments.sample(learned), config)
         seconds = time.perf_counter() - began
-        tested = environments.sample(test)
-        assert tested.energies is not None, "local energies are known"
-        errors = model.predict(tested) - tested.energies
-        return _point(name, size, fold, errors, tested.energies, seconds)
+        others = environments.sample(tested)
+        assert others.energies is not None, "local energies are known"
+        return model.predict(others) - others.energies, others.energies, seconds
 
-    return _measured(calls, measure, known, progress)
+    return _measured(known, parts, sizes, models, config.seed, measure, progress)
 
 
 def pretraining_curve(
@@ -162,42 +132,29 @@ def pretraining_curve(
     if labelled.totals is None:
         raise ValueError("expected total energies of the labelled structures, got none")
     parts = fold_members(labelled, folds, config.seed)
-    known = Store(
-        store,
-        {
-            "task": "pretraining",
-            "config": config.to_dict(),
-            "folds": folds,
-            "environments": [_identity(synthetic), _identity(labelled)],
-        },
-        resume,
-    )
-    sizes = tuple(dict.fromkeys(sizes))
-    _check_sizes(sizes, len(labelled.totals) - max(map(len, parts)))
+    identities = [_identity(synthetic), _identity(labelled)]
+    own = {"config": config.to_dict(), "folds": folds, "environments": identities}
+    known = Store(store, {"task": "pretraining", **own}, resume)
     direct = replace(config, targets="total")
     fine = replace(direct, learning_rate=FINE_RATE * config.learning_rate)
-    names = ("direct", "pretrained")
-    calls = [(fold, size, name) for fold in range(folds) for size in sizes for name in names]
-    teacher = None
-    # Only a run that has all points already needs no teacher.
-    if not all(known.has(name, size, fold) for fold, size, name in calls):
-        teacher = NetworkModel.fit(synthetic, replace(config, targets="local"))
-    ways = {"direct": (None, direct), "pretrained": (teacher, fine)}
 
-    def measure(fold: int, size: int, name: str) -> Point:
-        pool = np.setdiff1d(np.arange(len(labelled.trajectories)), parts[fold])
-        order = np.random.default_rng([config.seed, fold]).permutation(pool)
-        start, settings = ways[name]
+    # A run that has all points of pre-trained networks already needs no teacher.
+    @cache
+    def teacher() -> NetworkModel:
+        return NetworkModel.fit(synthetic, replace(config, targets="local"))
+
+    def measure(name: str, learned: np.ndarray, tested: np.ndarray) -> Measured:
+        start, settings = (None, direct) if name == "direct" else (teacher(), fine)
         began = time.perf_counter()
-        model = NetworkModel.fit(labelled.select(np.sort(order[:size])), settings, start=start)
+        model = NetworkModel.fit(labelled.select(learned), settings, start=start)
         seconds = time.perf_counter() - began
-        tested = labelled.select(parts[fold])
-        assert tested.totals is not None, "totals are known"
-        atoms = tested.counts.sum(axis=1)
-        errors = (model.totals(tested) - tested.totals) / atoms
-        return _point(name, size, fold, errors, tested.totals / atoms, seconds)
+        others = labelled.select(tested)
+        assert others.totals is not None, "totals are known"
+        atoms = others.counts.sum(axis=1)
+        return (model.totals(others) - others.totals) / atoms, others.totals / atoms, seconds
 
-    return _measured(calls, measure, known, progress)
+    names = ("direct", "pretrained")
+    return _measured(known, parts, sizes, names, config.seed, measure, progress)
 
 
 def fold_members(environments: Environments, folds: int, seed: int) -> list[Int[np.ndarray, " s"]]:
@@ -264,74 +221,16 @@ def summary(points: Sequence[Point]) -> list[dict[str, Any]]:
     return table
 
 
-class Store:
-    """Points in a JSON file, which is replaced whenever there is a new one.
-
-    Args:
-        path: the file; None for none.
-        description: what the points belong to, as plain data.
-        resume: whether to read the points that are in the file.
-
-    Raises:
-        ValueError: if the file has the points of something else.
-        OSError: if it can't be written.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str] | None,
-        description: dict[str, Any],
-        resume: bool = True,
-    ) -> None:
-        self._path = None if path is None else Path(path)
-        # What JSON makes of it: lists for tuples.
-        self._description = json.loads(json.dumps(description))
-        self._points: dict[tuple[str, int, int], Point] = {}
-        if self._path is None:
-            return
-        check_output(self._path, force=True)
-        if resume and self._path.exists():
-            found, points = stored(self._path)
-            if found != self._description:
-                raise ValueError(f"expected the points of this run in {path}, got another's")
-            self._points = {(point.model, point.size, point.fold): point for point in points}
-
-    def has(self, model: str, size: int, fold: int) -> bool:
-        """Whether a point is known."""
-        return (model, size, fold) in self._points
-
-    def get(self, model: str, size: int, fold: int) -> Point:
-        """A known point."""
-        return self._points[model, size, fold]
-
-    def add(self, point: Point) -> None:
-        """Remember a point, on disk if there is a file."""
-        self._points[point.model, point.size, point.fold] = point
-        if self._path is not None:
-            points = [known._asdict() for known in self._points.values()]
-            with replacing(self._path) as draft:
-                Path(draft).write_text(
-                    json.dumps({"description": self._description, "points": points}, indent=1)
-                )
-
-
-def stored(path: Path) -> tuple[Any, list[Point]]:
-    """Read the file of a store.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The description of the run, and the points that are known.
-
-    Raises:
-        ValueError: if it is no such file.
-    """
-    try:
-        found = json.loads(path.read_text())
-        return found["description"], [Point(**point) for point in found["points"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"expected points of a run in {path}, got none") from error
+def text(points: Sequence[Point]) -> Iterator[str]:
+    """Lines of a table of the errors in meV for people."""
+    yield f"{'model':12} {'N':>9} {'MAE':>14} {'RMSE':>14} {'MAE/spread':>10} {'seconds':>8}"
+    for row in summary(points):
+        mae = f"{1e3 * row['mae']:.1f} +- {1e3 * row['mae_deviation']:.1f}"
+        rmse = f"{1e3 * row['rmse']:.1f} +- {1e3 * row['rmse_deviation']:.1f}"
+        yield (
+            f"{row['model']:12} {row['size']:9,} {mae:>14} {rmse:>14} "
+            f"{row['relative_mae']:10.3f} {row['seconds']:8.1f}"
+        )
 
 
 def _identity(environments: Environments) -> dict[str, Any]:
@@ -343,26 +242,34 @@ def _identity(environments: Environments) -> dict[str, Any]:
     return {"descriptor": environments.descriptor.to_dict(), "sha256": hashed.hexdigest()}
 
 
-def _check_sizes(sizes: Sequence[int], most: int) -> None:
-    """Check that there are enough examples outside of the largest fold."""
+def _measured(
+    known: Store,
+    parts: Sequence[Int[np.ndarray, " _"]],
+    sizes: Sequence[int],
+    names: Sequence[str],
+    seed: int,
+    measure: Measure,
+    progress: bool | ProgressFn,
+) -> list[Point]:
+    """Measure the points that are not known yet, and return all of them.
+
+    The parts are the examples of each fold.
+    """
+    count = sum(map(len, parts))
+    most = count - max(map(len, parts))
     if wrong := [size for size in sizes if not 1 <= size <= most]:
         raise ValueError(
             f"expected sizes from 1 to {most}, the number of examples outside of the largest fold, "
             f"got {wrong[0]}"
         )
-
-
-def _measured(
-    calls: Sequence[tuple[int, int, str]],
-    measure: Callable[[int, int, str], Point],
-    known: Store,
-    progress: bool | ProgressFn,
-) -> list[Point]:
-    """Measure the points that are not known yet, and return all of them."""
+    calls = list(product(range(len(parts)), dict.fromkeys(sizes), dict.fromkeys(names)))
     with reporter(progress, len(calls), *WORDS) as report:
         for fold, size, name in calls:
             if not known.has(name, size, fold):
-                known.add(measure(fold, size, name))
+                others = np.delete(np.arange(count), parts[fold])
+                order = np.random.default_rng([seed, fold]).permutation(others)
+                found = measure(name, np.sort(order[:size]), parts[fold])
+                known.add(_point(name, size, fold, *found))
             report(1, 1)
     return [known.get(name, size, fold) for fold, size, name in calls]
 
@@ -371,24 +278,5 @@ def _point(
     name: str, size: int, fold: int, errors: np.ndarray, energies: np.ndarray, seconds: float
 ) -> Point:
     """The errors as a point."""
-    return Point(
-        name,
-        size,
-        fold,
-        float(np.abs(errors).mean()),
-        float(np.sqrt(np.mean(errors**2))),
-        float(energies.std()),
-        seconds,
-    )
-
-
-def text(points: Sequence[Point]) -> Iterator[str]:
-    """Lines of a table of the errors in meV for people."""
-    yield f"{'model':12} {'N':>9} {'MAE':>14} {'RMSE':>14} {'MAE/spread':>10} {'seconds':>8}"
-    for row in summary(points):
-        mae = f"{1e3 * row['mae']:.1f} +- {1e3 * row['mae_deviation']:.1f}"
-        rmse = f"{1e3 * row['rmse']:.1f} +- {1e3 * row['rmse_deviation']:.1f}"
-        yield (
-            f"{row['model']:12} {row['size']:9,} {mae:>14} {rmse:>14} "
-            f"{row['relative_mae']:10.3f} {row['seconds']:8.1f}"
-        )
+    mae, rmse = np.abs(errors).mean(), np.sqrt(np.mean(errors**2))
+    return Point(name, size, fold, float(mae), float(rmse), float(energies.std()), seconds)
