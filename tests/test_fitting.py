@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrecon.models import checkpoints, fitting
+from jaxrecon.models import checkpoints, epochs, fitting
 from jaxrecon.models.config import FitConfig
 from jaxrecon.models.fitting import fit
 
@@ -77,17 +77,17 @@ def test_epochs_of_one_batch_are_steps_of_adam():
 
 def test_one_program_for_all_epochs():
     training, validation = numbers([0, 1, 2]), numbers([3, 4])
-    before = fitting._advance._cache_size()
+    before = epochs.advance._cache_size()
     fit(Line(), items(), training, validation, FitConfig(1, 1, 0.05, 2 * fitting.CHUNK + 1, 2))
-    assert fitting._advance._cache_size() == before + 1
+    assert epochs.advance._cache_size() == before + 1
 
 
 def test_one_program_for_all_splits_of_as_many_examples():
     config = FitConfig(1, 1, 0.05, 3, 3)
-    before = fitting._advance._cache_size()
+    before = epochs.advance._cache_size()
     fit(Line(), items(13), numbers(np.arange(9)), numbers(np.arange(9, 13)), config, decay=True)
     fit(Line(), items(13), numbers(np.arange(5)), numbers(np.arange(5, 13)), config, decay=True)
-    assert fitting._advance._cache_size() == before + 1
+    assert epochs.advance._cache_size() == before + 1
 
 
 def test_the_best_epoch_is_chosen():
@@ -150,13 +150,13 @@ def test_epochs_are_validated_by_the_same_draws():
 
 def test_validation_takes_no_more_memory_than_a_block(monkeypatch):
     """Block by block it gives the same losses as all at once, one of which may not fit."""
-    sizes, summed = [], fitting._summed_loss
+    sizes, summed = [], epochs._summed_loss
 
     def counted(loss, items, indices, *others):
         sizes.append(len(indices))
         return summed(loss, items, indices, *others)
 
-    monkeypatch.setattr(fitting, "_summed_loss", counted)
+    monkeypatch.setattr(epochs, "_summed_loss", counted)
     data, training = items(60), numbers([0, 1, 2], [3, 4, 5])
     validation = numbers(np.arange(6, 56), [*range(10, 40), *[-1] * 20])
     config = FitConfig(1, 1, 0.02, 6, 3)

@@ -13,7 +13,7 @@ from copper import rattled
 
 from jaxrecon import SOAP
 from jaxrecon.cli.main import main
-from jaxrecon.models.fitting import _advance
+from jaxrecon.models.epochs import advance
 from jaxrecon.models.local import learning_curve as curves
 from jaxrecon.models.local.base import _predicted
 from jaxrecon.models.local.config import LocalConfig
@@ -119,10 +119,10 @@ def test_one_program_for_all_folds_of_a_size(data: Environments, name: str) -> N
     # Trajectories of 4 to 12 atoms, so that no two folds have as many training examples.
     data = replace(data, trajectories=np.repeat(np.arange(12), [1, 2, 3] * 4))
     config = replace(QUICK, epochs=2, hidden=4, inducing=40, features=2)
-    before = _advance._cache_size(), _predicted._cache_size()
+    before = advance._cache_size(), _predicted._cache_size()
     found = learning_curve(data, models=(name,), sizes=(40,), folds=4, config=config)
     assert len(found) == 4
-    assert (_advance._cache_size(), _predicted._cache_size()) == (before[0] + 1, before[1] + 1)
+    assert (advance._cache_size(), _predicted._cache_size()) == (before[0] + 1, before[1] + 1)
 
 
 def test_a_size_that_is_given_twice_counts_once(data: Environments) -> None:
