@@ -73,8 +73,8 @@ SURROGATES: "Registry[type[Surrogate]]" = Registry(
     {
         "network": "jaxrecon.models.surrogates.ensemble:Ensemble",
         "gaussian_process": "jaxrecon.models.surrogates.gaussian_process:GaussianProcess",
-        "local_gpr": "jaxrecon.models.surrogates.local:LocalProcess",
-        "local_network": "jaxrecon.models.surrogates.local:LocalNetwork",
+        "local_gpr": "jaxrecon.models.surrogates.local_process:LocalProcess",
+        "local_network": "jaxrecon.models.surrogates.local_network:LocalNetwork",
     }
 )
 """Surrogates of the property, subclasses of :class:`~jaxrecon.models.surrogates.base.Surrogate`."""

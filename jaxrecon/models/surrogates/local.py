@@ -26,6 +26,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Array, Float, Int
 
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.models.calibration import calibrated_with_floor
 from jaxrecon.models.config import TrainConfig
@@ -33,20 +34,13 @@ from jaxrecon.models.examples import Examples
 from jaxrecon.models.local.base import LocalModel
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments, rows_of
-from jaxrecon.models.local.inputs import Standard, by_structure
-from jaxrecon.models.local.linear import LinearModel
-from jaxrecon.models.local.network import AtomicNetworks, NetworkModel
-from jaxrecon.models.local.projected_kernel import ProjectedKernel, fit_projected
+from jaxrecon.models.local.inputs import by_structure
 from jaxrecon.models.local.uncertainty import LocalRigidity
 from jaxrecon.models.rigidity import Rigidity
 from jaxrecon.models.surrogates.base import Surrogate
 from jaxrecon.models.surrogates.gaussian_process import GaussianProcess
-from jaxrecon.pytrees import register_dataclass
 from jaxrecon.runtime.progress import ProgressFn
 from jaxrecon.search.guidance import AtomRows, Prediction
-
-WITH_FORCES = 1000
-"""Largest number of examples whose forces are learned, in a process."""
 
 BATCH = 64
 """Number of structures that are predicted together."""
@@ -109,6 +103,22 @@ class LocalSurrogate(Surrogate):
         """
 
     @classmethod
+    @abstractmethod
+    def restore_model(
+        cls, arrays: dict[str, Any], descriptor: Descriptor, config: LocalConfig
+    ) -> LocalModel:
+        """Make the fitted model of local energies from the arrays that were saved.
+
+        Args:
+            arrays: its fields that are not static, by name.
+            descriptor: the descriptor of the rows.
+            config: settings that it was fitted with.
+
+        Returns:
+            The model that was saved.
+        """
+
+    @classmethod
     def fit(
         cls,
         examples: Examples,
@@ -131,11 +141,7 @@ class LocalSurrogate(Surrogate):
         Raises:
             ValueError: if the structures are not known.
         """
-        own = cls.settings(examples, config)
-        known = _environments(examples, examples.training)
-        model = cls.fit_model(known, own, report)
-        # Forces are left out of the matrix: with them, deviations tell large errors less well.
-        found = LocalRigidity.of(model, known, replace(own, forces=False))
+        model, found = cls._learned(examples, examples.training, config, report)
         factor, floor = 1.0, 0.0
         if len(examples.validation):
             others = _environments(examples, examples.validation)
@@ -165,6 +171,35 @@ class LocalSurrogate(Surrogate):
             The settings, with forces where these are learned.
         """
         return replace(config.local_fit, targets="total", forces=False, seed=config.seed)
+
+    @classmethod
+    def _learned(
+        cls,
+        examples: Examples,
+        chosen: Int[np.ndarray, " k"],
+        config: TrainConfig,
+        report: ProgressFn,
+    ) -> tuple[LocalModel, LocalRigidity]:
+        """Fit the model to some examples, and find how firmly they hold it."""
+        own = cls.settings(examples, config)
+        known = _environments(examples, chosen)
+        model = cls.fit_model(known, own, report)
+        # Forces are left out of the matrix: with them, deviations tell large errors less well.
+        return model, LocalRigidity.of(model, known, replace(own, forces=False))
+
+    @classmethod
+    def restore(
+        cls, arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
+    ) -> "LocalSurrogate":
+        """Make a fitted surrogate from the arrays that were saved; see the base class."""
+        return cls(
+            model=cls.restore_model(arrays["model"], fingerprint.descriptor, config.local_fit),
+            held=Rigidity(**arrays["held"]),
+            noise=arrays["noise"],
+            factor=arrays["factor"],
+            floor=arrays["floor"],
+            whole=GaussianProcess.restore(arrays["whole"], fingerprint, config),
+        )
 
     def __call__(self, fingerprint: Float[Array, " p"]) -> Prediction:
         """Predict the property of a fingerprint without its structure; see the base class."""
@@ -250,102 +285,6 @@ class LocalSurrogate(Surrogate):
         """
         energies = config.replace(forces=False)
         return replace(self, whole=self.whole.refit(examples, energies, 1.0))
-
-
-@register_dataclass
-@dataclass(frozen=True, eq=False)
-class LocalProcess(LocalSurrogate):
-    """A sparse Gaussian process of local energies."""
-
-    @classmethod
-    def settings(cls, examples: Examples, config: TrainConfig) -> LocalConfig:
-        """The settings, with forces if there are few enough of them; see the base class."""
-        forces = (
-            config.forces
-            and examples.gradients is not None
-            and bool(np.isfinite(examples.gradients).all())
-            and len(examples.training) <= WITH_FORCES
-        )
-        return replace(super().settings(examples, config), forces=forces)
-
-    @classmethod
-    def fit_model(
-        cls, environments: Environments, config: LocalConfig, report: ProgressFn
-    ) -> LinearModel:
-        """Fit the process; see the base class."""
-        return fit_projected(environments, config)
-
-    def refit(
-        self, examples: Examples, config: TrainConfig, calibration: float
-    ) -> "LocalSurrogate":
-        """Learn from the validation examples too; see the base class."""
-        whole, own = super().refit(examples, config, calibration), self.settings(examples, config)
-        known = _environments(examples, np.arange(len(examples.values)))
-        model = self.fit_model(known, own, lambda epochs, examples: None)
-        found = LocalRigidity.of(model, known, replace(own, forces=False))
-        return replace(whole, model=model, held=found.rigidity)
-
-    @classmethod
-    def restore(
-        cls, arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
-    ) -> "LocalProcess":
-        """Make a fitted surrogate from the arrays that were saved; see the base class."""
-        descriptor, stored = fingerprint.descriptor, arrays["model"]
-        features = ProjectedKernel(**stored["features"], zeta=config.local_fit.zeta)
-        model = LinearModel(descriptor, stored["offsets"], features, stored["weights"])
-        return cls(model, **_others(arrays, fingerprint, config))
-
-
-@register_dataclass
-@dataclass(frozen=True, eq=False)
-class LocalNetwork(LocalSurrogate):
-    """Networks of local energies; the deviations are those of the last layer of the first one."""
-
-    @classmethod
-    def fit_model(
-        cls, environments: Environments, config: LocalConfig, report: ProgressFn
-    ) -> NetworkModel:
-        """Fit the networks; see the base class."""
-        left = config.epochs
-
-        def counted(epochs: int, examples: int) -> None:
-            nonlocal left
-            left -= epochs
-            report(epochs, examples)
-
-        found = NetworkModel.fit(environments, config, report=counted)
-        # With many examples there are fewer passes than the settings say.
-        report(left, 0)
-        return found
-
-    @classmethod
-    def restore(
-        cls, arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
-    ) -> "LocalNetwork":
-        """Make a fitted surrogate from the arrays that were saved; see the base class."""
-        descriptor, own, stored = fingerprint.descriptor, config.local_fit, arrays["model"]
-        networks = AtomicNetworks.of(descriptor, own)
-        standard = Standard(**stored["standard"])
-        model = NetworkModel(descriptor, stored["offsets"], networks, stored["weights"], standard)
-        return cls(model, **_others(arrays, fingerprint, config))
-
-    @classmethod
-    def epochs(cls, config: TrainConfig) -> int:
-        """Number of epochs that :meth:`fit` reports; see the base class."""
-        return config.local_fit.epochs
-
-
-def _others(
-    arrays: dict[str, Any], fingerprint: Fingerprint, config: TrainConfig
-) -> dict[str, Any]:
-    """The fields besides the model from the arrays that were saved."""
-    return {
-        "held": Rigidity(**arrays["held"]),
-        "noise": arrays["noise"],
-        "factor": arrays["factor"],
-        "floor": arrays["floor"],
-        "whole": GaussianProcess.restore(arrays["whole"], fingerprint, config),
-    }
 
 
 def _environments(examples: Examples, chosen: Int[np.ndarray, " k"]) -> Environments:
