@@ -1,6 +1,5 @@
 """Fingerprint: one vector of numbers for a structure, by a descriptor and its pooling."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from jaxrecon.descriptors.layout import PooledFeature, columns, find
 from jaxrecon.descriptors.pooling import EXTREMES, PER_ATOM, POOLINGS, Pool, PoolingName
 from jaxrecon.descriptors.registry import PRESETS, descriptor_of
 from jaxrecon.descriptors.view import View, channel_elements, environments
+from jaxrecon.runtime.descriptions import digest
 from jaxrecon.structures.structure import Structure
 
 
@@ -378,7 +378,7 @@ class Fingerprint:
 
     def digest(self) -> str:
         """A short hash of the settings that is the same in every process."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        return digest(self.to_dict())
 
     def differences(self, other: "Fingerprint") -> list[str]:
         """List the settings in which another fingerprint differs from this one.
