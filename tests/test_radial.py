@@ -12,13 +12,13 @@ from strategies import random_cluster
 from jaxrecon import ACSF
 from jaxrecon.descriptors.acsf import radial
 from jaxrecon.descriptors.acsf.radial import Radial
-from jaxrecon.descriptors.base import Feature
 from jaxrecon.descriptors.environment import (
     Environment,
     element_channels,
     environment,
     weighted_channel,
 )
+from jaxrecon.descriptors.feature import Feature
 from jaxrecon.structures.neighbors import displacement, neighbors
 from jaxrecon.structures.structure import from_ase
 

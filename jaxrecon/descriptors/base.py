@@ -4,11 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Array, Bool, Float, Int
 
@@ -17,41 +16,11 @@ from jaxrecon.descriptors.center import CenterValues
 from jaxrecon.descriptors.checks import Elements, element_symbols
 from jaxrecon.descriptors.derivatives import ByVectors, RowDerivatives
 from jaxrecon.descriptors.environment import element_channels
-from jaxrecon.descriptors.gram import GramEntry
+from jaxrecon.descriptors.feature import Feature
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
 Rows = TypeVar("Rows")
 D = TypeVar("D", bound="Descriptor")
-
-RadialFunction = Callable[[Float[np.ndarray, " k"]], Float[np.ndarray, " k"]]
-"""A function of distances in Angstrom, cutoff function included, with values without a unit."""
-
-
-class Feature(NamedTuple):
-    """What is known about one number of a row.
-
-    Only the name is necessary. Everything else is a promise about the number that makes some part
-    of the program work better; the defaults promise nothing.
-
-    Attributes:
-        name: a unique name for people, like ``"G2[O] eta=4 r_s=1"``; no code reads it.
-        neighbors: chemical symbols of elements that all have to be among the neighbours for the
-            number to differ from 0. The inverse finds from it which elements a structure has.
-        nonnegative: whether the number is never negative. Generators then draw no negative value.
-        radial: the function g if the number is the sum of g(r) over the distances r of all
-            neighbours of the one element in :attr:`neighbors`, or of all elements where that is
-            empty, and g is never negative. The inverse finds the composition and the volume of an
-            unknown cell from the means of such numbers.
-        peak: distance in Angstrom around which :attr:`radial` is largest.
-        gram: its place in a positive semidefinite matrix. Generators draw no other matrices.
-    """
-
-    name: str
-    neighbors: tuple[str, ...] = ()
-    nonnegative: bool = False
-    radial: RadialFunction | None = None
-    peak: float = 0.0
-    gram: GramEntry | None = None
 
 
 class Descriptor(ABC):
@@ -368,12 +337,11 @@ class Descriptor(ABC):
         own = [setting.name for setting in fields(cls) if setting.init]  # type: ignore[arg-type]
         if unknown := sorted(set(settings) - set(own)):
             raise ValueError(f"expected settings among {sorted(own)}, got {unknown}")
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in settings.items()
-            }
-        )
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+        }
+        return cls(**values)
 
     def _over_atoms(
         self,

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.base import Descriptor, Feature
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.cutoffs import CutoffName, check_cutoff
 from jaxrecon.descriptors.environment import Environment, environment, weighted_channel
+from jaxrecon.descriptors.feature import Feature
 
 RowFn = Callable[[Environment], Float[Array, " f"]]
 """A pure function that maps the environment of an atom to its row of numbers."""

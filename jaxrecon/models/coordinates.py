@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors.base import Feature
+from jaxrecon.descriptors.feature import Feature
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.layout import PooledFeature
 from jaxrecon.models.roots import root, root_of, square_of, squared

@@ -19,8 +19,8 @@ def expected_volume(
 
     In a medium of evenly spread atoms of density :math:`\rho_b`, the mean of a radial feature that
     counts element b, or all elements, is :math:`\rho_b \int 4 \pi r^2 g(r) dr`, with g as in
-    :class:`~jaxrecon.descriptors.base.Feature`. The density is the least-squares fit to the means
-    of all features that peak beyond :data:`FAR` of the cutoff.
+    :class:`~jaxrecon.descriptors.feature.Feature`. The density is the least-squares fit to the
+    means of all features that peak beyond :data:`FAR` of the cutoff.
 
     Args:
         target: the fingerprint, without a unit.

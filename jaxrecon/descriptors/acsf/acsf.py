@@ -32,11 +32,12 @@ from jaxrecon.descriptors.acsf import (
 from jaxrecon.descriptors.acsf.angular import Angular
 from jaxrecon.descriptors.acsf.one_channel import Functions
 from jaxrecon.descriptors.acsf.radial import Radial
-from jaxrecon.descriptors.base import Descriptor, Feature
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.cutoffs import CutoffName, check_cutoff
 from jaxrecon.descriptors.derivatives import ByPositions, RowDerivatives
 from jaxrecon.descriptors.environment import element_channels, weighted_channel
+from jaxrecon.descriptors.feature import Feature
 from jaxrecon.structures.neighbors import Neighbors
 
 CHANNEL = "Z"

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxrecon.descriptors.base import Feature
 from jaxrecon.descriptors.cutoffs import CUTOFFS
 from jaxrecon.descriptors.environment import Environment, first_axis, gaussian, unrolled_sum
+from jaxrecon.descriptors.feature import Feature
 
 
 @dataclass(frozen=True)

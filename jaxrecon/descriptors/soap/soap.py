@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.base import Descriptor, Feature
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.derivatives import ByPositions
 from jaxrecon.descriptors.environment import element_channels
+from jaxrecon.descriptors.feature import Feature
 from jaxrecon.descriptors.gram import GramEntry
 from jaxrecon.descriptors.harmonics import MAX_DEGREE
 from jaxrecon.descriptors.soap import rows

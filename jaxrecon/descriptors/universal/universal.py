@@ -23,11 +23,12 @@ from jax import nn
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.acsf.radial import RadialGaussian
-from jaxrecon.descriptors.base import Descriptor, Feature
+from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.blocks import in_blocks
 from jaxrecon.descriptors.center import CenterValues
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.derivatives import ByPositions
+from jaxrecon.descriptors.feature import Feature
 from jaxrecon.descriptors.universal import densities
 from jaxrecon.descriptors.universal.densities import Basis
 from jaxrecon.descriptors.universal.elements import (
