@@ -19,7 +19,7 @@ Sets:
     carbon24_val  carbon crystals of 6 to 16 atoms at 10 GPa (Carbon-24); 60 rows of 1,941.
     clusters      compact Pt and Cu clusters of 13, 20, 38 and 55 atoms, made here.
     hydrocarbons  and alcohols of 20 to 30 atoms, made here with RDKit (pip install rdkit).
-The files are in DIR. Free structures have the fingerprint fung2022, crystals crystal, with all
+The files are in DIR. Free structures have the fingerprint default, crystals crystal, with all
 periodic images; each with channels for its own elements only. Composition and cell are known unless
 told otherwise.
 

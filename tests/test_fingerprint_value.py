@@ -44,17 +44,19 @@ def test_published_set_for_one_element() -> None:
 @pytest.mark.parametrize("name", ACSF_PRESETS)
 def test_presets(name: str) -> None:
     one, three = Fingerprint.preset(name, ["Pt"]), Fingerprint.preset(name, ["Pt", "H", "O"])
-    sizes = {"default": 46, "crystal": 34, "fung2022": 380, "gastegger2018": 64, "bonds": 126}
+    sizes = {"default": 46, "cluster": 82, "crystal": 34}
+    sizes |= {"fung2022": 380, "gastegger2018": 64, "bonds": 126}
     assert one.size == sizes[name]
     grown = {
         "default": 2 * 3 * (3 * 11 + 6 * 12),
+        "cluster": 2 * 3 * (3 * 11 + 6 * 30),
         "crystal": 2 * 3 * (3 * 5 + 6 * 12),
         "fung2022": 2 * (3 * 140 + 6 * 50),
         "bonds": 2 * 3 * (3 * 21 + 6 * 42),
     }
     assert three.size == grown.get(name, one.size)
     assert len(set(three.names)) == len(three.names) == three.size
-    averaged = name in ("default", "crystal", "bonds")
+    averaged = name in ("default", "cluster", "crystal", "bonds")
     assert three.poolings == (("mean", "moment2") if averaged else ("max", "min"))
     assert three.per_element == averaged
     assert three.images == ("minimum" if name == "fung2022" else "all")

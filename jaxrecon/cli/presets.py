@@ -2,7 +2,8 @@
 
 PRESETS = {
     "default": "symmetry functions within 12 Angstrom, for free structures",
-    "crystal": "the same with lower exponents within 6 Angstrom, with all periodic images",
+    "cluster": "the same with more angles, for more than 17 atoms of one element",
+    "crystal": "as default, of lower exponents within 6 Angstrom, with all periodic images",
     "fung2022": "symmetry functions within 20 Angstrom of Fung et al., arXiv 2207.13227",
     "gastegger2018": "weighted symmetry functions, 64 numbers whatever the elements",
     "bonds": "symmetry functions of bonds and their angles, to learn energies from",

@@ -91,9 +91,9 @@ class Fingerprint:
     def preset(cls, name: str, elements: Elements | None = None, **changes: Any) -> "Fingerprint":
         """Make a fingerprint with published or proven settings.
 
-        - ``"default"``: broad functions within 12 Angstrom; mean and variance for each element. The
-          shortest that is inverted reliably: 46 numbers for one element.
-        - ``"crystal"``: the same with lower exponents within 6 Angstrom, for all periodic images.
+        - ``"default"``: broad functions within 12 Angstrom; means, variances; 46 for one element.
+        - ``"cluster"``: the same with more angles, 82 numbers; for many atoms of one element.
+        - ``"crystal"``: lower exponents within 6 Angstrom, for all periodic images.
         - ``"universal"``: one length for any elements; it tells them and the number of atoms too.
         - ``"alchemical"``: the same with smooth weights of elements, to learn from.
         - ``"bonds"``: functions of bonds and angles, made for learning energies; mean and variance.

@@ -30,8 +30,8 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
     Gaussians give a search many more local minima. Two widths of G5 instead of one are needed for
     the hardest targets, and the highest exponent for large molecules of few elements: with 1, 2 and
     4 twelve of 17 hydrocarbons of 20 to 30 atoms are found, where nearly all are with 1, 4 and 16.
-    A fingerprint needs more numbers than the structure has unknowns, 3 for each atom: for more than
-    17 atoms of one element add poolings, or functions of your own.
+    A fingerprint needs more numbers than the structure has unknowns, 3 for each atom: more than 17
+    atoms of one element have more, see :func:`cluster`.
 
     Args:
         elements: chemical symbols.
@@ -44,7 +44,26 @@ def default(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
     Raises:
         ValueError: if the cutoff is below 2 Angstrom.
     """
-    return _broad(elements, r_cut, (1, 4, 16))
+    return _broad(elements, r_cut, (1, 4, 16), (0.02, 0.1))
+
+
+def cluster(elements: Iterable[str], r_cut: float = 12.0) -> ACSF:
+    """The functions of :func:`default` with 30 G5 in place of 12, for many atoms of one element.
+
+    The additional ones are three-body functions, and as broad: sharper Gaussians of distances, or
+    third moments, make a search longer, or fail.
+
+    Args:
+        elements: chemical symbols.
+        r_cut: cutoff in Angstrom, at least 2.
+
+    Returns:
+        The functions: 41 for one element at 12 Angstrom.
+
+    Raises:
+        ValueError: if the cutoff is below 2 Angstrom.
+    """
+    return _broad(elements, r_cut, (1, 2, 4, 8, 16), (0.02, 0.06, 0.2))
 
 
 def crystal(elements: Iterable[str], r_cut: float = 6.0) -> ACSF:
@@ -65,11 +84,13 @@ def crystal(elements: Iterable[str], r_cut: float = 6.0) -> ACSF:
     Raises:
         ValueError: if the cutoff is below 2 Angstrom.
     """
-    return _broad(elements, r_cut, (1, 2, 4))
+    return _broad(elements, r_cut, (1, 2, 4), (0.02, 0.1))
 
 
-def _broad(elements: Iterable[str], r_cut: float, zeta: tuple[int, ...]) -> ACSF:
-    """One G2 per Angstrom, and G5 of two widths with these exponents."""
+def _broad(
+    elements: Iterable[str], r_cut: float, zeta: tuple[int, ...], eta: tuple[float, ...]
+) -> ACSF:
+    """One G2 per Angstrom, and G5 with these exponents of the angle and of the distances."""
     if not r_cut >= 2.0:
         raise ValueError(f"expected r_cut >= 2 Angstrom, got {r_cut}")
     return ACSF(
@@ -78,7 +99,7 @@ def _broad(elements: Iterable[str], r_cut: float, zeta: tuple[int, ...]) -> ACSF
         g2_eta=(0.5,),
         g2_r_s=tuple(range(1, math.ceil(r_cut))),
         g5_zeta=zeta,
-        g5_eta=(0.02, 0.1),
+        g5_eta=eta,
     )
 
 
@@ -175,6 +196,7 @@ _SMOOTH = {"poolings": ("mean", "moment2"), "per_element": True}
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(default, _SMOOTH),
+    "cluster": Preset(cluster, _SMOOTH),
     "crystal": Preset(crystal, _SMOOTH),
     "fung2022": Preset(fung2022, {"images": "minimum"}),
     "gastegger2018": Preset(gastegger2018),
