@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import pytest
 from ase.build import molecule
 
 from jaxrecon import Fingerprint, featurize, reconstruct
@@ -39,6 +40,7 @@ def test_programs_used_last_are_kept_and_older_ones_are_freed():
         gc.enable()
 
 
+@pytest.mark.slow
 def test_a_program_is_made_for_each_shape(monkeypatch):
     kept = {}
 
