@@ -13,10 +13,12 @@ numbers.
 pairs: two clusters of platinum with one fingerprint are looked for. Of both, x and y, all
 coordinates are unknown; Levenberg-Marquardt makes
 
-.. math:: |c(x) - c(y)|^2 + w^2 (D(x, y) - D)^2 + w^2 \sum_{ij} (d_{min} - d_{ij})_+^2
+.. math:: |c(x) - c(y)|^2 + w^2 (D(x, y) - D)^2
+    + w^2 \sum_{ij} [(d_{min} - d_{ij})_+^2 + (d_{ij} - d_{max})_+^2]
 
 small, where D(x, y) is the root mean square difference of the distances between atoms of the same
-numbers. A pair counts if the mean absolute difference of the numbers is at most 1e-10, and the RMSD
+numbers. All distances are within the cutoff: structures that differ by others alone have the same
+numbers, and count as no pair. A pair counts if the mean absolute difference of the numbers is at most 1e-10, and the RMSD
 of both, over all orders of the atoms and mirror images, more than 0.1 Angstrom. Prints for each
 fingerprint and number of atoms how many of the starts ended in a pair, beside the numbers and the
 unknowns: 6 n - 12 coordinates of two clusters. With fewer numbers than unknowns pairs are what one
@@ -60,8 +62,11 @@ PAIRED = (
 APART, NEAREST = 0.5, 2.3
 """Wanted difference of the distances in a pair, and smallest distance of two atoms, in Angstrom."""
 
+FARTHEST = 0.8
+"""Largest distance of two atoms, in units of the cutoff."""
+
 WEIGHT = 1.0
-"""Weight of both conditions, in 1/Angstrom."""
+"""Weight of all conditions, in 1/Angstrom."""
 
 SAME, DIFFERENT = 1e-10, 0.1
 """Largest mean difference of the numbers of a pair, and its smallest RMSD in Angstrom."""
@@ -110,13 +115,13 @@ def presets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def conditions(both: Float[Array, "2 n 3"]) -> Float[Array, " q"]:
-    """How far the difference of the distances is from that wanted, and atoms are too near."""
+def conditions(both: Float[Array, "2 n 3"], farthest: float) -> Float[Array, " q"]:
+    """How far the difference of the distances is from that wanted, and atoms too near or far."""
     i, j = np.triu_indices(both.shape[1], 1)
     distances = jnp.linalg.norm(both[:, i] - both[:, j], axis=-1)
     difference = ((distances[0] - distances[1]) ** 2).mean() ** 0.5
-    near = jnp.maximum(NEAREST - distances, 0.0).ravel()
-    return WEIGHT * jnp.concatenate([(difference - APART)[None], near])
+    near, far = (jnp.maximum(x, 0.0).ravel() for x in (NEAREST - distances, distances - farthest))
+    return WEIGHT * jnp.concatenate([(difference - APART)[None], near, far])
 
 
 def equations(
@@ -127,8 +132,9 @@ def equations(
     (first, by_first), (second, by_second) = (
         fingerprint.with_jacobian(replace(from_ase(cluster), positions=each)) for each in both
     )
-    others = jax.jacfwd(lambda z: conditions(z.reshape(both.shape)))(flat)
-    value = jnp.concatenate([first - second, conditions(both)])
+    farthest = FARTHEST * fingerprint.descriptor.r_cut
+    others = jax.jacfwd(lambda z: conditions(z.reshape(both.shape), farthest))(flat)
+    value = jnp.concatenate([first - second, conditions(both, farthest)])
     by_both = jnp.stack([by_first, -by_second], axis=1).reshape(len(first), -1)
     return value, jnp.concatenate([by_both, others])
 
@@ -175,8 +181,11 @@ def pairs_of(preset: str, size: int, starts: int) -> dict[str, Any]:
         found, differences = jax.device_get(jax.jit(jax.vmap(found_from))(begin))
     symbols = clusters[0].get_chemical_symbols()
     apart = np.array([rmsd(Atoms(symbols, x), Atoms(symbols, y)) for x, y in found])
-    pair = (differences <= SAME) & (apart > DIFFERENT)
-    different = differences[apart > DIFFERENT]
+    i, j = np.triu_indices(size, 1)
+    largest = np.linalg.norm(found[:, :, i] - found[:, :, j], axis=-1).max(axis=(1, 2))
+    inside = largest < fingerprint.descriptor.r_cut
+    pair = (differences <= SAME) & (apart > DIFFERENT) & inside
+    different = differences[(apart > DIFFERENT) & inside]
     return {
         "fingerprint": preset,
         "atoms": size,
