@@ -18,11 +18,11 @@ coordinates are unknown; Levenberg-Marquardt makes
 
 small, where D(x, y) is the root mean square difference of the distances between atoms of the same
 numbers. All distances are within the cutoff: structures that differ by others alone have the same
-numbers, and count as no pair. A pair counts if the mean absolute difference of the numbers is at most 1e-10, and the RMSD
-of both, over all orders of the atoms and mirror images, more than 0.1 Angstrom. Prints for each
-fingerprint and number of atoms how many of the starts ended in a pair, beside the numbers and the
-unknowns: 6 n - 12 coordinates of two clusters. With fewer numbers than unknowns pairs are what one
-expects, with more only the fingerprint's own symmetries make them.
+numbers, and count as no pair. A pair counts if the mean absolute difference of the numbers is at
+most 1e-10, and the RMSD of both, over all orders of the atoms and mirror images, more than 0.1
+Angstrom. Prints for each fingerprint and number of atoms how many of the starts ended in a pair,
+beside the numbers and the unknowns: 6 n - 12 coordinates of two clusters. With fewer numbers than
+unknowns pairs are what one expects, with more only the fingerprint's own symmetries make them.
 """
 
 import argparse
