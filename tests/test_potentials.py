@@ -204,9 +204,9 @@ def test_compiled_programs_do_not_keep_a_potential_alive() -> None:
     potential = LennardJones()
     single_points.single_points(Atoms("Pt"), potential)
     dynamics._programs(potential, 1.0, 0.01, 5)
-    assert single_points._compiled(potential, None, 1) is single_points._compiled(
-        potential, None, 1
-    )
+    one, other = (single_points._compiled(potential, None, 1, (1, 4)) for _ in range(2))
+    assert one is other
+    del one, other
     dropped = weakref.ref(potential)
     del potential
     gc.collect()

@@ -91,8 +91,8 @@ class Fingerprint:
     def preset(cls, name: str, elements: Elements | None = None, **changes: Any) -> "Fingerprint":
         """Make a fingerprint with published or proven settings.
 
-        - ``"default"``: broad functions within 12 Angstrom; means, variances; 46 for one element.
-        - ``"cluster"``: the same with more angles, 82 numbers; for many atoms of one element.
+        - ``"default"``: mean, variance of broad functions within 12 Angstrom; 46 for one element.
+        - ``"cluster"``: the same with more angles, for many atoms of one element; 82 for it.
         - ``"crystal"``: lower exponents within 6 Angstrom, for all periodic images.
         - ``"universal"``: one length for any elements; it tells them and the number of atoms too.
         - ``"alchemical"``: the same with smooth weights of elements, to learn from.

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -160,7 +160,8 @@ def each_single_point(
             chunk = [items[i] for i in members + members[:1] * (width - len(members))]
             with jax.enable_x64(precision == np.float64):
                 arrays = _arrays(chunk, bucket)
-                program = _compiled(potential, bucket.bounds, devices)
+                shapes = width, bucket.size, np.dtype(precision)
+                program = _compiled(potential, bucket.bounds, devices, shapes)
                 running.append((members, program(parameters, arrays)))
             # The next call runs while the results of the one before are fetched.
             if len(running) > 1:
@@ -277,9 +278,9 @@ def _fetched(
 
 @kept_with_potential(64)
 def _compiled(
-    potential: Potential, bounds: Bounds | None, devices: int
+    potential: Potential, bounds: Bounds | None, devices: int, shapes: Hashable
 ) -> Callable[[Any, dict[str, np.ndarray]], Prediction]:
-    """A program for arrays of structures, which it spreads over devices."""
+    """A program for arrays of structures of some shapes, which it spreads over devices."""
     mesh = Mesh(np.asarray(jax.local_devices()[:devices]), ("structures",))
     split = PartitionSpec("structures")
 
