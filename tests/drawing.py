@@ -10,10 +10,11 @@ from jaxrecon.search.task import Task
 
 
 def moved(name: str, key: jax.Array, situation: Situation, parent: jax.Array) -> jax.Array:
-    """The result of one move."""
+    """The best candidate of one move."""
     move = MOVES[name]
     draws = move.draws(situation.config, len(parent))
-    return move.function(jax.random.uniform(key, (draws,), parent.dtype), situation, parent)
+    found = move.function(jax.random.uniform(key, (draws,), parent.dtype), situation, parent)
+    return moves.best(found, situation) if len(found) > 1 else found[0]
 
 
 def proposed(

@@ -25,7 +25,7 @@ def fingerprint_of(*elements: str, **changes: Any) -> Fingerprint:
 
 PLATINUM = fingerprint_of("Pt")
 # One for nearly all tests: a program is compiled for each config, fingerprint and shape.
-CONFIG = ReconstructConfig(replicas=16, hops=12, refine_steps=15, sites=8)
+CONFIG = ReconstructConfig(replicas=16, hops=12, refine_steps=15, candidates=8)
 
 
 def compact(atoms: int) -> Atoms:

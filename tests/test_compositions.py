@@ -44,7 +44,7 @@ FEW = ACSF(
 )
 EXTREMES = Fingerprint(FEW)
 MEANS = Fingerprint(FEW, poolings=("max", "min", "mean"), per_element=True)
-CONFIG = ReconstructConfig(replicas=16, hops=8, refine_steps=15, sites=8)
+CONFIG = ReconstructConfig(replicas=16, hops=8, refine_steps=15, candidates=8)
 WATER = molecule("H2O")
 
 

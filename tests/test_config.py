@@ -60,7 +60,7 @@ def test_algorithm_of_the_paper() -> None:
 
 @pytest.mark.parametrize("adam_steps", [0, 7])
 def test_evaluations_of_a_hop(adam_steps: int) -> None:
-    config = ReconstructConfig(replicas=3, adam_steps=adam_steps, refine_steps=5, sites=11)
+    config = ReconstructConfig(replicas=3, adam_steps=adam_steps, refine_steps=5, candidates=11)
     assert config.evaluations_per_hop == {
         "values": 3 * (11 + 2),
         "gradients": 3 * adam_steps,
@@ -76,7 +76,7 @@ NAN, INFINITE = float("nan"), float("inf")
     [
         *[
             (name, value, "a whole number >= 1")
-            for name in ("hops", "restart_after", "solutions", "refine_steps", "sites")
+            for name in ("hops", "restart_after", "solutions", "refine_steps", "candidates")
             for value in (0, -1, 2.5)
         ],
         *[
@@ -116,10 +116,10 @@ def test_the_default_number_of_replicas_depends_on_the_fingerprint() -> None:
 
 
 def test_programs_do_not_depend_on_settings_of_the_loop_around_them() -> None:
-    config = ReconstructConfig(sites=5, min_distance=0.5)
+    config = ReconstructConfig(candidates=5, min_distance=0.5)
     changed = config.replace(hops=3, restart_after=2, patience=3, tolerance=1e-3, solutions=4)
     assert changed.compiled == config.compiled == config
-    assert config.replace(sites=6).compiled != config.compiled
+    assert config.replace(candidates=6).compiled != config.compiled
 
 
 def test_weights_of_moves_are_not_compiled_and_are_stored_in_one_order() -> None:

@@ -38,7 +38,8 @@ for chosen in ([0], [0, 1], [1, 2]):
     searching.device_mesh = lambda *_: Mesh(devices, ("targets", "replicas"))
     jaxrecon.reconstruct(
         target, fingerprint, symbols=str(nitrile.symbols), seed=3, hops=1, refine_steps=1,
-        sites=2, polish_steps=1, replicas=16, watch=lambda _, residuals: found.append(residuals))
+        candidates=2, polish_steps=1, replicas=16,
+        watch=lambda _, residuals: found.append(residuals))
 with open(sys.argv[1], "wb") as file:
     pickle.dump(found, file)
 """

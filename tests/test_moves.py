@@ -35,7 +35,7 @@ FINGERPRINT = Fingerprint(
         g5_eta=(0.1,),
     )
 )
-CONFIG = ReconstructConfig(sites=8, refine_steps=5, adam_steps=2)
+CONFIG = ReconstructConfig(candidates=8, refine_steps=5, adam_steps=2)
 NUMBERS = {1: [78], 2: [8, 78], 5: [8, 78, 8, 78, 78]}
 CELL = np.array([[5.0, 0.0, 0.0], [1.0, 6.0, 0.0], [0.5, -0.5, 5.5]])
 TRUTH = np.array([(0, 0, 0), (2, 0.1, 0), (0.2, 2, 0.3), (2.2, 2, 1), (1, 1, 2.4)])
@@ -79,7 +79,7 @@ def test_relocate_moves_one_atom_to_a_site(crystal: bool) -> None:
     reach = np.linalg.norm(parent - centre, axis=1).max()
     attributions = attribution_of(task, jnp.asarray(parent))
     for sites in (1, 2):
-        config = CONFIG.replace(sites=sites)
+        config = CONFIG.replace(candidates=sites)
         situation = Situation(FINGERPRINT, config, task, attributions)
         moved = many(lambda key, s=situation: moved_by("relocate", key, s, jnp.asarray(parent)))
         changed = (moved != parent).any(axis=-1)
@@ -121,7 +121,7 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
     attributions = attribution_of(task, parent)
     medians = []
     for sites in (1, 24):
-        config = CONFIG.replace(sites=sites)
+        config = CONFIG.replace(candidates=sites)
 
         def screened(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
             situation = Situation(FINGERPRINT, config, task, attributions)

@@ -139,7 +139,7 @@ def test_what_jax_compiles_is_noticed() -> None:
 
 def test_a_budget_buys_whole_hops() -> None:
     costs = module("costs").Costs({"values": 0.5, "gradients": 1.0, "jacobians": 3.0}, {})
-    config = ReconstructConfig(replicas=10, sites=8, adam_steps=7, refine_steps=1)
+    config = ReconstructConfig(replicas=10, candidates=8, adam_steps=7, refine_steps=1)
     # 10 replicas: 10 values, 7 gradients, 2 Jacobians.
     assert costs.of(config.evaluations_per_hop) == 10 * (5 + 7 + 6)
     assert costs.hops(180, config) == 1
@@ -151,7 +151,7 @@ def test_a_budget_buys_whole_hops() -> None:
 
 def test_each_kind_of_target_gets_the_hops_that_its_budget_pays_for() -> None:
     recovery, costs = module("recovery"), module("costs").Costs
-    config = ReconstructConfig(replicas=1, sites=8, adam_steps=0, refine_steps=9, hops=77)
+    config = ReconstructConfig(replicas=1, candidates=8, adam_steps=0, refine_steps=9, hops=77)
     kinds = {
         "cheap": costs({"values": 1.0, "gradients": 1.0, "jacobians": 1.0}, {"smooth": True}),
         "dear": costs({"values": 1.0, "gradients": 1.0, "jacobians": 9.0}, {"smooth": False}),
@@ -213,10 +213,12 @@ def test_words_may_be_repeated_and_rows_are_named_or_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments_of = module("recovery").arguments_of
-    words = "mp_200 --set hops=1 replicas=2 --set sites=3 --ablate hops=4 --ablate sites=5"
+    words = (
+        "mp_200 --set hops=1 replicas=2 --set candidates=3 --ablate hops=4 --ablate candidates=5"
+    )
     found = arguments_of([*words.split(), "--budget", "1e6"])
-    assert found.settings == ["hops=1", "replicas=2", "sites=3"]
-    assert found.ablate == ["hops=4", "sites=5"]
+    assert found.settings == ["hops=1", "replicas=2", "parents=3"]
+    assert found.ablate == ["hops=4", "parents=5"]
     assert (found.budget, found.cell, found.seed) == (1e6, "known", 0)
     with pytest.raises(SystemExit):
         arguments_of(["mp_200", "--rows", "1", "--targets", "2"])
@@ -281,7 +283,7 @@ def test_a_run_measures_searches_judges_and_writes(
     some = [target(molecule("H2"), row=4), target(molecule("H2"), row=2)]
     # A target that can't be found: the numbers of a longer molecule, and another truth.
     some[1] = replace(some[1], values=some[1].values + 0.1)
-    config = ReconstructConfig(replicas=8, hops=2, sites=4, refine_steps=8)
+    config = ReconstructConfig(replicas=8, hops=2, candidates=4, refine_steps=8)
     written = []
     monkeypatch.setattr(
         recovery, "write_json", lambda path, data: written.append(json.dumps(data, default=list))

@@ -41,7 +41,7 @@ FINGERPRINT = Fingerprint(
         g5_eta=(0.05,),
     )
 )
-CONFIG = ReconstructConfig(replicas=64, hops=5, refine_steps=8, sites=4, polish_steps=5)
+CONFIG = ReconstructConfig(replicas=64, hops=5, refine_steps=8, candidates=4, polish_steps=5)
 CELL = np.array([[4.1, 0, 0], [0.6, 4.4, 0], [0.3, -0.8, 4.7]])
 TRUTH = Atoms("Pt3", [(0, 0, 0), (2.6, 0, 0), (1.2, 2.3, 0)])
 

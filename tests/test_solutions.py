@@ -129,7 +129,7 @@ def test_different_structures_with_the_same_distances() -> None:
     targets = featurize(shapes, DISTANCES)
     np.testing.assert_allclose(*targets, atol=1e-12)
     assert rmsd(*shapes) > 0.3
-    config = ReconstructConfig(replicas=16, hops=12, refine_steps=15, sites=8)
+    config = ReconstructConfig(replicas=16, hops=12, refine_steps=15, candidates=8)
     one = reconstruct(targets[0], DISTANCES, symbols="Pt4", config=config)[0]
     assert one.others == ()
     both = reconstruct(targets[0], DISTANCES, symbols="Pt4", config=config, solutions=2)[0]
@@ -221,7 +221,7 @@ def test_missing_atoms_of_a_molecule_are_found_with_smallest_distances() -> None
         replicas=8,
         hops=8,
         refine_steps=15,
-        sites=8,
+        candidates=8,
         min_distance=0.7,
     )[0]
     assert found.code is ResultCode.CONVERGED

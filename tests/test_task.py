@@ -27,7 +27,7 @@ CELL = np.array([[4.0, 0.0, 0.0], [1.0, 4.5, 0.0], [0.5, -0.5, 5.0]])
 POSITIONS = np.array([(0, 0, 0), (2, 0.1, 0.3), (0.2, 2, 2.3)])
 NUMBERS = jnp.array([8, 78, 78])
 BOUNDS = bounds_within(CELL, 6.0, 3)
-CONFIG = ReconstructConfig(sites=4, refine_steps=20)
+CONFIG = ReconstructConfig(candidates=4, refine_steps=20)
 WEIGHTS = move_weights(CONFIG)
 KEYS = jax.random.split(jax.random.key(3), 32)
 

@@ -25,6 +25,7 @@ from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime.devices import memory_of
 from jaxrecon.runtime.programs import programs_kept
+from jaxrecon.search import point_groups
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.descent import descend, model
 from jaxrecon.search.gauss_newton import bound_equations, normal_equations
@@ -99,7 +100,7 @@ def hop(
     parents = jnp.minimum(max(1, round(config.parents * config.replicas)), found)
     hop_key = jax.random.fold_in(key, population.hops)
 
-    draws = 1 + move_draws(config, population.coordinates.shape[1])
+    draws = 2 + move_draws(config, population.coordinates.shape[1])
 
     def moved(replica: Array) -> tuple[Array, Array]:
         # All random numbers in one call: XLA takes long to compile each further one.
@@ -107,8 +108,12 @@ def hop(
         chances = jax.random.uniform(key, (draws,), dtype)
         rank = jnp.floor(chances[0] * parents.astype(dtype)).astype(int)
         parent = population.coordinates[order[rank]]
-        start = propose(chances[1:], fingerprint, config, task, parent, weights, afresh=found == 0)
-        coordinates, residual = descend(fingerprint, config, task, start)
+        group = point_groups.drawn(chances[1], config.symmetry) if task.may_be_symmetric else None
+        afresh = found == 0
+        start = propose(
+            chances[2:], fingerprint, config, task, parent, weights, group=group, afresh=afresh
+        )
+        coordinates, residual = descend(fingerprint, config, task, start, group)
         # Infinity marks every failure, whatever the cause.
         return coordinates, jnp.where(jnp.isfinite(residual), residual, jnp.inf)
 

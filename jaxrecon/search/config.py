@@ -36,9 +36,11 @@ class ReconstructConfig:
         moves: weights of the moves that differ from their defaults, by name, like
             ``{"swap": 0.0}``. :data:`jaxrecon.search.moves.MOVES` has the names and defaults. They
             are stored as sorted pairs.
-        inversion: probability that a random start of a crystal has a centre of inversion, and that
-            a move of a crystal with a centre preserves it.
-        sites: number of random sites that each relocation of an atom compares.
+        symmetry: probability that a random start is symmetric: that a crystal has a centre of
+            inversion, which its moves preserve with the same probability, and that a free structure
+            has a random point group, which its descent preserves.
+        candidates: number of random sites of an atom that moves, or of random starts, of which a
+            replica takes the best before it descends.
         shake_range: smallest and largest standard deviation of the noise of a shake, in Angstrom.
         polish_steps: Levenberg-Marquardt steps in float64 in one round of polishing, which every
             structure gets that is better than all before it.
@@ -65,15 +67,15 @@ class ReconstructConfig:
     max_step: float = 2.0
     parents: float = 0.25
     moves: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
-    inversion: float = 0.5
-    sites: int = 24
+    symmetry: float = 0.5
+    candidates: int = 24
     shake_range: tuple[float, float] = (0.02, 1.0)
     polish_steps: int = 20
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shake_range", tuple(self.shake_range))
         object.__setattr__(self, "moves", tuple(sorted(dict(self.moves).items())))
-        for name in ("hops", "restart_after", "solutions", "refine_steps", "sites"):
+        for name in ("hops", "restart_after", "solutions", "refine_steps", "candidates"):
             self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 1", getattr(self, name) >= 1)
         for name in ("replicas", "adam_steps", "polish_steps", "patience"):
@@ -83,7 +85,7 @@ class ReconstructConfig:
             self._check(name, "a number > 0", getattr(self, name) > 0)
         self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
         self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
-        self._check("inversion", "a fraction in [0, 1]", 0 <= self.inversion <= 1)
+        self._check("symmetry", "a fraction in [0, 1]", 0 <= self.symmetry <= 1)
         self._check(
             "moves",
             "finite weights >= 0 by name",
@@ -163,12 +165,12 @@ class ReconstructConfig:
     def evaluations_per_hop(self) -> dict[str, int]:
         """Fingerprint evaluations in one hop of all replicas, by kind.
 
-        ``values`` counts the fingerprint alone: one for each site of a relocation, and two for the
+        ``values`` counts the fingerprint alone: one for each candidate, and two for the
         attribution. ``gradients`` counts loss and gradient, for Adam. ``jacobians`` counts
         fingerprint and Jacobian, for Levenberg-Marquardt.
         """
         return {
-            "values": self.replicas * (self.sites + 2),
+            "values": self.replicas * (self.candidates + 2),
             "gradients": self.replicas * self.adam_steps,
             "jacobians": self.replicas * (self.refine_steps + 1),
         }

@@ -6,6 +6,7 @@ from functools import partial
 from jaxtyping import Array, Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.search import point_groups
 from jaxrecon.search.adam import adam
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.contacts import with_contacts
@@ -13,6 +14,7 @@ from jaxrecon.search.gauss_newton import guided_equations, normal_equations
 from jaxrecon.search.guidance import AtomRows
 from jaxrecon.search.levenberg_marquardt import NormalEquations, levenberg_marquardt, refine
 from jaxrecon.search.objectives import mean_absolute_residual
+from jaxrecon.search.point_groups import Group
 from jaxrecon.search.task import STRAIN_LENGTH, Task
 
 
@@ -79,6 +81,7 @@ def descend(
     config: ReconstructConfig,
     task: Task,
     coordinates: Float[Array, "x 3"],
+    group: Group | None = None,
 ) -> tuple[Float[Array, "x 3"], Float[Array, ""]]:
     """Descend by Adam on the L1 loss, then by Levenberg-Marquardt.
 
@@ -87,6 +90,7 @@ def descend(
         config: settings of the search.
         task: the target and what is known about the structure.
         coordinates: start, in Angstrom.
+        group: a point group, which a free structure that has it keeps from then on; None for none.
 
     Returns:
         The best coordinates in Angstrom, and their residual.
@@ -98,9 +102,11 @@ def descend(
         steps=config.adam_steps,
         learning_rate=config.learning_rate,
     )
+    start = task.join(*task.split(start))
+    symmetric = group and point_groups.keeping(group, start, task.species, task.atoms)
     refinement = levenberg_marquardt(
         model(normal_equations, fingerprint, config, task),
         max_step=config.max_step,
-        moved=task.moved,
+        moved=lambda x, step: task.moved(x, symmetric(step) if symmetric else step),
     )
-    return refine(refinement, task.join(*task.split(start)), steps=config.refine_steps)
+    return refine(refinement, start, steps=config.refine_steps)

@@ -2,7 +2,8 @@
 
 In algorithm 1 of Fung et al., arXiv 2207.13227, each trial hops from its own best structure. Here
 all replicas of a population hop together: each one starts from a random structure among the best
-of the last population, makes a move, and descends.
+of the last population, makes a move, and descends. A move may have several outcomes: that with the
+smallest residual goes on.
 
 To add a move, write a function with the signature of :data:`MoveFn` and add a line to
 :data:`MOVES`, which says how many random numbers the move takes.
@@ -18,10 +19,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.numerics import product
-from jaxrecon.search import initialize, symmetry
+from jaxrecon.search import initialize, point_groups, symmetry
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.descent import residual
 from jaxrecon.search.gauss_newton import attribution
+from jaxrecon.search.point_groups import Group
 from jaxrecon.search.task import Task
 
 
@@ -33,16 +35,20 @@ class Situation(NamedTuple):
         config: settings of the search.
         task: the target and what is known about the structure.
         attribution: how much of the residual each atom is responsible for, without a unit.
+        group: the point group of a free structure that starts afresh; None for none.
     """
 
     fingerprint: Fingerprint
     config: ReconstructConfig
     task: Task
     attribution: Float[Array, " n"]
+    group: Group | None = None
 
 
-MoveFn = Callable[[Float[Array, " k"], Situation, Float[Array, "x 3"]], Float[Array, "x 3"]]
-"""Function from random numbers, the situation and the coordinates of the parent to new coordinates.
+MoveFn = Callable[[Float[Array, " k"], Situation, Float[Array, "x 3"]], Float[Array, "c x 3"]]
+"""Function from random numbers, the situation and the coordinates of the parent to candidates.
+
+Candidates are new coordinates: one, or as many as the settings say.
 
 The random numbers are uniform in [0, 1), as many as :attr:`Move.draws` says.
 
@@ -116,9 +122,10 @@ def propose(
     parent: Float[Array, "x 3"],
     weights: Float[Array | np.ndarray, " moves"],
     *,
+    group: Group | None = None,
     afresh: Bool[Array, ""] | bool = False,
 ) -> Float[Array, "x 3"]:
-    """Make one move from a parent, drawn by the weights.
+    """Make one move from a parent, drawn by the weights, and take the best of its candidates.
 
     Args:
         chances: uniform random numbers in [0, 1), :func:`move_draws` of them.
@@ -128,6 +135,7 @@ def propose(
         parent: coordinates of the parent, in Angstrom.
         weights: weights of the moves, from :func:`move_weights`. They are traced: changing them
             compiles nothing anew.
+        group: the point group of a free structure that starts afresh; None for none.
         afresh: whether to ignore weights and parent and start from random coordinates.
 
     Returns:
@@ -137,27 +145,35 @@ def propose(
     first, *parts = jnp.split(chances, ends[:-1].tolist())
     structure = task.structure(parent)
     attributions = attribution(fingerprint, structure, task.target, task.weights)
-    situation = Situation(fingerprint, config, task, attributions)
+    situation = Situation(fingerprint, config, task, attributions, group)
     # Make all moves and take one of them: under vmap, a branch would make all of them as well.
-    moved = jnp.stack(
-        [
-            move.function(part, situation, parent)
-            for part, move in zip(parts, MOVES.values(), strict=True)
-        ]
-    )
+    made = [
+        move.function(part, situation, parent)
+        for part, move in zip(parts, MOVES.values(), strict=True)
+    ]
+    moved = jnp.stack([jnp.broadcast_to(each, (config.candidates, *parent.shape)) for each in made])
     # Moves that do not apply have no weight. If a fresh start is forced, it alone has a weight.
     possible = jnp.stack([jnp.asarray(move.applies(task)) for move in MOVES.values()])
     is_fresh = jnp.asarray([move.function is fresh for move in MOVES.values()])
     weights = jnp.asarray(weights, parent.dtype) * possible.astype(parent.dtype)
     weights = jnp.where(afresh, is_fresh.astype(parent.dtype), weights)
-    return moved[_drawn(first[0], weights)]
+    return best(moved[_drawn(first[0], weights)], situation)
+
+
+def best(candidates: Float[Array, "c x 3"], situation: Situation) -> Float[Array, "x 3"]:
+    """The candidate with the smallest residual."""
+    fingerprint, task = situation.fingerprint, situation.task
+    losses = jax.vmap(lambda x: residual(fingerprint, task, x))(candidates)
+    return candidates[jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))]
 
 
 def fresh(
     chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
-) -> Float[Array, "x 3"]:
+) -> Float[Array, "c x 3"]:
     """Start again from random coordinates, whatever the parent is; see :func:`random_start`."""
-    return random_start(chances, situation.config, situation.task)
+    _, config, task, _, group = situation
+    each = chances.reshape(config.candidates, -1)
+    return jax.vmap(lambda own: random_start(own, config, task, group))(each)
 
 
 def start_draws(rows: int) -> int:
@@ -170,19 +186,23 @@ def start_draws(rows: int) -> int:
 
 
 def random_start(
-    chances: Float[Array, " k"], config: ReconstructConfig, task: Task
+    chances: Float[Array, " k"],
+    config: ReconstructConfig,
+    task: Task,
+    group: Group | None = None,
 ) -> Float[Array, "x 3"]:
     """Random positions and, where the cell is unknown, a random cell.
 
     Args:
         chances: uniform random numbers in [0, 1), :func:`start_draws` of them.
-        config: settings of the search, among them how many starts have a centre of inversion.
+        config: settings of the search, among them how many crystals have a centre of inversion.
         task: the target and what is known about the structure.
+        group: the point group that a free structure gets; None for none.
 
     Returns:
         Coordinates in Angstrom.
     """
-    # Random numbers for the cell, for the atoms, and for the inversion.
+    # Random numbers for the cell, for the atoms, and for the symmetry.
     n = len(task.species)
     for_cell, for_atoms, rest = jnp.split(chances, [12, 12 + 3 * (n + 1)])
     cell = task.cell
@@ -191,42 +211,45 @@ def random_start(
         cell = initialize.random_cell(for_cell.reshape(4, 3), task.volume)
     positions = initialize.random_positions(for_atoms.reshape(n + 1, 3), task.radius, cell)
     if cell is None:
+        if group is not None:
+            center = jnp.mean(positions, axis=0, where=task.atoms[:, None])
+            about = rest[: 2 * n].reshape(n, 2)
+            positions = point_groups.symmetric(
+                about, positions - center[None], task.species, task.atoms, group
+            )
         return task.join(positions, cell)
     # The last row decides about the centre of inversion, the others go to the atoms and centres.
     rows = max(n, 8) + 1
     about = rest[: 2 * rows].reshape(rows, 2)
     partner = symmetry.partners(task.species, task.atoms)
     symmetric = symmetry.centrosymmetric(about[:-1], positions, cell, partner)
-    return task.join(jnp.where(about[-1, 0] < config.inversion, symmetric, positions), cell)
+    return task.join(jnp.where(about[-1, 0] < config.symmetry, symmetric, positions), cell)
 
 
 def relocate(
     chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
-) -> Float[Array, "x 3"]:
-    """Move one atom, drawn by its attribution, to the best of some random sites.
+) -> Float[Array, "c x 3"]:
+    """Move one atom, drawn by its attribution, to random sites, one for each candidate.
 
     Half of the sites are uniform over the cell, or over the ball that holds the structure; the
-    other half are at a bonding distance from a random atom. The best site is the one with the
-    smallest residual before any descent. In a crystal with a centre of inversion the image of the
-    atom moves as well, with the probability of the settings.
+    other half are at a bonding distance from a random atom. In a crystal with a centre of inversion
+    the image of the atom moves as well, with the probability of the settings.
     """
-    fingerprint, config, task, attributions = situation
+    _, config, task, attributions, _ = situation
     # The last row draws the atom and decides about its image, the others make the sites.
-    rows = chances.reshape(config.sites + 1, 7)
+    rows = chances.reshape(config.candidates + 1, 7)
     atom = _drawn(rows[-1, 0], _atom_weights(task, attributions))
     sites = _sites(rows[:-1], task, *task.split(parent), atom)
     # The image moves too where the centre is preserved, unless it is known.
     image, preserves = _images(config, task, parent, rows[-1, 1])
     partner = jnp.where(preserves & task.free[image[atom]], image[atom], atom)
     # Where the atom is its own image, the second assignment replaces the first.
-    candidates = jax.vmap(lambda site: parent.at[partner].set(-site).at[atom].set(site))(sites)
-    losses = jax.vmap(lambda x: residual(fingerprint, task, x))(candidates)
-    return candidates[jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))]
+    return jax.vmap(lambda site: parent.at[partner].set(-site).at[atom].set(site))(sites)
 
 
 def swap(
     chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
-) -> Float[Array, "x 3"]:
+) -> Float[Array, "1 x 3"]:
     """Exchange an atom, drawn by its attribution, with a random atom of another element."""
     task = situation.task
     positions, cell = task.split(parent)
@@ -236,7 +259,7 @@ def swap(
     second = _drawn(chances[1], other.astype(positions.dtype))
     second = jnp.where(other.any(), second, first)
     swapped = positions.at[first].set(positions[second]).at[second].set(positions[first])
-    return task.join(swapped, cell)
+    return task.join(swapped, cell)[None]
 
 
 def has_several_elements(task: Task) -> Bool[Array, ""]:
@@ -246,7 +269,7 @@ def has_several_elements(task: Task) -> Bool[Array, ""]:
 
 def shake(
     chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
-) -> Float[Array, "x 3"]:
+) -> Float[Array, "1 x 3"]:
     """Move all free atoms, and an unknown cell, by Gaussian noise.
 
     The logarithm of its standard deviation is uniform over ``shake_range``. In a crystal with a
@@ -264,14 +287,14 @@ def shake(
     # Not ``noise.at[: len(image)].set(...)``: with a known cell that sets the whole array, and then
     # jax 0.11.2 crashes when it compiles for several CPU devices.
     noise = jnp.concatenate([jnp.where(preserves, odd, atoms), noise[len(image) :]])
-    return task.join(*task.split(task.moved(parent, noise)))
+    return task.join(*task.split(task.moved(parent, noise)))[None]
 
 
 MOVES: dict[str, Move] = {
-    "relocate": Move(relocate, 0.6, lambda config, rows: 7 * (config.sites + 1)),
+    "relocate": Move(relocate, 0.6, lambda config, rows: 7 * (config.candidates + 1)),
     "swap": Move(swap, 0.15, lambda config, rows: 2, has_several_elements),
     "shake": Move(shake, 0.25, lambda config, rows: 2 + 3 * rows),
-    "fresh": Move(fresh, 0.15, lambda config, rows: start_draws(rows)),
+    "fresh": Move(fresh, 0.15, lambda config, rows: config.candidates * start_draws(rows)),
 }
 """The moves by name.
 
@@ -335,4 +358,4 @@ def _images(
         return jnp.arange(len(positions)), jnp.asarray(False)
     partner = symmetry.partners(task.species, task.atoms)
     image, holds = symmetry.images(positions, cell, partner, task.atoms)
-    return image, holds & (chance < config.inversion)
+    return image, holds & (chance < config.symmetry)

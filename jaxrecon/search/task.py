@@ -64,6 +64,11 @@ class Task:
         return self.atoms if self.fixed is None else self.atoms & ~self.fixed
 
     @property
+    def may_be_symmetric(self) -> bool:
+        """Whether random starts may have point groups: free structures without known atoms."""
+        return self.cell is None and self.fixed is None and not self.variable
+
+    @property
     def radius(self) -> Float[Array, " n"]:
         """Covalent radii in Angstrom."""
         if self.radii is None:
