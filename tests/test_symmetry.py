@@ -63,7 +63,7 @@ def test_as_many_starts_have_a_centre_as_wanted(formula: str) -> None:
     task, species = task_of(formula), numbers(formula)
 
     def fraction(inversion: float) -> float:
-        config = ReconstructConfig(symmetry=inversion)
+        config = ReconstructConfig(inversion=inversion)
         starts = jax.jit(jax.vmap(lambda key: random_start(key, config, task)))(KEYS)
         return float(np.mean([has_inversion(np.asarray(start), species) for start in starts]))
 
@@ -130,10 +130,10 @@ def test_moves_preserve_a_centre_if_the_settings_say_so(formula: str) -> None:
     uniform = jnp.ones(len(species))
 
     def moved(inversion: float) -> tuple[np.ndarray, ...]:
-        config = ReconstructConfig(symmetry=inversion)
+        config = ReconstructConfig(inversion=inversion)
 
         def both(key: jax.Array) -> tuple[jax.Array, ...]:
-            start = random_start(key, ReconstructConfig(symmetry=1.0), task)
+            start = random_start(key, ReconstructConfig(inversion=1.0), task)
             situation = Situation(MEANS, config, task, uniform)
             return (
                 start,
@@ -160,7 +160,7 @@ def test_moves_preserve_a_centre_if_the_settings_say_so(formula: str) -> None:
 
 def test_a_known_image_stays() -> None:
     task, species = task_of(EVEN), numbers(EVEN)
-    config = ReconstructConfig(symmetry=1.0)
+    config = ReconstructConfig(inversion=1.0)
     start = jax.jit(lambda key: random_start(key, config, task))(KEYS[0])
     fixed = np.zeros(len(species), bool)
     fixed[[1, 3, 5, 7, 9, 11]] = True

@@ -108,7 +108,8 @@ def hop(
         chances = jax.random.uniform(key, (draws,), dtype)
         rank = jnp.floor(chances[0] * parents.astype(dtype)).astype(int)
         parent = population.coordinates[order[rank]]
-        group = point_groups.drawn(chances[1], config.symmetry) if task.may_be_symmetric else None
+        may = task.may_be_symmetric
+        group = point_groups.drawn(chances[1], config.point_groups) if may else None
         afresh = found == 0
         start = propose(
             chances[2:], fingerprint, config, task, parent, weights, group=group, afresh=afresh

@@ -36,9 +36,10 @@ class ReconstructConfig:
         moves: weights of the moves that differ from their defaults, by name, like
             ``{"swap": 0.0}``. :data:`jaxrecon.search.moves.MOVES` has the names and defaults. They
             are stored as sorted pairs.
-        symmetry: probability that a random start is symmetric: that a crystal has a centre of
-            inversion, which its moves preserve with the same probability, and that a free structure
-            has a random point group, which its descent preserves.
+        inversion: probability that a random start of a crystal has a centre of inversion, and that
+            a move of a crystal with a centre preserves it.
+        point_groups: probability that a random start of a free structure has a random point group,
+            which its descent preserves.
         candidates: number of random sites of an atom that moves, or of random starts, of which a
             replica takes the best before it descends.
         shake_range: smallest and largest standard deviation of the noise of a shake, in Angstrom.
@@ -67,7 +68,8 @@ class ReconstructConfig:
     max_step: float = 2.0
     parents: float = 0.25
     moves: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
-    symmetry: float = 0.5
+    inversion: float = 0.5
+    point_groups: float = 0.2
     candidates: int = 24
     shake_range: tuple[float, float] = (0.02, 1.0)
     polish_steps: int = 20
@@ -85,7 +87,8 @@ class ReconstructConfig:
             self._check(name, "a number > 0", getattr(self, name) > 0)
         self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
         self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
-        self._check("symmetry", "a fraction in [0, 1]", 0 <= self.symmetry <= 1)
+        for name in ("inversion", "point_groups"):
+            self._check(name, "a fraction in [0, 1]", 0 <= getattr(self, name) <= 1)
         self._check(
             "moves",
             "finite weights >= 0 by name",

@@ -223,7 +223,7 @@ def random_start(
     about = rest[: 2 * rows].reshape(rows, 2)
     partner = symmetry.partners(task.species, task.atoms)
     symmetric = symmetry.centrosymmetric(about[:-1], positions, cell, partner)
-    return task.join(jnp.where(about[-1, 0] < config.symmetry, symmetric, positions), cell)
+    return task.join(jnp.where(about[-1, 0] < config.inversion, symmetric, positions), cell)
 
 
 def relocate(
@@ -358,4 +358,4 @@ def _images(
         return jnp.arange(len(positions)), jnp.asarray(False)
     partner = symmetry.partners(task.species, task.atoms)
     image, holds = symmetry.images(positions, cell, partner, task.atoms)
-    return image, holds & (chance < config.symmetry)
+    return image, holds & (chance < config.inversion)
