@@ -213,9 +213,7 @@ def test_words_may_be_repeated_and_rows_are_named_or_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments_of = module("recovery").arguments_of
-    words = (
-        "mp_200 --set hops=1 replicas=2 --set candidates=3 --ablate hops=4 --ablate candidates=5"
-    )
+    words = "mp_200 --set hops=1 replicas=2 --set parents=3 --ablate hops=4 --ablate parents=5"
     found = arguments_of([*words.split(), "--budget", "1e6"])
     assert found.settings == ["hops=1", "replicas=2", "parents=3"]
     assert found.ablate == ["hops=4", "parents=5"]

@@ -132,8 +132,9 @@ def symmetric(
     reflected = jnp.where((in_orbit >= k)[:, None], start * group.second[None], start)
     flat = jnp.where(in_ring[:, None], start * group.kept[None], reflected)
     half_step = in_ring & (chances[origin, 1] < 0.5)
-    steps = (place % k) + 0.5 * half_step.astype(start.dtype)
-    around = einsum("nxy,ny->nx", _about_axis(steps / k), flat)
+    dtype = start.dtype
+    steps = (place % k).astype(dtype) + 0.5 * half_step.astype(dtype)
+    around = einsum("nxy,ny->nx", _about_axis(steps / k.astype(dtype)), flat)
     moved = jnp.where(on_axis[:, None], axis, around)
     return jnp.where(atoms[:, None], moved, positions)
 
@@ -157,11 +158,11 @@ def keeping(
         within :data:`HELD`.
     """
     # All powers of the axis, times 1 and the second generator; those too many have no weight.
-    k = group.order
-    powers = jnp.arange(max(ORDERS))
-    turns = _about_axis(powers.astype(positions.dtype) / k)
+    k = group.order.astype(positions.dtype)
+    powers = jnp.arange(max(ORDERS), dtype=positions.dtype)
+    turns = _about_axis(powers / k)
     matrices = jnp.concatenate([turns, turns * group.second[None, None, :]])
-    weights = jnp.tile((powers < k).astype(positions.dtype) / (2 * k), 2)
+    weights = jnp.tile((powers < k).astype(positions.dtype) / (2.0 * k), 2)
     # The atom that each operation takes to the place of each atom.
     images = einsum("hxy,ny->hnx", matrices, positions)
     squares = jnp.sum((images[:, :, None] - positions[None, None]) ** 2, axis=-1)
