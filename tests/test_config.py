@@ -90,6 +90,11 @@ NAN, INFINITE = float("nan"), float("inf")
             for value in (0.0, -1.0, NAN)
         ],
         *[("min_distance", value, r"a number in \[0, 1\)") for value in (-0.1, 1.0, NAN)],
+        *[
+            (name, value, r"a fraction in \[0, 1\]")
+            for name in ("inversion", "point_groups")
+            for value in (-0.1, 1.1, NAN)
+        ],
         *[("parents", value, r"a fraction in \(0, 1\]") for value in (0.0, 1.1, -0.5, NAN)],
         *[
             ("moves", {"swap": value}, "finite weights >= 0 by name")
