@@ -131,6 +131,22 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
     assert medians[0] > 1.3 * medians[1]
 
 
+def test_a_fresh_start_is_the_best_of_some() -> None:
+    task, parent = task_of(5, crystal=False), misplaced()
+    medians = []
+    for count in (1, 24):
+        config = CONFIG.replace(candidates=count)
+
+        def started(key: jax.Array, config: ReconstructConfig = config) -> jax.Array:
+            fresh = weighted(0.0, 0.0, 0.0, 1.0)
+            return residual(
+                FINGERPRINT, task, proposed(key, FINGERPRINT, config, task, parent, fresh)
+            )
+
+        medians.append(np.median(many(started)))
+    assert medians[0] > 1.3 * medians[1]
+
+
 @pytest.mark.parametrize("crystal", [False, True])
 def test_swap_exchanges_two_atoms_of_different_elements(crystal: bool) -> None:
     task, parent = task_of(5, crystal=crystal), jnp.asarray(TRUTH, jnp.float32)

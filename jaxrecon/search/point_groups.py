@@ -84,7 +84,7 @@ def symmetric(
     The atoms of each element are dealt into orbits, whose first atoms stay. Those that are left
     over make a ring of k atoms that the second generator keeps, if there are enough, or go to the
     axis, in pairs if that generator turns it around and the last one to the origin. Where several
-    elements have a last one, the structure has not the group.
+    elements have a last one, the result does not have the group.
 
     Args:
         chances: uniform random numbers in [0, 1).
