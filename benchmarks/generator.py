@@ -7,6 +7,9 @@ perovskites  perov5_val (heats of formation). A third of it is set aside. The mo
              and for three wanted ones. What is reported of the latter is how many are within 0.1 eV
              an atom by a second Gaussian process that learned from the third set aside alone, and
              its own mean error.
+clusters     Pt6 to Pt14 and clusters of 8 to 12 atoms of Pt with Cu or Ni, made and labelled by
+             --calculator. Clusters are made for energies of which no cluster of as many atoms was
+             learned within 0.15 eV an atom, and judged by the calculator as they are.
 crystals     mp_3000 (2 to 20 atoms); the property is the volume of an atom in 10 Angstrom^3.
 
 Printed, and written to RESULTS/generator.json: seconds a structure, accepted structures, new ones
@@ -21,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import generator_clusters
 import numpy as np
 
 from jaxrecon.datasets.io import read_labelled
@@ -80,8 +84,12 @@ def made(
     wanted: Wanted,
     count: int,
     args: argparse.Namespace,
+    **chosen: Any,
 ) -> Generated:
-    """Structures for a wanted value, from the store of an earlier run where there is one."""
+    """Structures for a wanted value, from the store of an earlier run where there is one.
+
+    Elements and numbers of atoms may be chosen.
+    """
     config = GenerateConfig()
     config = config.replace(search=config.search.replace(hops=args.hops), guided=not args.plain)
     start = time.perf_counter()
@@ -93,6 +101,7 @@ def made(
         config=config,
         store=Store(output / f"{name}.db"),
         progress=True,
+        **chosen,
     )
     write_structures(output / f"{name}.extxyz", list(found))
     seconds = (time.perf_counter() - start) / count
@@ -153,7 +162,19 @@ def crystals(args: argparse.Namespace, output: Path) -> dict[str, Any]:
     return {"mae": model.validation["mae"], **numbers(found)}
 
 
-TASKS = {"perovskites": perovskites, "crystals": crystals}
+def clusters(args: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """Clusters of sizes and compositions that the model knows, for energies that it does not."""
+    if args.calculator is None:
+        raise SystemExit("expected --calculator to label clusters, got none")
+    whole = generator_clusters.dataset(output, args.calculator, args.learned, args.seed)
+    wanted, learnable = generator_clusters.asked(whole)
+    config = TrainConfig.preset("universal").replace(seed=args.seed)
+    model = learned(output / "clusters.model", whole.select(learnable), config)
+    results = generator_clusters.hits(model, made, wanted, args)
+    return {"structures": len(whole), "learned": len(learnable), **results}
+
+
+TASKS = {"perovskites": perovskites, "crystals": crystals, "clusters": clusters}
 """The tasks by name."""
 
 
@@ -161,9 +182,11 @@ def main() -> None:
     """Do the tasks."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the sets")
-    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=["perovskites", "crystals"])
     parser.add_argument("--count", type=int, default=1000, help="structures for any value")
-    parser.add_argument("--each", type=int, default=100, help="structures for each wanted heat")
+    parser.add_argument("--each", type=int, default=100, help="structures for each wanted value")
+    parser.add_argument("--calculator", metavar="NAME", help="labels and judges the clusters")
+    parser.add_argument("--learned", type=int, default=75, help="clusters of each composition")
     parser.add_argument("--hops", type=int, default=20, help="largest number of hops")
     parser.add_argument("--plain", action="store_true", help="no guidance by the property")
     parser.add_argument("--seed", type=int, default=0)
