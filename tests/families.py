@@ -49,7 +49,8 @@ def soap_inner(elements: Any = ELEMENTS, **changes: Any) -> InnerSOAP:
 
 
 def universal(elements: Any = ELEMENTS, **changes: Any) -> Universal:
-    return Universal(elements, R_CUT, **{"r_s": (1.0, 2.0, 3.0), "l_max": 2, **changes})
+    own = {"own_r_s": (2.5,), "own_widths": (0.05, 0.2), "own_l_max": 2}
+    return Universal(elements, R_CUT, **{"r_s": (1.0, 2.0, 3.0), "l_max": 2, **own, **changes})
 
 
 GLOBAL = ("soap_inner",)

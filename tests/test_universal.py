@@ -73,6 +73,7 @@ def test_multiples_of_the_angle_are_weights_too() -> None:
 def test_the_numbers_are_sums_over_neighbours_and_over_pairs() -> None:
     """At distances where the softened direction differs from the direction by a known factor."""
     atoms = random_cluster(3, 6, ("H", "O", "Pt"))
+    atoms.symbols = ["Pt", "H", "Pt", "O", "H", "Pt"]
     settings = {
         "properties": ("group", "period"),
         "moments": 2,
@@ -81,6 +82,9 @@ def test_the_numbers_are_sums_over_neighbours_and_over_pairs() -> None:
         "widths": (0.02, 0.1),
         "l_max": 4,
         "decay": 0.5,
+        "own_r_s": (2.0, 2.5, 4.0),
+        "own_widths": (0.05,),
+        "own_l_max": 2,
     }
     descriptor = Universal(("H", "O", "Pt"), r_cut=5.0, **settings)
     row = rows_of(descriptor, atoms)[0]
@@ -110,6 +114,11 @@ def test_the_numbers_are_sums_over_neighbours_and_over_pairs() -> None:
                     expected.append(
                         0.5 ** (l - 1) * factors[0] @ eval_legendre(l, cosines) @ factors[1]
                     )
+    own = np.array([symbol == "Pt" for symbol in atoms.symbols[1:]], float)
+    expected += [np.sum(own * np.exp(-0.5 * (r - r_s) ** 2) * cutoff) for r_s in (2.0, 2.5, 4.0)]
+    for l in (1, 2):
+        factor = own * np.exp(-0.05 * r**2) * cutoff * shortened**l
+        expected.append(0.5 ** (l - 1) * factor @ eval_legendre(l, cosines) @ factor)
     np.testing.assert_allclose(row, expected, atol=1e-10)
 
 
@@ -255,8 +264,11 @@ def test_everything_is_found_from_the_shell() -> None:
         ({"properties": ("cos0",)}, "expected different properties among"),
         ({"moments": 60}, "expected moments from 0 to 51, got 60"),
         ({"l_max": 0}, "expected l_max from 1 to 12, got 0"),
-        ({"r_s": ()}, "expected r_s >= 0, at least one, got"),
-        ({"widths": (-1.0,)}, "expected widths >= 0, at least one, got"),
+        ({"r_s": ()}, "expected at least one of r_s, got none"),
+        ({"widths": (-1.0,)}, r"expected widths >= 0, got \(-1.0,\)"),
+        ({"own_r_s": (float("inf"),)}, r"expected own_r_s >= 0, got \(inf,\)"),
+        ({"own_widths": (-0.1,)}, r"expected own_widths >= 0, got \(-0.1,\)"),
+        ({"own_l_max": 13}, "expected own_l_max from 1 to 12, got 13"),
         ({"eta": float("nan")}, "expected eta >= 0, got nan"),
         ({"decay": 0.0}, "expected decay above 0 and up to 1, got 0"),
         ({"r_cut": 0.0}, "expected r_cut > 0 Angstrom, got 0"),

@@ -8,7 +8,15 @@ from jaxrecon.descriptors.universal.universal import Universal
 MEAN_AND_VARIANCE = {"poolings": ("mean", "moment2")}
 
 PRESETS: dict[str, Preset] = {
-    "universal": Preset(Universal, MEAN_AND_VARIANCE),
+    "universal": Preset(
+        partial(
+            Universal,
+            own_r_s=(2.5, 3.5, 4.5),
+            own_widths=(0.01, 0.05, 0.15, 0.4),
+            own_l_max=2,
+        ),
+        MEAN_AND_VARIANCE,
+    ),
     "alchemical": Preset(
         partial(
             Universal,

@@ -3,7 +3,8 @@ r"""Universal rows: of one length for all elements, from which elements can be r
 A neighbour counts in a few channels, with the weights 1 and properties of its element: the place in
 the periodic table. G2 and three-body functions of these channels are in
 :mod:`~jaxrecon.descriptors.universal.densities`. G2 times the weights of the central atom tell
-which elements are at which distance of each other.
+which elements are at which distance of each other. In one more channel the neighbours of the
+central atom's own element count alone.
 
 The first numbers depend on the central atom alone. With the angle :math:`\phi` of its element on a
 circle of all elements they are :math:`\cos k\phi` and :math:`\sin k\phi` for k from 1 to K. Their
@@ -22,14 +23,12 @@ import numpy as np
 from jax import nn
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrecon.descriptors.acsf.radial import RadialGaussian
 from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.descriptors.blocks import in_blocks
 from jaxrecon.descriptors.center import CenterValues
 from jaxrecon.descriptors.checks import checked_elements, checked_r_cut
 from jaxrecon.descriptors.derivatives import ByPositions
 from jaxrecon.descriptors.feature import Feature
-from jaxrecon.descriptors.universal import densities
 from jaxrecon.descriptors.universal.densities import Basis
 from jaxrecon.descriptors.universal.elements import (
     ANGLES,
@@ -39,6 +38,7 @@ from jaxrecon.descriptors.universal.elements import (
     is_property,
     weights,
 )
+from jaxrecon.descriptors.universal.parts import ALL, OWN, Part
 from jaxrecon.numerics import einsum
 from jaxrecon.structures.neighbors import Neighbors, with_centers
 
@@ -63,6 +63,11 @@ class Universal(Descriptor):
         l_max: largest degree of their Legendre polynomials. Higher degrees give a search many more
             local minima.
         decay: factor of the numbers of each degree relative to those of the degree below.
+        own_r_s: centres in Angstrom of further G2, which count the neighbours of the central atom's
+            own element. Where there is but one element, all channels say the same, and these
+            functions have to tell the structure.
+        own_widths: exponents of further three-body functions of such neighbours.
+        own_l_max: largest degree of the Legendre polynomials of these.
 
     Raises:
         ValueError: if an element has no weights, or a setting is out of range.
@@ -83,6 +88,9 @@ class Universal(Descriptor):
     widths: tuple[float, ...] = (0.1,)
     l_max: int = 1
     decay: float = 1.0
+    own_r_s: tuple[float, ...] = ()
+    own_widths: tuple[float, ...] = ()
+    own_l_max: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "elements", checked_elements(self.elements))
@@ -98,16 +106,18 @@ class Universal(Descriptor):
                 f"expected different properties among {PROPERTIES}, or cos and sin with a number "
                 f"from 1 to 99, got {names}"
             )
-        for name, least, most in (("moments", 0, 51), ("l_max", 1, 12)):
+        for name, least, most in (("moments", 0, 51), ("l_max", 1, 12), ("own_l_max", 1, 12)):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or not least <= value <= most:
                 raise ValueError(f"expected {name} from {least} to {most}, got {value!r}")
             object.__setattr__(self, name, int(value))
         object.__setattr__(self, "properties", tuple(self.properties))
-        for name in ("r_s", "widths"):
+        for name in ("r_s", "widths", "own_r_s", "own_widths"):
             numbers = tuple(float(value) for value in getattr(self, name))
-            if not numbers or not all(0.0 <= value < np.inf for value in numbers):
-                raise ValueError(f"expected {name} >= 0, at least one, got {numbers}")
+            if not all(0.0 <= value < np.inf for value in numbers):
+                raise ValueError(f"expected {name} >= 0, got {numbers}")
+            if not numbers and not name.startswith("own"):
+                raise ValueError(f"expected at least one of {name}, got none")
             object.__setattr__(self, name, numbers)
         if not 0.0 <= self.eta < np.inf:
             raise ValueError(f"expected eta >= 0, got {self.eta}")
@@ -118,45 +128,21 @@ class Universal(Descriptor):
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
-        """The moments of the centre; G2; those times weights of the centre; three-body numbers."""
-        channels = ("1", *self.properties)
-        count = len(channels)
+        """The moments of the centre, then the numbers of each part."""
         circle = [
             Feature(f"{name} {k}") for k in range(1, self.moments + 1) for name in ("cos", "sin")
         ]
-        # The sums with weight 1 count all neighbours.
-        two_body = [
-            Feature(
-                f"G2[{channel}] r_s={r_s:g}",
-                nonnegative=channel == "1",
-                radial=RadialGaussian(self.eta, r_s, "cosine", self.r_cut)
-                if channel == "1"
-                else None,
-                peak=r_s,
-            )
-            for channel in channels
-            for r_s in self.r_s
-        ]
-        pairs = [(a, b) for a in range(count) for b in range(a, count)]
-        centered = [
-            Feature(f"G2[{channels[a]},{channels[b]}] r_s={r_s:g}")
-            for a, b in pairs
-            if a > 0 and self.centered
-            for r_s in self.r_s
-        ]
-        # Sums of squares are not negative.
-        three_body = [
-            Feature(f"P[{channels[a]},{channels[b]}] eta={eta:g} l={l}", nonnegative=a == b)
-            for a, b in pairs
-            for eta in self.widths
-            for l in range(1, self.l_max + 1)
-        ]
-        return (*circle, *two_body, *centered, *three_body)
+        return (*circle, *(feature for part in self.parts for feature in part.features()))
 
     @property
-    def basis(self) -> Basis:
-        """The functions of one neighbour."""
-        return Basis(self.eta, self.r_s, self.widths, self.l_max, self.r_cut, self.decay)
+    def parts(self) -> tuple[Part, ...]:
+        """The functions in all channels, and those of neighbours of the centre's own element."""
+        basis = Basis(self.eta, self.r_s, self.widths, self.l_max, self.r_cut, self.decay)
+        whole = Part(basis, (ALL, *self.properties), self.centered)
+        if not self.own_r_s and not self.own_widths:
+            return (whole,)
+        basis = basis._replace(r_s=self.own_r_s, widths=self.own_widths, l_max=self.own_l_max)
+        return whole, Part(basis, (OWN,))
 
     @property
     def fixed_length(self) -> bool:
@@ -197,22 +183,32 @@ class Universal(Descriptor):
 
     def row(self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]) -> Float[Array, " f"]:
         """The row of one central atom; see :meth:`Descriptor.row`."""
-        sums, _, _ = self._sums(vectors[:-1], channel[:-1, :-1])
-        numbers = densities.numbers(self.basis, sums, channel[-1, :-1], self.centered)
-        return self._whole(channel[-1], numbers)
+        center = channel[-1]
+        found = []
+        for part in self.parts:
+            weight = part.weights(channel[:-1], center)
+            sums, _, _ = part.sums(vectors[:-1], weight)
+            found.append(part.numbers(sums, center))
+        return self._whole(center, jnp.concatenate(found))
 
     def row_with_jacobian(
         self, vectors: Float[Array, "m 3"], channel: Float[Array, "m s"]
     ) -> tuple[Float[Array, " f"], Float[Array, "f m 3"]]:
         """The row and its derivatives in closed form; see :meth:`Descriptor.row_with_jacobian`."""
-        weight, center = channel[:-1, :-1], channel[-1, :-1]
-        sums, slopes, _ = self._sums(vectors[:-1], weight)
-        by = weight.T[:, None, :, None] * slopes[None]
-        # The central atom stays at the vector zero.
-        by = jnp.pad(by, [(0, 0), (0, 0), (0, 1), (0, 0)])
-        found = densities.numbers(self.basis, sums, center, self.centered)
-        jacobian = densities.numbers_jacobian(self.basis, sums, by, center, self.centered)
-        return self._whole(channel[-1], found), self._whole(None, jacobian)
+        center = channel[-1]
+        found, jacobians = [], []
+        for part in self.parts:
+            weight = part.weights(channel[:-1], center)
+            sums, slopes, _ = part.sums(vectors[:-1], weight)
+            by = weight.T[:, None, :, None] * slopes[None]
+            # The central atom stays at the vector zero.
+            by = jnp.pad(by, [(0, 0), (0, 0), (0, 1), (0, 0)])
+            found.append(part.numbers(sums, center))
+            jacobians.append(part.jacobian(sums, by, center))
+        return (
+            self._whole(center, jnp.concatenate(found)),
+            self._whole(None, jnp.concatenate(jacobians)),
+        )
 
     @partial(jax.jit, static_argnums=0, static_argnames="strain")
     def with_derivatives(
@@ -220,8 +216,8 @@ class Universal(Descriptor):
     ) -> tuple[Float[Array, "n f"], ByPositions]:
         """The rows and their derivatives by the positions; see :meth:`Descriptor.with_derivatives`.
 
-        The derivatives of the functions are summed over the images of an atom, which have one
-        weight, before they turn into those of the many products.
+        The derivatives of the functions, or of the numbers where these are fewer, are summed over
+        the images of an atom, which have one weight.
         """
         found = with_centers(neighbors)
         n, dtype = len(found.vectors), found.vectors.dtype
@@ -232,21 +228,39 @@ class Universal(Descriptor):
 
         def of_atom(atom: tuple[Array, ...]) -> tuple[Array, Array]:
             vectors, species, mask, source, index = atom
-            weight = self.channels(species, mask, elements, dtype)[:, :-1]
+            weights = self.channels(species, mask, elements, dtype)
             center = everywhere[index]
-            sums, slopes, present = self._sums(vectors, weight)
             images = nn.one_hot(source, n, dtype=dtype) * mask[:, None].astype(dtype)
-            ends = einsum("ja,kjx->kax", images, slopes)
-            by = everywhere[:, :-1].T[:, None, :, None] * ends[None]
-            # The central atom moves all vectors the other way.
             start = nn.one_hot(index, n, dtype=dtype)[None, None, :, None]
-            by -= start * einsum("js,kjx->skx", weight, slopes)[:, :, None]
-            if strain:
-                sheared = einsum("js,jx,kjy->skxy", weight, present, slopes)
-                by = jnp.concatenate([by, (sheared + jnp.swapaxes(sheared, 2, 3)) / 2.0], axis=2)
-            own = densities.numbers(self.basis, sums, center[:-1], self.centered)
-            jacobian = densities.numbers_jacobian(self.basis, sums, by, center[:-1], self.centered)
-            return self._whole(center, own), self._whole(None, jacobian)
+
+            def by_positions(slopes: Array, present: Array, weight: Array, at: Array) -> Array:
+                ends = einsum("ja,kjx->kax", images, slopes)
+                by = at.T[:, None, :, None] * ends[None]
+                # The central atom moves all vectors the other way.
+                by -= start * einsum("js,kjx->skx", weight, slopes)[:, :, None]
+                if strain:
+                    sheared = einsum("js,jx,kjy->skxy", weight, present, slopes)
+                    sheared = (sheared + jnp.swapaxes(sheared, 2, 3)) / 2.0
+                    by = jnp.concatenate([by, sheared], axis=2)
+                return by
+
+            numbers, jacobians = [], []
+            for part in self.parts:
+                weight, at = part.weights(weights, center), part.weights(everywhere, center)
+                sums, slopes, present = part.sums(vectors, weight)
+                if part.has_fewer_numbers:
+                    by = part.jacobian(sums, weight.T[:, None, :, None] * slopes[None], center)
+                    weight, at = jnp.ones_like(weight), jnp.ones_like(at)
+                    jacobian = by_positions(by, present, weight, at)[0]
+                else:
+                    by = by_positions(slopes, present, weight, at)
+                    jacobian = part.jacobian(sums, by, center)
+                numbers.append(part.numbers(sums, center))
+                jacobians.append(jacobian)
+            return (
+                self._whole(center, jnp.concatenate(numbers)),
+                self._whole(None, jnp.concatenate(jacobians)),
+            )
 
         atoms = (
             neighbors.vectors,
@@ -257,17 +271,6 @@ class Universal(Descriptor):
         )
         rows, derivatives = in_blocks(of_atom, atoms, 3 * self.size * (n + 3 * strain))
         return rows, ByPositions(derivatives)
-
-    def _sums(
-        self, vectors: Float[Array, "m 3"], weight: Float[Array, "m s"]
-    ) -> tuple[Float[Array, "s k"], Float[Array, "k m 3"], Float[Array, "m 3"]]:
-        """The functions summed in each channel, their derivatives by each vector, and the vectors.
-
-        Vectors of absent neighbours are zeros. Compiled programs leave out what nobody uses.
-        """
-        present = jnp.where(weight[:, :1] != 0, vectors, 0.0)
-        values, slopes = densities.functions(self.basis, present)
-        return einsum("js,kj->sk", weight, values), slopes, present
 
     def _whole(self, center: Array | None, rest: Float[Array, "g ..."]) -> Float[Array, "f ..."]:
         """Put the moments of a central atom, or zeros for their derivatives, before the rest."""
