@@ -9,13 +9,13 @@
 # ---
 
 # %% [markdown]
-# # Any crystal from 234 numbers
+# # Any crystal from 256 numbers
 #
 # Most fingerprints have a channel for each element, so their length depends on the chemistry. The
-# preset `universal` has 234 numbers for any structure of the elements from H to Lr: neighbours
+# preset `universal` has 256 numbers for any structure of the elements from H to Lr: neighbours
 # count with the weights 1, their group, their period and two more that tell alike elements apart,
-# like C, N and O. Elements and the number of atoms are in the numbers, too, and the search finds
-# them.
+# like C, N and O; those of an atom's own element count once more. Elements and the number of atoms
+# are in the numbers, too, and the search finds them.
 
 # %%
 import jaxrecon

@@ -83,13 +83,13 @@ class Part(NamedTuple):
         return einsum("js,kj->sk", weight, values), slopes, present
 
     def numbers(self, sums: Float[Array, "c k"], center: Float[Array, " s"]) -> Float[Array, " f"]:
-        """The numbers of these sums; see :func:`~.densities.numbers`."""
+        """The numbers of these sums, in the order of :meth:`features`."""
         return numbers(self.basis, sums, center[: len(self.channels)], self.centered)
 
     def jacobian(
         self, sums: Float[Array, "c k"], by: Float[Array, "c k x 3"], center: Float[Array, " s"]
     ) -> Float[Array, "f x 3"]:
-        """The derivatives of the numbers; see :func:`~.densities.numbers_jacobian`."""
+        """The derivatives of :meth:`numbers`, where those of the sums are known."""
         own = center[: len(self.channels)]
         return numbers_jacobian(self.basis, sums, by, own, self.centered)
 
