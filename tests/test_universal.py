@@ -74,6 +74,7 @@ def test_the_numbers_are_sums_over_neighbours_and_over_pairs() -> None:
     """At distances where the softened direction differs from the direction by a known factor."""
     atoms = random_cluster(3, 6, ("H", "O", "Pt"))
     atoms.symbols = ["Pt", "H", "Pt", "O", "H", "Pt"]
+    atoms.positions *= 0.4
     settings = {
         "properties": ("group", "period"),
         "moments": 2,
@@ -90,6 +91,7 @@ def test_the_numbers_are_sums_over_neighbours_and_over_pairs() -> None:
     row = rows_of(descriptor, atoms)[0]
     vectors = np.delete(atoms.positions - atoms.positions[0], 0, axis=0)
     r = np.linalg.norm(vectors, axis=1)
+    assert (r < 5.0).sum() == 5
     cutoff = np.where(r < 5.0, 0.5 * (np.cos(np.pi * r / 5.0) + 1.0), 0.0)
     weights = np.array([(1.0, *WEIGHTS[symbol][:2]) for symbol in atoms.symbols])
     angle = ANGLES[atoms[0].symbol]

@@ -234,6 +234,7 @@ class Universal(Descriptor):
             start = nn.one_hot(index, n, dtype=dtype)[None, None, :, None]
 
             def by_positions(slopes: Array, present: Array, weight: Array, at: Array) -> Array:
+                """By all atoms, of which ``at`` are the weights, from derivatives by vectors."""
                 ends = einsum("ja,kjx->kax", images, slopes)
                 by = at.T[:, None, :, None] * ends[None]
                 # The central atom moves all vectors the other way.
