@@ -182,7 +182,8 @@ def main() -> None:
     """Do the tasks."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the sets")
-    parser.add_argument("--only", nargs="+", choices=TASKS, default=["perovskites", "crystals"])
+    default = ["perovskites", "crystals"]  # clusters need a calculator
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=default)
     parser.add_argument("--count", type=int, default=1000, help="structures for any value")
     parser.add_argument("--each", type=int, default=100, help="structures for each wanted value")
     parser.add_argument("--calculator", metavar="NAME", help="labels and judges the clusters")

@@ -1,4 +1,4 @@
-"""Clusters of several metals and sizes, made for energies that the model knows of no such size."""
+"""Clusters of several metals and sizes, for energies that no learned cluster of the size has."""
 
 import argparse
 from pathlib import Path
@@ -26,7 +26,7 @@ ASKED = (("Pt", 8), ("Pt", 11), ("Pt", 14), ("Cu,Pt", 9), ("Cu,Pt", 12), ("Ni,Pt
 """Elements and numbers of atoms for which structures are made."""
 
 UNSEEN = 0.15
-"""In eV/atom: so far from what is asked for all structures of the size are in the training set."""
+"""No structure of the size is learned whose energy is so near to what is asked for, in eV/atom."""
 
 NEAR = 0.1
 """Largest difference of a formation energy from the wanted one in eV/atom."""
@@ -84,7 +84,8 @@ def hits(
         name = f"clusters_{elements.replace(',', '')}_{n}"
         options = {"elements": elements.split(","), "atoms": n}
         found = made(args.output, name, model, target, args.each, args, **options)
-        judged = judge(list(found), args.calculator, jobs=1)
+        store = LabelStore(args.output / f"{name}_judged.db", resume=True)
+        judged = judge(list(found), args.calculator, jobs=1, store=store)
         energies = np.array([atoms.info.get("e_form", np.nan) for atoms in judged])
         near = np.abs(energies - target) <= NEAR
         accepted = np.array([bool(atoms.info["accepted"]) for atoms in found])
