@@ -99,7 +99,7 @@ def made(
         count,
         seed=args.seed,
         config=config,
-        store=Store(output / f"{name}.db"),
+        store=Store(output / f"{name}.db", resume=True),
         progress=True,
         **chosen,
     )
