@@ -28,6 +28,7 @@ from jaxrecon.search.gauss_newton import normal_equations
 from jaxrecon.search.levenberg_marquardt import levenberg_marquardt
 from jaxrecon.search.moves import random_start, start_draws
 from jaxrecon.search.problems import Problem
+from jaxrecon.search.scaling import scaled
 
 ROWS = {
     "values": "fingerprint",
@@ -83,7 +84,8 @@ def measured(target: Target, config: ReconstructConfig, targets: int, seconds: f
         seconds: measured time of each row.
     """
     problem = problem_of(target)
-    fingerprint, task = problem.searched_fingerprint, problem.task(np.float32)
+    fingerprint = problem.searched_fingerprint
+    task = scaled(jax.random.key(0), fingerprint, config, problem.task(np.float32))
     mesh = device_mesh(config.replicas, targets)
     together = targets_in_memory(
         fingerprint, problem.padded_size, problem.bounds, config.replicas, mesh

@@ -32,6 +32,7 @@ from jaxrecon.search.gauss_newton import bound_equations, normal_equations
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.levenberg_marquardt import Linearization, levenberg_marquardt
 from jaxrecon.search.moves import move_draws, propose
+from jaxrecon.search.scaling import scaled
 from jaxrecon.search.task import Task
 from jaxrecon.structures.structure import Bounds
 
@@ -46,6 +47,9 @@ DEFAULT_MEMORY = 8 * 2**30
 
 POLISH_STEP = 0.3
 """Longest move of an atom in one step of polishing, in Angstrom."""
+
+NO_HOP = 2**32 - 1
+"""What stands for the number of a hop where random numbers belong to the target itself."""
 
 MIN_REPLICAS = 8
 """Smallest number of replicas of one target on each of the devices that share them."""
@@ -93,8 +97,11 @@ def hop(
         weights: weights of the moves, from :func:`jaxrecon.search.moves.move_weights`.
 
     Returns:
-        New coordinates of these replicas in Angstrom, and their residuals.
+        New coordinates of these replicas in Angstrom, and their residuals, weighted as in
+        :mod:`jaxrecon.search.scaling`.
     """
+    # The scales are those of the target: no hop has this number.
+    task = scaled(jax.random.fold_in(key, NO_HOP), fingerprint, config, task)
     order = jnp.argsort(population.residuals)
     found = jnp.isfinite(population.residuals).sum()
     parents = jnp.minimum(max(1, round(config.parents * config.replicas)), found)

@@ -110,7 +110,8 @@ def reconstruct(
         progress: True to show a progress bar; or a function that is called after every hop with the
             numbers of targets that ended and of fingerprint evaluations since its last call.
         watch: function that is called after every hop of a target with the position of the target
-            among ``targets`` and the residuals of all its replicas;
+            among ``targets`` and the residuals of all its replicas, weighted as in
+            :mod:`jaxrecon.search.scaling`;
             :func:`~jaxrecon.plotting.residuals.residual_curves` draws them. Each process calls it
             for its own targets.
         **settings: changes to ``config``, by name: ``replicas=32, hops=50``.
