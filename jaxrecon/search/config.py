@@ -170,7 +170,8 @@ class ReconstructConfig:
 
         ``values`` counts the fingerprint alone: one for each candidate, and two for the
         attribution. ``gradients`` counts loss and gradient, for Adam. ``jacobians`` counts
-        fingerprint and Jacobian, for Levenberg-Marquardt.
+        fingerprint and Jacobian, for Levenberg-Marquardt. What the scales of the numbers take, 32
+        values, is not counted.
         """
         return {
             "values": self.replicas * (self.candidates + 2),

@@ -59,7 +59,7 @@ def inverse_roots(values: Float[Array, "m p"]) -> Float[Array, " p"]:
 
     Rows that are not finite do not count; if nothing varies, all are 1.
 
-    >>> inverse_roots(jnp.array([[1.0, 10.0], [3.0, 28.0], [jnp.nan, 0.0]])).tolist()
+    >>> inverse_roots(jnp.array([[1.0, 10.0], [3.0, 28.0], [jnp.inf, 0.0]])).tolist()
     [1.5, 0.5]
     """
     whole = jnp.all(jnp.isfinite(values), axis=1)[:, None]
