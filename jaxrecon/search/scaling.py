@@ -3,8 +3,8 @@
 Some numbers vary thousands of times as much between structures as others do. A sum of squares is
 made of those alone: a descent comes to rest in minima in which they are right and the others, which
 tell more, are not. So a hop divides each difference by the square root of the standard deviation of
-its number among random structures. The standard deviation itself is as bad as no scale at all: it
-hands the descent over to numbers that hardly vary. What a hop finds is polished without scales.
+its number among random structures. The standard deviation itself is no better than no scale (Pt10):
+it hands the descent over to numbers that hardly vary. What a hop finds is polished without scales.
 """
 
 from dataclasses import replace
@@ -55,7 +55,7 @@ def scaled(
 
 
 def inverse_roots(values: Float[Array, "m p"]) -> Float[Array, " p"]:
-    """The inverse square roots of the standard deviations of columns, 1 in the mean.
+    """The inverse square roots of the standard deviations of columns, divided by their mean.
 
     Rows that are not finite do not count; if nothing varies, all are 1.
 
