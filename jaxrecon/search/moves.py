@@ -252,8 +252,8 @@ def relocate_two(
 ) -> Float[Array, "c x 3"]:
     """Move two atoms, each drawn by its attribution, to random sites; see :func:`relocate`.
 
-    Where two atoms are wrong, the residual often falls for no site of either alone. If both draws
-    are the same atom, it moves alone.
+    Where two atoms are wrong, the residual may fall for no site of either alone. If both draws are
+    the same atom, it moves alone. In crystals it would break centres of inversion.
     """
     _, config, task, attributions, _ = situation
     # The last row draws the atoms, the others make the sites of one and of the other.
