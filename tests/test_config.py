@@ -113,16 +113,11 @@ def test_values_out_of_range(name: str, value: object, expected: str, unchecked:
         ReconstructConfig().replace(**{name: value})
 
 
-def test_default_numbers_of_replicas_and_parents_depend_on_the_fingerprint() -> None:
+def test_the_default_number_of_replicas_depends_on_the_fingerprint() -> None:
     config = ReconstructConfig(hops=7)
     assert config.resolved(smooth=True) == config.replace(replicas=16)
-    assert config.resolved(smooth=False) == config.replace(replicas=64, parents=0.125)
-    numbers = [config.resolved(smooth=smooth).number_of_parents for smooth in (True, False)]
-    assert numbers == [4, 8]
-    given = config.replace(replicas=5, parents=0.4)
-    assert given.resolved(smooth=True) == given.resolved(smooth=False) == given
-    assert given.number_of_parents == 2
-    assert config.replace(replicas=1).number_of_parents == 1
+    assert config.resolved(smooth=False) == config.replace(replicas=64)
+    assert config.replace(replicas=5).resolved(smooth=True).replicas == 5
 
 
 def test_programs_do_not_depend_on_settings_of_the_loop_around_them() -> None:

@@ -131,37 +131,6 @@ def test_relocate_takes_the_best_of_its_sites() -> None:
     assert medians[0] > 1.3 * medians[1]
 
 
-def test_relocate_two_moves_two_atoms_drawn_by_their_attribution() -> None:
-    """Where both draws are one atom, that moves alone."""
-    task, parent = task_of(5, crystal=False), misplaced()
-    attribution = attribution_of(task, parent)
-    situation = Situation(FINGERPRINT, CONFIG, task, attribution)
-    moved = many(lambda key: moved_by("relocate_two", key, situation, parent))
-    changed = (moved != np.asarray(parent)).any(axis=-1)
-    assert set(changed.sum(axis=1).tolist()) == {1, 2}
-    shares = np.asarray(attribution / attribution.sum())
-    for measured, chance in [
-        ((changed.sum(axis=1) == 1).mean(), (shares**2).sum()),
-        *zip(changed.mean(axis=0), 1.0 - (1.0 - shares) ** 2, strict=True),
-    ]:
-        assert abs(measured - chance) <= 4 * np.sqrt(chance * (1 - chance) / len(KEYS))
-    # Sites of both are independent: no pair of displacements is the same twice.
-    both = (moved - np.asarray(parent))[changed.sum(axis=1) == 2]
-    assert len(np.unique(both.round(4), axis=0)) == len(both)
-    center = np.asarray(parent).mean(axis=0)
-    farthest = np.linalg.norm(moved - center, axis=-1).max()
-    largest = 2.0 * covalent_radii[78]
-    assert farthest <= np.linalg.norm(np.asarray(parent) - center, axis=1).max() + 1.5 * largest
-
-
-def test_two_atoms_of_a_crystal_are_never_relocated_at_once() -> None:
-    """It would break centres of inversion."""
-    task, parent = task_of(5, crystal=True), misplaced()
-    weights = weighted(0.0, 0.0, 1.0, 0.0, two=1e6)
-    moved = many(lambda key: proposed(key, FINGERPRINT, CONFIG, task, parent, weights))
-    assert ((moved != np.asarray(parent)).any(axis=-1).sum(axis=1) == 5).all()
-
-
 def test_a_fresh_start_is_the_best_of_some() -> None:
     task, parent = task_of(5, crystal=False), misplaced()
     medians = []
@@ -223,12 +192,9 @@ def test_shake_moves_all_by_a_width_within_its_range() -> None:
     np.testing.assert_allclose(single.std(axis=(1, 2)), 0.1, rtol=0.1)
 
 
-def weighted(
-    relocate: float, swap: float, shake: float, fresh: float, two: float = 0.0
-) -> np.ndarray:
+def weighted(relocate: float, swap: float, shake: float, fresh: float) -> np.ndarray:
     """Weights of the moves for :func:`propose`."""
     moves = {"relocate": relocate, "swap": swap, "shake": shake, "fresh": fresh}
-    moves["relocate_two"] = two
     return move_weights(CONFIG.replace(moves=moves))
 
 

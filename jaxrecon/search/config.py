@@ -33,8 +33,6 @@ class ReconstructConfig:
         refine_steps: Levenberg-Marquardt steps in each hop.
         max_step: longest move of an atom in one of these steps, in Angstrom.
         parents: fraction of the population, the best by residual, that the next hop starts from.
-            None for an eighth if the fingerprint pools largest or smallest values, and a quarter
-            if it is smooth.
         moves: weights of the moves that differ from their defaults, by name, like
             ``{"swap": 0.0}``. :data:`jaxrecon.search.moves.MOVES` has the names and defaults. They
             are stored as sorted pairs.
@@ -68,7 +66,7 @@ class ReconstructConfig:
     learning_rate: float = 0.1
     refine_steps: int = 30
     max_step: float = 2.0
-    parents: float | None = None
+    parents: float = 0.25
     moves: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
     inversion: float = 0.5
     point_groups: float = 0.2
@@ -87,8 +85,7 @@ class ReconstructConfig:
             self._check(name, "a whole number >= 0", getattr(self, name) >= 0)
         for name in ("tolerance", "position_tolerance", "learning_rate", "max_step"):
             self._check(name, "a number > 0", getattr(self, name) > 0)
-        if self.parents is not None:
-            self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
+        self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
         self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
         for name in ("inversion", "point_groups"):
             self._check(name, "a fraction in [0, 1]", 0 <= getattr(self, name) <= 1)
@@ -138,22 +135,15 @@ class ReconstructConfig:
         return {**asdict(self), "moves": dict(self.moves)}
 
     def resolved(self, *, smooth: bool) -> "ReconstructConfig":
-        """Return the settings with the defaults of the fingerprint: replicas and parents.
+        """Return the settings with the default number of replicas in place of 0.
 
         Args:
             smooth: whether the fingerprint pools neither largest nor smallest values.
 
         Returns:
-            A copy, in which what was given stays.
+            A copy, or the settings themselves where the number is given.
         """
-        parents = 0.125 if self.parents is None and not smooth else self.parents
-        return replace(self, replicas=self.replicas or (16 if smooth else 64), parents=parents)
-
-    @property
-    def number_of_parents(self) -> int:
-        """Number of structures, the best of the population, that a hop starts from."""
-        share = 0.25 if self.parents is None else self.parents
-        return max(1, round(share * self.replicas))
+        return self if self.replicas else replace(self, replicas=16 if smooth else 64)
 
     @property
     def compiled(self) -> "ReconstructConfig":

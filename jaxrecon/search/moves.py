@@ -247,32 +247,6 @@ def relocate(
     return jax.vmap(lambda site: parent.at[partner].set(-site).at[atom].set(site))(sites)
 
 
-def relocate_two(
-    chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
-) -> Float[Array, "c x 3"]:
-    """Move two atoms, each drawn by its attribution, to random sites; see :func:`relocate`.
-
-    Where two atoms are wrong, the residual may fall for no site of either alone. If both draws are
-    the same atom, it moves alone. In crystals it would break centres of inversion.
-    """
-    _, config, task, attributions, _ = situation
-    # The last row draws the atoms, the others make the sites of one and of the other.
-    rows = chances.reshape(2 * config.candidates + 1, 7)
-    weights = _atom_weights(task, attributions)
-    first, second = _drawn(rows[-1, 0], weights), _drawn(rows[-1, 1], weights)
-    positions, cell = task.split(parent)
-    for_first, for_second = jnp.split(rows[:-1], 2)
-    return jax.vmap(lambda one, two: parent.at[second].set(two).at[first].set(one))(
-        _sites(for_first, task, positions, cell, first),
-        _sites(for_second, task, positions, cell, second),
-    )
-
-
-def is_free(task: Task) -> bool:
-    """Whether the structures of a task have no cell, for :func:`relocate_two`."""
-    return task.cell is None and not task.variable
-
-
 def swap(
     chances: Float[Array, " k"], situation: Situation, parent: Float[Array, "x 3"]
 ) -> Float[Array, "1 x 3"]:
@@ -318,9 +292,6 @@ def shake(
 
 MOVES: dict[str, Move] = {
     "relocate": Move(relocate, 0.6, lambda config, rows: 7 * (config.candidates + 1)),
-    "relocate_two": Move(
-        relocate_two, 0.4, lambda config, rows: 7 * (2 * config.candidates + 1), is_free
-    ),
     "swap": Move(swap, 0.15, lambda config, rows: 2, has_several_elements),
     "shake": Move(shake, 0.25, lambda config, rows: 2 + 3 * rows),
     "fresh": Move(fresh, 0.15, lambda config, rows: config.candidates * start_draws(rows)),
