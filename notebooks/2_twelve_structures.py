@@ -56,7 +56,7 @@ print("numbers a crystal:", [fingerprint.size for fingerprint in fingerprints])
 # The search is told numbers, composition and, for crystals, the cell; never a position. Most of the
 # time goes into compiling: a program serves structures of about one size, with one number of
 # elements and, as crystals, alike cells, so that twelve structures take ten. Shapes and crystals
-# have a call each: a fingerprint with the largest and smallest values takes more replicas, 256, than
+# have a call each: a fingerprint with the largest and smallest values takes more replicas, 64, than
 # one that is smooth, 16.
 
 # %%

@@ -116,17 +116,8 @@ def test_values_out_of_range(name: str, value: object, expected: str, unchecked:
 def test_the_default_number_of_replicas_depends_on_the_fingerprint() -> None:
     config = ReconstructConfig(hops=7)
     assert config.resolved(smooth=True) == config.replace(replicas=16)
-    assert config.resolved(smooth=False) == config.replace(replicas=256)
+    assert config.resolved(smooth=False) == config.replace(replicas=64)
     assert config.replace(replicas=5).resolved(smooth=True).replicas == 5
-
-
-@pytest.mark.parametrize(
-    ("replicas", "parents", "expected"),
-    [(1, None, 1), (16, None, 4), (64, None, 16), (256, None, 16), (256, 0.25, 64), (5, 0.4, 2)],
-)
-def test_number_of_parents(replicas: int, parents: float | None, expected: int) -> None:
-    config = ReconstructConfig(replicas=replicas, parents=parents)
-    assert config.number_of_parents == expected
 
 
 def test_programs_do_not_depend_on_settings_of_the_loop_around_them() -> None:

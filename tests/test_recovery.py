@@ -161,7 +161,7 @@ def test_each_kind_of_target_gets_the_hops_that_its_budget_pays_for() -> None:
     assert configs["cheap"] == config.replace(hops=10)
     assert recovery.budgeted(config, kinds, None) == {"cheap": config, "dear": config}
     open_ones = recovery.budgeted(config.replace(replicas=0), kinds, None)
-    assert {kind: each.replicas for kind, each in open_ones.items()} == {"cheap": 16, "dear": 256}
+    assert {kind: each.replicas for kind, each in open_ones.items()} == {"cheap": 16, "dear": 64}
 
 
 def test_costs_are_ratios_of_times(monkeypatch: pytest.MonkeyPatch) -> None:

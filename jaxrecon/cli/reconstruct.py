@@ -154,7 +154,7 @@ def reconstruct(
     replicas: Annotated[
         int,
         typer.Option(
-            help="Number of candidate structures for each target; 0 for 256 if the fingerprint "
+            help="Number of candidate structures for each target; 0 for 64 if the fingerprint "
             "pools largest or smallest values, as fung2022 does, and 16 if not.",
         ),
     ] = ReconstructConfig.replicas,

@@ -104,7 +104,7 @@ def hop(
     task = scaled(jax.random.fold_in(key, NO_HOP), fingerprint, config, task)
     order = jnp.argsort(population.residuals)
     found = jnp.isfinite(population.residuals).sum()
-    parents = jnp.minimum(config.number_of_parents, found)
+    parents = jnp.minimum(max(1, round(config.parents * config.replicas)), found)
     hop_key = jax.random.fold_in(key, population.hops)
 
     draws = 2 + move_draws(config, population.coordinates.shape[1])

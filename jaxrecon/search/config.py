@@ -6,10 +6,6 @@ from math import inf
 from typing import Any
 
 
-MOST_PARENTS = 16
-"""Largest number of parents where the settings name no fraction of the population."""
-
-
 @dataclass(frozen=True)
 class ReconstructConfig:
     """Settings of a search. They are hashable, so that they can be static under ``jit``.
@@ -19,7 +15,7 @@ class ReconstructConfig:
     target ends when its residual reaches ``tolerance``, or after ``hops``.
 
     Attributes:
-        replicas: number of structures that search for one target together. 0 means 256 if the
+        replicas: number of structures that search for one target together. 0 means 64 if the
             fingerprint pools largest or smallest values, and 16 if it is smooth.
         hops: largest number of hops for one target; the first one starts from random positions.
         restart_after: number of hops without a residual that is lower by 2 % after which all
@@ -37,7 +33,6 @@ class ReconstructConfig:
         refine_steps: Levenberg-Marquardt steps in each hop.
         max_step: longest move of an atom in one of these steps, in Angstrom.
         parents: fraction of the population, the best by residual, that the next hop starts from.
-            None for a quarter, 16 structures at most.
         moves: weights of the moves that differ from their defaults, by name, like
             ``{"swap": 0.0}``. :data:`jaxrecon.search.moves.MOVES` has the names and defaults. They
             are stored as sorted pairs.
@@ -71,7 +66,7 @@ class ReconstructConfig:
     learning_rate: float = 0.1
     refine_steps: int = 30
     max_step: float = 2.0
-    parents: float | None = None
+    parents: float = 0.25
     moves: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
     inversion: float = 0.5
     point_groups: float = 0.2
@@ -90,8 +85,7 @@ class ReconstructConfig:
             self._check(name, "a whole number >= 0", getattr(self, name) >= 0)
         for name in ("tolerance", "position_tolerance", "learning_rate", "max_step"):
             self._check(name, "a number > 0", getattr(self, name) > 0)
-        if self.parents is not None:
-            self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
+        self._check("parents", "a fraction in (0, 1]", 0 < self.parents <= 1)
         self._check("min_distance", "a number in [0, 1)", 0 <= self.min_distance < 1)
         for name in ("inversion", "point_groups"):
             self._check(name, "a fraction in [0, 1]", 0 <= getattr(self, name) <= 1)
@@ -149,14 +143,7 @@ class ReconstructConfig:
         Returns:
             A copy, or the settings themselves where the number is given.
         """
-        return self if self.replicas else replace(self, replicas=16 if smooth else 256)
-
-    @property
-    def number_of_parents(self) -> int:
-        """Number of structures, the best of the population, that a hop starts from."""
-        share = 0.25 if self.parents is None else self.parents
-        most = MOST_PARENTS if self.parents is None else self.replicas
-        return max(1, min(round(share * self.replicas), most))
+        return self if self.replicas else replace(self, replicas=16 if smooth else 64)
 
     @property
     def compiled(self) -> "ReconstructConfig":
