@@ -110,6 +110,11 @@ def test_training_that_is_stopped_goes_on(
     assert folders == [Path("new.training")] * 2
     assert not folders[0].exists()
     assert run(f"{line} --force") == 0
+    # Something else in the place is found before anything is learned.
+    Path("other").write_text("hello")
+    assert run("train set.npz -o other --quiet --force") == 2
+    assert "expected a model or nothing in the place, got other" in capsys.readouterr().err
+    assert len(folders) == 3
 
 
 @pytest.mark.usefixtures("files")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from designing import BULK, LEARNING, MAKING, e_form, labelled, trained
 
 from jaxrecon import featurize
@@ -239,3 +241,14 @@ def test_a_round_without_an_energy_is_no_end(
     assert (found.rounds[0]["judged"], found.rounds[0]["hits"]) == (3, 0)
     assert found.rounds[1]["labels"] == 3
     assert len(found.labelled) == 60
+
+
+def test_judged_crystals_stay_crystals() -> None:
+    known = [bulk("Cu", a=a) for a in (3.5, 3.6)]
+    rows = LabelledSet.of(known, energies=[-1.0, -2.0], formation_energies=[0.5, 0.1])
+    new = bulk("Cu", a=3.7)
+    new.info["e_form"] = 0.3
+    new.calc = SinglePointCalculator(new, energy=-1.5)
+    found = closed_loop._with(rows, [new], trained())
+    assert found.structures[2].pbc.all()
+    np.testing.assert_array_equal(found.structures[2].cell.array, new.cell.array)

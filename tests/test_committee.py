@@ -68,6 +68,15 @@ def test_members_are_refits_to_structures_drawn_with_replacement(
     np.testing.assert_allclose(found.total_deviations(known), sums.std(axis=0, ddof=1), rtol=1e-7)
 
 
+def test_local_energies_that_are_not_learned_change_nothing(known: Environments) -> None:
+    model = LinearModel.fit(known, CONFIG)
+    expected = LocalCommittee.of(model, replace(known, energies=None), CONFIG, members=3)
+    assert known.energies is not None
+    other = replace(known, energies=known.energies - 1000.0)
+    found = LocalCommittee.of(model, other, CONFIG, members=3)
+    np.testing.assert_array_equal(found.deviations(known), expected.deviations(known))
+
+
 def test_calibration_makes_errors_as_large_as_deviations(known: Environments) -> None:
     train, other = known.select(np.arange(20)), known.select(np.arange(20, 30))
     model = LinearModel.fit(train, CONFIG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, make_supercell, molecule
+from ase.build import bulk, fcc111, make_supercell, molecule
 from ase.spacegroup import crystal
 
 from jaxrecon.structures import compare
@@ -31,6 +31,7 @@ def test_a_moved_and_mirrored_molecule_matches_and_another_does_not() -> None:
 def test_pairs_that_can_not_be_compared_say_why() -> None:
     lost, bare = molecule("H2O"), Atoms("Pt", pbc=True)
     lost.positions[1] = np.nan
+    flat = Atoms("Pt", pbc=(1, 1, 0), cell=np.ones((3, 3)))
     salt, oxide = bulk("NaCl", "rocksalt", a=5.64), bulk("MgO", "rocksalt", a=4.2)
     pairs = [
         (molecule("SH2"), molecule("H2O"), "H2S and H2O"),
@@ -38,20 +39,21 @@ def test_pairs_that_can_not_be_compared_say_why() -> None:
         (salt, oxide, "NaCl and MgO"),
         (molecule("H2O"), salt, "0 and 3 periodic axes"),
         (bare, bulk("Pt"), "a singular cell"),
+        (flat, fcc111("Pt", (1, 1, 1)), "a singular cell"),
         (molecule("H2O"), molecule("H2O"), None),
     ]
     found, truth, reasons = zip(*pairs, strict=True)
     matches = compare.compare(found, truth)
     assert [match.reason for match in matches] == list(reasons)
-    assert [match.tight for match in matches] == [False] * 5 + [True]
+    assert [match.tight for match in matches] == [False] * 6 + [True]
     table = compare.text(matches, truth).splitlines()
     assert len(table) == len(pairs) + 2
     assert table[3].split()[:4] == ["2", "MgO", "-", "-"]
     assert table[3].endswith("- (NaCl and MgO)")
-    assert compare.summary(matches)["not_compared"] == 5
+    assert compare.summary(matches)["not_compared"] == 6
     equal = compare.Match(0.0, 0.0, True, True, volume=-1e-9, lengths=0.0)
     assert compare.text([equal], [salt]).splitlines()[1].split()[4] == "+0.00"
-    with pytest.raises(ValueError, match="expected as many structures, got 6 and 1"):
+    with pytest.raises(ValueError, match="expected as many structures, got 7 and 1"):
         compare.compare(found, truth[:1])
 
 

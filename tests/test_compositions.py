@@ -197,6 +197,14 @@ def test_pairs_that_are_seen_from_one_side_only(lost: float) -> None:
     assert [Counter(symbols)["H"] for symbols in possible] == [1, 2, 3, 4]
 
 
+def test_numbers_of_all_elements_are_no_pairs(unchecked: None) -> None:
+    """Functions that count all neighbours give no ratio, and the others fewer."""
+    fingerprint = Fingerprint.preset("universal", "HO", poolings=("mean",), per_element=True)
+    assert tuple("HHO") in found(WATER, fingerprint)
+    with pytest.raises(ValueError, match=r"whole number of atoms or a range of them, got 3\.0"):
+        candidates(featurize(WATER, MEANS)[0], MEANS, 3.0)
+
+
 def test_parts_that_do_not_see_each_other() -> None:
     """The ratios within each part are known, but not the sizes of the parts."""
     apart = WATER + Atoms("N2S", [(40, 0, 0), (41.1, 0, 0), (40, 1.5, 0)])

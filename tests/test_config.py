@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxrecon import ReconstructConfig
@@ -22,6 +23,11 @@ def test_a_config_is_a_frozen_hashable_value() -> None:
     assert config != ReconstructConfig(hops=3)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.hops = 3  # type: ignore[misc]
+
+
+def test_integers_of_numpy_are_whole_numbers(unchecked: None) -> None:
+    config = ReconstructConfig().replace(hops=np.int64(5))
+    assert (config.hops, type(config.hops)) == (5, int)
 
 
 def test_changes_make_a_copy() -> None:

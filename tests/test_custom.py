@@ -248,3 +248,14 @@ def test_rows_that_are_not_finite_are_refused() -> None:
 def test_parameters_out_of_range(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Custom(gaussians, **{"elements": ("Pt",), **changes})
+
+
+def test_numbers_that_are_not_finite_are_named() -> None:
+    def mean_distance(env: Any) -> jax.Array:
+        count = jnp.sum(env.cutoff, keepdims=True)
+        return jnp.concatenate([count, jnp.sum(env.cutoff * env.r, keepdims=True) / count])
+
+    fingerprint = fingerprint_of(mean_distance, "H", poolings=("mean",))
+    expected = r"expected finite numbers, got nan in structure 1, feature 1 \("
+    with jax.debug_nans(False), pytest.raises(ValueError, match=expected):
+        featurize([Atoms("H2", [(0, 0, 0), (0, 0, 1)]), Atoms("H")], fingerprint)

@@ -76,6 +76,18 @@ def test_formats_of_ase(tmp_path, name):
     assert found.trajectories.tolist() == [0, 1]
 
 
+def test_structures_without_a_trajectory_leave_those_of_the_others(tmp_path):
+    frames = [molecule("H2") for _ in range(6)]
+    for atoms, number in zip(frames, (4, None, 4, 7, None, 7), strict=True):
+        if number is not None:
+            atoms.info["trajectory"] = number
+    ase.io.write(tmp_path / "set.extxyz", frames)
+    found = read_labelled(tmp_path / "set.extxyz").trajectories.tolist()
+    assert (found[0], found[2], found[3], found[5]) == (4, 4, 7, 7)
+    assert len(set(found)) == 4
+    assert "trajectory" not in read_labelled(tmp_path / "set.extxyz").columns
+
+
 def test_info_becomes_columns(tmp_path):
     frames = [molecule("H2"), molecule("O2"), molecule("N2")]
     frames[0].info = {"gap": 1.5, "id": 7, "good": True, "source": "here", "box": np.eye(3)}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 
 from jaxrecon import (
     ACSF,
@@ -70,6 +71,26 @@ def test_others_within_the_noise_of_each_number_count(monkeypatch: pytest.Monkey
     (found,) = degenerate_structures(above, fingerprint, noise=noise)
     assert asked["noise"] is noise
     assert found.info["residual"] == 5e-4
+
+
+def test_the_search_is_told_the_cell_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def search(*_: Any, cell: Any, **__: Any) -> Reconstruction:
+        asked.append(cell)
+        found = Result(copper, 0.0, ResultCode.CONVERGED, 1, {}, 0.0)
+        return Reconstruction([found], [], ReconstructConfig(), 0, 1.0)
+
+    monkeypatch.setattr("jaxrecon.search.degeneracy.reconstruct", search)
+    copper, fingerprint = bulk("Cu"), Fingerprint.preset("crystal", "Cu")
+    for known in (True, False):
+        assert degenerate_structures(copper, fingerprint, cell_known=known) == []
+    np.testing.assert_array_equal(asked[0], copper.cell.array)
+    assert asked[1] == "unknown"
+    copper.pbc = (True, True, False)
+    with pytest.raises(ValueError, match="periodic along all three axes or none"):
+        degenerate_structures(copper, fingerprint)
+    assert len(asked) == 2
 
 
 def test_the_variance_tells_them_apart() -> None:

@@ -32,8 +32,12 @@ def test_samples(model):
     drawn = model.sample(2.7, 70, seed=1)
     assert drawn.shape == (70, FINGERPRINT.size)
     assert drawn.dtype == np.float64
-    np.testing.assert_allclose(model.sample(2.7, 3, seed=1), drawn[:3], rtol=1e-5, atol=1e-6)
     assert len(np.unique(drawn[:, 0])) == 70
+    # To the last bit: a run that resumes with more samples has the earlier ones.
+    for count in (3, 64, 200):
+        more = model.sample(2.7, count, seed=1)
+        both = min(count, 70)
+        np.testing.assert_array_equal(more[:both], drawn[:both])
     assert not np.isclose(model.sample(2.7, 1, seed=2)[0], drawn[0]).all()
     pair = model.sample([2.4, 2.7], 2, seed=1)
     np.testing.assert_allclose(pair[1], drawn[1], rtol=1e-5, atol=1e-6)
@@ -44,6 +48,18 @@ def test_samples(model):
         assert (drawn[:, :half] >= drawn[:, half:]).all()
     with pytest.raises(ValueError, match=re.escape("expected one value or 3, got shape (2,)")):
         model.sample([2.4, 2.7], 3)
+
+
+def test_one_program_draws_any_number_of_samples(model, monkeypatch):
+    lengths = []
+
+    def drawn(generator, key, numbers, values):
+        lengths.append((len(numbers), len(values)))
+        return jnp.zeros((len(numbers), FINGERPRINT.size))
+
+    monkeypatch.setattr(design_model, "_drawn", drawn)
+    assert [len(model.sample(2.7, count)) for count in (1, 64, 200)] == [1, 64, 200]
+    assert lengths == [(design_model.BATCH,) * 2] * 6
 
 
 def test_samples_that_the_surrogate_disagrees_with_are_drawn_again(model, monkeypatch):

@@ -256,3 +256,12 @@ def test_a_generation_and_its_continuation(tmp_path: Path) -> None:
     for one, other in zip(guided, resumed, strict=True):
         assert one.positions.tobytes() == other.positions.tobytes()
         assert one.info == other.info
+
+
+def test_models_of_other_compositions_are_refused(asks: dict[str, Any]) -> None:
+    model = trained()
+    other = replace(model, symbols="Pt7")
+    with pytest.raises(ValueError, match="expected models of Pt4, got one of Pt7"):
+        generate(model, middle(), 3, also=[(other, 2.0)])
+    with pytest.raises(ValueError, match="expected models of Pt4, got one of several"):
+        generate(model, middle(), 3, also=[(replace(model, symbols=None), 2.0)])

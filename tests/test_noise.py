@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.io
 import jax
@@ -27,7 +28,7 @@ from jaxrecon.descriptors.io import write_fingerprints
 from jaxrecon.runtime.descriptions import difference, growth
 from jaxrecon.search.arguments import problems_of
 from jaxrecon.search.gauss_newton import normal_equations
-from jaxrecon.search.noise import expected_residual, noise_of_each_target, weights_of
+from jaxrecon.search.noise import error_bars, expected_residual, noise_of_each_target, weights_of
 from jaxrecon.search.store import description
 from jaxrecon.search.unknowns import Unknowns
 
@@ -181,3 +182,22 @@ def test_weights_are_one_in_the_mean() -> None:
 def test_bad_noise_is_refused(noise: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         noise_of_each_target(noise, [3, 3])
+
+
+def test_noise_moves_what_no_number_holds_without_end(unchecked: None) -> None:
+    """More soft directions than get a second order: the first of them are not held at all."""
+    directions, softest = 15, 2
+    singular = np.array([1.0, 0.5] + [0.0] * (directions - 4) + [0.1, 0.1])
+    motions = np.random.default_rng(0).normal(size=(directions, 5, 3))
+    model = SimpleNamespace(
+        firm=2,
+        motions=motions,
+        singular=singular,
+        soft=motions[-softest:],
+        second_derivatives=np.zeros((1, softest, softest, 7)),
+        span=np.eye(7)[:, :2],
+        unknowns=SimpleNamespace(atoms=np.arange(5)),
+    )
+    for rubbish in (1.0, 2.0):
+        np.full(directions, rubbish)  # memory that may be used again
+        assert np.isinf(error_bars(model, 1e-3)).all()  # type: ignore[arg-type]

@@ -182,6 +182,23 @@ def test_bad_input_is_refused_before_anything_compiles(
         reconstruct(arguments.pop("targets"), PLATINUM, **arguments)
 
 
+def test_more_atoms_than_a_fingerprint_has_numbers_for() -> None:
+    few = dataclasses.replace(PLATINUM, poolings=("sorted",), max_atoms=2)
+    with pytest.raises(ValueError, match="expected max_atoms >= 3 for target 0, got 2"):
+        reconstruct(np.zeros(few.size), few, symbols="Pt3")
+
+
+def test_each_target_has_the_replicas_of_its_own_fingerprint() -> None:
+    smooth = dataclasses.replace(PLATINUM, poolings=("mean", "moment2"))
+    settings = CONFIG.replace(replicas=0, hops=1)
+    values = [featurize(compact(3), each)[0] for each in (PLATINUM, smooth)]
+    both = reconstruct(values, [PLATINUM, smooth], symbols="Pt3", config=settings)
+    per_hop = [settings.replace(replicas=count).evaluations_per_hop for count in (64, 16)]
+    assert [result.evaluations for result in both] == per_hop
+    alone = reconstruct(values[1], smooth, symbols="Pt3", config=settings, indices=[1])[0]
+    np.testing.assert_array_equal(alone.atoms.positions, both[1].atoms.positions)
+
+
 def test_no_targets_no_results() -> None:
     found = reconstruct(np.zeros((0, PLATINUM.size)), PLATINUM, symbols="Pt2")
     assert len(found) == 0

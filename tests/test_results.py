@@ -100,6 +100,18 @@ def test_a_run_prints_as_a_table(run: Reconstruction) -> None:
     assert repr(run) == str(run)
 
 
+def test_each_solution_has_its_own_code() -> None:
+    others = (
+        Solution(WATER, 8e-3, FIRM),
+        Solution(WATER, 1e-9, LOOSE),
+        Solution(WATER, 1e-9, FIRM),
+    )
+    found = [result(2e-9, 10, certificate=FIRM, others=others)]
+    run = Reconstruction(found, [], ReconstructConfig(), seed=0, seconds=9.0)
+    codes = [atoms.info["result_code"] for atoms in run.to_atoms(others=True)]
+    assert codes == ["converged", "stalled", "uncertain", "converged"]
+
+
 def test_jupyter_shows_the_same_text(run: Reconstruction, made: Generated) -> None:
     for shown in (run, made):
         cells = Cells(shown._repr_html_())

@@ -55,6 +55,18 @@ def test_directions_that_nothing_holds_are_left_out(structures: list[np.ndarray]
     np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), rtol=1e-4)
 
 
+def test_features_that_are_equal_in_training_alone() -> None:
+    # Round-off decides whether a Cholesky factorisation of their matrix fails.
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        train = [rng.normal(size=(4, 6))[:, [0, 1, 2, 3, 4, 5, 0]] for _ in range(30)]
+        test = [rng.normal(size=(4, 7)) for _ in range(3)]
+        expected, rank = metrics.local_prediction_rigidity(train, test, 0.0)
+        found, own_rank = local_prediction_rigidity(train, test, 0.0)
+        assert rank == own_rank == 1
+        np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), rtol=1e-8)
+
+
 def test_it_is_what_a_constrained_prediction_costs(structures: list[np.ndarray]) -> None:
     # The loss after a refit with the prediction of one atom moved by delta, by Lagrange.
     mu, delta = 0.1, 0.3

@@ -167,6 +167,9 @@ def test_a_property_is_a_column_of_numbers() -> None:
         labelled.with_property("gap")
     with pytest.raises(ValueError, match="'word': the set has none"):
         labelled.with_property("word")
+    gaps = LabelledSet.of([Atoms("H")] * 3, columns={"gap": np.array([0.1, np.nan, np.nan])})
+    with pytest.raises(ValueError, match=r"'gap' of every .* none of 2, the first at index 1"):
+        gaps.with_property("gap")
 
 
 def test_a_collection_finds_crystals_in_any_cell() -> None:

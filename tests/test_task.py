@@ -243,3 +243,16 @@ def test_contacts_push_apart(strain: float | None) -> None:
         wide = compiled(10.0 * positions, 10.0 * cell)
         assert (wide.residual, wide.squared) == (0.0, 0.0)
         assert not wide.gram.any()
+
+
+def test_random_atoms_are_around_the_known_ones() -> None:
+    known = np.where(np.array([[True], [False], [True]]), POSITIONS + 40.0, np.nan)
+    fixed = jnp.array([True, False, True])
+    task = Task(
+        jnp.zeros(MEANS.size), NUMBERS, None, fixed=fixed, known=jnp.asarray(known, jnp.float32)
+    )
+    starts = np.asarray(jax.vmap(lambda key: random_start(key, CONFIG, task))(KEYS))
+    np.testing.assert_array_equal(starts[:, 0], np.float32(known)[None, 0].repeat(32, 0))
+    far = np.linalg.norm(starts[:, 1] - np.nanmean(known, axis=0), axis=1)
+    assert 0.5 < far.mean() < 4.0
+    assert far.max() < 8.0

@@ -38,6 +38,14 @@ def test_settings_survive_json(name):
     assert TrainConfig.from_dict({}) == TrainConfig()
 
 
+def test_some_settings_of_a_fit_leave_the_others():
+    default = TrainConfig()
+    found = TrainConfig.from_dict({"generator_fit": {"epochs": 7}, "local_fit": {"points": 300}})
+    assert found.generator_fit == replace(default.generator_fit, epochs=7)
+    assert found.local_fit == replace(default.local_fit, points=300)
+    assert found.surrogate_fit == default.surrogate_fit
+
+
 def test_unknown_settings_are_named():
     with pytest.raises(ValueError, match=r"expected settings among \[.*'beta'.*got \['betta'\]"):
         TrainConfig().replace(betta=1.0)

@@ -52,7 +52,12 @@ def test_a_model_and_its_validation(name):
     assert found["calibration"] == pytest.approx(calibration, rel=1e-5)
     correlation = np.corrcoef(np.abs(errors), deviations)[0, 1]
     assert found["correlation"] == pytest.approx(correlation, rel=1e-4)
-    assert found["deviation"] == pytest.approx(np.quantile(deviations, 0.95), rel=1e-5)
+    # The limit is that of the deviations that the model states.
+    inflation = 1.0
+    if model.config.surrogate == "gaussian_process":
+        inflation = max(calibration, 1.0)
+    limit = inflation * np.quantile(deviations, 0.95)
+    assert found["deviation"] == pytest.approx(limit, rel=1e-5)
     if model.config.surrogate == "gaussian_process":
         assert found["mae"] < 0.5 * np.std(values)
     # The generator's units and scaling know nothing of the validation examples.

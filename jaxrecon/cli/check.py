@@ -204,7 +204,13 @@ def certify(
             entry["residual"] = residuals[number]
         if others:
             same = degenerate_structures(
-                atoms, chosen, count=others, noise=noises[number], seed=seed, hops=hops
+                atoms,
+                chosen,
+                count=others,
+                cell_known=known,
+                noise=noises[number],
+                seed=seed,
+                hops=hops,
             )
             entry["others"] = [float(other.info["rmsd"]) for other in same]
             rows[-1].append(", ".join(f"{rmsd:.2f}" for rmsd in entry["others"]) or "none found")

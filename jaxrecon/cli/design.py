@@ -116,7 +116,7 @@ def train(
     """
     from jaxrecon.cli import arguments
     from jaxrecon.datasets.io import read_labelled
-    from jaxrecon.models.folder import save_model
+    from jaxrecon.models.folder import check_place, save_model
     from jaxrecon.models.training import WORDS, total_epochs, train
 
     # Whatever is wrong with the input is reported before JAX starts.
@@ -124,6 +124,7 @@ def train(
     if not output.resolve().parent.is_dir():
         raise NotADirectoryError(f"expected a directory to write {output} to, got none")
     options.check_new(output, checkpoints, resume=resume, force=force, resumable=checkpoints)
+    check_place(output)
     config = _train_config(learning, surrogate, seed)
     references = arguments.parse_bulk_energies(bulk)
     examples = read_labelled(

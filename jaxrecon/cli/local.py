@@ -297,9 +297,9 @@ def _environments(
         energies, totals = (named, None) if local else (None, named)
         words = [str(atoms.info.get(chosen.trajectory_key, "")) for atoms in frames]
         # Structures without the name of a trajectory are one each.
+        place = {word: index for index, word in enumerate(sorted(set(words)))}
         trajectories = [
-            sorted(set(words)).index(word) if word else len(frames) + number
-            for number, word in enumerate(words)
+            place[word] if word else len(frames) + number for number, word in enumerate(words)
         ]
     descriptor = Fingerprint.preset(chosen.preset, elements_of(frames)).descriptor
     if not local:

@@ -147,6 +147,7 @@ def from_frames(
             raise _missing("forces", forces_key, lacking.index(True), frames, source)
     # What is left in info becomes columns; a trajectory or kind of another type is another
     # program's, and none of ours.
+    _complete_trajectories(infos)
     columns = {name: _column(infos, name) for name in sorted({n for info in infos for n in info})}
     trajectories, kinds = columns.pop(TRAJECTORY, None), columns.pop(KIND, None)
     return LabelledSet.of(
@@ -251,6 +252,18 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return np.nan
+
+
+def _complete_trajectories(infos: Sequence[dict[str, Any]]) -> None:
+    """Where others have the number of a trajectory, give those without one an unused number."""
+    known = [info[TRAJECTORY] for info in infos if info.get(TRAJECTORY) is not None]
+    if not known or any(
+        np.ndim(number) or np.asarray(number).dtype.kind != "i" for number in known
+    ):
+        return
+    for unused, info in enumerate(infos, start=1 + max(known)):
+        if info.get(TRAJECTORY) is None:
+            info[TRAJECTORY] = unused
 
 
 def _column(infos: Sequence[dict[str, Any]], name: str) -> np.ndarray | None:

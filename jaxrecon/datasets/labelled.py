@@ -175,7 +175,7 @@ class LabelledSet:
             The set without energies and forces, with these numbers as its ``formation_energies``.
 
         Raises:
-            ValueError: if there is no such column of numbers.
+            ValueError: if there is no such column of numbers, or a structure has none in it.
 
         >>> pair = LabelledSet.of([Atoms("Pt")] * 2, columns={"gap": np.array([0.0, 1.5])})
         >>> pair.with_property("gap").formation_energies.tolist()
@@ -188,10 +188,16 @@ class LabelledSet:
                 f"expected the name of a number of every structure, got {name!r}: the "
                 f"set has {found}"
             )
+        values = np.asarray(self.columns[name], np.float64)
+        if len(missing := np.flatnonzero(~np.isfinite(values))):
+            raise ValueError(
+                f"expected the number {name!r} of every structure, got none of {len(missing)}, the "
+                f"first at index {missing[0]}: leave them out"
+            )
         return replace(
             self,
             energies=np.full(len(self), np.nan),
-            formation_energies=np.asarray(self.columns[name], np.float64),
+            formation_energies=values,
             forces=None,
             local_energies=None,
             columns={key: values for key, values in self.columns.items() if key != name},

@@ -68,7 +68,8 @@ def featurize(
     Raises:
         ValueError: if a structure has no atoms, an element that the fingerprint does not have,
             positions that are not finite, more atoms than ``max_atoms``, or a singular cell; or if
-            the given bounds are too small for a structure; or if it is no structure.
+            the given bounds are too small for a structure; or if it is no structure; or if a
+            descriptor of your own gives a number that is not finite.
         MemoryError: if the result does not fit into the available memory. It is raised before
             anything is computed.
 
@@ -88,7 +89,7 @@ def featurize(
     )
     # Zeros that are never written take no memory.
     values: np.ndarray = np.zeros((len(items), size), dtype)
-    overflowed = np.zeros(len(items), bool)
+    strange = np.zeros(len(items), bool)
     running: deque[tuple[list[int], Found]] = deque()
     in_flight = 0
 
@@ -96,7 +97,7 @@ def featurize(
         """Write the result of the oldest call, and return its bytes on the device."""
         members, found = running.popleft()
         numbers, places = jax.device_get(found)
-        overflowed[members] = np.isnan(numbers[: len(members), 0])
+        strange[members] = ~np.isfinite(numbers[: len(members)]).all(axis=1)
         if places is None:
             values[members] = numbers[: len(members)]
         else:
@@ -133,9 +134,15 @@ def featurize(
                     in_flight -= fetch()
         while running:
             fetch()
-    # A fingerprint is NaN if static sizes were too small. Only given bounds can be.
-    if overflowed.any():
-        number = int(np.flatnonzero(overflowed)[0])
+    if strange.any():
+        number = int(np.flatnonzero(strange)[0])
+        first = int(np.flatnonzero(~np.isfinite(values[number]))[0])
+        # A fingerprint is NaN if static sizes were too small. Only given bounds can be.
+        if bounds is None:
+            raise ValueError(
+                f"expected finite numbers, got {values[number, first]} in structure {number}, "
+                f"feature {first} ({fingerprint.names[first]})"
+            )
         needed = common_bounds([items[number]], fingerprint, "images", len(items[number]))
         raise ValueError(
             f"expected bounds of at least {needed} for structure {number}, got {bounds}"

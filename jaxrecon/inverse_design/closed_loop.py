@@ -348,7 +348,7 @@ def _with(labelled: LabelledSet, judged: Sequence[Atoms], model: DesignModel) ->
     if not new:
         return labelled
     first = int(labelled.trajectories.max()) + 1
-    bare = [Atoms(atoms.numbers, atoms.positions) for atoms in new]
+    bare = [Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc) for atoms in new]
     structures, fingerprints = labelled.structures, None
     # A set of fingerprints alone gets fingerprints, because its structures are unknown.
     if structures is None:

@@ -123,6 +123,7 @@ def generate(
     else:
         models = (model, *(other for other, _ in also))
         symbols = _checked_symbols(symbols, model.symbols, models, config)
+    _check_compositions(model, also)
     goals = [(model, range_of(wanted)), *((other, range_of(value)) for other, value in also)]
     known, energies = model.training.fingerprints, model.training.formation_energies
     assert known is not None, "a model has the fingerprints of its training set"
@@ -176,6 +177,19 @@ def _check_alike(model: DesignModel, also: Also) -> None:
         if differences := model.fingerprint.differences(other.fingerprint):
             raise ValueError(
                 f"expected models of one fingerprint, got others: {'; '.join(differences)}"
+            )
+
+
+def _check_compositions(model: DesignModel, also: Also) -> None:
+    """Raise ValueError if a surrogate of a whole fingerprint has learned another composition."""
+    for other, _ in also:
+        if isinstance(other.surrogate, LocalSurrogate):
+            continue
+        own, its = (one.symbols and sorted(composition_of(one.symbols)) for one in (model, other))
+        if own != its:
+            raise ValueError(
+                f"expected models of {model.symbols or 'several compositions'}, got one of "
+                f"{other.symbols or 'several'}"
             )
 
 

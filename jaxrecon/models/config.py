@@ -57,7 +57,8 @@ class TrainConfig:
         surrogate: kind of surrogate: ``"gaussian_process"`` or, as an ensemble, ``"network"`` of
             the fingerprint; ``"local_gpr"`` or ``"local_network"`` of the rows of all atoms, each
             of which gets an energy.
-        forces: whether a Gaussian process learns from forces too, where they are known.
+        forces: whether a Gaussian process learns from forces too, where those of all examples are
+            known.
         generator_fit: networks of the autoencoder and their fit.
         surrogate_fit: networks of the ensemble and their fit.
         latent: number of dimensions of the autoencoder's latent space.
@@ -151,7 +152,7 @@ class TrainConfig:
         """Make settings from plain data: the inverse of :meth:`to_dict`.
 
         Args:
-            data: settings by name; missing ones have their defaults.
+            data: settings by name; missing ones have their defaults, those of a fit too.
 
         Returns:
             The settings.
@@ -160,12 +161,16 @@ class TrainConfig:
             ValueError: if a name is not a setting, or a value is out of range.
         """
         check_names(data, TrainConfig)
-        fits = {name: dict(data[name]) for name in FITS if name in data}
-        for fit in fits.values():
-            check_names(fit, FitConfig)
-        parts: dict[str, Any] = {name: FitConfig(**fit) for name, fit in fits.items()}
+        default = cls()
+        parts: dict[str, Any] = {}
+        for name in FITS:
+            if name in data:
+                check_names(data[name], FitConfig)
+                parts[name] = replace(getattr(default, name), **data[name])
         if "local_fit" in data:
-            parts["local_fit"] = LocalConfig.from_dict(data["local_fit"])
+            parts["local_fit"] = LocalConfig.from_dict(
+                {**default.local_fit.to_dict(), **data["local_fit"]}
+            )
         if "poolings" in data:
             parts["poolings"] = tuple(data["poolings"])
         return cls(**(data | parts))

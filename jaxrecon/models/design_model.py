@@ -207,11 +207,20 @@ class DesignModel:
     def _draw(
         self, seed: int, attempt: int, numbers: Int[np.ndarray, " n"], values: np.ndarray
     ) -> Float[np.ndarray, "n p"]:
-        """Draw the samples with these numbers; each attempt has other random numbers."""
+        """Draw the samples with these numbers; each attempt has other random numbers.
+
+        One program of one length draws all blocks: others would round differently, and the samples
+        would depend on how many there are.
+        """
         key = jax.random.fold_in(jax.random.key(seed), attempt)
-        padded = jnp.asarray(_padded(numbers, 0)), jnp.asarray(_padded(values, 0.0), jnp.float32)
-        drawn = _drawn(self.generator, key, *padded)
-        return np.asarray(drawn, np.float64)[: len(numbers)]
+        blocks = [np.empty((0, self.fingerprint.size))]
+        for start in range(0, len(numbers), BATCH):
+            block = slice(start, start + BATCH)
+            which = jnp.asarray(_padded(numbers[block], 0))
+            wanted = jnp.asarray(_padded(values[block], 0.0), jnp.float32)
+            drawn = _drawn(self.generator, key, which, wanted)
+            blocks.append(np.asarray(drawn, np.float64)[: len(numbers[block])])
+        return np.concatenate(blocks)
 
 
 @jax.jit

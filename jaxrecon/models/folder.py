@@ -45,9 +45,8 @@ def save_model(model: DesignModel, folder: str | os.PathLike[str]) -> None:
     >>> model = jaxrecon.train(jaxrecon.datasets.load("pt10_pbe"))  # doctest: +SKIP
     >>> save_model(model, "model")  # doctest: +SKIP
     """
+    check_place(folder)
     real = Path(os.path.realpath(folder))
-    if real.exists() and not (real / ABOUT).is_file():
-        raise FileExistsError(f"expected a model or nothing in the place, got {folder}")
     # A draft in the same directory is moved into place at the end.
     with tempfile.TemporaryDirectory(dir=real.parent, prefix=".jaxrecon-") as directory:
         draft = Path(directory) / "model"
@@ -65,6 +64,20 @@ def save_model(model: DesignModel, folder: str | os.PathLike[str]) -> None:
         if real.exists():
             os.replace(real, Path(directory) / "replaced")
         os.replace(draft, real)
+
+
+def check_place(folder: str | os.PathLike[str]) -> None:
+    """Raise FileExistsError if something exists in a place for a model that is not a model.
+
+    Args:
+        folder: folder to write a model to.
+
+    Raises:
+        FileExistsError: as said.
+    """
+    real = Path(os.path.realpath(folder))
+    if real.exists() and not (real / ABOUT).is_file():
+        raise FileExistsError(f"expected a model or nothing in the place, got {folder}")
 
 
 def load_model(folder: str | os.PathLike[str]) -> DesignModel:

@@ -82,13 +82,13 @@ class Rigidity:
         size = len(covariance)
         prior = regularizer * np.eye(size) if np.ndim(regularizer) == 0 else regularizer
         matrix = np.asarray(covariance + prior, np.float64)
-        try:
-            lower = np.linalg.cholesky(matrix)
-            root = solve_triangular(lower, np.eye(size), lower=True)
-        except np.linalg.LinAlgError:
-            # Singular: directions that nothing holds are left out, as in a pseudoinverse.
-            values, vectors = np.linalg.eigh(matrix)
-            held = values > size * np.finfo(float).eps * values[-1]
+        # Directions that nothing holds are left out, as in a pseudoinverse. A Cholesky
+        # factorisation does not tell whether there are any: round-off decides whether it fails.
+        values, vectors = np.linalg.eigh(matrix)
+        held = values > size * np.finfo(float).eps * values[-1]
+        if held.all():
+            root = solve_triangular(np.linalg.cholesky(matrix), np.eye(size), lower=True)
+        else:
             root = (vectors[:, held] / np.sqrt(values[held])).T
         return cls(root, np.asarray(scale))
 

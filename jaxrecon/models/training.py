@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,9 +114,13 @@ def train(
         versions=versions("flax", "orbax-checkpoint"),
     )
     # Only now that the error on the validation examples is known may the surrogate learn from them.
-    model = replace(model, validation=_errors(model, labelled.select(examples.validation)))
-    calibration = float(model.validation["calibration"] or 1.0)
-    return replace(model, surrogate=surrogate.refit(examples, config, calibration))
+    validation = _errors(model, labelled.select(examples.validation))
+    calibration = float(validation["calibration"] or 1.0)
+    surrogate = surrogate.refit(examples, config, calibration)
+    # Deviations of structures to come are compared with those of these examples.
+    if surrogate.inflated:
+        validation["deviation"] = float(validation["deviation"] or 0.0) * max(calibration, 1.0)
+    return replace(model, surrogate=surrogate, validation=validation)
 
 
 def checked_formula(labelled: LabelledSet, symbols: str | None) -> str | None:
@@ -207,6 +212,14 @@ def _examples(
         )
     # The property is an energy per atom, whose derivatives are minus the forces per atom.
     structures, gradients = labelled.structures, None
+    if config.forces and labelled.forces is not None:
+        known = [bool(np.isfinite(part).all()) for part in labelled.forces]
+        if any(known) and not all(known):
+            warnings.warn(
+                f"expected forces of all {len(known)} examples to learn from them, got none of "
+                f"{known.count(False)}: energies alone are learned",
+                stacklevel=3,
+            )
     if structures is not None and labelled.forces is not None and symbols is not None:
         gradients = -np.reshape(labelled.forces, (len(structures), -1)) / len(structures[0])
     if config.split == "trajectory":

@@ -1,6 +1,7 @@
 """Check the arguments of a search and turn them into problems."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -243,6 +244,13 @@ def _problem(
         raise ValueError(
             f"expected elements among {fingerprint.descriptor.elements}, got {foreign}"
         )
+    if fingerprint.per_atom and fingerprint.max_atoms is not None:
+        counts = Counter(composition).values() if fingerprint.per_element else [len(composition)]
+        if max(counts) > fingerprint.max_atoms:
+            raise ValueError(
+                f"expected max_atoms >= {max(counts)} for target {index}, "
+                f"got {fingerprint.max_atoms}"
+            )
     # An unknown cell is a cube of the expected volume until the search begins.
     volume = None
     if isinstance(box, str):

@@ -121,6 +121,7 @@ def certificates(
                 f"{int(atoms.pbc.sum())} axes (structure {number})"
             )
     shape = (len(items), fingerprint.size)
+    targets = None if targets is None else np.asarray(targets, np.float64)
     if targets is not None and targets.shape != shape:
         raise ValueError(f"expected targets of shape {shape}, got {targets.shape}")
     noises = noise_of_each_target(noise, [fingerprint.size] * len(items))

@@ -45,7 +45,8 @@ def candidates(
     open, as with other poolings, is enumerated.
 
     A descriptor with features of the central element alone gives the composition for any number of
-    atoms; see :mod:`~jaxrecon.search.stoichiometry`.
+    atoms; see :mod:`~jaxrecon.search.stoichiometry`. Of these compositions those of the fewest
+    atoms come first, and only as many as ``most`` are listed.
 
     An element without a trace in the fingerprint counts as absent: an atom without neighbours
     leaves none. Where no composition fits within the errors, because the fingerprint belongs to no
@@ -63,7 +64,8 @@ def candidates(
         The compositions, each as the symbols of all atoms, sorted by atomic number.
 
     Raises:
-        ValueError: if there are fewer atoms than elements, or more compositions than ``most``.
+        ValueError: if there are fewer atoms than elements, or more compositions than ``most``
+            where the fingerprint gives ratios alone.
 
     >>> from ase.build import molecule
     >>> from jaxrecon import Fingerprint, featurize
@@ -71,6 +73,8 @@ def candidates(
     >>> candidates(featurize(molecule("CH3CHO"), fingerprint)[0], fingerprint, atoms=7)
     [('H', 'H', 'H', 'H', 'C', 'C', 'O')]
     """
+    if not isinstance(atoms, range | int | np.integer):
+        raise ValueError(f"expected a whole number of atoms or a range of them, got {atoms!r}")
     sizes = atoms if isinstance(atoms, range) else range(atoms, atoms + 1)
     if not sizes or min(sizes) < 1:
         raise ValueError(f"expected atoms >= 1, got {atoms}")
@@ -161,7 +165,8 @@ def _pairs(fingerprint: Fingerprint) -> dict[tuple[str, str], Int[np.ndarray, " 
     indices: dict[tuple[str, str], list[int]] = {}
     for index, number in enumerate(fingerprint.features):
         feature = features[number.feature]
-        if number.pooling == "mean" and number.center and feature.radial is not None:
+        of_pairs = feature.radial is not None and len(feature.neighbors) == 1
+        if number.pooling == "mean" and number.center and of_pairs:
             indices.setdefault((number.center, feature.neighbors[0]), []).append(index)
     return {pair: np.asarray(own) for pair, own in indices.items()}
 

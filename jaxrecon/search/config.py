@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import inf
+from operator import index
 from typing import Any
 
 
@@ -77,6 +78,9 @@ class ReconstructConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shake_range", tuple(self.shake_range))
         object.__setattr__(self, "moves", tuple(sorted(dict(self.moves).items())))
+        for name, value in vars(self).items():
+            if hasattr(value, "__index__") and not isinstance(value, int):
+                object.__setattr__(self, name, index(value))  # an integer of NumPy
         for name in ("hops", "restart_after", "solutions", "refine_steps", "candidates"):
             self._check(name, "a whole number >= 1", isinstance(getattr(self, name), int))
             self._check(name, "a whole number >= 1", getattr(self, name) >= 1)

@@ -7,10 +7,12 @@ from ase import Atoms
 from jaxrecon.descriptors.featurize import featurize
 from jaxrecon.descriptors.fingerprint import Fingerprint
 from jaxrecon.runtime.progress import ProgressFn
+from jaxrecon.search.arguments import UNKNOWN
 from jaxrecon.search.noise import Noise
 from jaxrecon.search.reconstruct import reconstruct
 from jaxrecon.search.solutions import SAME_RMSD, Solution, deviation
 from jaxrecon.structures.inputs import as_atoms
+from jaxrecon.structures.structure import is_periodic
 
 
 def degenerate_structures(
@@ -18,6 +20,7 @@ def degenerate_structures(
     fingerprint: Fingerprint,
     *,
     count: int = 1,
+    cell_known: bool = True,
     noise: Noise | None = None,
     seed: int = 0,
     progress: bool | ProgressFn = False,
@@ -27,12 +30,14 @@ def degenerate_structures(
 
     A fingerprint that several structures share can't tell a model which of them it sees, whatever
     the model: Pozdnyakov et al., Phys. Rev. Lett. 125, 166001 (2020). The search knows the
-    composition and the cell. That it finds nothing is no proof: a larger budget may find more.
+    composition, and the cell unless told otherwise. That it finds nothing is no proof: a larger
+    budget may find more.
 
     Args:
         structure: the structure, free or a crystal; positions in Angstrom.
         fingerprint: the fingerprint.
         count: number of other structures after which the search ends.
+        cell_known: whether the search for a crystal is told its cell.
         noise: standard deviation of the errors of the numbers, one for all or one for each. The
             others are then those whose fingerprints differ by no more than such errors leave.
         seed: seed of the random numbers.
@@ -56,11 +61,14 @@ def degenerate_structures(
     if count < 1:
         raise ValueError(f"expected count >= 1 other structures, got {count}")
     structure = as_atoms(structure)
+    cell = None
+    if is_periodic(structure):
+        cell = structure.cell.array if cell_known else UNKNOWN
     result = reconstruct(
         featurize(structure, fingerprint),
         fingerprint,
         symbols=[structure.get_chemical_symbols()],
-        cell=structure.cell.array if structure.pbc.any() else None,
+        cell=cell,
         noise=noise,
         seed=seed,
         progress=progress,

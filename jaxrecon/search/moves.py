@@ -211,6 +211,11 @@ def random_start(
         cell = initialize.random_cell(for_cell.reshape(4, 3), task.volume)
     positions = initialize.random_positions(for_atoms.reshape(n + 1, 3), task.radius, cell)
     if cell is None:
+        if task.fixed is not None and task.known is not None:
+            known = jnp.sum(task.known, axis=0, where=task.fixed[:, None])
+            known /= jnp.maximum(task.fixed.sum(), 1).astype(known.dtype)
+            # The random atoms are around the known ones, wherever these are.
+            positions += (known - jnp.mean(positions, axis=0, where=task.atoms[:, None]))[None]
         if group is not None:
             center = jnp.mean(positions, axis=0, where=task.atoms[:, None])
             about = rest[: 2 * n].reshape(n, 2)

@@ -118,7 +118,7 @@ def error_bars(model: LocalModel, level: float) -> Float[np.ndarray, " n"]:
         numbers do not hold an atom.
     """
     firm, motions = model.firm, model.motions
-    spread = np.empty(len(motions))
+    spread = np.full(len(motions), np.inf)
     spread[:firm] = level / model.singular[:firm]
     soft = len(model.soft) if firm < len(motions) else 0
     # Of very many soft directions the least soft ones have no second order.

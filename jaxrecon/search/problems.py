@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from jaxtyping import Array, Float, Int
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
+from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.search.config import ReconstructConfig
 from jaxrecon.search.guidance import Guidance
 from jaxrecon.search.noise import expected_residual, level_of, weights_of
@@ -78,6 +79,11 @@ class Problem:
             return config
         residual = config.tolerance + expected_residual(self.noise, self.unknowns)
         return config.replace(tolerance=residual, position_tolerance=sys.float_info.max)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the fingerprint pools neither largest nor smallest values."""
+        return not set(self.fingerprint.poolings) & set(EXTREMES)
 
     @property
     def unknowns(self) -> int:

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxrecon.descriptors.fingerprint import Fingerprint
-from jaxrecon.descriptors.pooling import EXTREMES
 from jaxrecon.runtime import distributed
 from jaxrecon.runtime.ahead import ahead
 from jaxrecon.runtime.progress import ProgressFn, reporter
@@ -140,8 +139,9 @@ def reconstruct(
     alternatives = problems_of(
         targets, fingerprint, symbols, cell, positions, indices, atoms, guidance, noise
     )
-    kinds = {kind for problems in alternatives for kind in problems[0].fingerprint.poolings}
-    config = config.resolved(smooth=not kinds & set(EXTREMES))
+    smooth = {problems[0].smooth for problems in alternatives}
+    if len(smooth) == 1:
+        config = config.resolved(smooth=smooth.pop())
     started = time.perf_counter()
     outcome: dict[int, Result] = {}
     if store is not None or jax.process_count() > 1:
@@ -210,7 +210,10 @@ def _work(
     for turn in range(max(map(len, alternatives), default=0)):
         current = [problems[turn] for problems in alternatives if len(problems) > turn]
         left = [problem for problem in current if problem.index not in outcome]
-        batches = [Batch.of(group, config) for group in _groups(left)]
+        # Where fingerprints of both kinds are mixed, each has its own number of replicas.
+        batches = [
+            Batch.of(group, config.resolved(smooth=group[0].smooth)) for group in _groups(left)
+        ]
         # XLA compiles on several cores by itself: on two, other threads win no time. On
         # accelerators two batches fit into the memory, each of which takes a third.
         spare = min(MOST_AHEAD, (os.cpu_count() or 1) // CORES_AHEAD)

@@ -2,6 +2,7 @@
 
 import enum
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
@@ -235,7 +236,8 @@ class Reconstruction(Sequence[Result]):
             for number, solution in enumerate([best, *(result.others if others else ())]):
                 atoms = solution.atoms.copy()
                 atoms.info["residual"] = solution.residual
-                atoms.info["result_code"] = result.code.name.lower()
+                code = self._code(solution, result) if number else result.code
+                atoms.info["result_code"] = code.name.lower()
                 if solution.certificate is not None:
                     atoms.info |= _certified(solution.certificate)
                     if solution.certificate.error_bars:
@@ -244,6 +246,17 @@ class Reconstruction(Sequence[Result]):
                     atoms.info.update(target=target, solution=number)
                 structures.append(atoms)
         return structures
+
+    def _code(self, other: Solution, result: Result) -> ResultCode:
+        """The code of a further solution: it may miss the target that the best one hits."""
+        certificate, limit = other.certificate, self.config.position_tolerance
+        certain = True
+        if certificate is not None:
+            # Where the target has noise, any finite position error is stated and accepted.
+            limit = sys.float_info.max if certificate.error_bars else limit
+            certain = certificate.position_error <= limit
+        tolerance = result.tolerance or self.config.tolerance
+        return ResultCode.of(other.residual, tolerance, certain=certain)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole run except the structures, as plain data for JSON."""

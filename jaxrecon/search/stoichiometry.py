@@ -64,9 +64,8 @@ def compositions(
     for size in sorted(set(sizes)):
         for counts, misfit in _whole(matrix, means, parts, size):
             found.setdefault(counts, misfit)
-    limit = max(PRECISION, MISFIT_RATIO * min(found.values()))
-    if min(found.values()) <= PRECISION:
-        limit = PRECISION
+    best = min(found.values())
+    limit = PRECISION if best <= PRECISION else MISFIT_RATIO * best
     fitting = sorted((sum(c), misfit, c) for c, misfit in found.items() if misfit <= limit)
     elements = fingerprint.descriptor.elements
     return [

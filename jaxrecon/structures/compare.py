@@ -279,6 +279,11 @@ def _obstacle(truth: Atoms, found: Atoms) -> str | None:
     for atoms in (found, truth):
         if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
             return "positions or cells that are not finite"
-        if atoms.pbc.all() and abs(atoms.cell.volume) < TINY:
-            return "a singular cell"
+        if atoms.pbc.any():
+            try:
+                volume = np.linalg.det(completed_cell(atoms))
+            except ValueError:
+                volume = 0.0
+            if abs(volume) < TINY:
+                return "a singular cell"
     return None

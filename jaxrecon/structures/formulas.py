@@ -39,7 +39,7 @@ def composition_of(symbols: str | Sequence[str] | Sequence[int]) -> tuple[str, .
                 for item in symbols
             ]
         Symbols.fromsymbols(listed)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
             f"expected a chemical formula like 'Pt10' or 'TiO2', got {symbols!r}"
         ) from error

@@ -22,9 +22,6 @@ from jaxrecon.structures.neighbors import Neighbors
 Channels = Callable[[Int[Array, " m"], Bool[Array, " m"]], Float[Array, "m s"]]
 """The weights in channels of atoms, from their atomic numbers and whether they are present."""
 
-VOIGT = (0, 3, 4), (3, 1, 5), (4, 5, 2)
-"""Place of each component of a symmetric strain among its six numbers."""
-
 
 def with_derivatives(
     functions: Functions,

@@ -18,7 +18,7 @@ from jaxrecon.descriptors.base import Descriptor
 from jaxrecon.models.local.base import Features, LocalModel, offsets_of
 from jaxrecon.models.local.config import LocalConfig
 from jaxrecon.models.local.environments import Environments
-from jaxrecon.models.local.system import learned
+from jaxrecon.models.local.system import learned, without_unused
 from jaxrecon.models.local.uncertainty import calibration_factor
 from jaxrecon.numerics import product
 from jaxrecon.pytrees import register_dataclass
@@ -88,6 +88,7 @@ class LocalCommittee:
         model.check(environments)
         config, features = config or LocalConfig(), model.last_features()
         local, total = learned(environments, config)
+        environments = without_unused(environments, config)
         count = len(environments.trajectories)
         drawn = np.random.default_rng(checked_seed(seed)).multinomial(
             count, np.full(count, 1.0 / count), members

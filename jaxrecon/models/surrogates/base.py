@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Array, Float
 
@@ -29,6 +29,9 @@ class Surrogate(ABC):
     and are not saved: :meth:`restore` derives them from the settings of the model. The contract
     test in ``tests/test_model_registries.py`` runs on every registered surrogate.
     """
+
+    inflated: ClassVar[bool] = False
+    """Whether :meth:`refit` multiplies the deviations by a calibration that is larger than 1."""
 
     @classmethod
     @abstractmethod

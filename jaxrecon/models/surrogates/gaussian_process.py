@@ -17,7 +17,7 @@ they are observations too: see :mod:`jaxrecon.models.surrogates.gradient_kernel`
 import os
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,8 @@ class GaussianProcess(Surrogate):
         mean: mean of the property over the training examples, in its unit.
         deviation: standard deviation of the property over the training examples, in its unit.
     """
+
+    inflated: ClassVar[bool] = True
 
     coordinates: Coordinates = field(metadata={"static": True})
     centre: Float[np.ndarray | Array, " d"]
