@@ -82,14 +82,21 @@ class Rigidity:
         size = len(covariance)
         prior = regularizer * np.eye(size) if np.ndim(regularizer) == 0 else regularizer
         matrix = np.asarray(covariance + prior, np.float64)
-        # Directions that nothing holds are left out, as in a pseudoinverse. A Cholesky
-        # factorisation does not tell whether there are any: round-off decides whether it fails.
-        values, vectors = np.linalg.eigh(matrix)
-        held = values > size * np.finfo(float).eps * values[-1]
-        if held.all():
-            root = solve_triangular(np.linalg.cholesky(matrix), np.eye(size), lower=True)
-        else:
+        limit = size * np.finfo(float).eps
+        try:
+            lower = np.linalg.cholesky(matrix)
+            pivots = np.diagonal(lower) ** 2
+            doubtful = pivots.min() <= 100.0 * limit * pivots.max()
+        except np.linalg.LinAlgError:
+            doubtful = True
+        if doubtful:
+            # Perhaps singular; round-off decides whether the factorisation fails then. Directions
+            # that nothing holds are left out, as in a pseudoinverse.
+            values, vectors = np.linalg.eigh(matrix)
+            held = values > limit * values[-1]
             root = (vectors[:, held] / np.sqrt(values[held])).T
+        else:
+            root = solve_triangular(lower, np.eye(size), lower=True)
         return cls(root, np.asarray(scale))
 
     def __call__(self, features: Float[Array, "n m"]) -> Float[Array, " n"]:
@@ -176,10 +183,8 @@ class PredictionRigidity:
             raise ValueError("expected features that are not all zero, got zeros")
         scale = float(np.sqrt(sum(map(len, structures)) / squares))
         means = np.stack([rows.mean(axis=0) for rows in structures])
-        covariance = (means * scale).T @ (means * scale)
-        self.rigidity = Rigidity.of_covariance(covariance, self.alpha, scale)
-        matrix = covariance + self.alpha * np.eye(sizes)
-        self.rank_difference = sizes - int(np.linalg.matrix_rank(matrix))
+        self.rigidity = Rigidity.of(means, self.alpha, scale)
+        self.rank_difference = sizes - len(self.rigidity.root)
         return self
 
     def predict(self, structures: Sequence[Rows]) -> list[Float[np.ndarray, " _"]]:

@@ -90,8 +90,8 @@ def reconstruct(
             in degrees, or ASE's cell; or ``"unknown"`` if the cell is to be found as well. Or a
             list with a ``(3, 3)`` array, None or ``"unknown"`` for each target.
         positions: known positions: a list with an array of shape ``(n, 3)`` in Angstrom for each
-            target, in the order of its symbols, or None. These atoms stay in place; rows of NaN are
-            atoms that are to be found.
+            target, in the order of its symbols, or None. These atoms stay in place, in a crystal as
+            images in the cell; rows of NaN are atoms that are to be found.
         guidance: properties that the structures shall have, besides or instead of the fingerprint.
             The search then minimises the objective of :mod:`jaxrecon.search.guidance`, which the
             results give as residual.
