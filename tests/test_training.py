@@ -91,7 +91,8 @@ def test_a_model_learns_from_forces(monkeypatch):
     # The random forces contradict the energies: they are recognised as noise.
     assert model.validation["mae"] < 0.1
     forces[3][1, 2] = np.nan
-    unknown = train(replace(whole, forces=forces), config)
+    with pytest.warns(UserWarning, match="forces of all 60 examples .* got none of 1: energies"):
+        unknown = train(replace(whole, forces=forces), config)
     assert unknown.surrogate.gradient_weights is None
 
 

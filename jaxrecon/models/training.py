@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,14 +211,6 @@ def _examples(
         )
     # The property is an energy per atom, whose derivatives are minus the forces per atom.
     structures, gradients = labelled.structures, None
-    if config.forces and labelled.forces is not None:
-        known = [bool(np.isfinite(part).all()) for part in labelled.forces]
-        if any(known) and not all(known):
-            warnings.warn(
-                f"expected forces of all {len(known)} examples to learn from them, got none of "
-                f"{known.count(False)}: energies alone are learned",
-                stacklevel=3,
-            )
     if structures is not None and labelled.forces is not None and symbols is not None:
         gradients = -np.reshape(labelled.forces, (len(structures), -1)) / len(structures[0])
     if config.split == "trajectory":

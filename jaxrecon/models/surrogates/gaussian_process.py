@@ -100,7 +100,16 @@ class GaussianProcess(Surrogate):
         Returns:
             The fitted process.
         """
-        return cls._conditioned(examples, config or TrainConfig(), examples.training)
+        config = config or TrainConfig()
+        if config.forces and examples.gradients is not None:
+            known = np.isfinite(examples.gradients).all(axis=1)
+            if known.any() and not known.all():
+                warnings.warn(
+                    f"expected forces of all {len(known)} examples to learn from them, got none of "
+                    f"{np.sum(~known)}: energies alone are learned",
+                    stacklevel=3,
+                )
+        return cls._conditioned(examples, config, examples.training)
 
     def refit(
         self, examples: Examples, config: TrainConfig, calibration: float
