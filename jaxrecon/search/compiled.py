@@ -219,8 +219,8 @@ def compiled_polish(
         task: Task, coordinates: Array, guidance: Guidance | None, steps: Array, damping: Array
     ) -> tuple[Array, Array, Linearization | None, Array]:
         task = replace(task, guidance=guidance)
-        # With noise there is no structure that all the conditions of extremes hold for. Equal noise of
-        # all numbers gives no weights, and these equations a sum of squares up to 0.1 % larger.
+        # With noise there is no structure that all the conditions of extremes hold for. Equal noise
+        # of all numbers gives no weights: its sum of squares ends up to 0.1 % larger.
         exact = extremes and task.weights is None
         equations = partial(bound_equations if exact else normal_equations, linear=True)
         refinement = levenberg_marquardt(
