@@ -67,13 +67,13 @@ def save_model(model: DesignModel, folder: str | os.PathLike[str]) -> None:
 
 
 def check_place(folder: str | os.PathLike[str]) -> None:
-    """Raise FileExistsError if something exists in a place for a model that is not a model.
+    """Check that a model may be written to a place: before it is trained for long.
 
     Args:
         folder: folder to write a model to.
 
     Raises:
-        FileExistsError: as said.
+        FileExistsError: if something exists in that place that is not a model.
     """
     real = Path(os.path.realpath(folder))
     if real.exists() and not (real / ABOUT).is_file():
