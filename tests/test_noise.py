@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import ase.io
 import jax
@@ -189,7 +190,7 @@ def test_noise_moves_what_no_number_holds_without_end(unchecked: None) -> None:
     directions, softest = 15, 2
     singular = np.array([1.0, 0.5] + [0.0] * (directions - 4) + [0.1, 0.1])
     motions = np.random.default_rng(0).normal(size=(directions, 5, 3))
-    model = SimpleNamespace(
+    model: Any = SimpleNamespace(
         firm=2,
         motions=motions,
         singular=singular,
@@ -200,4 +201,4 @@ def test_noise_moves_what_no_number_holds_without_end(unchecked: None) -> None:
     )
     for rubbish in (1.0, 2.0):
         np.full(directions, rubbish)  # memory that may be used again
-        assert np.isinf(error_bars(model, 1e-3)).all()  # type: ignore[arg-type]
+        assert np.isinf(error_bars(model, 1e-3)).all()
